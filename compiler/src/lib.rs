@@ -1,0 +1,4 @@
+//! Tinsmith: ONNX models to native static libraries, ahead of time.
+
+pub mod nest;
+pub mod tensor;

@@ -1,0 +1,187 @@
+//! Builds a [`Kernel`] statement by statement.
+
+use super::ir::{
+    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType,
+};
+use crate::tensor::DType;
+
+/// A kernel under construction; statements go to the innermost open loop or branch.
+#[derive(Debug)]
+pub struct Builder {
+    kernel: Kernel,
+    open: Vec<Vec<Stmt>>,
+}
+
+impl Builder {
+    /// An empty kernel.
+    pub fn new(name: impl Into<String>, schedule: impl Into<String>) -> Self {
+        Builder {
+            kernel: Kernel { name: name.into(), schedule: schedule.into(), buffers: vec![], vars: vec![], regs: vec![], body: vec![] },
+            open: vec![vec![]],
+        }
+    }
+
+    /// Adds a buffer of `len` elements.
+    pub fn buffer(&mut self, name: impl Into<String>, dtype: DType, len: usize, access: Access) -> BufferId {
+        self.kernel.buffers.push(Buffer { name: name.into(), dtype, len, access });
+        BufferId(self.kernel.buffers.len() as u32 - 1)
+    }
+
+    /// The element type of a buffer.
+    pub fn buffer_dtype(&self, buffer: BufferId) -> DType {
+        self.kernel.buffers[buffer.0 as usize].dtype
+    }
+
+    /// The type of a register.
+    pub fn ty(&self, reg: Reg) -> VecType {
+        self.kernel.regs[reg.0 as usize]
+    }
+
+    /// `for name in start..end step step { body }`. Nothing is emitted for an empty range; a single iteration stays a loop.
+    ///
+    /// # Panics
+    /// If `end - start` is not a multiple of `step`.
+    pub fn for_loop(&mut self, name: &str, range: std::ops::Range<i64>, step: i64, body: impl FnOnce(&mut Self, Var)) {
+        self.any_loop(name, range, step, false, body);
+    }
+
+    /// A loop whose iterations may run on different threads.
+    pub fn par_loop(&mut self, name: &str, range: std::ops::Range<i64>, step: i64, body: impl FnOnce(&mut Self, Var)) {
+        self.any_loop(name, range, step, true, body);
+    }
+
+    fn any_loop(&mut self, name: &str, range: std::ops::Range<i64>, step: i64, parallel: bool, body: impl FnOnce(&mut Self, Var)) {
+        if range.is_empty() {
+            return;
+        }
+        assert_eq!((range.end - range.start) % step, 0, "loop {name} {range:?} step {step}");
+        let taken = self.kernel.vars.iter().filter(|v| v.split('.').next() == Some(name)).count();
+        self.kernel.vars.push(if taken == 0 { name.to_owned() } else { format!("{name}.{taken}") });
+        let var = Var(self.kernel.vars.len() as u32 - 1);
+        self.open.push(vec![]);
+        body(self, var);
+        let body = self.open.pop().expect("the block opened above");
+        self.push(Stmt::Loop(Loop { var, start: range.start, end: range.end, step, parallel, body }));
+    }
+
+    /// `if cond { then } else { otherwise }`.
+    pub fn branch(&mut self, cond: Cond, then: impl FnOnce(&mut Self), otherwise: impl FnOnce(&mut Self)) {
+        self.open.push(vec![]);
+        then(self);
+        let then = self.open.pop().expect("the block opened above");
+        self.open.push(vec![]);
+        otherwise(self);
+        let otherwise = self.open.pop().expect("the block opened above");
+        self.push(Stmt::If { cond, then, otherwise });
+    }
+
+    /// A new register, not yet set.
+    pub fn reg(&mut self, ty: VecType) -> Reg {
+        self.kernel.regs.push(ty);
+        Reg(self.kernel.regs.len() as u32 - 1)
+    }
+
+    /// `reg = op`.
+    pub fn set(&mut self, reg: Reg, op: Op) {
+        self.push(Stmt::Set { reg, op });
+    }
+
+    /// A new register set to `op`.
+    pub fn op(&mut self, ty: VecType, op: Op) -> Reg {
+        let reg = self.reg(ty);
+        self.set(reg, op);
+        reg
+    }
+
+    /// A floating-point constant in every lane.
+    pub fn float(&mut self, ty: VecType, x: f64) -> Reg {
+        self.op(ty, Op::Const(Scalar::Float(x)))
+    }
+
+    /// An integer or `bool` constant in every lane.
+    pub fn int(&mut self, ty: VecType, x: i64) -> Reg {
+        self.op(ty, Op::Const(Scalar::Int(x)))
+    }
+
+    /// `lanes` elements from `index`.
+    pub fn load(&mut self, buffer: BufferId, index: impl Into<Index>, lanes: u32) -> Reg {
+        let ty = VecType { dtype: self.buffer_dtype(buffer), lanes };
+        self.op(ty, Op::Load { buffer, index: index.into() })
+    }
+
+    /// Stores all lanes.
+    pub fn store(&mut self, buffer: BufferId, index: impl Into<Index>, value: Reg) {
+        self.push(Stmt::Store { buffer, index: index.into(), value });
+    }
+
+    /// The affine value as an `i64` scalar.
+    pub fn index(&mut self, affine: Affine) -> Reg {
+        self.op(VecType::scalar(DType::I64), Op::Index(affine))
+    }
+
+    /// A scalar in `lanes` lanes (itself for one lane).
+    pub fn splat(&mut self, a: Reg, lanes: u32) -> Reg {
+        if lanes == 1 {
+            return a;
+        }
+        let ty = VecType { dtype: self.ty(a).dtype, lanes };
+        self.op(ty, Op::Splat(a))
+    }
+
+    /// One operand.
+    pub fn unary(&mut self, op: UnaryOp, a: Reg) -> Reg {
+        let ty = self.ty(a);
+        self.op(ty, Op::Unary(op, a))
+    }
+
+    /// Two operands.
+    pub fn binary(&mut self, op: BinaryOp, a: Reg, b: Reg) -> Reg {
+        let ty = self.ty(a);
+        self.op(ty, Op::Binary(op, a, b))
+    }
+
+    /// `a * b + c`.
+    pub fn fma(&mut self, a: Reg, b: Reg, c: Reg) -> Reg {
+        let ty = self.ty(a);
+        self.op(ty, Op::Fma(a, b, c))
+    }
+
+    /// A comparison.
+    pub fn compare(&mut self, op: CompareOp, a: Reg, b: Reg) -> Reg {
+        let ty = self.ty(a).with_dtype(DType::Bool);
+        self.op(ty, Op::Compare(op, a, b))
+    }
+
+    /// `cond ? a : b`.
+    pub fn select(&mut self, cond: Reg, a: Reg, b: Reg) -> Reg {
+        let ty = self.ty(a);
+        self.op(ty, Op::Select(cond, a, b))
+    }
+
+    /// The value in another element type (itself if it has that type).
+    pub fn convert(&mut self, a: Reg, dtype: DType) -> Reg {
+        let ty = self.ty(a);
+        if ty.dtype == dtype { a } else { self.op(ty.with_dtype(dtype), Op::Convert(a)) }
+    }
+
+    /// The bits in another element type.
+    pub fn bitcast(&mut self, a: Reg, dtype: DType) -> Reg {
+        let ty = self.ty(a).with_dtype(dtype);
+        self.op(ty, Op::Bitcast(a))
+    }
+
+    /// Adds a statement.
+    pub fn push(&mut self, stmt: Stmt) {
+        self.open.last_mut().expect("the kernel's own block").push(stmt);
+    }
+
+    /// The kernel.
+    ///
+    /// # Panics
+    /// If a loop is still open.
+    pub fn finish(mut self) -> Kernel {
+        assert_eq!(self.open.len(), 1, "an open loop");
+        self.kernel.body = self.open.pop().expect("the kernel's own block");
+        self.kernel
+    }
+}

@@ -1,0 +1,345 @@
+//! The loop form: structured loops over typed scalars, vectors and accumulators, with flat affine addressing.
+//!
+//! A [`Kernel`] is what the emitters compile and the interpreter runs. All loop bounds are constants, every address is
+//! a flat element index that is affine in the loop variables plus optional checked or clamped registers, so that
+//! [`super::verify`] can prove each access inside its buffer by interval arithmetic.
+//! Registers are mutable: a register set before a loop and set again in its body is an accumulator.
+
+use std::fmt;
+
+use crate::tensor::DType;
+
+/// One compiled function: buffers in, buffers out.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Kernel {
+    /// Unique in its program; a symbol-safe name.
+    pub name: String,
+    /// The schedule as printed in the header: `contract(mr=5 nr=8)`.
+    pub schedule: String,
+    /// The buffers it may touch, in the order of its argument table.
+    pub buffers: Vec<Buffer>,
+    /// Loop variable names, indexed by [`Var`].
+    pub vars: Vec<String>,
+    /// Register types, indexed by [`Reg`].
+    pub regs: Vec<VecType>,
+    /// The statements.
+    pub body: Vec<Stmt>,
+}
+
+/// A contiguous piece of memory, addressed by element. Distinct buffers of a kernel never overlap, unless `alias` says so.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Buffer {
+    /// Name in text; unique in the kernel.
+    pub name: String,
+    /// Element type in memory (`bool` is one byte, 0 or 1).
+    pub dtype: DType,
+    /// Number of elements that may be touched: `0..len`.
+    pub len: usize,
+    /// What the kernel does with it.
+    pub access: Access,
+}
+
+/// What a kernel does with a buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Only loads.
+    Read,
+    /// Stores (and loads of what it stored).
+    Write,
+    /// Loads and stores.
+    ReadWrite,
+}
+
+/// Index into [`Kernel::buffers`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct BufferId(pub u32);
+
+/// A loop variable; index into [`Kernel::vars`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Var(pub u32);
+
+/// A register; index into [`Kernel::regs`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Reg(pub u32);
+
+/// Type of a register: `lanes` elements of one type; one lane is a scalar.
+///
+/// A `bool` register is a condition: 0 or 1 as a scalar, a lane mask (all bits of the compared lane's width) as a vector.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct VecType {
+    /// Element type.
+    pub dtype: DType,
+    /// Number of lanes: 1, or a power of two.
+    pub lanes: u32,
+}
+
+impl VecType {
+    /// One lane.
+    pub fn scalar(dtype: DType) -> Self {
+        VecType { dtype, lanes: 1 }
+    }
+
+    /// The same lanes of another element type.
+    pub fn with_dtype(self, dtype: DType) -> Self {
+        VecType { dtype, lanes: self.lanes }
+    }
+}
+
+impl fmt::Display for VecType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lanes == 1 { write!(f, "{}", self.dtype) } else { write!(f, "{}x{}", self.dtype, self.lanes) }
+    }
+}
+
+/// `constant + sum(coefficient * variable)`; terms sorted by variable, no zero coefficient.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Affine {
+    /// The constant part.
+    pub constant: i64,
+    /// Variable and coefficient.
+    pub terms: Vec<(Var, i64)>,
+}
+
+impl Affine {
+    /// A constant.
+    pub fn constant(c: i64) -> Self {
+        Affine { constant: c, terms: vec![] }
+    }
+
+    /// One variable.
+    pub fn var(v: Var) -> Self {
+        Affine { constant: 0, terms: vec![(v, 1)] }
+    }
+
+    /// `self + other`.
+    pub fn plus(&self, other: &Affine) -> Self {
+        let mut sum = self.clone();
+        sum.constant += other.constant;
+        for &(v, c) in &other.terms {
+            sum.add_term(v, c);
+        }
+        sum
+    }
+
+    /// `self * factor`.
+    pub fn times(&self, factor: i64) -> Self {
+        if factor == 0 {
+            return Affine::default();
+        }
+        Affine { constant: self.constant * factor, terms: self.terms.iter().map(|&(v, c)| (v, c * factor)).collect() }
+    }
+
+    /// `self + c`.
+    pub fn offset(&self, c: i64) -> Self {
+        Affine { constant: self.constant + c, terms: self.terms.clone() }
+    }
+
+    /// The coefficient of `v`.
+    pub fn coefficient(&self, v: Var) -> i64 {
+        self.terms.iter().find(|t| t.0 == v).map_or(0, |t| t.1)
+    }
+
+    /// Adds `c * v` in place.
+    pub fn add_term(&mut self, v: Var, c: i64) {
+        match self.terms.binary_search_by_key(&v, |t| t.0) {
+            Ok(i) => {
+                self.terms[i].1 += c;
+                if self.terms[i].1 == 0 {
+                    self.terms.remove(i);
+                }
+            }
+            Err(i) if c != 0 => self.terms.insert(i, (v, c)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// A flat element index: an affine part plus registers (`i64` scalars) with strides.
+///
+/// Only the affine part and what interval arithmetic knows of the registers ([`Op::Check`], [`BinaryOp::Min`] and
+/// [`BinaryOp::Max`] with constants, [`Op::Index`]) count as proof that it is in range.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Index {
+    /// The affine part.
+    pub affine: Affine,
+    /// Register and stride in elements.
+    pub dynamic: Vec<(Reg, i64)>,
+}
+
+impl From<Affine> for Index {
+    fn from(affine: Affine) -> Self {
+        Index { affine, dynamic: vec![] }
+    }
+}
+
+/// A statement.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Stmt {
+    /// A counted loop.
+    Loop(Loop),
+    /// `reg = op`.
+    Set {
+        /// The register.
+        reg: Reg,
+        /// What it becomes.
+        op: Op,
+    },
+    /// Stores all lanes of `value` to consecutive elements from `index`.
+    Store {
+        /// Destination.
+        buffer: BufferId,
+        /// First element.
+        index: Index,
+        /// A register of the buffer's element type.
+        value: Reg,
+    },
+    /// A branch.
+    If {
+        /// The condition.
+        cond: Cond,
+        /// Statements where it holds.
+        then: Vec<Stmt>,
+        /// Statements where it does not.
+        otherwise: Vec<Stmt>,
+    },
+}
+
+/// `for var in start..end step step`; runs `(end - start) / step` times, which is whole and at least one.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loop {
+    /// The variable; each belongs to one loop.
+    pub var: Var,
+    /// First value.
+    pub start: i64,
+    /// One past the last value.
+    pub end: i64,
+    /// Increment, at least one.
+    pub step: i64,
+    /// Whether iterations are independent and may run on different threads.
+    pub parallel: bool,
+    /// The body.
+    pub body: Vec<Stmt>,
+}
+
+/// A condition.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Cond {
+    /// All of `low <= affine < high`.
+    Within(Vec<(Affine, i64, i64)>),
+    /// A scalar `bool` register.
+    Reg(Reg),
+}
+
+/// A constant of a register's element type.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Scalar {
+    /// For floating-point types; exactly representable in them.
+    Float(f64),
+    /// For integers and `bool`.
+    Int(i64),
+}
+
+/// What a register can be set to. Operands have the result's type unless said otherwise.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Op {
+    /// The constant in every lane.
+    Const(Scalar),
+    /// An affine value, as an `i64` scalar.
+    Index(Affine),
+    /// Consecutive elements from `index`, as many as the result has lanes; the result has the buffer's element type.
+    Load {
+        /// Source.
+        buffer: BufferId,
+        /// First element.
+        index: Index,
+    },
+    /// A copy.
+    Copy(Reg),
+    /// A scalar in every lane.
+    Splat(Reg),
+    /// One lane of a vector, as a scalar.
+    Lane(Reg, u32),
+    /// Scalars as the lanes of a vector.
+    Pack(Vec<Reg>),
+    /// One operand.
+    Unary(UnaryOp, Reg),
+    /// Two operands. Shifts take the amount as a constant register.
+    Binary(BinaryOp, Reg, Reg),
+    /// `a * b + c`, rounded once where the target has fused multiply-add, twice elsewhere.
+    Fma(Reg, Reg, Reg),
+    /// A comparison of two registers of one type, giving `bool` with as many lanes. False if unordered, except `Ne`.
+    Compare(CompareOp, Reg, Reg),
+    /// `cond ? a : b`, lane by lane; `cond` is `bool` with as many lanes.
+    Select(Reg, Reg, Reg),
+    /// The value in another element type, lanes unchanged: floats round to nearest even, float to integer truncates and
+    /// saturates (NaN is 0), integers wrap or extend by the source's sign, to `bool` is "not zero", from `bool` is 0 or 1.
+    Convert(Reg),
+    /// The bits in another element type of the same size.
+    Bitcast(Reg),
+    /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`.
+    Horizontal(BinaryOp, Reg),
+    /// An `i64` scalar that is proved to be in `0..end`: outside it the kernel stops with status "index out of range".
+    Check(Reg, i64),
+}
+
+/// Operators of one operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum UnaryOp {
+    /// `-a`.
+    Neg,
+    /// `|a|`.
+    Abs,
+    /// Square root, correctly rounded.
+    Sqrt,
+    /// Round toward minus infinity.
+    Floor,
+    /// Round toward plus infinity.
+    Ceil,
+    /// Round toward zero.
+    Trunc,
+    /// Round to nearest, ties to even.
+    Round,
+    /// Bitwise complement; of `bool`, logical.
+    Not,
+}
+
+/// Operators of two operands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum BinaryOp {
+    /// `a + b`; integers wrap.
+    Add,
+    /// `a - b`; integers wrap.
+    Sub,
+    /// `a * b`; integers wrap.
+    Mul,
+    /// `a / b`; integers truncate, and division by zero gives 0 (minimum / -1 wraps).
+    Div,
+    /// Integer remainder with the sign of `a`; by zero gives 0.
+    Rem,
+    /// `a < b ? a : b`: the second operand where either is NaN.
+    Min,
+    /// `a > b ? a : b`: the second operand where either is NaN.
+    Max,
+    /// Bitwise and; of `bool`, logical.
+    And,
+    /// Bitwise or; of `bool`, logical.
+    Or,
+    /// Bitwise exclusive or; of `bool`, logical.
+    Xor,
+    /// Shift left.
+    Shl,
+    /// Shift right: arithmetic for signed types, logical for unsigned.
+    Shr,
+}
+
+/// Comparisons.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(missing_docs, reason = "the names are the relations")]
+pub enum CompareOp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}

@@ -1,0 +1,277 @@
+//! Constant tensors: dense, row-major bytes with a type.
+
+use std::fmt;
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+use super::{DType, Type, n_elements};
+
+/// A dense row-major tensor of known shape; cloning shares the bytes.
+#[derive(Clone)]
+pub struct Tensor {
+    dtype: DType,
+    dims: Vec<usize>,
+    // Words, so that the bytes are aligned for every element type.
+    words: Arc<Vec<u64>>,
+}
+
+/// A Rust type that is an element type.
+pub trait Element: bytemuck::Pod {
+    /// The element type it is.
+    const DTYPE: DType;
+}
+
+macro_rules! elements {
+    ($($t:ty = $d:ident),*) => { $(impl Element for $t { const DTYPE: DType = DType::$d; })* };
+}
+elements!(i8 = I8, i16 = I16, i32 = I32, i64 = I64, u8 = U8, u16 = U16, u32 = U32, u64 = U64, f16 = F16, bf16 = BF16, f32 = F32, f64 = F64);
+
+/// Runs `$body` with `$t` naming the Rust type that stores elements of `$dtype` (`u8` for `bool`).
+#[macro_export]
+macro_rules! with_element {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        match $dtype {
+            $crate::tensor::DType::Bool | $crate::tensor::DType::U8 => {
+                type $t = u8;
+                $body
+            }
+            $crate::tensor::DType::I8 => {
+                type $t = i8;
+                $body
+            }
+            $crate::tensor::DType::I16 => {
+                type $t = i16;
+                $body
+            }
+            $crate::tensor::DType::I32 => {
+                type $t = i32;
+                $body
+            }
+            $crate::tensor::DType::I64 => {
+                type $t = i64;
+                $body
+            }
+            $crate::tensor::DType::U16 => {
+                type $t = u16;
+                $body
+            }
+            $crate::tensor::DType::U32 => {
+                type $t = u32;
+                $body
+            }
+            $crate::tensor::DType::U64 => {
+                type $t = u64;
+                $body
+            }
+            $crate::tensor::DType::F16 => {
+                type $t = half::f16;
+                $body
+            }
+            $crate::tensor::DType::BF16 => {
+                type $t = half::bf16;
+                $body
+            }
+            $crate::tensor::DType::F32 => {
+                type $t = f32;
+                $body
+            }
+            $crate::tensor::DType::F64 => {
+                type $t = f64;
+                $body
+            }
+        }
+    };
+}
+
+impl Tensor {
+    /// A tensor of the given bytes, row-major and little-endian.
+    ///
+    /// # Panics
+    /// If the number of bytes is not that of the type.
+    pub fn from_bytes(dtype: DType, dims: &[usize], bytes: &[u8]) -> Self {
+        let len = n_elements(dims) * dtype.size_bytes();
+        assert_eq!(bytes.len(), len, "bytes of {dtype}{dims:?}");
+        let mut words = vec![0u64; len.div_ceil(8)];
+        bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..len].copy_from_slice(bytes);
+        Tensor { dtype, dims: dims.to_vec(), words: Arc::new(words) }
+    }
+
+    /// A tensor of the given elements, row-major.
+    ///
+    /// # Panics
+    /// If the number of elements is not that of the shape.
+    pub fn from_slice<T: Element>(dims: &[usize], elements: &[T]) -> Self {
+        Self::from_bytes(T::DTYPE, dims, bytemuck::cast_slice(elements))
+    }
+
+    /// A `bool` tensor.
+    pub fn from_bools(dims: &[usize], elements: impl IntoIterator<Item = bool>) -> Self {
+        let bytes: Vec<u8> = elements.into_iter().map(u8::from).collect();
+        Self::from_bytes(DType::Bool, dims, &bytes)
+    }
+
+    /// A tensor of any type from `f64` values, rounded to nearest even; integers truncate and saturate, `bool` is "not zero".
+    pub fn from_f64s(dtype: DType, dims: &[usize], elements: &[f64]) -> Self {
+        match dtype {
+            DType::F32 => Self::from_slice(dims, &elements.iter().map(|&x| x as f32).collect::<Vec<_>>()),
+            DType::F64 => Self::from_slice(dims, elements),
+            DType::F16 => Self::from_slice(dims, &elements.iter().map(|&x| f16::from_f64(x)).collect::<Vec<_>>()),
+            DType::BF16 => Self::from_slice(dims, &elements.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<_>>()),
+            DType::Bool => Self::from_bools(dims, elements.iter().map(|&x| x != 0.0)),
+            _ => Self::from_ints(dtype, dims, &elements.iter().map(|&x| x as i128).collect::<Vec<_>>()),
+        }
+    }
+
+    /// A tensor of any type from integers: integer types wrap, `bool` is "not zero".
+    pub fn from_ints(dtype: DType, dims: &[usize], elements: &[i128]) -> Self {
+        match dtype {
+            DType::Bool => Self::from_bools(dims, elements.iter().map(|&x| x != 0)),
+            DType::I8 => Self::from_slice(dims, &elements.iter().map(|&x| x as i8).collect::<Vec<_>>()),
+            DType::I16 => Self::from_slice(dims, &elements.iter().map(|&x| x as i16).collect::<Vec<_>>()),
+            DType::I32 => Self::from_slice(dims, &elements.iter().map(|&x| x as i32).collect::<Vec<_>>()),
+            DType::I64 => Self::from_slice(dims, &elements.iter().map(|&x| x as i64).collect::<Vec<_>>()),
+            DType::U8 => Self::from_slice(dims, &elements.iter().map(|&x| x as u8).collect::<Vec<_>>()),
+            DType::U16 => Self::from_slice(dims, &elements.iter().map(|&x| x as u16).collect::<Vec<_>>()),
+            DType::U32 => Self::from_slice(dims, &elements.iter().map(|&x| x as u32).collect::<Vec<_>>()),
+            DType::U64 => Self::from_slice(dims, &elements.iter().map(|&x| x as u64).collect::<Vec<_>>()),
+            _ => Self::from_f64s(dtype, dims, &elements.iter().map(|&x| x as f64).collect::<Vec<_>>()),
+        }
+    }
+
+    /// A tensor of rank 0.
+    pub fn scalar<T: Element>(x: T) -> Self {
+        Self::from_slice(&[], &[x])
+    }
+
+    /// All elements zero (or false).
+    pub fn zeros(dtype: DType, dims: &[usize]) -> Self {
+        let len = n_elements(dims) * dtype.size_bytes();
+        Tensor { dtype, dims: dims.to_vec(), words: Arc::new(vec![0; len.div_ceil(8)]) }
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Extents, outermost first.
+    pub fn dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        n_elements(&self.dims)
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Element type and shape.
+    pub fn ty(&self) -> Type {
+        Type::fixed(self.dtype, &self.dims)
+    }
+
+    /// The bytes, row-major and little-endian.
+    pub fn bytes(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.len() * self.dtype.size_bytes()]
+    }
+
+    /// The elements, row-major.
+    ///
+    /// # Panics
+    /// If `T` is not the element type (`u8` reads `bool` too).
+    pub fn as_slice<T: Element>(&self) -> &[T] {
+        assert!(
+            T::DTYPE == self.dtype || (T::DTYPE == DType::U8 && self.dtype == DType::Bool),
+            "a {} tensor read as {}",
+            self.dtype,
+            T::DTYPE
+        );
+        bytemuck::cast_slice(self.bytes())
+    }
+
+    /// Every element as `f64` (64-bit integers round).
+    pub fn to_f64s(&self) -> Vec<f64> {
+        match self.dtype {
+            DType::F32 => self.as_slice::<f32>().iter().map(|&x| x.into()).collect(),
+            DType::F64 => self.as_slice::<f64>().to_vec(),
+            DType::F16 => self.as_slice::<f16>().iter().map(|&x| x.into()).collect(),
+            DType::BF16 => self.as_slice::<bf16>().iter().map(|&x| x.into()).collect(),
+            _ => self.to_ints().into_iter().map(|x| x as f64).collect(),
+        }
+    }
+
+    /// Every element as an integer: floats truncate, `bool` is 0 or 1.
+    pub fn to_ints(&self) -> Vec<i128> {
+        match self.dtype {
+            DType::Bool | DType::U8 => self.as_slice::<u8>().iter().map(|&x| x.into()).collect(),
+            DType::I8 => self.as_slice::<i8>().iter().map(|&x| x.into()).collect(),
+            DType::I16 => self.as_slice::<i16>().iter().map(|&x| x.into()).collect(),
+            DType::I32 => self.as_slice::<i32>().iter().map(|&x| x.into()).collect(),
+            DType::I64 => self.as_slice::<i64>().iter().map(|&x| x.into()).collect(),
+            DType::U16 => self.as_slice::<u16>().iter().map(|&x| x.into()).collect(),
+            DType::U32 => self.as_slice::<u32>().iter().map(|&x| x.into()).collect(),
+            DType::U64 => self.as_slice::<u64>().iter().map(|&x| x.into()).collect(),
+            _ => self.to_f64s().into_iter().map(|x| x as i128).collect(),
+        }
+    }
+
+    /// The bytes under other extents with the same product.
+    ///
+    /// # Panics
+    /// If the number of elements differs.
+    pub fn reshape(&self, dims: &[usize]) -> Self {
+        assert_eq!(n_elements(dims), self.len(), "reshape of {:?} to {dims:?}", self.dims);
+        Tensor { dtype: self.dtype, dims: dims.to_vec(), words: self.words.clone() }
+    }
+
+    /// The tensor whose element at `index` is `self`'s at `source(index)`, both multi-dimensional.
+    pub fn gather(&self, dims: &[usize], mut source: impl FnMut(&[usize]) -> Option<usize>) -> Self {
+        let size = self.dtype.size_bytes();
+        let bytes = self.bytes();
+        let mut out = vec![0u8; n_elements(dims) * size];
+        for_each_index(dims, |flat, index| {
+            if let Some(at) = source(index) {
+                out[flat * size..][..size].copy_from_slice(&bytes[at * size..][..size]);
+            }
+        });
+        Self::from_bytes(self.dtype, dims, &out)
+    }
+}
+
+/// Calls `f(flat, index)` for every index of `dims`, row-major.
+pub fn for_each_index(dims: &[usize], mut f: impl FnMut(usize, &[usize])) {
+    let mut index = vec![0; dims.len()];
+    for flat in 0..n_elements(dims) {
+        f(flat, &index);
+        for axis in (0..dims.len()).rev() {
+            index[axis] += 1;
+            if index[axis] < dims[axis] {
+                break;
+            }
+            index[axis] = 0;
+        }
+    }
+}
+
+impl PartialEq for Tensor {
+    /// Equality of bits: NaN equals itself, `-0.0` differs from `0.0`.
+    fn eq(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && self.dims == other.dims && self.bytes() == other.bytes()
+    }
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.ty())?;
+        if self.len() <= 16 {
+            if self.dtype.is_float() { write!(f, " {:?}", self.to_f64s()) } else { write!(f, " {:?}", self.to_ints()) }
+        } else {
+            f.write_str(" ...")
+        }
+    }
+}
