@@ -1,11 +1,13 @@
 //! Values and their types: element types, dimensions, shapes, tensors. Imports nothing of the compiler.
 
+mod affine;
 mod data;
 mod dim;
 mod dtype;
 mod shape;
 mod ty;
 
+pub use affine::Affine;
 pub use data::{Element, Tensor, for_each_index};
 pub use dim::Dim;
 pub use dtype::DType;
