@@ -1,4 +1,8 @@
 //! Tinsmith: ONNX models to native static libraries, ahead of time.
 
+pub mod diagnostic;
+pub mod expr;
+pub mod graph;
 pub mod nest;
+pub mod ops;
 pub mod tensor;
