@@ -1,5 +1,9 @@
 //! Tinsmith: ONNX models to native static libraries, ahead of time.
 
 pub mod codegen;
+pub mod diagnostic;
+pub mod expr;
+pub mod graph;
 pub mod nest;
+pub mod ops;
 pub mod tensor;

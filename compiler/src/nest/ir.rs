@@ -10,7 +10,7 @@ use std::fmt;
 use crate::tensor::DType;
 
 /// One compiled function: buffers in, buffers out.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Kernel {
     /// Unique in its program; a symbol-safe name.
     pub name: String,
@@ -91,68 +91,8 @@ impl fmt::Display for VecType {
     }
 }
 
-/// `constant + sum(coefficient * variable)`; terms sorted by variable, no zero coefficient.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Affine {
-    /// The constant part.
-    pub constant: i64,
-    /// Variable and coefficient.
-    pub terms: Vec<(Var, i64)>,
-}
-
-impl Affine {
-    /// A constant.
-    pub fn constant(c: i64) -> Self {
-        Affine { constant: c, terms: vec![] }
-    }
-
-    /// One variable.
-    pub fn var(v: Var) -> Self {
-        Affine { constant: 0, terms: vec![(v, 1)] }
-    }
-
-    /// `self + other`.
-    pub fn plus(&self, other: &Affine) -> Self {
-        let mut sum = self.clone();
-        sum.constant += other.constant;
-        for &(v, c) in &other.terms {
-            sum.add_term(v, c);
-        }
-        sum
-    }
-
-    /// `self * factor`.
-    pub fn times(&self, factor: i64) -> Self {
-        if factor == 0 {
-            return Affine::default();
-        }
-        Affine { constant: self.constant * factor, terms: self.terms.iter().map(|&(v, c)| (v, c * factor)).collect() }
-    }
-
-    /// `self + c`.
-    pub fn offset(&self, c: i64) -> Self {
-        Affine { constant: self.constant + c, terms: self.terms.clone() }
-    }
-
-    /// The coefficient of `v`.
-    pub fn coefficient(&self, v: Var) -> i64 {
-        self.terms.iter().find(|t| t.0 == v).map_or(0, |t| t.1)
-    }
-
-    /// Adds `c * v` in place.
-    pub fn add_term(&mut self, v: Var, c: i64) {
-        match self.terms.binary_search_by_key(&v, |t| t.0) {
-            Ok(i) => {
-                self.terms[i].1 += c;
-                if self.terms[i].1 == 0 {
-                    self.terms.remove(i);
-                }
-            }
-            Err(i) if c != 0 => self.terms.insert(i, (v, c)),
-            Err(_) => {}
-        }
-    }
-}
+/// `constant + sum(coefficient * variable)` over loop variables.
+pub type Affine = crate::tensor::Affine<Var>;
 
 /// A flat element index: an affine part plus registers (`i64` scalars) with strides.
 ///

@@ -1,7 +1,16 @@
 //! Nests: the loop form of kernels, its text, verifier and interpreter. Imports only `tensor`.
 
+mod bounds;
 pub mod builder;
+mod eval;
 pub mod ir;
+mod parse;
+mod print;
+mod scalar;
+mod verify;
 
 pub use builder::Builder;
+pub use eval::{EvalError, eval, eval_with};
 pub use ir::*;
+pub use parse::{ParseError, parse};
+pub use verify::{Problem, VerifyError, verify};

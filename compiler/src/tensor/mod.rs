@@ -1,13 +1,15 @@
 //! Values and their types: element types, dimensions, shapes, tensors. Imports nothing of the compiler.
 
+mod affine;
 mod data;
 mod dim;
 mod dtype;
 mod shape;
 mod ty;
 
+pub use affine::Affine;
 pub use data::{Element, Tensor, for_each_index};
 pub use dim::Dim;
 pub use dtype::DType;
-pub use shape::{Shape, broadcast_dims, n_elements, row_major_strides};
+pub use shape::{Shape, broadcast_dims, broadcast_offset, n_elements, row_major_strides};
 pub use ty::Type;

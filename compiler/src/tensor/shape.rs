@@ -90,3 +90,9 @@ pub fn row_major_strides(dims: &[usize]) -> Vec<usize> {
     }
     strides
 }
+
+/// Row-major offset of the element of a value of extents `dims` that broadcasting puts at `at`.
+pub fn broadcast_offset(dims: &[usize], at: &[usize]) -> usize {
+    let skip = at.len() - dims.len();
+    dims.iter().zip(&at[skip..]).fold(0, |offset, (&d, &i)| offset * d + if d == 1 { 0 } else { i })
+}

@@ -1,0 +1,496 @@
+//! The form: a program of stages, each computing one tensor from others by a scalar expression over axes.
+//!
+//! Sources: the compute definitions of Halide and TVM; differences: reads carry their padding, writes may be affine,
+//! and a sequential loop (recurrent networks) is an item beside the stages.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use crate::tensor::{Affine as AffineOver, DType, Tensor};
+
+/// A group's computation.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Program {
+    /// Every tensor of the program, by [`TensorId`].
+    pub tensors: Vec<TensorDecl>,
+    /// The tensors it reads from outside, in operand order.
+    pub operands: Vec<TensorId>,
+    /// The tensors it gives, in result order.
+    pub results: Vec<TensorId>,
+    /// The tensors whose value is part of the program: tables of indices and weights.
+    pub constants: Vec<(TensorId, Tensor)>,
+    /// What is computed, in order.
+    pub items: Vec<Item>,
+}
+
+/// A tensor of a program.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TensorDecl {
+    /// Name in text; derived from the graph value.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Extents.
+    pub dims: Vec<usize>,
+}
+
+/// Index into [`Program::tensors`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TensorId(pub u32);
+
+/// One step of a program.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Item {
+    /// A tensor, or a region of one, computed element by element.
+    Stage(Stage),
+    /// `out` is `input` under other extents, row-major in both.
+    Reshape {
+        /// The new tensor.
+        out: TensorId,
+        /// The tensor it is made of.
+        input: TensorId,
+    },
+    /// The items, once for each value of the loop variable in order; later iterations read what earlier ones wrote.
+    Repeat {
+        /// The variable, [`Var::Loop`] with this number.
+        var: u32,
+        /// Number of iterations.
+        extent: usize,
+        /// The body.
+        items: Vec<Item>,
+    },
+}
+
+/// `out[write(axes)] = body(axes)` for all values of the axes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Stage {
+    /// The tensor that is written.
+    pub out: TensorId,
+    /// Where an element goes, one form for each axis of `out`; injective over the output axes, and in range.
+    pub write: Vec<Affine>,
+    /// Extents of the output axes, [`Var::Axis`] `0..axes.len()`.
+    pub axes: Vec<usize>,
+    /// Extents of the reduction axes, [`Var::Axis`] from `axes.len()` on.
+    pub reduce: Vec<usize>,
+    /// The value.
+    pub body: Body,
+}
+
+/// A variable of an index.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Var {
+    /// An enclosing [`Item::Repeat`].
+    Loop(u32),
+    /// An axis of the stage.
+    Axis(u32),
+}
+
+/// An affine form over axes and loops.
+pub type Affine = AffineOver<Var>;
+
+/// What a stage computes.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Body {
+    /// The expression itself; no reduction axes.
+    Map(Expr),
+    /// The expression combined over the reduction axes, then `finish`, in which [`Node::Acc`] is the combined value.
+    Reduce {
+        /// How two values combine.
+        op: ReduceOp,
+        /// The value at one point of the reduction, of the accumulator's type.
+        value: Expr,
+        /// The result from the accumulator (and from loads that use output axes only).
+        finish: Expr,
+    },
+    /// The `i64` position, along the only reduction axis, of the greatest (or least) value.
+    Arg {
+        /// `Max` or `Min`.
+        op: ReduceOp,
+        /// The value compared.
+        value: Expr,
+        /// Whether the last of equal values wins instead of the first.
+        last: bool,
+    },
+}
+
+/// How a reduction combines. Empty reductions give the identity.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReduceOp {
+    /// Sum, from 0.
+    Sum,
+    /// Product, from 1.
+    Prod,
+    /// Greatest, from minus infinity (or the least integer).
+    Max,
+    /// Least, from infinity (or the greatest integer).
+    Min,
+}
+
+/// A scalar expression with its type; cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    node: Arc<Node>,
+    dtype: DType,
+}
+
+/// A constant.
+#[derive(Clone, Copy, Debug)]
+pub enum Const {
+    /// Of a floating-point type, already rounded to it.
+    Float(f64),
+    /// Of an integer type or `bool`.
+    Int(i64),
+}
+
+/// The head of an expression.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Node {
+    /// A constant.
+    Const(Const),
+    /// The value of an affine form, `i64`.
+    Index(Affine),
+    /// An element of a tensor.
+    Load {
+        /// The tensor.
+        tensor: TensorId,
+        /// One index for each axis.
+        index: Vec<Ix>,
+        /// The value where an index is outside the tensor; without it every affine index must be inside.
+        pad: Option<Expr>,
+    },
+    /// One operand.
+    Unary(UnaryOp, Expr),
+    /// Two operands of the result's type.
+    Binary(BinaryOp, Expr, Expr),
+    /// Two operands of one type; the result is `bool`. False if unordered, except `Ne`.
+    Compare(CompareOp, Expr, Expr),
+    /// `cond ? a : b`.
+    Select(Expr, Expr, Expr),
+    /// Conversion to the expression's type: floats round to nearest even, float to integer truncates and saturates (NaN
+    /// is 0), integers wrap or extend, to `bool` is "not zero".
+    Cast(Expr),
+    /// The combined value, in [`Body::Reduce`]'s `finish` only.
+    Acc,
+}
+
+/// One index of a load.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Ix {
+    /// Known when compiled.
+    Affine(Affine),
+    /// An `i64` expression; without padding, a value outside the axis stops the program with status "index out of range".
+    Checked(Expr),
+    /// An `i64` expression, clamped to the axis.
+    Clamped(Expr),
+}
+
+impl From<Affine> for Ix {
+    fn from(a: Affine) -> Self {
+        Ix::Affine(a)
+    }
+}
+
+impl From<&Affine> for Ix {
+    fn from(a: &Affine) -> Self {
+        Ix::Affine(a.clone())
+    }
+}
+
+impl From<i64> for Ix {
+    fn from(c: i64) -> Self {
+        Ix::Affine(Affine::constant(c))
+    }
+}
+
+/// Functions of one operand.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[expect(missing_docs, reason = "the names are the functions")]
+pub enum UnaryOp {
+    Neg,
+    Abs,
+    Sqrt,
+    Floor,
+    Ceil,
+    /// To nearest, ties to even.
+    Round,
+    /// Logical for `bool`, bitwise for integers.
+    Not,
+    Exp,
+    /// `exp(x) - 1`, exact near 0.
+    Expm1,
+    Log,
+    /// `log(1 + x)`, exact near 0.
+    Log1p,
+    Tanh,
+    Sigmoid,
+    Erf,
+    Sin,
+    Cos,
+}
+
+/// Functions of two operands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum BinaryOp {
+    /// Wraps for integers.
+    Add,
+    /// Wraps for integers.
+    Sub,
+    /// Wraps for integers.
+    Mul,
+    /// Truncates for integers; by zero gives 0.
+    Div,
+    /// Integers only: remainder with the sign of the dividend; by zero gives 0.
+    Rem,
+    /// `a < b ? a : b`: the second operand where either is NaN.
+    Min,
+    /// `a > b ? a : b`: the second operand where either is NaN.
+    Max,
+    /// `a` to the power `b`; floating-point only.
+    Pow,
+    /// Bitwise; logical for `bool`.
+    And,
+    /// Bitwise; logical for `bool`.
+    Or,
+    /// Bitwise; logical for `bool`.
+    Xor,
+    /// Integers: shift left.
+    Shl,
+    /// Integers: shift right, arithmetic if signed.
+    Shr,
+}
+
+/// Relations.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[expect(missing_docs, reason = "the names are the relations")]
+pub enum CompareOp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+impl PartialEq for Const {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Const::Float(a), Const::Float(b)) => a.to_bits() == b.to_bits(),
+            (Const::Int(a), Const::Int(b)) => a == b,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Const {}
+
+impl Hash for Const {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Const::Float(a) => a.to_bits().hash(state),
+            Const::Int(a) => a.hash(state),
+        }
+    }
+}
+
+impl PartialEq for Expr {
+    fn eq(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && (Arc::ptr_eq(&self.node, &other.node) || self.node == other.node)
+    }
+}
+
+impl Eq for Expr {}
+
+impl Hash for Expr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.dtype.hash(state);
+        self.node.hash(state);
+    }
+}
+
+impl Expr {
+    /// An expression of the given head and type.
+    pub fn new(node: Node, dtype: DType) -> Self {
+        Expr { node: Arc::new(node), dtype }
+    }
+
+    /// A constant, rounded to the type.
+    pub fn constant(dtype: DType, x: f64) -> Self {
+        let value = match dtype {
+            DType::F32 => Const::Float(x as f32 as f64),
+            DType::F64 => Const::Float(x),
+            DType::F16 => Const::Float(half::f16::from_f64(x).to_f64()),
+            DType::BF16 => Const::Float(half::bf16::from_f64(x).to_f64()),
+            _ => Const::Int(x as i64),
+        };
+        Expr::new(Node::Const(value), dtype)
+    }
+
+    /// An integer or `bool` constant.
+    pub fn int(dtype: DType, x: i64) -> Self {
+        if dtype.is_float() { Self::constant(dtype, x as f64) } else { Expr::new(Node::Const(Const::Int(x)), dtype) }
+    }
+
+    /// The `i64` value of an affine form.
+    pub fn index(a: &Affine) -> Self {
+        if a.is_constant() { Self::int(DType::I64, a.constant) } else { Expr::new(Node::Index(a.clone()), DType::I64) }
+    }
+
+    /// The accumulator of a reduction.
+    pub fn acc(dtype: DType) -> Self {
+        Expr::new(Node::Acc, dtype)
+    }
+
+    /// The head.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// A constant of this expression's type.
+    pub fn like(&self, x: f64) -> Expr {
+        Expr::constant(self.dtype, x)
+    }
+
+    /// A function of this.
+    pub fn unary(&self, op: UnaryOp) -> Expr {
+        Expr::new(Node::Unary(op, self.clone()), self.dtype)
+    }
+
+    /// A function of this and another of the same type.
+    pub fn binary(&self, op: BinaryOp, other: &Expr) -> Expr {
+        debug_assert_eq!(self.dtype, other.dtype, "operands of {op:?}");
+        Expr::new(Node::Binary(op, self.clone(), other.clone()), self.dtype)
+    }
+
+    /// A relation.
+    pub fn compare(&self, op: CompareOp, other: &Expr) -> Expr {
+        debug_assert_eq!(self.dtype, other.dtype, "operands of {op:?}");
+        Expr::new(Node::Compare(op, self.clone(), other.clone()), DType::Bool)
+    }
+
+    /// `self ? a : b`.
+    pub fn select(&self, a: &Expr, b: &Expr) -> Expr {
+        debug_assert_eq!(a.dtype, b.dtype, "branches of a select");
+        Expr::new(Node::Select(self.clone(), a.clone(), b.clone()), a.dtype)
+    }
+
+    /// The value in another type (itself if it has that type).
+    pub fn cast(&self, dtype: DType) -> Expr {
+        if dtype == self.dtype { self.clone() } else { Expr::new(Node::Cast(self.clone()), dtype) }
+    }
+
+    /// The greater of the two; NaN where either is.
+    pub fn max_nan(&self, other: &Expr) -> Expr {
+        // `Max` gives its second operand where either is NaN.
+        let max = other.binary(BinaryOp::Max, self);
+        if self.dtype.is_float() && !matches!(other.node(), Node::Const(_)) {
+            other.compare(CompareOp::Ne, other).select(other, &max)
+        } else {
+            max
+        }
+    }
+
+    /// The lesser of the two; NaN where either is.
+    pub fn min_nan(&self, other: &Expr) -> Expr {
+        let min = other.binary(BinaryOp::Min, self);
+        if self.dtype.is_float() && !matches!(other.node(), Node::Const(_)) {
+            other.compare(CompareOp::Ne, other).select(other, &min)
+        } else {
+            min
+        }
+    }
+
+    /// The direct sub-expressions, those inside indices and padding included.
+    pub fn children(&self) -> Vec<&Expr> {
+        match self.node() {
+            Node::Const(_) | Node::Index(_) | Node::Acc => vec![],
+            Node::Load { index, pad, .. } => index
+                .iter()
+                .filter_map(|ix| match ix {
+                    Ix::Affine(_) => None,
+                    Ix::Checked(e) | Ix::Clamped(e) => Some(e),
+                })
+                .chain(pad)
+                .collect(),
+            Node::Unary(_, a) | Node::Cast(a) => vec![a],
+            Node::Binary(_, a, b) | Node::Compare(_, a, b) => vec![a, b],
+            Node::Select(c, a, b) => vec![c, a, b],
+        }
+    }
+
+    /// Calls `f` on this and everything below it, outermost first.
+    pub fn visit(&self, f: &mut impl FnMut(&Expr)) {
+        f(self);
+        for child in self.children() {
+            child.visit(f);
+        }
+    }
+
+    /// Rebuilds the expression bottom-up: `f` sees each expression with its children already rebuilt.
+    pub fn rewrite(&self, f: &mut impl FnMut(Expr) -> Expr) -> Expr {
+        let node = match self.node() {
+            Node::Const(_) | Node::Index(_) | Node::Acc => return f(self.clone()),
+            Node::Load { tensor, index, pad } => {
+                let index = index
+                    .iter()
+                    .map(|ix| match ix {
+                        Ix::Affine(a) => Ix::Affine(a.clone()),
+                        Ix::Checked(e) => Ix::Checked(e.rewrite(f)),
+                        Ix::Clamped(e) => Ix::Clamped(e.rewrite(f)),
+                    })
+                    .collect();
+                Node::Load { tensor: *tensor, index, pad: pad.as_ref().map(|p| p.rewrite(f)) }
+            }
+            Node::Unary(op, a) => Node::Unary(*op, a.rewrite(f)),
+            Node::Cast(a) => Node::Cast(a.rewrite(f)),
+            Node::Binary(op, a, b) => Node::Binary(*op, a.rewrite(f), b.rewrite(f)),
+            Node::Compare(op, a, b) => Node::Compare(*op, a.rewrite(f), b.rewrite(f)),
+            Node::Select(c, a, b) => Node::Select(c.rewrite(f), a.rewrite(f), b.rewrite(f)),
+        };
+        f(Expr::new(node, self.dtype))
+    }
+
+    /// The expression with every affine form (indices and index values) replaced.
+    pub fn map_affine(&self, g: &mut impl FnMut(&Affine) -> Affine) -> Expr {
+        self.rewrite(&mut |e| match e.node() {
+            Node::Index(a) => Expr::index(&g(a)),
+            Node::Load { tensor, index, pad } => {
+                let index = index
+                    .iter()
+                    .map(|ix| match ix {
+                        Ix::Affine(a) => Ix::Affine(g(a)),
+                        other => other.clone(),
+                    })
+                    .collect();
+                Expr::new(Node::Load { tensor: *tensor, index, pad: pad.clone() }, e.dtype())
+            }
+            _ => e,
+        })
+    }
+}
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $op:ident),*) => { $(
+        impl std::ops::$trait for Expr {
+            type Output = Expr;
+            fn $method(self, other: Expr) -> Expr { self.binary(BinaryOp::$op, &other) }
+        }
+        impl std::ops::$trait<&Expr> for &Expr {
+            type Output = Expr;
+            fn $method(self, other: &Expr) -> Expr { self.binary(BinaryOp::$op, other) }
+        }
+        impl std::ops::$trait<f64> for Expr {
+            type Output = Expr;
+            fn $method(self, other: f64) -> Expr { let c = self.like(other); self.binary(BinaryOp::$op, &c) }
+        }
+        impl std::ops::$trait<f64> for &Expr {
+            type Output = Expr;
+            fn $method(self, other: f64) -> Expr { self.binary(BinaryOp::$op, &self.like(other)) }
+        }
+    )* };
+}
+operators!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);

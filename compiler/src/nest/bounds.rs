@@ -1,0 +1,346 @@
+//! The bounds proof: interval arithmetic shows that every access of a kernel stays inside its buffer.
+//!
+//! Requires: structure and types verified. Loop variables have constant ranges; a [`Cond::Within`] narrows them inside its
+//! branches, and what it says of a sum of several variables is kept as a fact about that sum. Integer scalars in
+//! registers have intervals too. Whatever is not understood has the range of its type, so the proof can only fail safely.
+
+use std::collections::BTreeMap;
+
+use super::ir::{Affine, BinaryOp, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var};
+use super::print::Text;
+use super::verify::{Bound, Problem, VerifyError, for_each_set, int_range};
+use crate::tensor::DType;
+
+/// Facts tried at once on one sum; more are sound to forget.
+const MAX_FACTS: usize = 6;
+
+/// The accesses that cannot be proved in bounds.
+pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
+    let mut p = Prover { kernel, text: Text::new(kernel), errors: vec![] };
+    let mut state = State { vars: BTreeMap::new(), facts: vec![], regs: vec![None; kernel.regs.len()] };
+    p.block(&kernel.body, &mut state);
+    p.errors
+}
+
+/// All integers from `low` to `high`, both included.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Interval {
+    low: i128,
+    high: i128,
+}
+
+impl Interval {
+    fn new(low: i128, high: i128) -> Self {
+        Interval { low, high }
+    }
+
+    fn point(x: i128) -> Self {
+        Interval { low: x, high: x }
+    }
+
+    fn is_empty(self) -> bool {
+        self.low > self.high
+    }
+
+    fn plus(self, o: Interval) -> Self {
+        Interval::new(self.low.saturating_add(o.low), self.high.saturating_add(o.high))
+    }
+
+    fn times(self, o: Interval) -> Self {
+        let products = [self.low, self.high].map(|a| [o.low, o.high].map(|b| a.saturating_mul(b)));
+        let products = products.concat();
+        Interval::new(products.iter().copied().fold(i128::MAX, i128::min), products.iter().copied().fold(i128::MIN, i128::max))
+    }
+
+    fn scale(self, k: i64) -> Self {
+        self.times(Interval::point(k.into()))
+    }
+
+    fn union(self, o: Interval) -> Self {
+        Interval::new(self.low.min(o.low), self.high.max(o.high))
+    }
+
+    fn intersect(self, o: Interval) -> Self {
+        Interval::new(self.low.max(o.low), self.high.min(o.high))
+    }
+
+    fn is_in(self, o: Interval) -> bool {
+        o.low <= self.low && self.high <= o.high
+    }
+}
+
+/// The values of an open loop's variable: `start + k * step`, narrowed to `range`.
+#[derive(Clone, Copy)]
+struct VarRange {
+    range: Interval,
+    start: i64,
+    step: i64,
+}
+
+impl VarRange {
+    /// Narrowed, ends moved inward to values that the variable takes.
+    fn narrow(&mut self, to: Interval) {
+        let (start, step) = (i128::from(self.start), i128::from(self.step));
+        let range = self.range.intersect(to);
+        if range.is_empty() {
+            self.range = range;
+            return;
+        }
+        let low = range.low + (start - range.low).rem_euclid(step);
+        let high = range.high - (range.high - start).rem_euclid(step);
+        self.range = Interval::new(low, high);
+    }
+}
+
+type Terms = Vec<(Var, i64)>;
+
+#[derive(Clone)]
+struct State {
+    vars: BTreeMap<Var, VarRange>,
+    // Sums of at least two terms, without their constants.
+    facts: Vec<(Terms, Interval)>,
+    regs: Vec<Option<Interval>>,
+}
+
+impl State {
+    fn var(&self, v: Var) -> Interval {
+        self.vars.get(&v).map_or(int_interval(DType::I64), |v| v.range)
+    }
+
+    fn simple_sum(&self, terms: &[(Var, i64)]) -> Interval {
+        terms.iter().fold(Interval::point(0), |sum, &(v, c)| sum.plus(self.var(v).scale(c)))
+    }
+
+    /// The interval of a sum: of its terms, and of every way to write it as multiples of facts plus other terms.
+    fn sum(&self, terms: &[(Var, i64)], facts: &[(Terms, Interval)]) -> Interval {
+        let mut best = self.simple_sum(terms);
+        for (i, (fact, interval)) in facts.iter().enumerate() {
+            let mut tried: Vec<i64> = vec![];
+            for &(v, c) in fact {
+                let Some(&(_, of)) = terms.iter().find(|t| t.0 == v) else { continue };
+                let Some(k) = of.checked_div(c).filter(|k| k.checked_mul(c) == Some(of) && !tried.contains(k)) else { continue };
+                tried.push(k);
+                let Some(rest) = minus(terms, fact, k) else { continue };
+                best = best.intersect(interval.scale(k).plus(self.sum(&rest, &facts[i + 1..])));
+            }
+        }
+        best
+    }
+
+    fn affine(&self, a: &Affine) -> Interval {
+        Interval::point(a.constant.into()).plus(self.sum(&a.terms, &self.facts))
+    }
+
+    /// Learns `low <= affine <= high`; false if that cannot be.
+    fn learn(&mut self, a: &Affine, within: Interval) -> bool {
+        let known = self.affine(a).intersect(within);
+        if known.is_empty() {
+            return false;
+        }
+        let sum = known.plus(Interval::point(-i128::from(a.constant)));
+        for &(v, c) in &a.terms {
+            let rest: Terms = a.terms.iter().copied().filter(|t| t.0 != v).collect();
+            let rest = self.simple_sum(&rest);
+            // c * v is in sum - rest.
+            let (low, high) = (sum.low.saturating_sub(rest.high), sum.high.saturating_sub(rest.low));
+            let c = i128::from(c);
+            let to = if c > 0 {
+                Interval::new(div_ceil(low, c), div_floor(high, c))
+            } else {
+                Interval::new(div_ceil(high.saturating_neg(), -c), div_floor(low.saturating_neg(), -c))
+            };
+            if let Some(var) = self.vars.get_mut(&v) {
+                var.narrow(to);
+                if var.range.is_empty() {
+                    return false;
+                }
+            }
+        }
+        if a.terms.len() > 1 {
+            if self.facts.len() == MAX_FACTS {
+                self.facts.remove(0);
+            }
+            self.facts.push((a.terms.clone(), sum));
+        }
+        true
+    }
+
+    fn reg(&self, r: Reg, kernel: &Kernel) -> Interval {
+        self.regs[r.0 as usize].unwrap_or(int_interval(kernel.regs[r.0 as usize].dtype))
+    }
+}
+
+fn div_ceil(a: i128, b: i128) -> i128 {
+    a.saturating_neg().div_euclid(b).saturating_neg()
+}
+
+fn div_floor(a: i128, b: i128) -> i128 {
+    a.div_euclid(b)
+}
+
+/// `terms - k * fact`.
+fn minus(terms: &[(Var, i64)], fact: &[(Var, i64)], k: i64) -> Option<Terms> {
+    let mut rest = terms.to_vec();
+    for &(v, c) in fact {
+        let by = c.checked_mul(k)?;
+        match rest.iter_mut().find(|t| t.0 == v) {
+            Some(t) => t.1 = t.1.checked_sub(by)?,
+            None => rest.push((v, by.checked_neg()?)),
+        }
+    }
+    rest.retain(|t| t.1 != 0);
+    Some(rest)
+}
+
+/// All values of the type; of floats, nothing is known and nothing asked.
+fn int_interval(dtype: DType) -> Interval {
+    let (low, high) = if dtype.is_float() { (i128::MIN, i128::MAX) } else { int_range(dtype) };
+    Interval::new(low, high)
+}
+
+struct Prover<'a> {
+    kernel: &'a Kernel,
+    text: Text<'a>,
+    errors: Vec<VerifyError>,
+}
+
+impl Prover<'_> {
+    fn block(&mut self, body: &[Stmt], state: &mut State) {
+        for s in body {
+            match s {
+                Stmt::Loop(l) => self.a_loop(l, state),
+                Stmt::Set { reg, op } => {
+                    if let Op::Load { buffer, index } = op {
+                        self.access(s, *buffer, index, self.kernel.regs[reg.0 as usize].lanes, state);
+                    }
+                    let known = self.op(*reg, op, state);
+                    if let Op::Check(a, end) = op {
+                        // The statements after a check run only where it passed.
+                        let passed = Interval::new(0, i128::from(*end) - 1).intersect(state.reg(*a, self.kernel));
+                        if !passed.is_empty() {
+                            state.regs[a.0 as usize] = Some(passed);
+                        }
+                    }
+                    state.regs[reg.0 as usize] = known;
+                }
+                Stmt::Store { buffer, index, value } => {
+                    self.access(s, *buffer, index, self.kernel.regs[value.0 as usize].lanes, state);
+                }
+                Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise, state),
+            }
+        }
+    }
+
+    fn a_loop(&mut self, l: &Loop, state: &mut State) {
+        // Any iteration may begin with what any other has set.
+        for_each_set(&l.body, &mut |r| state.regs[r.0 as usize] = None);
+        let range = Interval::new(l.start.into(), i128::from(l.end) - i128::from(l.step));
+        state.vars.insert(l.var, VarRange { range, start: l.start, step: l.step });
+        self.block(&l.body, state);
+        state.vars.remove(&l.var);
+    }
+
+    fn branch(&mut self, cond: &Cond, then: &[Stmt], otherwise: &[Stmt], state: &mut State) {
+        let (mut yes, mut no) = (state.clone(), state.clone());
+        let (mut yes_runs, mut no_runs) = (true, true);
+        if let Cond::Within(ranges) = cond {
+            yes_runs = ranges.iter().all(|(a, low, high)| yes.learn(a, Interval::new((*low).into(), i128::from(*high) - 1)));
+            if let [(a, low, high)] = ranges.as_slice() {
+                // Outside one range: below or above it, and known which if the other side cannot be.
+                let all = state.affine(a);
+                let below = Interval::new(all.low, all.high.min(i128::from(*low) - 1));
+                let above = Interval::new(all.low.max((*high).into()), all.high);
+                no_runs = match (below.is_empty(), above.is_empty()) {
+                    (true, true) => false,
+                    (true, false) => no.learn(a, above),
+                    (false, true) => no.learn(a, below),
+                    (false, false) => no.learn(a, below.union(above)),
+                };
+            } else if ranges.is_empty() {
+                no_runs = false;
+            }
+        }
+        if yes_runs {
+            self.block(then, &mut yes);
+        }
+        if no_runs {
+            self.block(otherwise, &mut no);
+        }
+        state.regs = match (yes_runs, no_runs) {
+            (true, false) => yes.regs,
+            (false, true) => no.regs,
+            _ => yes.regs.into_iter().zip(no.regs).map(|(a, b)| Some(a?.union(b?))).collect(),
+        };
+    }
+
+    fn access(&mut self, s: &Stmt, buffer: BufferId, index: &Index, lanes: u32, state: &State) {
+        let b = &self.kernel.buffers[buffer.0 as usize];
+        let at = index.dynamic.iter().fold(state.affine(&index.affine), |sum, &(r, k)| sum.plus(state.reg(r, self.kernel).scale(k)));
+        let allowed = Interval::new(0, b.len as i128 - i128::from(lanes));
+        if !at.is_in(allowed) {
+            let problem = Problem::Bounds { buffer: b.name.clone(), low: Bound(at.low), high: Bound(at.high), lanes, len: b.len };
+            self.errors.push(VerifyError { place: self.text.head(s), problem });
+        }
+    }
+
+    /// What is known of an integer scalar after `reg = op`.
+    fn op(&self, reg: Reg, op: &Op, state: &State) -> Option<Interval> {
+        let ty = self.kernel.regs[reg.0 as usize];
+        if ty.lanes != 1 || ty.dtype.is_float() {
+            return None;
+        }
+        let of = |r: Reg| state.reg(r, self.kernel);
+        let all = int_interval(ty.dtype);
+        let found = match op {
+            Op::Const(Scalar::Int(x)) => Interval::point((*x).into()),
+            Op::Index(a) => state.affine(a),
+            Op::Copy(a) | Op::Splat(a) => of(*a),
+            Op::Pack(regs) => of(*regs.first()?),
+            Op::Select(_, a, b) => of(*a).union(of(*b)),
+            Op::Convert(a) if !self.kernel.regs[a.0 as usize].dtype.is_float() && ty.dtype != DType::Bool => of(*a),
+            Op::Fma(a, b, c) => of(*a).times(of(*b)).plus(of(*c)),
+            Op::Check(a, end) => {
+                let passed = Interval::new(0, i128::from(*end) - 1);
+                let both = passed.intersect(of(*a));
+                if both.is_empty() { passed } else { both }
+            }
+            Op::Unary(UnaryOp::Neg, a) => of(*a).scale(-1),
+            Op::Unary(UnaryOp::Abs, a) => {
+                let a = of(*a);
+                let greatest = a.low.abs().max(a.high.abs());
+                Interval::new(a.low.max(-a.high).max(0), greatest)
+            }
+            Op::Binary(op, a, b) => binary(*op, of(*a), of(*b))?,
+            _ => return None,
+        };
+        // What may wrap is unknown.
+        found.is_in(all).then_some(found)
+    }
+}
+
+fn binary(op: BinaryOp, a: Interval, b: Interval) -> Option<Interval> {
+    let constant = (b.low == b.high).then_some(b.low);
+    Some(match op {
+        BinaryOp::Add => a.plus(b),
+        BinaryOp::Sub => a.plus(b.scale(-1)),
+        BinaryOp::Mul => a.times(b),
+        BinaryOp::Min => Interval::new(a.low.min(b.low), a.high.min(b.high)),
+        BinaryOp::Max => Interval::new(a.low.max(b.low), a.high.max(b.high)),
+        BinaryOp::Div => {
+            let by = constant.filter(|&by| by > 0)?;
+            Interval::new(a.low / by, a.high / by)
+        }
+        BinaryOp::Rem => {
+            let by = constant.filter(|&by| by > 0)?;
+            let inside = Interval::new(1 - by, by - 1);
+            if a.is_in(inside) { a } else { Interval::new(if a.low < 0 { 1 - by } else { 0 }, if a.high > 0 { by - 1 } else { 0 }) }
+        }
+        BinaryOp::And if a.low >= 0 && b.low >= 0 => Interval::new(0, a.high.min(b.high)),
+        BinaryOp::Shl => a.times(Interval::point(1 << constant.filter(|c| (0..64).contains(c))?)),
+        BinaryOp::Shr => {
+            let by = constant.filter(|c| (0..64).contains(c))?;
+            Interval::new(a.low >> by, a.high >> by)
+        }
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => return None,
+    })
+}

@@ -1,0 +1,305 @@
+//! The interpreter of kernels: what compiled code must do, slowly.
+//!
+//! A kernel is first turned into steps whose operations are plain functions on bits. Registers are lanes of 64 bits,
+//! elements zero-extended; a `bool` lane is 0 or 1. `f16` and `bf16` compute in `f32` and round after each operation.
+//! [`Op::Horizontal`] combines lane `i` with lane `i + n/2` until one is left.
+
+use thiserror::Error;
+
+use super::ir::{Affine, BinaryOp, Cond, Index, Kernel, Op, Reg, Scalar, Stmt};
+use super::scalar::{self, Binary, Unary};
+use super::verify::{VerifyError, verify_structure};
+use crate::tensor::DType;
+
+/// Why a kernel stopped.
+#[derive(Clone, PartialEq, Debug, Error)]
+pub enum EvalError {
+    /// The kernel does not verify; this is its first problem.
+    #[error("not a valid kernel: {0}")]
+    Invalid(VerifyError),
+    /// The buffers are not those of the kernel.
+    #[error("buffer {buffer} of kernel {kernel} takes {expected} bytes, got {found:?}")]
+    Buffer {
+        /// Name of the kernel.
+        kernel: String,
+        /// Position of the buffer.
+        buffer: usize,
+        /// Bytes that the kernel's header asks for; 0 for a buffer it does not have.
+        expected: usize,
+        /// Bytes given, if any.
+        found: Option<usize>,
+    },
+    /// An access outside a buffer: [`super::verify`] would have refused the kernel.
+    #[error("access of {lanes} elements at {index} of buffer `{buffer}`, which has {len}")]
+    OutOfBounds {
+        /// Name of the buffer.
+        buffer: String,
+        /// First element.
+        index: i64,
+        /// Number of elements.
+        lanes: usize,
+        /// Elements of the buffer.
+        len: usize,
+    },
+    /// An [`Op::Check`] failed: compiled code returns status "index out of range".
+    #[error("index {index} is out of range 0..{end}")]
+    IndexOutOfRange {
+        /// The value.
+        index: i64,
+        /// One past the last allowed value.
+        end: i64,
+    },
+}
+
+/// Runs the kernel on the raw little-endian bytes of its buffers, with fused multiply-adds.
+pub fn eval(kernel: &Kernel, buffers: &mut [Vec<u8>]) -> Result<(), EvalError> {
+    eval_with(kernel, buffers, true)
+}
+
+/// [`eval`], where `fused` says whether [`Op::Fma`] rounds once or twice.
+pub fn eval_with(kernel: &Kernel, buffers: &mut [Vec<u8>], fused: bool) -> Result<(), EvalError> {
+    if let Some(error) = verify_structure(kernel).into_iter().next() {
+        return Err(EvalError::Invalid(error));
+    }
+    for i in 0..kernel.buffers.len().max(buffers.len()) {
+        let expected = kernel.buffers.get(i).and_then(|b| b.len.checked_mul(b.dtype.size_bytes()));
+        let found = buffers.get(i).map(|b| b.len());
+        if expected.is_none() || expected != found {
+            return Err(EvalError::Buffer { kernel: kernel.name.clone(), buffer: i, expected: expected.unwrap_or(0), found });
+        }
+    }
+    let mut places = vec![];
+    let mut n_lanes = 0;
+    for ty in &kernel.regs {
+        places.push(n_lanes);
+        n_lanes += ty.lanes as usize;
+    }
+    let compiler = Compiler { kernel, places, fused };
+    let steps = compiler.block(&kernel.body);
+    Machine { kernel, lanes: vec![0; n_lanes], vars: vec![0; kernel.vars.len()], buffers }.run(&steps)
+}
+
+/// A register: its first lane in [`Machine::lanes`].
+type Place = usize;
+
+/// [`Index`] with registers as places.
+struct Address {
+    affine: Affine,
+    dynamic: Vec<(Place, i64)>,
+}
+
+enum Step {
+    Loop { var: usize, start: i64, end: i64, step: i64, body: Vec<Step> },
+    If { cond: Test, then: Vec<Step>, otherwise: Vec<Step> },
+    Fill { to: Place, n: usize, bits: u64 },
+    Index { to: Place, affine: Affine },
+    Load { to: Place, n: usize, buffer: usize, at: Address, size: usize, is_bool: bool },
+    Store { from: Place, n: usize, buffer: usize, at: Address, size: usize },
+    Copy { to: Place, n: usize, from: Place },
+    Splat { to: Place, n: usize, from: Place },
+    Pack { to: Place, from: Vec<Place> },
+    Unary { to: Place, n: usize, a: Place, f: Unary },
+    Binary { to: Place, n: usize, a: Place, b: Place, f: Binary },
+    Fma { to: Place, n: usize, a: Place, b: Place, c: Place, f: scalar::Ternary },
+    Select { to: Place, n: usize, cond: Place, a: Place, b: Place },
+    Horizontal { to: Place, n: usize, a: Place, f: Binary },
+    Check { to: Place, a: Place, end: i64 },
+}
+
+enum Test {
+    Within(Vec<(Affine, i64, i64)>),
+    Reg(Place),
+}
+
+struct Compiler<'a> {
+    kernel: &'a Kernel,
+    places: Vec<Place>,
+    fused: bool,
+}
+
+impl Compiler<'_> {
+    fn at(&self, r: Reg) -> Place {
+        self.places[r.0 as usize]
+    }
+
+    fn dtype(&self, r: Reg) -> DType {
+        self.kernel.regs[r.0 as usize].dtype
+    }
+
+    fn n(&self, r: Reg) -> usize {
+        self.kernel.regs[r.0 as usize].lanes as usize
+    }
+
+    fn address(&self, index: &Index) -> Address {
+        Address { affine: index.affine.clone(), dynamic: index.dynamic.iter().map(|&(r, k)| (self.at(r), k)).collect() }
+    }
+
+    fn block(&self, body: &[Stmt]) -> Vec<Step> {
+        body.iter().map(|s| self.step(s)).collect()
+    }
+
+    fn step(&self, s: &Stmt) -> Step {
+        match s {
+            Stmt::Loop(l) => Step::Loop { var: l.var.0 as usize, start: l.start, end: l.end, step: l.step, body: self.block(&l.body) },
+            Stmt::If { cond, then, otherwise } => {
+                let cond = match cond {
+                    Cond::Within(ranges) => Test::Within(ranges.clone()),
+                    Cond::Reg(r) => Test::Reg(self.at(*r)),
+                };
+                Step::If { cond, then: self.block(then), otherwise: self.block(otherwise) }
+            }
+            Stmt::Store { buffer, index, value } => Step::Store {
+                from: self.at(*value),
+                n: self.n(*value),
+                buffer: buffer.0 as usize,
+                at: self.address(index),
+                size: self.dtype(*value).size_bytes(),
+            },
+            Stmt::Set { reg, op } => self.set(*reg, op),
+        }
+    }
+
+    fn set(&self, reg: Reg, op: &Op) -> Step {
+        let (to, n, dtype) = (self.at(reg), self.n(reg), self.dtype(reg));
+        match op {
+            Op::Const(Scalar::Float(x)) => Step::Fill { to, n, bits: scalar::from_f64(*x, dtype) },
+            Op::Const(Scalar::Int(x)) => Step::Fill { to, n, bits: scalar::from_int((*x).into(), dtype) },
+            Op::Index(a) => Step::Index { to, affine: a.clone() },
+            Op::Load { buffer, index } => Step::Load {
+                to,
+                n,
+                buffer: buffer.0 as usize,
+                at: self.address(index),
+                size: dtype.size_bytes(),
+                is_bool: dtype == DType::Bool,
+            },
+            Op::Copy(a) => Step::Copy { to, n, from: self.at(*a) },
+            Op::Splat(a) => Step::Splat { to, n, from: self.at(*a) },
+            Op::Lane(a, lane) => Step::Copy { to, n, from: self.at(*a) + *lane as usize },
+            Op::Pack(regs) => Step::Pack { to, from: regs.iter().map(|&r| self.at(r)).collect() },
+            Op::Unary(op, a) => Step::Unary { to, n, a: self.at(*a), f: scalar::unary(*op, dtype) },
+            Op::Binary(op, a, b) => Step::Binary { to, n, a: self.at(*a), b: self.at(*b), f: scalar::binary(*op, dtype) },
+            Op::Fma(a, b, c) => {
+                Step::Fma { to, n, a: self.at(*a), b: self.at(*b), c: self.at(*c), f: scalar::multiply_add(dtype, self.fused) }
+            }
+            Op::Compare(op, a, b) => Step::Binary { to, n, a: self.at(*a), b: self.at(*b), f: scalar::compare(*op, self.dtype(*a)) },
+            Op::Select(c, a, b) => Step::Select { to, n, cond: self.at(*c), a: self.at(*a), b: self.at(*b) },
+            Op::Convert(a) => Step::Unary { to, n, a: self.at(*a), f: scalar::convert(self.dtype(*a), dtype) },
+            Op::Bitcast(a) => Step::Copy { to, n, from: self.at(*a) },
+            Op::Horizontal(op, a) => Step::Horizontal { to, n: self.n(*a), a: self.at(*a), f: scalar::binary(known(*op), dtype) },
+            Op::Check(a, end) => Step::Check { to, a: self.at(*a), end: *end },
+        }
+    }
+}
+
+/// Only these four combine lanes; the verifier has refused the others.
+fn known(op: BinaryOp) -> BinaryOp {
+    debug_assert!(matches!(op, BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max));
+    op
+}
+
+struct Machine<'a> {
+    kernel: &'a Kernel,
+    lanes: Vec<u64>,
+    vars: Vec<i64>,
+    buffers: &'a mut [Vec<u8>],
+}
+
+impl Machine<'_> {
+    fn affine(&self, a: &Affine) -> i64 {
+        a.terms.iter().fold(a.constant, |sum, &(v, c)| sum.wrapping_add(c.wrapping_mul(self.vars[v.0 as usize])))
+    }
+
+    /// The bytes of `n` elements from the address.
+    fn range(&self, buffer: usize, at: &Address, n: usize, size: usize) -> Result<std::ops::Range<usize>, EvalError> {
+        let affine = self.affine(&at.affine);
+        let index = at.dynamic.iter().fold(affine, |sum, &(r, k)| sum.wrapping_add(k.wrapping_mul(self.lanes[r] as i64)));
+        let b = &self.kernel.buffers[buffer];
+        match usize::try_from(index) {
+            Ok(first) if first.checked_add(n).is_some_and(|end| end <= b.len) => Ok(first * size..(first + n) * size),
+            _ => Err(EvalError::OutOfBounds { buffer: b.name.clone(), index, lanes: n, len: b.len }),
+        }
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<(), EvalError> {
+        for s in steps {
+            self.step(s)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, s: &Step) -> Result<(), EvalError> {
+        match s {
+            Step::Loop { var, start, end, step, body } => {
+                let mut i = *start;
+                while i < *end {
+                    self.vars[*var] = i;
+                    self.run(body)?;
+                    i = i.saturating_add(*step);
+                }
+            }
+            Step::If { cond, then, otherwise } => {
+                let holds = match cond {
+                    Test::Within(ranges) => ranges.iter().all(|(a, low, high)| (*low..*high).contains(&self.affine(a))),
+                    Test::Reg(r) => self.lanes[*r] != 0,
+                };
+                self.run(if holds { then } else { otherwise })?;
+            }
+            Step::Fill { to, n, bits } => self.lanes[*to..to + n].fill(*bits),
+            Step::Index { to, affine } => self.lanes[*to] = self.affine(affine) as u64,
+            Step::Load { to, n, buffer, at, size, is_bool } => {
+                let range = self.range(*buffer, at, *n, *size)?;
+                let bytes = &self.buffers[*buffer][range];
+                let lanes = &mut self.lanes[*to..to + n];
+                match size {
+                    1 if *is_bool => lanes.iter_mut().zip(bytes).for_each(|(l, &b)| *l = (b != 0).into()),
+                    1 => lanes.iter_mut().zip(bytes).for_each(|(l, &b)| *l = b.into()),
+                    2 => lanes.iter_mut().zip(bytes.as_chunks().0).for_each(|(l, &b)| *l = u16::from_le_bytes(b).into()),
+                    4 => lanes.iter_mut().zip(bytes.as_chunks().0).for_each(|(l, &b)| *l = u32::from_le_bytes(b).into()),
+                    _ => lanes.iter_mut().zip(bytes.as_chunks().0).for_each(|(l, &b)| *l = u64::from_le_bytes(b)),
+                }
+            }
+            Step::Store { from, n, buffer, at, size } => {
+                let range = self.range(*buffer, at, *n, *size)?;
+                let bytes = &mut self.buffers[*buffer][range];
+                for (bytes, lane) in bytes.chunks_exact_mut(*size).zip(&self.lanes[*from..from + n]) {
+                    bytes.copy_from_slice(&lane.to_le_bytes()[..*size]);
+                }
+            }
+            Step::Copy { to, n, from } => self.lanes.copy_within(*from..from + n, *to),
+            Step::Splat { to, n, from } => {
+                let bits = self.lanes[*from];
+                self.lanes[*to..to + n].fill(bits);
+            }
+            Step::Pack { to, from } => {
+                for (i, r) in from.iter().enumerate() {
+                    self.lanes[to + i] = self.lanes[*r];
+                }
+            }
+            Step::Unary { to, n, a, f } => (0..*n).for_each(|i| self.lanes[to + i] = f(self.lanes[a + i])),
+            Step::Binary { to, n, a, b, f } => (0..*n).for_each(|i| self.lanes[to + i] = f(self.lanes[a + i], self.lanes[b + i])),
+            Step::Fma { to, n, a, b, c, f } => {
+                (0..*n).for_each(|i| self.lanes[to + i] = f(self.lanes[a + i], self.lanes[b + i], self.lanes[c + i]));
+            }
+            Step::Select { to, n, cond, a, b } => {
+                (0..*n).for_each(|i| self.lanes[to + i] = self.lanes[if self.lanes[cond + i] != 0 { a + i } else { b + i }]);
+            }
+            Step::Horizontal { to, n, a, f } => {
+                let mut lanes = self.lanes[*a..a + n].to_vec();
+                while lanes.len() > 1 {
+                    let upper = lanes.split_off(lanes.len() / 2);
+                    lanes.iter_mut().zip(upper).for_each(|(l, u)| *l = f(*l, u));
+                }
+                self.lanes[*to] = lanes[0];
+            }
+            Step::Check { to, a, end } => {
+                let index = self.lanes[*a] as i64;
+                if !(0..*end).contains(&index) {
+                    return Err(EvalError::IndexOutOfRange { index, end: *end });
+                }
+                self.lanes[*to] = index as u64;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,483 @@
+//! Checks kernels: structure and types here, the bounds proof in [`super::bounds`].
+//!
+//! All problems are collected. The bounds proof runs only on kernels whose structure is right.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::bounds;
+use super::ir::{Access, Affine, BinaryOp, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType};
+use super::print::Text;
+use crate::tensor::DType;
+
+/// More lanes than any schedule uses; keeps hostile text from asking for gigabytes.
+const MAX_LANES: u32 = 1 << 12;
+
+/// A problem and the statement that has it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct VerifyError {
+    /// The statement's line of text; empty for problems of the header.
+    pub place: String,
+    /// The problem.
+    pub problem: Problem,
+}
+
+impl fmt::Display for VerifyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.is_empty() { write!(f, "{}", self.problem) } else { write!(f, "{}, in `{}`", self.problem, self.place) }
+    }
+}
+
+impl std::error::Error for VerifyError {}
+
+/// What can be wrong with a kernel.
+#[derive(Clone, PartialEq, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it, the fields are what they print")]
+pub enum Problem {
+    #[error("two {what}s are named `{name}`")]
+    DuplicateName { what: &'static str, name: String },
+    #[error("schedule `{0}` cannot be printed: it holds ` (` or a line break")]
+    Schedule(String),
+    #[error("register %{reg} has {lanes} lanes, not a power of two up to {MAX_LANES}")]
+    Lanes { reg: u32, lanes: u32 },
+    #[error("register %{0} does not exist")]
+    NoRegister(u32),
+    #[error("buffer {0} does not exist")]
+    NoBuffer(u32),
+    #[error("variable {0} does not exist")]
+    NoVariable(u32),
+    #[error("variable `{0}` belongs to two loops")]
+    VariableOfTwoLoops(String),
+    #[error("variable `{0}` is used outside its loop")]
+    VariableOutsideLoop(String),
+    #[error("{start}..{end} step {step} is not a whole number of at least one iteration")]
+    TripCount { start: i64, end: i64, step: i64 },
+    #[error("the terms of an affine value are not sorted by variable, without zeros")]
+    AffineForm,
+    #[error("register %{0} is read before it is set on every path")]
+    NotSet(u32),
+    #[error("register %{reg} is carried through parallel loop `{var}`, whose iterations are independent")]
+    Carried { reg: u32, var: String },
+    #[error("buffer `{0}` is only read")]
+    StoreToRead(String),
+    #[error("register %{reg} is {found}, expected {expected}")]
+    Type { reg: u32, found: VecType, expected: String },
+    #[error("`{op}` does not apply to {dtype}")]
+    Unsupported { op: &'static str, dtype: DType },
+    #[error("the constant is not a value of {0}")]
+    Constant(DType),
+    #[error("shift amount %{reg} is not a register set once, to a constant in 0..{bits}")]
+    ShiftAmount { reg: u32, bits: u32 },
+    #[error("lane {lane} of {lanes}")]
+    NoLane { lane: u32, lanes: u32 },
+    #[error("{found} scalars packed into {expected} lanes")]
+    Pack { found: usize, expected: u32 },
+    #[error("a check against {0} never passes")]
+    EmptyCheck(i64),
+    #[error("cannot prove that {lanes} elements at {low}..={high} are inside `{buffer}`, which has {len}")]
+    Bounds { buffer: String, low: Bound, high: Bound, lanes: u32, len: usize },
+}
+
+/// An end of an interval, for messages; `?` where nothing useful is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bound(pub i128);
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 <= i64::MIN.into() || self.0 >= i64::MAX.into() { f.write_str("?") } else { write!(f, "{}", self.0) }
+    }
+}
+
+/// All problems of the kernel; empty when it may be compiled.
+pub fn verify(kernel: &Kernel) -> Vec<VerifyError> {
+    let errors = verify_structure(kernel);
+    if errors.is_empty() { bounds::prove(kernel) } else { errors }
+}
+
+/// All problems except accesses that cannot be proved in bounds.
+pub(super) fn verify_structure(kernel: &Kernel) -> Vec<VerifyError> {
+    let n_regs = kernel.regs.len();
+    let mut v = Verifier {
+        kernel,
+        text: Text::new(kernel),
+        errors: vec![],
+        place: String::new(),
+        constants: vec![Constness::Unset; n_regs],
+        n_loops: vec![0; kernel.vars.len()],
+        open: vec![false; kernel.vars.len()],
+        set: vec![false; n_regs],
+        carried: vec![None; n_regs],
+    };
+    v.header();
+    find_constants(&kernel.body, &mut v.constants);
+    v.block(&kernel.body);
+    v.errors
+}
+
+/// What is known of the value of a register in the whole kernel.
+#[derive(Clone, Copy, PartialEq)]
+enum Constness {
+    Unset,
+    Once(i64),
+    Other,
+}
+
+fn find_constants(body: &[Stmt], known: &mut [Constness]) {
+    for s in body {
+        match s {
+            Stmt::Loop(l) => find_constants(&l.body, known),
+            Stmt::If { then, otherwise, .. } => {
+                find_constants(then, known);
+                find_constants(otherwise, known);
+            }
+            Stmt::Set { reg, op } => {
+                if let Some(k) = known.get_mut(reg.0 as usize) {
+                    *k = match (*k, op) {
+                        (Constness::Unset, Op::Const(Scalar::Int(x))) => Constness::Once(*x),
+                        _ => Constness::Other,
+                    };
+                }
+            }
+            Stmt::Store { .. } => {}
+        }
+    }
+}
+
+/// Calls `f` with every register that the statements set.
+pub(super) fn for_each_set(body: &[Stmt], f: &mut impl FnMut(Reg)) {
+    for s in body {
+        match s {
+            Stmt::Loop(l) => for_each_set(&l.body, f),
+            Stmt::If { then, otherwise, .. } => {
+                for_each_set(then, f);
+                for_each_set(otherwise, f);
+            }
+            Stmt::Set { reg, .. } => f(*reg),
+            Stmt::Store { .. } => {}
+        }
+    }
+}
+
+struct Verifier<'a> {
+    kernel: &'a Kernel,
+    text: Text<'a>,
+    errors: Vec<VerifyError>,
+    place: String,
+    constants: Vec<Constness>,
+    n_loops: Vec<u32>,
+    open: Vec<bool>,
+    set: Vec<bool>,
+    // The parallel loop that made a register unset.
+    carried: Vec<Option<Var>>,
+}
+
+impl Verifier<'_> {
+    fn error(&mut self, problem: Problem) {
+        self.errors.push(VerifyError { place: self.place.clone(), problem });
+    }
+
+    fn header(&mut self) {
+        let kernel = self.kernel;
+        let schedule = &kernel.schedule;
+        if schedule.contains(" (") || schedule.starts_with('(') || schedule.contains(['\n', '\r']) || schedule.trim() != schedule {
+            self.error(Problem::Schedule(schedule.clone()));
+        }
+        self.unique("buffer", kernel.buffers.iter().map(|b| b.name.as_str()).collect());
+        self.unique("variable", kernel.vars.iter().map(|v| v.as_str()).collect());
+        for (reg, ty) in kernel.regs.iter().enumerate() {
+            if !ty.lanes.is_power_of_two() || ty.lanes > MAX_LANES {
+                self.error(Problem::Lanes { reg: reg as u32, lanes: ty.lanes });
+            }
+        }
+    }
+
+    fn unique(&mut self, what: &'static str, mut names: Vec<&str>) {
+        names.sort_unstable();
+        let mut twice: Vec<_> = names.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0].to_owned()).collect();
+        twice.dedup();
+        for name in twice {
+            self.error(Problem::DuplicateName { what, name });
+        }
+    }
+
+    fn block(&mut self, body: &[Stmt]) {
+        for s in body {
+            self.place = self.text.head(s);
+            match s {
+                Stmt::Loop(l) => self.a_loop(l),
+                Stmt::Set { reg, op } => {
+                    if let Some(ty) = self.ty(*reg) {
+                        self.op(*reg, ty, op);
+                        self.set[reg.0 as usize] = true;
+                    }
+                }
+                Stmt::Store { buffer, index, value } => self.store(*buffer, index, *value),
+                Stmt::If { cond, then, otherwise } => {
+                    match cond {
+                        Cond::Within(ranges) => ranges.iter().for_each(|(a, _, _)| self.affine(a)),
+                        Cond::Reg(r) => self.expect(*r, VecType::scalar(DType::Bool)),
+                    }
+                    let before = self.set.clone();
+                    self.block(then);
+                    let after_then = std::mem::replace(&mut self.set, before);
+                    self.block(otherwise);
+                    self.set.iter_mut().zip(after_then).for_each(|(s, t)| *s &= t);
+                }
+            }
+        }
+    }
+
+    fn a_loop(&mut self, l: &Loop) {
+        let whole = l.step >= 1 && l.end > l.start && l.end.checked_sub(l.start).is_some_and(|n| n % l.step == 0);
+        if !whole {
+            self.error(Problem::TripCount { start: l.start, end: l.end, step: l.step });
+        }
+        let var = l.var.0 as usize;
+        if var >= self.open.len() {
+            return self.error(Problem::NoVariable(l.var.0));
+        }
+        self.n_loops[var] += 1;
+        if self.n_loops[var] == 2 {
+            self.error(Problem::VariableOfTwoLoops(self.kernel.vars[var].clone()));
+        }
+        if l.parallel {
+            self.forget(l);
+        }
+        self.open[var] = true;
+        self.block(&l.body);
+        self.open[var] = false;
+        if l.parallel {
+            self.forget(l);
+        }
+    }
+
+    /// Iterations of a parallel loop see no register of each other, and what follows sees none of theirs.
+    fn forget(&mut self, l: &Loop) {
+        let (set, carried) = (&mut self.set, &mut self.carried);
+        for_each_set(&l.body, &mut |r| {
+            let r = r.0 as usize;
+            if r < set.len() {
+                set[r] = false;
+                carried[r] = Some(l.var);
+            }
+        });
+    }
+
+    fn store(&mut self, buffer: BufferId, index: &Index, value: Reg) {
+        self.index(index);
+        let ty = self.read(value);
+        let Some(b) = self.kernel.buffers.get(buffer.0 as usize) else {
+            return self.error(Problem::NoBuffer(buffer.0));
+        };
+        if b.access == Access::Read {
+            self.error(Problem::StoreToRead(b.name.clone()));
+        }
+        if let Some(ty) = ty {
+            self.same(value, ty, ty.with_dtype(b.dtype));
+        }
+    }
+
+    fn affine(&mut self, a: &Affine) {
+        if !a.terms.is_sorted_by(|x, y| x.0 < y.0) || a.terms.iter().any(|t| t.1 == 0) {
+            self.error(Problem::AffineForm);
+        }
+        for &(v, _) in &a.terms {
+            match self.open.get(v.0 as usize) {
+                None => self.error(Problem::NoVariable(v.0)),
+                Some(false) => self.error(Problem::VariableOutsideLoop(self.kernel.vars[v.0 as usize].clone())),
+                Some(true) => {}
+            }
+        }
+    }
+
+    fn index(&mut self, index: &Index) {
+        self.affine(&index.affine);
+        for &(r, _) in &index.dynamic {
+            self.expect(r, VecType::scalar(DType::I64));
+        }
+    }
+
+    fn ty(&mut self, r: Reg) -> Option<VecType> {
+        let ty = self.kernel.regs.get(r.0 as usize).copied();
+        if ty.is_none() {
+            self.error(Problem::NoRegister(r.0));
+        }
+        ty
+    }
+
+    /// The type of a register that is read here.
+    fn read(&mut self, r: Reg) -> Option<VecType> {
+        let ty = self.ty(r)?;
+        if !self.set[r.0 as usize] {
+            let problem = match self.carried[r.0 as usize] {
+                Some(v) => Problem::Carried { reg: r.0, var: self.kernel.vars[v.0 as usize].clone() },
+                None => Problem::NotSet(r.0),
+            };
+            self.error(problem);
+        }
+        Some(ty)
+    }
+
+    fn same(&mut self, r: Reg, found: VecType, expected: VecType) {
+        if found != expected {
+            self.error(Problem::Type { reg: r.0, found, expected: expected.to_string() });
+        }
+    }
+
+    fn expect(&mut self, r: Reg, expected: VecType) {
+        if let Some(found) = self.read(r) {
+            self.same(r, found, expected);
+        }
+    }
+
+    fn applies(&mut self, op: &'static str, dtype: DType, yes: bool) {
+        if !yes {
+            self.error(Problem::Unsupported { op, dtype });
+        }
+    }
+
+    fn op(&mut self, reg: Reg, ty: VecType, op: &Op) {
+        let (dtype, number) = (ty.dtype, ty.dtype != DType::Bool);
+        match op {
+            Op::Const(x) => {
+                if !is_value(*x, dtype) {
+                    self.error(Problem::Constant(dtype));
+                }
+            }
+            Op::Index(a) => {
+                self.affine(a);
+                self.same(reg, ty, VecType::scalar(DType::I64));
+            }
+            Op::Load { buffer, index } => {
+                self.index(index);
+                match self.kernel.buffers.get(buffer.0 as usize) {
+                    Some(b) => self.same(reg, ty, ty.with_dtype(b.dtype)),
+                    None => self.error(Problem::NoBuffer(buffer.0)),
+                }
+            }
+            Op::Copy(a) => self.expect(*a, ty),
+            Op::Splat(a) => self.expect(*a, VecType::scalar(dtype)),
+            Op::Lane(a, lane) => {
+                self.same(reg, ty, VecType::scalar(dtype));
+                if let Some(found) = self.read(*a) {
+                    self.same(*a, found, found.with_dtype(dtype));
+                    if *lane >= found.lanes {
+                        self.error(Problem::NoLane { lane: *lane, lanes: found.lanes });
+                    }
+                }
+            }
+            Op::Pack(regs) => {
+                if regs.len() != ty.lanes as usize {
+                    self.error(Problem::Pack { found: regs.len(), expected: ty.lanes });
+                }
+                regs.iter().for_each(|&r| self.expect(r, VecType::scalar(dtype)));
+            }
+            Op::Unary(op, a) => {
+                self.applies(op.name(), dtype, unary_applies(*op, dtype));
+                self.expect(*a, ty);
+            }
+            Op::Binary(op, a, b) => {
+                self.applies(op.name(), dtype, binary_applies(*op, dtype));
+                self.expect(*a, ty);
+                self.expect(*b, ty);
+                if matches!(op, BinaryOp::Shl | BinaryOp::Shr) && self.constants.get(b.0 as usize).is_some_and(|c| !is_shift(*c, dtype)) {
+                    self.error(Problem::ShiftAmount { reg: b.0, bits: dtype.bits() });
+                }
+            }
+            Op::Fma(a, b, c) => {
+                self.applies("fma", dtype, number);
+                [a, b, c].iter().for_each(|r| self.expect(**r, ty));
+            }
+            Op::Compare(op, a, b) => {
+                self.same(reg, ty, ty.with_dtype(DType::Bool));
+                if let Some(found) = self.read(*a) {
+                    self.applies(op.name(), found.dtype, found.dtype != DType::Bool || matches!(op, CompareOp::Eq | CompareOp::Ne));
+                    self.same(*a, found, ty.with_dtype(found.dtype));
+                    self.expect(*b, ty.with_dtype(found.dtype));
+                }
+            }
+            Op::Select(c, a, b) => {
+                self.expect(*c, ty.with_dtype(DType::Bool));
+                self.expect(*a, ty);
+                self.expect(*b, ty);
+            }
+            Op::Convert(a) => {
+                if let Some(found) = self.read(*a) {
+                    self.same(*a, found, ty.with_dtype(found.dtype));
+                }
+            }
+            Op::Bitcast(a) => {
+                self.applies("bitcast", dtype, number);
+                if let Some(found) = self.read(*a) {
+                    self.applies("bitcast", found.dtype, found.dtype != DType::Bool);
+                    if found.lanes != ty.lanes || found.dtype.size_bytes() != dtype.size_bytes() {
+                        let expected = format!("{} lanes of {} bytes", ty.lanes, dtype.size_bytes());
+                        self.error(Problem::Type { reg: a.0, found, expected });
+                    }
+                }
+            }
+            Op::Horizontal(op, a) => {
+                let known = matches!(op, BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max);
+                self.applies("horizontal", dtype, number && known);
+                self.same(reg, ty, VecType::scalar(dtype));
+                if let Some(found) = self.read(*a) {
+                    self.same(*a, found, found.with_dtype(dtype));
+                }
+            }
+            Op::Check(a, end) => {
+                self.same(reg, ty, VecType::scalar(DType::I64));
+                self.expect(*a, VecType::scalar(DType::I64));
+                if *end < 1 {
+                    self.error(Problem::EmptyCheck(*end));
+                }
+            }
+        }
+    }
+}
+
+fn unary_applies(op: UnaryOp, dtype: DType) -> bool {
+    match op {
+        UnaryOp::Neg | UnaryOp::Abs => dtype != DType::Bool,
+        UnaryOp::Sqrt | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Trunc | UnaryOp::Round => dtype.is_float(),
+        UnaryOp::Not => !dtype.is_float(),
+    }
+}
+
+fn binary_applies(op: BinaryOp, dtype: DType) -> bool {
+    match op {
+        BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div | BinaryOp::Min | BinaryOp::Max => dtype != DType::Bool,
+        BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => !dtype.is_float(),
+        BinaryOp::Rem | BinaryOp::Shl | BinaryOp::Shr => dtype.is_int(),
+    }
+}
+
+fn is_shift(c: Constness, dtype: DType) -> bool {
+    matches!(c, Constness::Once(x) if (0..dtype.bits().into()).contains(&x))
+}
+
+/// Whether the constant is a value of the type; negative numbers stand for the upper half of `u64`.
+fn is_value(x: Scalar, dtype: DType) -> bool {
+    match (x, dtype) {
+        (Scalar::Float(_), DType::F64) => true,
+        (Scalar::Float(x), DType::F32) => f64::from(x as f32) == x || x.is_nan(),
+        (Scalar::Float(x), DType::F16) => half::f16::from_f64(x).to_f64() == x || x.is_nan(),
+        (Scalar::Float(x), DType::BF16) => half::bf16::from_f64(x).to_f64() == x || x.is_nan(),
+        (Scalar::Int(_), DType::I64 | DType::U64) => true,
+        (Scalar::Int(x), DType::Bool) => matches!(x, 0 | 1),
+        (Scalar::Int(x), _) if dtype.is_int() => {
+            let (low, high) = int_range(dtype);
+            (low..=high).contains(&x.into())
+        }
+        _ => false,
+    }
+}
+
+/// Least and greatest value of an integer type or `bool`.
+pub(super) fn int_range(dtype: DType) -> (i128, i128) {
+    if dtype == DType::Bool {
+        return (0, 1);
+    }
+    let bits = dtype.bits();
+    if dtype.is_signed() { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
+}

@@ -1,0 +1,316 @@
+//! What an operator is: its schema, its attributes and four questions (types, values, axes, computation).
+
+use std::fmt;
+
+use dyn_clone::DynClone;
+
+use super::attribute::{Attribute, AttributeError, Attributes};
+use super::axes::{Axes, View};
+use crate::expr::{self, TensorId};
+use crate::tensor::{DType, Tensor, Type};
+
+/// One kind of ONNX operator with its attributes, as of the newest opset.
+pub trait Operator: Described + fmt::Debug + DynClone + Send + Sync {
+    /// Types of the results.
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError>;
+
+    /// How axes of operands and results correspond; unlinked axes are always safe.
+    fn axes(&self, x: &Operands) -> Axes {
+        Axes::unlinked(x)
+    }
+
+    /// Each result as a re-indexing of the first operand, where that is all the operator does.
+    fn view(&self, _: &Operands) -> Option<Vec<View>> {
+        None
+    }
+
+    /// The results, slowly and obviously; every operand has a value. Types were inferred before.
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError>;
+
+    /// The results as tensor expressions. All types are fixed; `x.value` has what is constant.
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError>;
+}
+
+dyn_clone::clone_trait_object!(Operator);
+
+/// The part of an operator that `operator!` writes.
+pub trait Described {
+    /// Name, operands, attributes, documentation.
+    fn schema(&self) -> &'static Schema;
+    /// Attributes that differ from their default, in schema order.
+    fn attributes(&self) -> Vec<(&'static str, Attribute)>;
+}
+
+/// What is known of an operator without attributes.
+#[derive(Debug)]
+pub struct Schema {
+    /// ONNX name.
+    pub name: &'static str,
+    /// ONNX domain: empty for the default one.
+    pub domain: &'static str,
+    /// Opset versions that changed it.
+    pub since: &'static [u32],
+    /// Operand names; `?` marks an optional one, `*` a variadic one (the last).
+    pub operands: &'static [&'static str],
+    /// Result names, marked in the same way.
+    pub results: &'static [&'static str],
+    /// Attribute names.
+    pub attributes: &'static [&'static str],
+    /// First paragraph of the documentation.
+    pub doc: &'static str,
+    /// Reads the attributes.
+    pub build: fn(&mut Attributes) -> Result<Box<dyn Operator>, AttributeError>,
+}
+
+impl Schema {
+    /// Least and greatest number of operands.
+    pub fn arity(&self) -> (usize, usize) {
+        let required = self.operands.iter().filter(|o| !o.ends_with(['?', '*'])).count();
+        let variadic = self.operands.last().is_some_and(|o| o.ends_with('*'));
+        (required, if variadic { usize::MAX } else { self.operands.len() })
+    }
+
+    /// Greatest number of results.
+    pub fn max_results(&self) -> usize {
+        if self.results.last().is_some_and(|o| o.ends_with('*')) { usize::MAX } else { self.results.len() }
+    }
+}
+
+/// What is known of one operand: its type, and its value where it is constant.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    /// Its type.
+    pub ty: Type,
+    /// Its value, where it is known.
+    pub value: Option<Tensor>,
+}
+
+impl Fact {
+    /// A fact without a value.
+    pub fn of(ty: Type) -> Self {
+        Fact { ty, value: None }
+    }
+}
+
+impl From<Tensor> for Fact {
+    fn from(t: Tensor) -> Self {
+        Fact { ty: t.ty(), value: Some(t) }
+    }
+}
+
+/// The operands of a node; absent optional ones are `None` (or left off at the end).
+#[derive(Clone, Debug, Default)]
+pub struct Operands {
+    /// By position.
+    pub facts: Vec<Option<Fact>>,
+    /// How many results the node has.
+    pub n_results: usize,
+}
+
+impl Operands {
+    /// Operands with values, for a node of `n_results` results.
+    pub fn of_values(values: impl IntoIterator<Item = Option<Tensor>>, n_results: usize) -> Self {
+        Operands { facts: values.into_iter().map(|v| v.map(Fact::from)).collect(), n_results }
+    }
+
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        self.facts.len()
+    }
+
+    /// Whether there are no operands.
+    pub fn is_empty(&self) -> bool {
+        self.facts.is_empty()
+    }
+
+    /// Whether operand `i` is present.
+    pub fn has(&self, i: usize) -> bool {
+        self.get(i).is_some()
+    }
+
+    /// Operand `i`, if present.
+    pub fn get(&self, i: usize) -> Option<&Fact> {
+        self.facts.get(i)?.as_ref()
+    }
+
+    /// Type of operand `i`.
+    pub fn ty(&self, i: usize) -> Result<&Type, InferError> {
+        self.get(i).map(|f| &f.ty).ok_or(InferError::MissingOperand { operand: i })
+    }
+
+    /// Element type of operand `i`.
+    pub fn dtype(&self, i: usize) -> Result<DType, InferError> {
+        Ok(self.ty(i)?.dtype)
+    }
+
+    /// Rank of operand `i`.
+    pub fn rank(&self, i: usize) -> Result<usize, InferError> {
+        Ok(self.ty(i)?.rank())
+    }
+
+    /// Extents of operand `i`, all of which must be known.
+    pub fn dims(&self, i: usize) -> Result<Vec<usize>, InferError> {
+        let ty = self.ty(i)?;
+        ty.dims().ok_or_else(|| InferError::UnboundDimension { operand: i, ty: ty.clone() })
+    }
+
+    /// The constant value of operand `i`.
+    pub fn value(&self, i: usize) -> Result<&Tensor, InferError> {
+        self.ty(i)?;
+        self.get(i).and_then(|f| f.value.as_ref()).ok_or(InferError::NotConstant { operand: i })
+    }
+
+    /// The constant value of operand `i` as integers.
+    pub fn ints(&self, i: usize) -> Result<Vec<i64>, InferError> {
+        let t = self.value(i)?;
+        if t.dtype().is_float() {
+            return Err(InferError::Invalid(format!("operand {i} must hold integers, not {}", t.dtype())));
+        }
+        Ok(t.to_ints().into_iter().map(|x| x as i64).collect())
+    }
+
+    /// The value of operand `i` in `eval`.
+    ///
+    /// # Panics
+    /// If it is absent or has none: callers of `eval` give all values.
+    pub fn tensor(&self, i: usize) -> &Tensor {
+        self.get(i).and_then(|f| f.value.as_ref()).expect("an operand with a value")
+    }
+
+    /// The value of optional operand `i` in `eval`.
+    pub fn tensor_opt(&self, i: usize) -> Option<&Tensor> {
+        self.get(i).and_then(|f| f.value.as_ref())
+    }
+
+    /// Fails unless operand `i` has one of these element types.
+    pub fn require_dtype(&self, i: usize, allowed: &[DType]) -> Result<DType, InferError> {
+        let dtype = self.dtype(i)?;
+        if allowed.contains(&dtype) { Ok(dtype) } else { Err(InferError::ElementType { operand: i, dtype }) }
+    }
+
+    /// Fails unless operand `i` is of the element type of operand `j`.
+    pub fn require_same_dtype(&self, i: usize, j: usize) -> Result<(), InferError> {
+        let (a, b) = (self.dtype(i)?, self.dtype(j)?);
+        if a == b { Ok(()) } else { Err(InferError::Invalid(format!("operands {j} and {i} differ in element type: {b} and {a}"))) }
+    }
+
+    /// `axis` of operand `i` counted from the front; negative ones count from the back.
+    pub fn axis(&self, i: usize, axis: i64) -> Result<usize, InferError> {
+        normalize_axis(axis, self.rank(i)?)
+    }
+}
+
+/// `axis` counted from the front, of `rank` axes.
+pub fn normalize_axis(axis: i64, rank: usize) -> Result<usize, InferError> {
+    let from_front = if axis < 0 { axis + rank as i64 } else { axis };
+    if (0..rank as i64).contains(&from_front) {
+        Ok(from_front as usize)
+    } else {
+        Err(InferError::Invalid(format!("axis {axis} of a value of rank {rank}")))
+    }
+}
+
+/// The operands of `lower`: what is known of them, and their tensors in the program.
+#[derive(Debug)]
+pub struct Args<'a> {
+    /// Types and constant values.
+    pub facts: &'a Operands,
+    /// The tensors; `None` for absent operands.
+    pub tensors: Vec<Option<TensorId>>,
+    /// The result types that `infer` gave, all extents known.
+    pub results: &'a [Type],
+}
+
+impl Args<'_> {
+    /// Tensor of operand `i`.
+    ///
+    /// # Panics
+    /// If it is absent; `infer` has checked the required ones.
+    pub fn tensor(&self, i: usize) -> TensorId {
+        self.get(i).expect("a required operand")
+    }
+
+    /// Tensor of optional operand `i`.
+    pub fn get(&self, i: usize) -> Option<TensorId> {
+        self.tensors.get(i).copied().flatten()
+    }
+
+    /// Extents of operand `i`.
+    pub fn dims(&self, i: usize) -> Vec<usize> {
+        self.facts.dims(i).expect("fixed extents when lowering")
+    }
+
+    /// Extents of result `i`.
+    pub fn result_dims(&self, i: usize) -> Vec<usize> {
+        self.results[i].dims().expect("fixed extents when lowering")
+    }
+}
+
+/// Why a node has no type.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum InferError {
+    /// A required operand is absent: the model is malformed.
+    #[error("operand {operand} is missing")]
+    MissingOperand {
+        /// Position.
+        operand: usize,
+    },
+    /// The operator is not defined (or not implemented) for this element type.
+    #[error("operand {operand} has element type `{dtype}`, which is not supported here")]
+    ElementType {
+        /// Position.
+        operand: usize,
+        /// Its element type.
+        dtype: DType,
+    },
+    /// An extent must be known: bind it.
+    #[error("operand {operand} has an unbound dimension: `{ty}`")]
+    UnboundDimension {
+        /// Position.
+        operand: usize,
+        /// Its type.
+        ty: Type,
+    },
+    /// A value decides a shape and must be constant.
+    #[error("operand {operand} decides a shape and must be constant")]
+    NotConstant {
+        /// Position.
+        operand: usize,
+    },
+    /// The model is malformed; says what is expected and found.
+    #[error("{0}")]
+    Invalid(String),
+    /// The model is well-formed, but this form is not implemented; says what is missing.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+/// Why a value cannot be computed.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum EvalError {
+    /// An index that data gave is out of range.
+    #[error("index {index} is out of range for extent {extent}")]
+    IndexOutOfRange {
+        /// The index.
+        index: i64,
+        /// The extent.
+        extent: usize,
+    },
+    /// Another reason.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Why a node cannot be compiled.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum LowerError {
+    /// What is missing.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl From<InferError> for LowerError {
+    fn from(e: InferError) -> Self {
+        LowerError::Unsupported(e.to_string())
+    }
+}
