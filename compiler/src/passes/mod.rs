@@ -1,4 +1,43 @@
 //! Graph to graph: constants, algebra, quantization, pruning, fusion groups, layouts, the memory plan. Imports `tensor`, `ops`, `graph`,
 //! `expr` and `targets`.
 
+mod edit;
+pub mod eliminate;
+pub mod fold_constants;
 pub mod plan_memory;
+pub mod report;
+pub mod simplify;
+
+pub use report::{PassConfig, Report};
+
+use crate::graph::Graph;
+
+/// A pass that rewrites the graph, at its place in the list.
+#[derive(Debug)]
+pub struct PassInfo {
+    /// The name that `--emit-after` takes.
+    pub name: &'static str,
+    /// Why it stands where it stands.
+    pub position: &'static str,
+    /// The pass.
+    pub run: fn(&mut Graph, &PassConfig, &mut Report),
+}
+
+/// The rewriting passes in order; grouping, layouts and memory come after them.
+pub const PASSES: &[PassInfo] = &[
+    PassInfo {
+        name: "fold-constants",
+        position: "first: shapes become numbers, which every later pass asks for",
+        run: |g, _, r| fold_constants::fold_constants(g, r),
+    },
+    PassInfo {
+        name: "eliminate",
+        position: "before rules that need a value to have one user: copies and dead users go",
+        run: |g, _, r| eliminate::eliminate(g, r),
+    },
+    PassInfo {
+        name: "simplify",
+        position: "after shapes are known; before weights are looked at, which normalizations change",
+        run: |g, _, r| simplify::simplify(g, r),
+    },
+];
