@@ -1,9 +1,11 @@
 //! Tinsmith: ONNX models to native static libraries, ahead of time.
 
 pub mod codegen;
+pub mod config;
 pub mod diagnostic;
 pub mod expr;
 pub mod graph;
 pub mod nest;
 pub mod ops;
+pub mod passes;
 pub mod tensor;
