@@ -220,7 +220,8 @@ fn new_bias(g: &Graph, node: NodeId, c: &Contraction, scale: &[f64], shift: &[f6
     let old = g.constant(old).ok_or("the bias is not constant")?;
     let vector = old.len() == 1 || (old.len() == c.n_filters && old.dims().last() == Some(&c.n_filters));
     let dims = if vector { vec![c.n_filters] } else { vec![*old.dims().first().unwrap_or(&1), c.n_filters] };
-    let old_dims: Vec<usize> = if old.dims().len() > dims.len() { old.dims()[old.dims().len() - dims.len()..].to_vec() } else { old.dims().to_vec() };
+    let old_dims: Vec<usize> =
+        if old.dims().len() > dims.len() { old.dims()[old.dims().len() - dims.len()..].to_vec() } else { old.dims().to_vec() };
     let values: Vec<f64> = broadcast(&old.reshape(&old_dims), &dims)
         .into_iter()
         .enumerate()

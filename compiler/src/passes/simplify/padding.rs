@@ -81,8 +81,11 @@ fn absorbed(g: &Graph, node: NodeId) -> Result<Option<(Padding, Vec<i64>)>, Stri
 
 fn absorb(g: &mut Graph, node: NodeId, input: Value, pads: Vec<i64>, more: &[(&str, Attribute)]) -> Outcome {
     let Some(op) = g.node(node).operator() else { return Outcome::No };
-    let mut attributes: Vec<(&str, Attribute)> =
-        op.attributes().into_iter().filter(|(name, _)| !matches!(*name, "pads" | "auto_pad") && more.iter().all(|m| m.0 != *name)).collect();
+    let mut attributes: Vec<(&str, Attribute)> = op
+        .attributes()
+        .into_iter()
+        .filter(|(name, _)| !matches!(*name, "pads" | "auto_pad") && more.iter().all(|m| m.0 != *name))
+        .collect();
     attributes.push(("pads", Attribute::Ints(pads)));
     attributes.extend_from_slice(more);
     let op = make(op.schema().name, &attributes);
