@@ -1,10 +1,13 @@
 //! Graph to graph: constants, algebra, quantization, pruning, fusion groups, layouts, the memory plan. Imports `tensor`, `ops`, `graph`,
 //! `expr` and `targets`.
 
+mod contraction;
 mod edit;
 pub mod eliminate;
 pub mod fold_constants;
 pub mod plan_memory;
+pub mod prune_channels;
+pub mod quantize_weights;
 pub mod report;
 pub mod simplify;
 
@@ -40,4 +43,26 @@ pub const PASSES: &[PassInfo] = &[
         position: "after shapes are known; before weights are looked at, which normalizations change",
         run: |g, _, r| simplify::simplify(g, r),
     },
+    PassInfo {
+        name: "prune-channels",
+        position: "after normalizations are in the weights, which can make filters zero; before weights are quantized or packed",
+        run: |g, config, r| {
+            if config.prune_channels {
+                prune_channels::prune_channels(g, r);
+                eliminate::eliminate(g, r);
+            }
+        },
+    },
+    PassInfo {
+        name: "quantize-weights",
+        position: "last: folding would undo it, and every pass before it changes weights in full precision",
+        run: |g, config, r| {
+            if config.quantize_weights {
+                quantize_weights::quantize_weights(g, r);
+            }
+        },
+    },
 ];
+
+#[cfg(test)]
+mod testing;

@@ -4,11 +4,9 @@
 //! of an output element, by at most `(k + 4) * 2^-24` in `f32` where the original has the bound `k * 2^-24`, `k` being the number of summands.
 
 use crate::graph::{Graph, NodeId, Value};
-use crate::passes::edit::{
-    Outcome, alias, broadcast, declined, float, insert, int, ints, is_sole, kind, make, only_result, operand, operand_name, remove_dead,
-    replace, set_constant, text,
-};
-use crate::tensor::{Tensor, n_elements};
+use crate::passes::contraction::{Contraction, new_bias, pads, rounded, set_weights};
+use crate::passes::edit::{Outcome, alias, declined, float, insert, int, is_sole, kind, make, only_result, operand, remove_dead, replace};
+use crate::tensor::Tensor;
 
 /// Weights of more elements are not copied for one of several users.
 const MAX_COPIED_ELEMENTS: usize = 4096;
@@ -95,157 +93,6 @@ fn batch_norm_coefficients(g: &Graph, node: NodeId) -> Option<(Coefficient, Coef
     let shift = (0..n).map(|c| bias[c] - mean[c] * factor[c]).collect();
     let dims: Vec<usize> = std::iter::once(n).chain(std::iter::repeat_n(1, rank - 2)).collect();
     Some((Coefficient { dims: dims.clone(), values: factor }, Coefficient { dims, values: shift }))
-}
-
-/// An operator that multiplies its first operand by constant weights.
-struct Contraction {
-    weights: Tensor,
-    /// The axis of its result that the filters make, and how many they are.
-    axis: usize,
-    n_filters: usize,
-    /// The axis of its first operand that it sums over, and its extent.
-    input_axis: usize,
-    n_channels: usize,
-    /// Elements of the weights in one (filter, channel).
-    taps: usize,
-    layout: Layout,
-    /// What the products are multiplied by, and the bias.
-    alpha: f64,
-    beta: f64,
-}
-
-/// How the weights are ordered; in groups where there are several.
-#[derive(Clone, Copy)]
-enum Layout {
-    /// `[filter, channel in the group, taps]`.
-    FilterFirst { groups: usize },
-    /// `[channel, filter in the group, taps]`.
-    ChannelFirst { groups: usize },
-}
-
-impl Contraction {
-    fn of(g: &Graph, node: NodeId) -> Option<Self> {
-        let op = g.node(node).operator()?;
-        let name = kind(g, node);
-        if !["Conv", "ConvTranspose", "Gemm", "MatMul"].contains(&name) || !g.ty(Value { node, result: 0 }).dtype.is_float() {
-            return None;
-        }
-        let weights = g.constant(operand(g, node, 1)?)?.clone();
-        let rank = g.ty(operand(g, node, 0)?).rank();
-        let dims = weights.dims().to_vec();
-        if weights.is_empty() {
-            return None;
-        }
-        let groups = int(op, "group", 1).max(1) as usize;
-        let of = |weights, axis, n_filters, input_axis, n_channels, layout| {
-            let (alpha, beta) = (f64::from(float(op, "alpha", 1.0)), f64::from(float(op, "beta", 1.0)));
-            let taps = match name {
-                "Conv" | "ConvTranspose" => n_elements(&dims[2..]),
-                _ => 1,
-            };
-            Some(Contraction { weights, axis, n_filters, input_axis, n_channels, taps, layout, alpha, beta })
-        };
-        match name {
-            "Conv" => of(weights, 1, dims[0], 1, dims[1] * groups, Layout::FilterFirst { groups }),
-            "ConvTranspose" => of(weights, 1, dims[1] * groups, 1, dims[0], Layout::ChannelFirst { groups }),
-            "Gemm" => {
-                let input_axis = usize::from(int(op, "transA", 0) == 0);
-                match int(op, "transB", 0) {
-                    0 => of(weights, 1, dims[1], input_axis, dims[0], Layout::ChannelFirst { groups: 1 }),
-                    _ => of(weights, 1, dims[0], input_axis, dims[1], Layout::FilterFirst { groups: 1 }),
-                }
-            }
-            _ if dims.len() == 2 && rank >= 2 => of(weights, rank - 1, dims[1], rank - 1, dims[0], Layout::ChannelFirst { groups: 1 }),
-            _ => None,
-        }
-    }
-
-    /// Filter and channel of a weight.
-    fn place(&self, flat: usize) -> (usize, usize) {
-        let flat = flat / self.taps;
-        match self.layout {
-            Layout::FilterFirst { groups } => {
-                let per_group = self.n_channels / groups;
-                let filter = flat / per_group;
-                (filter, filter / (self.n_filters / groups) * per_group + flat % per_group)
-            }
-            Layout::ChannelFirst { groups } => {
-                let per_group = self.n_filters / groups;
-                let channel = flat / per_group;
-                (channel / (self.n_channels / groups) * per_group + flat % per_group, channel)
-            }
-        }
-    }
-
-    /// The weights, each multiplied by `factor(filter, channel)`; `None` if one is not finite then.
-    fn scaled(&self, factor: impl Fn(usize, usize) -> f64) -> Option<Tensor> {
-        let values: Vec<f64> = self
-            .weights
-            .to_f64s()
-            .into_iter()
-            .enumerate()
-            .map(|(flat, w)| {
-                let (filter, channel) = self.place(flat);
-                w * factor(filter, channel)
-            })
-            .collect();
-        rounded(&self.weights, self.weights.dims(), &values)
-    }
-
-    /// For each filter the sum over channels and taps of weight times `value(channel)`.
-    fn sums(&self, value: &[f64]) -> Vec<f64> {
-        let mut sums = vec![0.0; self.n_filters];
-        for (flat, w) in self.weights.to_f64s().into_iter().enumerate() {
-            let (filter, channel) = self.place(flat);
-            sums[filter] += w * value[channel];
-        }
-        sums
-    }
-}
-
-/// A tensor of the element type of `like`; `None` if it has an element that is not finite.
-fn rounded(like: &Tensor, dims: &[usize], values: &[f64]) -> Option<Tensor> {
-    let t = Tensor::from_f64s(like.dtype(), dims, values);
-    t.to_f64s().iter().all(|v| v.is_finite()).then_some(t)
-}
-
-/// The bias of a contraction after `bias * scale + shift` for each filter; it is constant or absent, and has a place in the operator.
-fn new_bias(g: &Graph, node: NodeId, c: &Contraction, scale: &[f64], shift: &[f64]) -> Result<Option<Tensor>, String> {
-    let Some(old) = operand(g, node, 2) else {
-        if shift.iter().all(|&t| t == 0.0) {
-            return Ok(None);
-        }
-        return rounded(&c.weights, &[c.n_filters], shift).ok_or_else(|| "a bias would overflow".to_owned()).map(Some);
-    };
-    let old = g.constant(old).ok_or("the bias is not constant")?;
-    let vector = old.len() == 1 || (old.len() == c.n_filters && old.dims().last() == Some(&c.n_filters));
-    let dims = if vector { vec![c.n_filters] } else { vec![*old.dims().first().unwrap_or(&1), c.n_filters] };
-    let old_dims: Vec<usize> =
-        if old.dims().len() > dims.len() { old.dims()[old.dims().len() - dims.len()..].to_vec() } else { old.dims().to_vec() };
-    let values: Vec<f64> = broadcast(&old.reshape(&old_dims), &dims)
-        .into_iter()
-        .enumerate()
-        .map(|(i, b)| c.beta * b * scale[i % c.n_filters] + shift[i % c.n_filters])
-        .collect();
-    rounded(&c.weights, &dims, &values).ok_or_else(|| "a bias would overflow".to_owned()).map(Some)
-}
-
-/// Gives the contraction other weights and another bias.
-fn set_weights(g: &mut Graph, node: NodeId, weights: Option<Tensor>, bias: Option<Tensor>) {
-    if let Some(weights) = weights {
-        let name = operand_name(g, node, 1, "weights");
-        set_constant(g, node, 1, &name, weights);
-    }
-    if let Some(bias) = bias {
-        let name = operand_name(g, node, 2, "bias");
-        set_constant(g, node, 2, &name, bias);
-        if let Some(op) = g.node(node).operator()
-            && float(op, "beta", 1.0) != 1.0
-        {
-            let attributes: Vec<_> = op.attributes().into_iter().filter(|a| a.0 != "beta").collect();
-            g.node_mut(node).kind = crate::graph::NodeKind::Operator(make(op.schema().name, &attributes));
-        }
-    }
 }
 
 fn weights_are_shared(g: &Graph, node: NodeId, c: &Contraction) -> bool {
@@ -365,13 +212,6 @@ pub(super) fn affine_before(g: &mut Graph, node: NodeId) -> Outcome {
     g.set_operand(node, 0, Some(x));
     remove_dead(g, scaled.node);
     Outcome::Done
-}
-
-/// Whether a convolution may read outside its operand.
-fn pads(g: &Graph, node: NodeId) -> bool {
-    g.node(node)
-        .operator()
-        .is_none_or(|op| ints(op, "pads").iter().any(|&n| n != 0) || !matches!(text(op, "auto_pad").as_str(), "" | "NOTSET" | "VALID"))
 }
 
 /// A `BatchNormalization` with constant statistics that no weights can take is a product and a sum.
