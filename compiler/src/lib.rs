@@ -3,6 +3,7 @@
 pub mod diagnostic;
 pub mod expr;
 pub mod graph;
+pub mod lower;
 pub mod nest;
 pub mod ops;
 pub mod tensor;
