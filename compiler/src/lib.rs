@@ -1,5 +1,6 @@
 //! Tinsmith: ONNX models to native static libraries, ahead of time.
 
+pub mod codegen;
 pub mod diagnostic;
 pub mod expr;
 pub mod graph;

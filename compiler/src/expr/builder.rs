@@ -1,7 +1,7 @@
 //! Builds a [`Program`]: what the operators' `lower` speaks.
 
 use super::ir::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorDecl, TensorId, Var};
-use crate::tensor::{DType, broadcast_dims};
+use crate::tensor::{DType, Tensor, broadcast_dims};
 
 /// A program under construction.
 #[derive(Debug)]
@@ -35,6 +35,18 @@ impl Builder {
         self.program.tensors.push(TensorDecl { name, dtype, dims: dims.to_vec() });
         let id = TensorId(self.program.tensors.len() as u32 - 1);
         self.program.operands.push(id);
+        id
+    }
+
+    /// A tensor whose value is part of the program; equal values are one tensor.
+    pub fn constant(&mut self, name: &str, value: Tensor) -> TensorId {
+        if let Some((id, _)) = self.program.constants.iter().find(|(_, v)| *v == value) {
+            return *id;
+        }
+        let name = self.unique(name);
+        self.program.tensors.push(TensorDecl { name, dtype: value.dtype(), dims: value.dims().to_vec() });
+        let id = TensorId(self.program.tensors.len() as u32 - 1);
+        self.program.constants.push((id, value));
         id
     }
 

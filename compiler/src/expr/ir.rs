@@ -6,7 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::tensor::{Affine as AffineOver, DType};
+use crate::tensor::{Affine as AffineOver, DType, Tensor};
 
 /// A group's computation.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Program {
     pub operands: Vec<TensorId>,
     /// The tensors it gives, in result order.
     pub results: Vec<TensorId>,
+    /// The tensors whose value is part of the program: tables of indices and weights.
+    pub constants: Vec<(TensorId, Tensor)>,
     /// What is computed, in order.
     pub items: Vec<Item>,
 }

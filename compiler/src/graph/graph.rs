@@ -63,6 +63,11 @@ impl Node {
         }
     }
 
+    /// The operator, if it is one of this kind.
+    pub fn op<T: Operator>(&self) -> Option<&T> {
+        self.operator()?.downcast()
+    }
+
     /// The constant, if it is one.
     pub fn constant(&self) -> Option<&Tensor> {
         match &self.kind {

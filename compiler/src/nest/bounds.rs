@@ -344,3 +344,100 @@ fn binary(op: BinaryOp, a: Interval, b: Interval) -> Option<Interval> {
         BinaryOp::And | BinaryOp::Or | BinaryOp::Xor => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{parse, verify};
+
+    /// The unproved accesses among statements that may use `x: f32[n] read` and `at: i64[4] read`.
+    fn unproved(n: usize, statements: &str) -> Vec<String> {
+        let text = format!("kernel @t (x: f32[{n}] read, at: i64[4] read) {{\n{statements}\n}}");
+        verify(&parse(&text).unwrap()).iter().map(|e| e.to_string()).collect()
+    }
+
+    fn proves(n: usize, statements: &str) {
+        assert_eq!(unproved(n, statements), [""; 0], "{statements}");
+    }
+
+    /// It is proved with `n` elements, and not with one less.
+    fn needs(n: usize, statements: &str) {
+        proves(n, statements);
+        assert_ne!(unproved(n - 1, statements), [""; 0], "{statements}");
+    }
+
+    #[test]
+    fn affine_accesses_need_their_last_element() {
+        needs(4, "%0: f32x4 = load x[0]");
+        needs(12, "for i in 0..12 step 4 { %0: f32x4 = load x[i] }");
+        needs(11, "for i in 0..12 step 3 { %0: f32x2 = load x[i] }");
+        needs(60, "for i in 0..3 { for j in 0..4 { for k in 0..5 { %0: f32 = load x[20*i + 5*j + k] } } }");
+        needs(8, "for i in 0..8 { %0: f32 = load x[-1*i + 7] }");
+        let problem = "cannot prove that 1 elements at -1..=6 are inside `x`, which has 8, in `%0: f32 = load x[i - 1]`";
+        assert_eq!(unproved(8, "for i in 0..8 { %0: f32 = load x[i - 1] }"), [problem]);
+    }
+
+    #[test]
+    fn a_condition_on_one_variable_narrows_it() {
+        needs(8, "for i in -2..10 { if 0 <= i < 8 { %0: f32 = load x[i] } }");
+        needs(15, "for i in -2..10 { if 0 <= 2*i + 1 < 16 { %0: f32 = load x[2*i] } }");
+        needs(8, "for i in 0..100 step 4 { if 0 <= i < 6 { %0: f32x4 = load x[i] } }");
+        needs(4, "for i in 0..8 { if 0 <= -1*i + 3 < 8 { %0: f32 = load x[i] } }");
+        needs(4, "for i in 0..10 { if 0 <= i < 6 { } else { %0: f32 = load x[i - 6] } }");
+        needs(4, "for i in 0..10 { if 4 <= i < 20 { } else { %0: f32 = load x[i] } }");
+        proves(1, "for i in 0..10 { if 10 <= i < 20 { %0: f32 = load x[i] } }");
+        proves(1, "for i in 0..10 { if 0 <= i < 10 { } else { %0: f32 = load x[i] } }");
+        assert_ne!(unproved(10, "for i in -1..11 { if 0 <= i < 10 { } else { %0: f32 = load x[i] } }"), [""; 0]);
+        assert_ne!(unproved(8, "for i in -2..10 { if 0 <= i < 8 { } %0: f32 = load x[i] }"), [""; 0]);
+    }
+
+    #[test]
+    fn conditions_on_sums_bound_their_multiples() {
+        let convolution = "for oh in 0..4 { for ow in 0..4 { for kh in 0..3 { for kw in 0..3 { for c in 0..8 step 4 {
+            if 0 <= 2*oh + kh - 1 < 7 and 0 <= 2*ow + kw - 1 < 7 {
+              %0: f32x4 = load x[112*oh + 56*kh + 16*ow + 8*kw + c - 64]
+            } } } } } }";
+        needs(7 * 7 * 8, convolution);
+        needs(6, "for i in 0..8 { for j in 0..8 { if 0 <= i - j < 6 { %0: f32 = load x[i - j] } } }");
+        needs(6, "for i in 0..8 { for j in 0..8 { if 0 <= i - j < 6 { %0: f32 = load x[-1*i + j + 5] } } }");
+        // A sum of small parts has small parts.
+        needs(5, "for i in 0..8 { for j in 0..8 { if 0 <= i + j < 5 { %0: f32 = load x[i] %1: f32 = load x[j] } } }");
+    }
+
+    #[test]
+    fn registers_have_intervals() {
+        let load = "%0: i64 = load at[0]";
+        assert_ne!(unproved(1 << 20, &format!("{load} %1: f32 = load x[%0]")), [""; 0]);
+        needs(9, &format!("{load} %0: i64 = check %0, 9 %1: f32 = load x[%0]"));
+        needs(9, &format!("{load} %2: i64 = check %0, 9 %1: f32 = load x[%0]"));
+        needs(31, &format!("{load} %0: i64 = check %0, 9 %1: f32 = load x[3*%0 + 6]"));
+        needs(8, &format!("{load} %1: i64 = const 0 %2: i64 = const 7 %0: i64 = max %0, %1 %0: i64 = min %2, %0 %3: f32 = load x[%0]"));
+        needs(9, &format!("{load} %1: i64 = const 5 %0: i64 = rem %0, %1 %3: f32 = load x[%0 + 4]"));
+        needs(4, "for i in 0..12 { %0: i64 = index i %1: i64 = const 3 %0: i64 = div %0, %1 %2: f32 = load x[%0] }");
+        needs(3, "for i in 0..12 { %0: i64 = index i %1: i64 = const 2 %0: i64 = shr %0, %1 %2: f32 = load x[%0] }");
+        needs(
+            14,
+            "for i in 0..3 { %0: i64 = index i %1: i64 = const 3 %0: i64 = mul %0, %1 %0: i64 = add %0, %0 %2: f32 = load x[%0 + 1] }",
+        );
+        needs(
+            12,
+            &format!(
+                "{load} %1: i64 = check %0, 9 %2: i64 = const 11 %3: bool = lt %0, %2 %4: i64 = select %3, %1, %2 %5: f32 = load x[%4]"
+            ),
+        );
+        needs(256, "%0: u8 = const 1 for i in 0..4 { %0: u8 = add %0, %0 } %1: i64 = convert %0 %2: f32 = load x[%1]");
+    }
+
+    #[test]
+    fn registers_set_in_a_loop_or_a_branch_are_not_trusted() {
+        let counter = "%0: i64 = const 0 %1: i64 = const 1";
+        assert_ne!(unproved(99, &format!("{counter} for i in 0..4 {{ %2: f32 = load x[%0] %0: i64 = add %0, %1 }}")), [""; 0]);
+        assert_ne!(unproved(99, &format!("{counter} for i in 0..4 {{ %0: i64 = add %0, %1 %2: f32 = load x[%0] }}")), [""; 0]);
+        needs(7, &format!("{counter} for i in 0..4 {{ %0: i64 = add %0, %1 %0: i64 = check %0, 7 %2: f32 = load x[%0] }}"));
+        let branch = |set: &str| format!("{counter} %3: bool = const true if %3 {{ %0: i64 = const {set} }} %2: f32 = load x[%0]");
+        needs(6, &branch("5"));
+        assert_ne!(unproved(99, &branch("-1")), [""; 0]);
+        // Wrapping arithmetic is not bounded by its mathematical interval.
+        let wraps = "%0: i64 = const 9223372036854775807 %1: i64 = add %0, %0 %2: i64 = const 1 %1: i64 = min %1, %2 %3: f32 = load x[%1]";
+        assert_ne!(unproved(9, wraps), [""; 0]);
+    }
+}

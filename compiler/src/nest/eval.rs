@@ -303,3 +303,193 @@ impl Machine<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytemuck::{Pod, cast_slice, pod_read_unaligned};
+
+    use super::super::parse;
+    use super::*;
+
+    fn bytes<T: Pod>(x: &[T]) -> Vec<u8> {
+        cast_slice(x).to_vec()
+    }
+
+    /// What `op`, on registers `%0`, `%1` and `%2` loaded from `x`, stores.
+    fn run<A: Pod, B: Pod>(from: &str, to: &str, op: &str, x: [&[A]; 3]) -> Vec<B> {
+        let n = x[0].len();
+        let (size, mut text) =
+            (size_of::<B>(), format!("kernel @t (a: {from}[{n}] read, b: {from}[{n}] read, c: {from}[{n}] read, y: {to}[{n}] write) {{\n"));
+        text += &format!("for i in 0..{n} {{ %0: {from} = load a[i] %1: {from} = load b[i] %2: {from} = load c[i]\n");
+        text += &format!("%3: {to} = {op}\n store y[i], %3 }} }}");
+        let mut buffers = vec![bytes(x[0]), bytes(x[1]), bytes(x[2]), vec![0; n * size]];
+        let kernel = parse(&text).unwrap();
+        assert_eq!(super::super::verify(&kernel), []);
+        eval(&kernel, &mut buffers).unwrap();
+        buffers[3].chunks_exact(size).map(pod_read_unaligned).collect()
+    }
+
+    fn run2<A: Pod, B: Pod>(from: &str, to: &str, op: &str, a: &[A], b: &[A]) -> Vec<B> {
+        run(from, to, op, [a, b, a])
+    }
+
+    fn run1<A: Pod, B: Pod>(from: &str, to: &str, op: &str, a: &[A]) -> Vec<B> {
+        run(from, to, op, [a, a, a])
+    }
+
+    const NAN: f32 = f32::NAN;
+
+    #[test]
+    fn min_and_max_give_the_second_where_either_is_nan() {
+        let (a, b) = ([NAN, 1.0, NAN, 0.0, -0.0, 2.0], [1.0, NAN, NAN, -0.0, 0.0, 3.0]);
+        let bits = |x: Vec<f32>| x.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(run2("f32", "f32", "min %0, %1", &a, &b)), bits(vec![1.0, NAN, NAN, -0.0, 0.0, 2.0]));
+        assert_eq!(bits(run2("f32", "f32", "max %0, %1", &a, &b)), bits(vec![1.0, NAN, NAN, -0.0, 0.0, 3.0]));
+    }
+
+    #[test]
+    fn comparisons_with_nan_are_false_except_ne() {
+        let (a, b) = ([NAN, 1.0, 1.0], [1.0, NAN, 1.0]);
+        for (op, expected) in
+            [("eq", [0, 0, 1]), ("ne", [1, 1, 0]), ("lt", [0, 0, 0]), ("le", [0, 0, 1]), ("gt", [0, 0, 0]), ("ge", [0, 0, 1])]
+        {
+            assert_eq!(run2::<f32, u8>("f32", "bool", &format!("{op} %0, %1"), &a, &b), expected, "{op}");
+        }
+    }
+
+    #[test]
+    fn float_to_integer_truncates_and_saturates() {
+        let x = [NAN, f32::INFINITY, f32::NEG_INFINITY, -1.9, 1.9, 300.0, -129.0, 3e9];
+        assert_eq!(run1::<_, i8>("f32", "i8", "convert %0", &x), [0, 127, -128, -1, 1, 127, -128, 127]);
+        assert_eq!(run1::<_, u8>("f32", "u8", "convert %0", &x), [0, 255, 0, 0, 1, 255, 0, 255]);
+        assert_eq!(run1::<_, i32>("f32", "i32", "convert %0", &x), [0, i32::MAX, i32::MIN, -1, 1, 300, -129, i32::MAX]);
+        assert_eq!(run1::<_, u32>("f32", "u32", "convert %0", &x), [0, u32::MAX, 0, 0, 1, 300, 0, 3_000_000_000]);
+        assert_eq!(run1::<_, i64>("f32", "i64", "convert %0", &x), [0, i64::MAX, i64::MIN, -1, 1, 300, -129, 3_000_000_000]);
+        assert_eq!(run1::<_, u8>("f32", "bool", "convert %0", &[NAN, 0.0, -0.0, 0.1]), [1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn integers_convert_by_wrapping_extending_and_rounding() {
+        assert_eq!(run1::<i64, i32>("i64", "i32", "convert %0", &[1 << 32 | 5, -1]), [5, -1]);
+        assert_eq!(run1::<i8, u32>("i8", "u32", "convert %0", &[-1]), [u32::MAX]);
+        assert_eq!(run1::<u8, i64>("u8", "i64", "convert %0", &[255]), [255]);
+        assert_eq!(run1::<u64, f32>("u64", "f32", "convert %0", &[u64::MAX]), [18446744073709551616.0]);
+        // A tie that rounding to f64 first would lose.
+        assert_eq!(run1::<i64, f32>("i64", "f32", "convert %0", &[(1 << 60) + (1 << 36) + 1]), [((1i64 << 60) + (1 << 37)) as f32]);
+        assert_eq!(run1::<u8, f32>("bool", "f32", "convert %0", &[0, 1]), [0.0, 1.0]);
+        assert_eq!(run1::<i64, u8>("i64", "bool", "convert %0", &[1 << 40, 0]), [1, 0]);
+        assert_eq!(run1::<f32, u32>("f32", "u32", "bitcast %0", &[-0.0, 1.0]), [0x8000_0000, 0x3f80_0000]);
+    }
+
+    #[test]
+    fn integer_division_never_traps() {
+        let (a, b) = ([7, -7, 7, 5, i32::MIN], [2, 2, -2, 0, -1]);
+        assert_eq!(run2::<_, i32>("i32", "i32", "div %0, %1", &a, &b), [3, -3, -3, 0, i32::MIN]);
+        assert_eq!(run2::<_, i32>("i32", "i32", "rem %0, %1", &a, &b), [1, -1, 1, 0, 0]);
+        assert_eq!(run2::<_, f32>("f32", "f32", "div %0, %1", &[1.0f32, -1.0], &[0.0, 0.0]), [f32::INFINITY, f32::NEG_INFINITY]);
+        assert_eq!(run2::<_, i32>("i32", "i32", "add %0, %1", &[i32::MAX], &[1]), [i32::MIN]);
+        assert_eq!(run2::<_, u8>("u8", "u8", "mul %0, %1", &[20u8], &[13]), [4]);
+        assert_eq!(run1::<_, i8>("i8", "i8", "abs %0", &[i8::MIN, -3]), [i8::MIN, 3]);
+    }
+
+    #[test]
+    fn rounding_ties_to_even() {
+        let x = [0.5f32, 1.5, 2.5, -0.5, -1.5, 1e10];
+        assert_eq!(run1::<_, f32>("f32", "f32", "round %0", &x), [0.0, 2.0, 2.0, -0.0, -2.0, 1e10]);
+        assert_eq!(run1::<_, f32>("f32", "f32", "floor %0", &x), [0.0, 1.0, 2.0, -1.0, -2.0, 1e10]);
+        assert_eq!(run1::<_, f32>("f32", "f32", "ceil %0", &x), [1.0, 2.0, 3.0, -0.0, -1.0, 1e10]);
+        assert_eq!(run1::<_, f32>("f32", "f32", "trunc %0", &x), [0.0, 1.0, 2.0, 0.0, -1.0, 1e10]);
+    }
+
+    #[test]
+    fn fma_rounds_once_or_twice() {
+        let kernel = parse(
+            "kernel @t (x: f32[1] read, y: f32[1] write) {
+               %0: f32 = load x[0]
+               %1: f32 = const -1.0
+               %2: f32 = fma %0, %0, %1
+               store y[0], %2
+             }",
+        )
+        .unwrap();
+        let x = 1.0f32 + f32::EPSILON;
+        for (fused, expected) in [(true, x.mul_add(x, -1.0)), (false, x * x - 1.0)] {
+            let mut buffers = [bytes(&[x]), vec![0; 4]];
+            eval_with(&kernel, &mut buffers, fused).unwrap();
+            assert_eq!(buffers[1], bytes(&[expected]));
+        }
+    }
+
+    #[test]
+    fn lanes_move_and_combine() {
+        let kernel = parse(
+            "kernel @t (x: i32[4] read, y: i32[16] write) {
+               %0: i32x4 = load x[0]
+               %1: i32 = horizontal add %0
+               %2: i32 = horizontal mul %0
+               %3: i32 = horizontal min %0
+               %4: i32 = horizontal max %0
+               %5: i32x4 = pack %1, %2, %3, %4
+               store y[0], %5
+               %6: i32 = lane %0, 2
+               %7: i32x4 = splat %6
+               store y[4], %7
+               %8: boolx4 = lt %0, %7
+               %9: i32x4 = select %8, %0, %7
+               store y[8], %9
+               %10: boolx4 = not %8
+               %11: i32x4 = convert %10
+               store y[12], %11
+             }",
+        )
+        .unwrap();
+        let mut buffers = [bytes(&[1, -5, 7, 9]), vec![0; 64]];
+        eval(&kernel, &mut buffers).unwrap();
+        let y: Vec<i32> = buffers[1].chunks_exact(4).map(pod_read_unaligned).collect();
+        assert_eq!(y, [12, -315, -5, 9, 7, 7, 7, 7, 1, -5, 7, 7, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn accumulators_branches_and_dynamic_addresses() {
+        let kernel = parse(
+            "kernel @t (x: f32[6] read, at: i64[2] read, y: f32[2] write) {
+               for i in 0..2 {
+                 %0: f32 = const 0.0
+                 for j in 0..3 {
+                   if 1 <= 2*i + j < 4 {
+                     %1: i64 = load at[i]
+                     %2: i64 = check %1, 4
+                     %3: f32 = load x[j + %2]
+                     %0: f32 = add %0, %3
+                   } else {
+                     %0: f32 = neg %0
+                   }
+                 }
+                 store y[i], %0
+               }
+             }",
+        )
+        .unwrap();
+        let mut buffers = [bytes(&[1f32, 2.0, 4.0, 8.0, 16.0, 32.0]), bytes(&[1i64, 3]), vec![0; 8]];
+        eval(&kernel, &mut buffers).unwrap();
+        assert_eq!(buffers[2], bytes(&[12f32, -24.0]));
+        buffers[1] = bytes(&[0i64, -1]);
+        assert_eq!(eval(&kernel, &mut buffers), Err(EvalError::IndexOutOfRange { index: -1, end: 4 }));
+    }
+
+    #[test]
+    fn what_verification_would_refuse_is_an_error() {
+        let kernel = parse("kernel @t (y: i32[4] write) { for i in 0..4 { %0: i32x4 = const 1 store y[i], %0 } }").unwrap();
+        let out = EvalError::OutOfBounds { buffer: "y".into(), index: 1, lanes: 4, len: 4 };
+        assert_eq!(eval(&kernel, &mut [vec![0; 16]]), Err(out));
+        let message = "buffer 0 of kernel t takes 16 bytes, got Some(15)";
+        assert_eq!(eval(&kernel, &mut [vec![0; 15]]).unwrap_err().to_string(), message);
+        assert!(matches!(eval(&kernel, &mut []), Err(EvalError::Buffer { found: None, .. })));
+        assert!(matches!(eval(&kernel, &mut [vec![0; 16], vec![]]), Err(EvalError::Buffer { buffer: 1, .. })));
+        let kernel = parse("kernel @t () { %0: f32 = const 1.0 %1: f32 = not %0 }").unwrap();
+        assert_eq!(
+            eval(&kernel, &mut []).unwrap_err().to_string(),
+            "not a valid kernel: `not` does not apply to f32, in `%1: f32 = not %0`"
+        );
+    }
+}

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::tensor::DType;
 
 /// One compiled function: buffers in, buffers out.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct Kernel {
     /// Unique in its program; a symbol-safe name.
     pub name: String,

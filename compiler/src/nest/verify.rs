@@ -481,3 +481,130 @@ pub(super) fn int_range(dtype: DType) -> (i128, i128) {
     let bits = dtype.bits();
     if dtype.is_signed() { (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) } else { (0, (1 << bits) - 1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        verify(&parse(text).unwrap()).iter().map(|e| e.to_string()).collect()
+    }
+
+    /// The problems of statements that may use `x: f32[8] read`, `y: f32[8] write` and `z: i64[8] readwrite`.
+    fn body(statements: &str) -> Vec<String> {
+        problems(&format!("kernel @t (x: f32[8] read, y: f32[8] write, z: i64[8] readwrite) {{\n{statements}\n}}"))
+    }
+
+    #[test]
+    fn good_kernels_have_no_problems() {
+        let relu = "par i in 0..8 step 4 {
+            %0: f32x4 = load x[i]
+            %1: f32x4 = const 0.0
+            %2: f32x4 = max %1, %0
+            store y[i], %2
+        }";
+        assert_eq!(body(relu), [""; 0]);
+        let sum = "%0: f32 = const 0.0
+            for i in 0..8 { %1: f32 = load x[i] %0: f32 = add %0, %1 }
+            store y[0], %0";
+        assert_eq!(body(sum), [""; 0]);
+        let both = "%0: bool = const true
+            if %0 { %1: f32 = const 0.0 } else { %1: f32 = const 1.0 }
+            store y[0], %1";
+        assert_eq!(body(both), [""; 0]);
+        assert_eq!(body("%0: i64 = load z[0] %1: i64 = const 63 %2: i64 = shr %0, %1 store z[0], %2"), [""; 0]);
+    }
+
+    #[test]
+    fn each_problem_is_found() {
+        let cases = [
+            ("%0: f32x3 = const 1.0", "register %0 has 3 lanes, not a power of two up to 4096"),
+            ("for i in 0..7 step 2 { }", "0..7 step 2 is not a whole number of at least one iteration, in `for i in 0..7 step 2`"),
+            ("for i in 3..3 { }", "3..3 step 1 is not a whole number of at least one iteration, in `for i in 3..3`"),
+            ("for i in 0..2 step 0 { }", "0..2 step 0 is not a whole number of at least one iteration, in `for i in 0..2 step 0`"),
+            (
+                "%0: bool = const true if %0 { %1: f32 = const 0.0 } store y[0], %1",
+                "register %1 is read before it is set on every path, in `store y[0], %1`",
+            ),
+            (
+                "%0: f32 = const 0.0 par i in 0..8 { %1: f32 = load x[i] %0: f32 = add %0, %1 }",
+                "register %0 is carried through parallel loop `i`, whose iterations are independent, in `%0: f32 = add %0, %1`",
+            ),
+            (
+                "par i in 0..8 { %0: f32 = load x[i] } store y[0], %0",
+                "register %0 is carried through parallel loop `i`, whose iterations are independent, in `store y[0], %0`",
+            ),
+            ("%0: f32 = load x[0] store x[0], %0", "buffer `x` is only read, in `store x[0], %0`"),
+            ("%0: i64 = load z[0] store y[0], %0", "register %0 is i64, expected f32, in `store y[0], %0`"),
+            ("%0: f64 = load x[0]", "register %0 is f64, expected f32, in `%0: f64 = load x[0]`"),
+            ("%0: i32 = index 3", "register %0 is i32, expected i64, in `%0: i32 = index 3`"),
+            ("%0: f32 = load x[0] %1: f32x2 = neg %0", "register %0 is f32, expected f32x2, in `%1: f32x2 = neg %0`"),
+            ("%0: f32x2 = load x[0] %1: f32x4 = splat %0", "register %0 is f32x2, expected f32, in `%1: f32x4 = splat %0`"),
+            ("%0: f32 = load x[0] %1: f32 = lt %0, %0", "register %1 is f32, expected bool, in `%1: f32 = lt %0, %0`"),
+            ("%0: f32 = load x[0] %1: f32 = select %0, %0, %0", "register %0 is f32, expected bool, in `%1: f32 = select %0, %0, %0`"),
+            ("%0: f32x2 = load x[0] %1: f32 = lane %0, 2", "lane 2 of 2, in `%1: f32 = lane %0, 2`"),
+            ("%0: f32 = load x[0] %1: f32x2 = pack %0", "1 scalars packed into 2 lanes, in `%1: f32x2 = pack %0`"),
+            ("%0: f32 = load x[0] %1: i64 = bitcast %0", "register %0 is f32, expected 1 lanes of 8 bytes, in `%1: i64 = bitcast %0`"),
+            ("%0: f32x2 = load x[0] %1: i32 = convert %0", "register %0 is f32x2, expected f32, in `%1: i32 = convert %0`"),
+            ("%0: f32 = load x[0] %1: f32 = and %0, %0", "`and` does not apply to f32, in `%1: f32 = and %0, %0`"),
+            ("%0: f32 = load x[0] %1: f32 = rem %0, %0", "`rem` does not apply to f32, in `%1: f32 = rem %0, %0`"),
+            ("%0: i64 = load z[0] %1: i64 = floor %0", "`floor` does not apply to i64, in `%1: i64 = floor %0`"),
+            ("%0: bool = const true %1: bool = add %0, %0", "`add` does not apply to bool, in `%1: bool = add %0, %0`"),
+            ("%0: bool = const true %1: bool = lt %0, %0", "`lt` does not apply to bool, in `%1: bool = lt %0, %0`"),
+            ("%0: f32x2 = load x[0] %1: f32 = horizontal sub %0", "`horizontal` does not apply to f32, in `%1: f32 = horizontal sub %0`"),
+            ("%0: i8 = const 128", "the constant is not a value of i8, in `%0: i8 = const 128`"),
+            (
+                "%0: i64 = load z[0] %1: i64 = shl %0, %0",
+                "shift amount %0 is not a register set once, to a constant in 0..64, in `%1: i64 = shl %0, %0`",
+            ),
+            (
+                "%0: i64 = load z[0] %1: i64 = const 64 %2: i64 = shl %0, %1",
+                "shift amount %1 is not a register set once, to a constant in 0..64, in `%2: i64 = shl %0, %1`",
+            ),
+            ("%0: i64 = load z[0] %1: i64 = check %0, 0", "a check against 0 never passes, in `%1: i64 = check %0, 0`"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(body(text), [expected], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_text_cannot_say_is_found_too() {
+        let kernel = parse("kernel @t (y: f32[1] write) { for i in 0..1 { %0: f32 = const 0.5 store y[i], %0 } }").unwrap();
+        let with = |change: &dyn Fn(&mut Kernel)| {
+            let mut k = kernel.clone();
+            change(&mut k);
+            verify(&k).iter().map(|e| e.problem.to_string()).collect::<Vec<_>>()
+        };
+        let set = |k: &mut Kernel, s: Stmt| k.body.push(s);
+        let affine = |terms| Stmt::Set { reg: Reg(1), op: Op::Index(Affine { constant: 0, terms }) };
+        let i64s = |k: &mut Kernel| k.regs.push(VecType::scalar(DType::I64));
+        assert_eq!(
+            with(&|k| k.schedule = "map (lanes=4)".into()),
+            ["schedule `map (lanes=4)` cannot be printed: it holds ` (` or a line break"]
+        );
+        assert_eq!(with(&|k| k.vars.push("i".into())), ["two variables are named `i`"]);
+        assert_eq!(with(&|k| k.buffers.push(k.buffers[0].clone())), ["two buffers are named `y`"]);
+        assert_eq!(with(&|k| k.body.push(k.body[0].clone())), ["variable `i` belongs to two loops"]);
+        assert_eq!(with(&|k| set(k, Stmt::Set { reg: Reg(5), op: Op::Index(Affine::constant(0)) })), ["register %5 does not exist"]);
+        let store = |buffer, value| Stmt::Store { buffer, index: Affine::constant(0).into(), value };
+        assert_eq!(with(&|k| set(k, store(BufferId(1), Reg(0)))), ["buffer 1 does not exist"]);
+        assert_eq!(
+            with(&|k| {
+                i64s(k);
+                set(k, affine(vec![(Var(0), 1)]));
+            }),
+            ["variable `i` is used outside its loop"]
+        );
+        assert_eq!(
+            with(&|k| {
+                i64s(k);
+                set(k, affine(vec![(Var(1), 0)]));
+            }),
+            ["the terms of an affine value are not sorted by variable, without zeros", "variable 1 does not exist"]
+        );
+        let third = |k: &mut Kernel| set(k, Stmt::Set { reg: Reg(0), op: Op::Const(Scalar::Float(1.0 / 3.0)) });
+        assert_eq!(with(&third), ["the constant is not a value of f32"]);
+    }
+}

@@ -1,5 +1,6 @@
 //! What an operator is: its schema, its attributes and four questions (types, values, axes, computation).
 
+use std::any::Any;
 use std::fmt;
 
 use dyn_clone::DynClone;
@@ -10,7 +11,7 @@ use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
 
 /// One kind of ONNX operator with its attributes, as of the newest opset.
-pub trait Operator: Described + fmt::Debug + DynClone + Send + Sync {
+pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
     /// Types of the results.
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError>;
 
@@ -32,6 +33,13 @@ pub trait Operator: Described + fmt::Debug + DynClone + Send + Sync {
 }
 
 dyn_clone::clone_trait_object!(Operator);
+
+impl dyn Operator {
+    /// The operator as a struct of this kind, if it is one: for the named rules of passes.
+    pub fn downcast<T: Operator>(&self) -> Option<&T> {
+        (self as &dyn Any).downcast_ref()
+    }
+}
 
 /// The part of an operator that `operator!` writes.
 pub trait Described {

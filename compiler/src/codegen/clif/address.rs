@@ -1,0 +1,142 @@
+//! Where accesses point: for every loop, which pointers step with it, so that bodies contain no address arithmetic.
+//!
+//! An access is `base + sum(stride * variable) + constant`, all in bytes. Its *prefixes* are the sums over the outermost
+//! one, two, ... of its variables; each prefix is one pointer, carried by the loop of its last variable. Accesses that
+//! differ in the constant only share every pointer, the constant being the displacement of the instruction.
+
+use std::collections::HashMap;
+
+use crate::nest::{Affine, BufferId, Index, Kernel, Op, Reg, Stmt, Var};
+
+/// A pointer: a buffer, byte strides of loop variables (outermost first), and the part of the constant that does not fit
+/// the target's displacement.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Pointer {
+    pub(super) buffer: BufferId,
+    pub(super) terms: Vec<(Var, i64)>,
+    pub(super) far: i64,
+}
+
+/// A pointer that a loop carries.
+#[derive(Clone, Debug)]
+pub(super) struct Stepping {
+    pub(super) pointer: Pointer,
+    /// The pointer without the loop's variable.
+    pub(super) parent: Pointer,
+    /// Bytes for each unit of the variable.
+    pub(super) stride: i64,
+}
+
+/// Pointers of a kernel.
+pub(super) struct Addresses {
+    /// By loop variable.
+    pub(super) stepping: HashMap<Var, Vec<Stepping>>,
+    /// Pointers that no variable moves.
+    pub(super) fixed: Vec<Pointer>,
+    /// Byte strides with which each register is used in indices.
+    pub(super) scales: HashMap<Reg, Vec<i64>>,
+    // Value of the variable of a loop that runs once.
+    single: HashMap<Var, i64>,
+    depth: HashMap<Var, usize>,
+    displacement_limit: fn(usize) -> i64,
+}
+
+/// x86-64 takes 31 bits of displacement; half of it is plenty.
+pub(super) fn wide_displacement(_size: usize) -> i64 {
+    1 << 30
+}
+
+/// aarch64 takes 12 bits, scaled by the size of what is loaded.
+pub(super) fn scaled_displacement(size: usize) -> i64 {
+    4096 * size as i64
+}
+
+impl Addresses {
+    /// Plans the pointers of a kernel. `Err` names a variable that is used outside its loop.
+    pub(super) fn plan(kernel: &Kernel, displacement_limit: fn(usize) -> i64) -> Result<Self, Var> {
+        let mut plan = Addresses {
+            stepping: HashMap::new(),
+            fixed: vec![],
+            scales: HashMap::new(),
+            single: HashMap::new(),
+            depth: HashMap::new(),
+            displacement_limit,
+        };
+        plan.block(kernel, &kernel.body, &mut vec![])?;
+        Ok(plan)
+    }
+
+    /// The value of a loop variable that has only one.
+    pub(super) fn single(&self, var: Var) -> Option<i64> {
+        self.single.get(&var).copied()
+    }
+
+    /// The pointer and the displacement of an access.
+    pub(super) fn split(&self, buffer: BufferId, affine: &Affine, size: usize) -> (Pointer, i64) {
+        let bytes = size as i64;
+        let mut constant = affine.constant * bytes;
+        let mut terms = vec![];
+        for &(var, coefficient) in &affine.terms {
+            match self.single(var) {
+                Some(value) => constant += value * coefficient * bytes,
+                None => terms.push((var, coefficient * bytes)),
+            }
+        }
+        terms.sort_by_key(|t| self.depth.get(&t.0).copied().unwrap_or(usize::MAX));
+        let near = constant.rem_euclid((self.displacement_limit)(size));
+        (Pointer { buffer, terms, far: constant - near }, near)
+    }
+
+    fn block(&mut self, kernel: &Kernel, block: &[Stmt], open: &mut Vec<Var>) -> Result<(), Var> {
+        for stmt in block {
+            match stmt {
+                Stmt::Loop(l) => {
+                    if l.end - l.start == l.step {
+                        self.single.insert(l.var, l.start);
+                    }
+                    self.depth.insert(l.var, open.len());
+                    open.push(l.var);
+                    self.block(kernel, &l.body, open)?;
+                    open.pop();
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    self.block(kernel, then, open)?;
+                    self.block(kernel, otherwise, open)?;
+                }
+                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => {
+                    self.access(kernel, *buffer, index, open)?;
+                }
+                Stmt::Set { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn access(&mut self, kernel: &Kernel, buffer: BufferId, index: &Index, open: &[Var]) -> Result<(), Var> {
+        let size = kernel.buffers[buffer.0 as usize].dtype.size_bytes();
+        for &(reg, stride) in &index.dynamic {
+            let scales = self.scales.entry(reg).or_default();
+            if !scales.contains(&(stride * size as i64)) {
+                scales.push(stride * size as i64);
+            }
+        }
+        if let Some(&(var, _)) = index.affine.terms.iter().find(|t| !open.contains(&t.0)) {
+            return Err(var);
+        }
+        let (pointer, _) = self.split(buffer, &index.affine, size);
+        if pointer.terms.is_empty() && !self.fixed.contains(&pointer) {
+            self.fixed.push(pointer.clone());
+        }
+        for n in 1..=pointer.terms.len() {
+            let far = if n == pointer.terms.len() { pointer.far } else { 0 };
+            let prefix = Pointer { buffer, terms: pointer.terms[..n].to_vec(), far };
+            let (var, stride) = pointer.terms[n - 1];
+            let stepping = self.stepping.entry(var).or_default();
+            if !stepping.iter().any(|s| s.pointer == prefix) {
+                let parent = Pointer { buffer, terms: pointer.terms[..n - 1].to_vec(), far: 0 };
+                stepping.push(Stepping { pointer: prefix, parent, stride });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! A program's entry: calls the kernels in order, each with a table of its buffers.
+//!
+//! `entry(args: *const *mut u8, workspace: *mut u8) -> i32` is local; `args` holds the inputs, then the outputs. The
+//! exported C function `NAME_run(inputs.., outputs.., workspace, pool) -> i32` checks what it is given and calls it.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{self, AbiParam, BlockArg, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
+
+use super::CodegenError;
+use super::clif::{Compiled, Listing, OK, define_kernel};
+use super::program::{ALIGN_BYTES, Place, Program};
+use super::target::Machine;
+
+/// What the exported function returns when a pointer is null or misaligned.
+pub const BAD_ARGUMENT: i64 = 1;
+/// What the exported function returns when the CPU check fails.
+pub const CPU_LACKS_FEATURE: i64 = 2;
+
+/// How a program is defined.
+#[derive(Clone, Debug, Default)]
+pub struct EntryOptions {
+    /// Name of the exported C function; without one only the local entry exists.
+    pub run: Option<String>,
+    /// A function `extern "C" fn() -> i32` of the same module that returns 0 on a CPU that can execute the code.
+    pub cpu_check: Option<FuncId>,
+    /// Whether to keep the text of every function.
+    pub listings: bool,
+}
+
+/// What a program became in a module.
+#[derive(Clone, Debug)]
+pub struct Symbols {
+    /// By index in [`Program::kernels`].
+    pub kernels: Vec<Compiled>,
+    /// By index in [`Program::constants`].
+    pub constants: Vec<DataId>,
+    /// The local entry.
+    pub entry: FuncId,
+    /// The exported function.
+    pub run: Option<FuncId>,
+    /// Texts of the kernels, the entry and the exported function.
+    pub listings: Vec<Listing>,
+}
+
+/// Defines a program's constants, kernels and entry in a module.
+pub fn define_program<M: Module>(
+    module: &mut M,
+    machine: &Machine,
+    program: &Program,
+    options: &EntryOptions,
+) -> Result<Symbols, CodegenError> {
+    program.verify()?;
+    let mut constants = vec![];
+    for constant in &program.constants {
+        let error = |e: cranelift_module::ModuleError| CodegenError::Backend { name: constant.name.clone(), message: e.to_string() };
+        let id = module.declare_data(&constant.name, Linkage::Local, false, false).map_err(error)?;
+        let mut data = DataDescription::new();
+        data.define(constant.bytes.as_slice().into());
+        data.set_align(ALIGN_BYTES as u64);
+        module.define_data(id, &data).map_err(error)?;
+        constants.push(id);
+    }
+    let mut kernels = vec![];
+    for kernel in &program.kernels {
+        kernels.push(define_kernel(module, machine, kernel, options.listings)?);
+    }
+    let mut listings: Vec<Listing> = kernels.iter().filter_map(|k| k.listing.clone()).collect();
+    let entry_name = match &options.run {
+        Some(name) => format!("{name}.steps"),
+        None => "steps".to_owned(),
+    };
+    let (entry, text) = define_entry(module, program, &kernels, &constants, &entry_name, options.listings)?;
+    listings.extend(text);
+    let mut run = None;
+    if let Some(name) = &options.run {
+        let (id, text) = define_run(module, program, entry, options.cpu_check, name, options.listings)?;
+        run = Some(id);
+        listings.extend(text);
+    }
+    Ok(Symbols { kernels, constants, entry, run, listings })
+}
+
+type Defined = (FuncId, Option<Listing>);
+
+fn define_function<M: Module>(
+    module: &mut M,
+    name: &str,
+    linkage: Linkage,
+    n_params: usize,
+    listing: bool,
+    fill: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[ir::Value]),
+) -> Result<Defined, CodegenError> {
+    let error = |message: String| CodegenError::Backend { name: name.to_owned(), message };
+    let mut ctx = module.make_context();
+    ctx.set_disasm(listing);
+    let mut signature: Signature = module.make_signature();
+    signature.params = vec![AbiParam::new(types::I64); n_params];
+    signature.returns = vec![AbiParam::new(types::I32)];
+    let id = module.declare_function(name, linkage, &signature).map_err(|e| error(e.to_string()))?;
+    ctx.func.signature = signature;
+    ctx.func.name = ir::UserFuncName::user(0, id.as_u32());
+    let mut builders = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut ctx.func, &mut builders);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    let params = b.block_params(block).to_vec();
+    fill(module, &mut b, &params);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    let clif = if listing { format!("; {name}\n{}", ctx.func.display()) } else { String::new() };
+    module.define_function(id, &mut ctx).map_err(|e| error(format!("{e:?}")))?;
+    let asm = ctx.compiled_code().and_then(|c| c.vcode.clone()).unwrap_or_default();
+    Ok((id, listing.then(|| Listing { name: name.to_owned(), clif, asm })))
+}
+
+fn define_entry<M: Module>(
+    module: &mut M,
+    program: &Program,
+    kernels: &[Compiled],
+    constants: &[DataId],
+    name: &str,
+    listing: bool,
+) -> Result<Defined, CodegenError> {
+    define_function(module, name, Linkage::Local, 2, listing, |module, b, params| {
+        let (args, workspace) = (params[0], params[1]);
+        let n_slots = program.steps.iter().map(|s| s.args.len()).max().unwrap_or(0).max(1);
+        let table = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, n_slots as u32 * 8, 3));
+        let table_address = b.ins().stack_addr(types::I64, table, 0);
+        let exit = b.create_block();
+        let status = b.append_block_param(exit, types::I32);
+        // Kernels only read their table, so that what one step left in it serves the next.
+        let mut current: Vec<Option<Place>> = vec![None; n_slots];
+        for step in &program.steps {
+            for (i, &place) in step.args.iter().enumerate() {
+                if current[i] == Some(place) {
+                    continue;
+                }
+                current[i] = Some(place);
+                let (base, offset) = match place {
+                    Place::Arena(offset) => (workspace, offset),
+                    Place::Input(n, offset) => (load_argument(b, args, n), offset),
+                    Place::Output(n, offset) => (load_argument(b, args, program.inputs.len() + n), offset),
+                    Place::Constant(n, offset) => {
+                        let data = module.declare_data_in_func(constants[n], b.func);
+                        (b.ins().symbol_value(types::I64, data), offset)
+                    }
+                };
+                let address = if offset == 0 { base } else { b.ins().iadd_imm_s(base, offset as i64) };
+                b.ins().store(MemFlagsData::trusted(), address, table_address, i as i32 * 8);
+            }
+            let kernel = module.declare_func_in_func(kernels[step.kernel].id, b.func);
+            let call = b.ins().call(kernel, &[table_address]);
+            let result = b.inst_results(call)[0];
+            let next = b.create_block();
+            b.ins().brif(result, exit, &[BlockArg::from(result)], next, &[]);
+            b.switch_to_block(next);
+        }
+        let ok = b.ins().iconst(types::I32, OK);
+        b.ins().jump(exit, &[BlockArg::from(ok)]);
+        b.switch_to_block(exit);
+        b.ins().return_(&[status]);
+    })
+}
+
+fn load_argument(b: &mut FunctionBuilder<'_>, args: ir::Value, n: usize) -> ir::Value {
+    b.ins().load(types::I64, MemFlagsData::trusted(), args, n as i32 * 8)
+}
+
+fn define_run<M: Module>(
+    module: &mut M,
+    program: &Program,
+    entry: FuncId,
+    cpu_check: Option<FuncId>,
+    name: &str,
+    listing: bool,
+) -> Result<Defined, CodegenError> {
+    let sizes: Vec<usize> = program.inputs.iter().chain(&program.outputs).map(|b| b.bytes).collect();
+    define_function(module, name, Linkage::Export, sizes.len() + 2, listing, |module, b, params| {
+        let workspace = params[sizes.len()];
+        let mut bad = b.ins().iconst(types::I8, 0);
+        for (&pointer, _) in params.iter().zip(&sizes).filter(|&(_, &bytes)| bytes > 0) {
+            let null = b.ins().icmp_imm_s(IntCC::Equal, pointer, 0);
+            bad = b.ins().bor(bad, null);
+        }
+        if program.workspace_bytes > 0 {
+            let null = b.ins().icmp_imm_s(IntCC::Equal, workspace, 0);
+            bad = b.ins().bor(bad, null);
+        }
+        let low_bits = b.ins().band_imm_s(workspace, ALIGN_BYTES as i64 - 1);
+        let misaligned = b.ins().icmp_imm_s(IntCC::NotEqual, low_bits, 0);
+        bad = b.ins().bor(bad, misaligned);
+        let ok = return_if(b, bad, BAD_ARGUMENT);
+        b.switch_to_block(ok);
+        if let Some(check) = cpu_check {
+            let check = module.declare_func_in_func(check, b.func);
+            let call = b.ins().call(check, &[]);
+            let lacks = b.inst_results(call)[0];
+            let ok = return_if(b, lacks, CPU_LACKS_FEATURE);
+            b.switch_to_block(ok);
+        }
+        let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, sizes.len().max(1) as u32 * 8, 3));
+        let args = b.ins().stack_addr(types::I64, slot, 0);
+        for (i, &pointer) in params[..sizes.len()].iter().enumerate() {
+            b.ins().store(MemFlagsData::trusted(), pointer, args, i as i32 * 8);
+        }
+        let entry = module.declare_func_in_func(entry, b.func);
+        let call = b.ins().call(entry, &[args, workspace]);
+        let status = b.inst_results(call)[0];
+        b.ins().return_(&[status]);
+    })
+}
+
+/// Returns `status` where `cond` is not 0; the block returned is where it is.
+fn return_if(b: &mut FunctionBuilder<'_>, cond: ir::Value, status: i64) -> ir::Block {
+    let (fail, next) = (b.create_block(), b.create_block());
+    b.ins().brif(cond, fail, &[], next, &[]);
+    b.switch_to_block(fail);
+    b.set_cold_block(fail);
+    let status = b.ins().iconst(types::I32, status);
+    b.ins().return_(&[status]);
+    next
+}

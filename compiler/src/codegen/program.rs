@@ -1,0 +1,174 @@
+//! What codegen compiles: kernels, the order in which they run, and where their buffers are.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::CodegenError;
+use crate::nest::Kernel;
+use crate::tensor::Tensor;
+
+/// A whole model after scheduling and memory planning.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Distinct kernels; names are unique.
+    pub kernels: Vec<Kernel>,
+    /// The calls, in order.
+    pub steps: Vec<Step>,
+    /// Read-only data.
+    pub constants: Vec<Constant>,
+    /// The caller's read-only buffers, in the order of the C function's parameters.
+    pub inputs: Vec<IoBuffer>,
+    /// The caller's result buffers, in the order of the C function's parameters.
+    pub outputs: Vec<IoBuffer>,
+    /// Size of the arena.
+    pub workspace_bytes: usize,
+}
+
+/// One call of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The nodes it computes, for profiles and diagnostics.
+    pub label: String,
+    /// Index into [`Program::kernels`].
+    pub kernel: usize,
+    /// Where each of the kernel's buffers is.
+    pub args: Vec<Place>,
+}
+
+/// Where a buffer begins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Place {
+    /// Byte offset in the workspace.
+    Arena(usize),
+    /// A caller's input, from a byte offset.
+    Input(usize, usize),
+    /// A caller's output, from a byte offset.
+    Output(usize, usize),
+    /// A constant, from a byte offset.
+    Constant(usize, usize),
+}
+
+/// Read-only bytes that many owners may share.
+#[derive(Clone, Debug)]
+pub enum Bytes {
+    /// The bytes of a tensor.
+    Tensor(Tensor),
+    /// Bytes of their own.
+    Owned(Arc<[u8]>),
+}
+
+impl Bytes {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Bytes::Tensor(t) => t.bytes(),
+            Bytes::Owned(b) => b,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::Owned(bytes.into())
+    }
+}
+
+impl From<Tensor> for Bytes {
+    fn from(tensor: Tensor) -> Self {
+        Bytes::Tensor(tensor)
+    }
+}
+
+/// A constant of the library: local, read-only, aligned to [`ALIGN_BYTES`].
+#[derive(Clone, Debug)]
+pub struct Constant {
+    /// A symbol-safe name, unique in the program.
+    pub name: String,
+    /// The contents.
+    pub bytes: Bytes,
+}
+
+/// A buffer that the caller passes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IoBuffer {
+    /// The model's name for it.
+    pub name: String,
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// Alignment of the workspace, and of every constant.
+pub const ALIGN_BYTES: usize = 64;
+
+impl Program {
+    /// The index of a constant with these contents, added under `name` if there is none.
+    pub fn constant(&mut self, name: &str, bytes: impl Into<Bytes>) -> usize {
+        let bytes = bytes.into();
+        if let Some(i) = self.constants.iter().position(|c| c.bytes.as_slice() == bytes.as_slice()) {
+            return i;
+        }
+        let name = self.free_name(name, |p, n| p.constants.iter().any(|c| c.name == n));
+        self.constants.push(Constant { name, bytes });
+        self.constants.len() - 1
+    }
+
+    /// The index of a kernel that differs from `kernel` at most in its name, added if there is none.
+    pub fn kernel(&mut self, mut kernel: Kernel) -> usize {
+        let same = |k: &Kernel| {
+            k.body == kernel.body
+                && k.regs == kernel.regs
+                && k.buffers.len() == kernel.buffers.len()
+                && k.buffers.iter().zip(&kernel.buffers).all(|(a, b)| (a.dtype, a.len, a.access) == (b.dtype, b.len, b.access))
+        };
+        if let Some(i) = self.kernels.iter().position(same) {
+            return i;
+        }
+        kernel.name = self.free_name(&kernel.name, |p, n| p.kernels.iter().any(|k| k.name == n));
+        self.kernels.push(kernel);
+        self.kernels.len() - 1
+    }
+
+    fn free_name(&self, name: &str, taken: impl Fn(&Self, &str) -> bool) -> String {
+        let mut free = Cow::Borrowed(name);
+        let mut n = 1;
+        while taken(self, &free) {
+            free = format!("{name}.{n}").into();
+            n += 1;
+        }
+        free.into_owned()
+    }
+
+    /// Checks that names are unique, every index exists, and every kernel's buffers lie inside what they are placed in.
+    pub fn verify(&self) -> Result<(), CodegenError> {
+        let fail = |what: String| Err(CodegenError::Program { what });
+        for names in [self.kernels.iter().map(|k| &k.name).collect::<Vec<_>>(), self.constants.iter().map(|c| &c.name).collect()] {
+            let mut seen = HashMap::new();
+            for (i, name) in names.iter().enumerate() {
+                if let Some(first) = seen.insert(*name, i) {
+                    return fail(format!("`{name}` names both {first} and {i}"));
+                }
+            }
+        }
+        for step in &self.steps {
+            let Some(kernel) = self.kernels.get(step.kernel) else { return fail(format!("step `{}` calls no kernel", step.label)) };
+            if kernel.buffers.len() != step.args.len() {
+                return fail(format!("step `{}` passes {} of {} buffers", step.label, step.args.len(), kernel.buffers.len()));
+            }
+            for (buffer, &place) in kernel.buffers.iter().zip(&step.args) {
+                let need = buffer.len.checked_mul(buffer.dtype.size_bytes());
+                let (size, offset) = match place {
+                    Place::Arena(offset) => (Some(self.workspace_bytes), offset),
+                    Place::Input(i, offset) => (self.inputs.get(i).map(|b| b.bytes), offset),
+                    Place::Output(i, offset) => (self.outputs.get(i).map(|b| b.bytes), offset),
+                    Place::Constant(i, offset) => (self.constants.get(i).map(|c| c.bytes.as_slice().len()), offset),
+                };
+                let fits = size.zip(need).is_some_and(|(size, need)| offset.checked_add(need).is_some_and(|end| end <= size));
+                if !fits {
+                    return fail(format!("step `{}`: buffer `{}` does not fit at {place:?}", step.label, buffer.name));
+                }
+            }
+        }
+        Ok(())
+    }
+}

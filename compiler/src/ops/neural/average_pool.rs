@@ -1,0 +1,213 @@
+//! `AveragePool` and `LpPool`: the mean and the norm of each window.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__AveragePool.html>, <https://onnx.ai/onnx/operators/onnx__LpPool.html>
+
+use super::max_pool::{extents, for_each_window, pool_axes, pooled, reduce_window};
+use super::widen::{FLOATS, wide};
+use super::window::{Window, WindowAttributes, spatial};
+use crate::expr::{self, Affine, BinaryOp, Expr, ReduceOp, TensorId, UnaryOp};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{DType, Tensor, Type, for_each_index, n_elements};
+
+operator! {
+    /// `y[n,c,..]` is the mean of a window of `x[n,c,..]`.
+    AveragePool(x) -> (y) since [1, 7, 10, 11, 19, 22];
+    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
+    auto_pad: String = "NOTSET",
+    /// Whether a last window that reaches behind the padding counts.
+    ceil_mode: bool = false,
+    /// Whether padding counts as zeros, instead of not at all.
+    count_include_pad: bool = false,
+    /// Distance of neighbouring elements of a window; 1 by default.
+    dilations: Vec<i64> = Vec::<i64>::new(),
+    /// Extents of the window.
+    kernel_shape: Vec<i64>,
+    /// Padding, all in front, then all behind; 0 by default.
+    pads: Vec<i64> = Vec::<i64>::new(),
+    /// Distance of neighbouring windows; 1 by default.
+    strides: Vec<i64> = Vec::<i64>::new(),
+}
+
+operator! {
+    /// `y[n,c,..]` is the `p`-norm of a window of `x[n,c,..]`.
+    LpPool(x) -> (y) since [1, 2, 11, 18, 22];
+    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
+    auto_pad: String = "NOTSET",
+    /// Whether a last window that reaches behind the padding counts.
+    ceil_mode: bool = false,
+    /// Distance of neighbouring elements of a window; 1 by default.
+    dilations: Vec<i64> = Vec::<i64>::new(),
+    /// Extents of the window.
+    kernel_shape: Vec<i64>,
+    /// The exponent of the norm.
+    p: i64 = 2,
+    /// Padding, all in front, then all behind; 0 by default.
+    pads: Vec<i64> = Vec::<i64>::new(),
+    /// Distance of neighbouring windows; 1 by default.
+    strides: Vec<i64> = Vec::<i64>::new(),
+}
+
+impl AveragePool {
+    fn window(&self, x: &Operands) -> Result<Window, InferError> {
+        let attributes = WindowAttributes {
+            strides: &self.strides,
+            dilations: &self.dilations,
+            pads: &self.pads,
+            auto_pad: &self.auto_pad,
+            ceil_mode: self.ceil_mode,
+        };
+        Window::new(&spatial(x)?, &extents(&self.kernel_shape)?, &attributes)
+    }
+
+    /// Elements counted along axis `i`: first position and one behind the last.
+    fn counted(&self, window: &Window, i: usize) -> (i64, i64) {
+        let pad = |n: usize| if self.count_include_pad { n as i64 } else { 0 };
+        (-pad(window.begin[i]), window.input[i] as i64 + pad(window.end[i]))
+    }
+
+    /// How many elements the windows of axis `i` average, by window.
+    fn counts(&self, window: &Window, i: usize) -> Vec<usize> {
+        let (first, behind) = self.counted(window, i);
+        let position = |at: usize, k: usize| (at * window.strides[i] + k * window.dilations[i]) as i64 - window.begin[i] as i64;
+        (0..window.output[i]).map(|at| (0..window.kernel[i]).filter(|&k| (first..behind).contains(&position(at, k))).count()).collect()
+    }
+
+    /// The number of elements averaged along axis `i` by the window at `at`, as an expression.
+    fn count(&self, window: &Window, i: usize, at: &Affine) -> Expr {
+        let int = |n: i64| Expr::int(DType::I64, n);
+        let (first, behind) = self.counted(window, i);
+        let (k, d) = (window.kernel[i] as i64, window.dilations[i] as i64);
+        let start = Expr::index(&at.times(window.strides[i] as i64).offset(-(window.begin[i] as i64)));
+        // Taps before `low` are in front of the counted elements; taps from `high` on are behind.
+        let low = (int(first + d - 1) - start.clone()).binary(BinaryOp::Max, &int(0)).binary(BinaryOp::Div, &int(d));
+        let high =
+            (int(behind + d - 1) - start).binary(BinaryOp::Max, &int(0)).binary(BinaryOp::Div, &int(d)).binary(BinaryOp::Min, &int(k));
+        (high - low).binary(BinaryOp::Max, &int(0))
+    }
+}
+
+impl Operator for AveragePool {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        x.require_dtype(0, FLOATS)?;
+        Ok(vec![pooled(x, &self.window(x)?)?])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        pool_axes(x, self.window(x))
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let window = self.window(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let counts: Vec<Vec<usize>> = (0..window.rank()).map(|i| self.counts(&window, i)).collect();
+        let mut divisors = vec![];
+        for_each_index(&window.output, |_, at| divisors.push(at.iter().zip(&counts).map(|(&i, c)| c[i]).product::<usize>()));
+        Ok(vec![eval_pool(x, &window, |v| v, |sum, flat| sum / divisors[flat] as f64)])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let window = self.window(x.facts)?;
+        let (image, dims) = (x.tensor(0), x.result_dims(0));
+        let (dtype, zero) = (b.dtype(image), Expr::constant(b.dtype(image), 0.0));
+        let value = |e: Expr| e.cast(wide(dtype));
+        let y = reduce_window(b, ReduceOp::Sum, image, &window, &dims, zero, value, |_, at, sum| {
+            let mut constant = 1;
+            let mut varying: Option<Expr> = None;
+            for i in 0..window.rank() {
+                let counts = self.counts(&window, i);
+                match counts.first() {
+                    Some(&c) if counts.iter().all(|&other| other == c) => constant *= c,
+                    None => {}
+                    _ => {
+                        let count = self.count(&window, i, &at[2 + i]);
+                        varying = Some(varying.map_or(count.clone(), |v| v * count));
+                    }
+                }
+            }
+            let constant = Expr::int(DType::I64, constant as i64);
+            let divisor = varying.map_or(constant.clone(), |v| v * constant);
+            let divisor = match divisor.node() {
+                expr::Node::Const(expr::Const::Int(n)) => sum.like(*n as f64),
+                _ => divisor.cast(sum.dtype()),
+            };
+            (sum / divisor).cast(dtype)
+        });
+        Ok(vec![y])
+    }
+}
+
+impl LpPool {
+    fn window(&self, x: &Operands) -> Result<Window, InferError> {
+        let attributes = WindowAttributes {
+            strides: &self.strides,
+            dilations: &self.dilations,
+            pads: &self.pads,
+            auto_pad: &self.auto_pad,
+            ceil_mode: self.ceil_mode,
+        };
+        Window::new(&spatial(x)?, &extents(&self.kernel_shape)?, &attributes)
+    }
+}
+
+impl Operator for LpPool {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        x.require_dtype(0, FLOATS)?;
+        require_exponent(self.p)?;
+        Ok(vec![pooled(x, &self.window(x)?)?])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        pool_axes(x, self.window(x))
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let window = self.window(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let p = self.p as f64;
+        Ok(vec![eval_pool(x, &window, |v| v.abs().powf(p), |sum, _| sum.powf(1.0 / p))])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let window = self.window(x.facts)?;
+        let (image, dims) = (x.tensor(0), x.result_dims(0));
+        let (dtype, zero) = (b.dtype(image), Expr::constant(b.dtype(image), 0.0));
+        let value = |e: Expr| power(&e.cast(wide(dtype)), self.p);
+        let y = reduce_window(b, ReduceOp::Sum, image, &window, &dims, zero, value, |_, _, sum| root(&sum, self.p).cast(dtype));
+        Ok(vec![y])
+    }
+}
+
+/// Fails unless `p` can be the exponent of a norm.
+pub(super) fn require_exponent(p: i64) -> Result<(), InferError> {
+    if p > 0 { Ok(()) } else { Err(InferError::Invalid(format!("`p` is {p}"))) }
+}
+
+/// `|e|` to the power `p`.
+pub(super) fn power(e: &Expr, p: i64) -> Expr {
+    match p {
+        1 => e.unary(UnaryOp::Abs),
+        2 => e * e,
+        _ => e.unary(UnaryOp::Abs).binary(BinaryOp::Pow, &e.like(p as f64)),
+    }
+}
+
+/// The `p`-th root.
+pub(super) fn root(e: &Expr, p: i64) -> Expr {
+    match p {
+        1 => e.clone(),
+        2 => e.unary(UnaryOp::Sqrt),
+        _ => e.binary(BinaryOp::Pow, &e.like(1.0 / p as f64)),
+    }
+}
+
+/// Sums `f` of the elements of each window; `finish` gets the sum and the number of the window in its plane.
+fn eval_pool(x: &Operands, window: &Window, f: impl Fn(f64) -> f64, finish: impl Fn(f64, usize) -> f64) -> Tensor {
+    let image = x.tensor(0);
+    let values = image.to_f64s();
+    let (plane_in, plane_out) = (n_elements(&window.input), n_elements(&window.output));
+    let dims = [&image.dims()[..2], &window.output[..]].concat();
+    let mut out = vec![0.0; n_elements(&dims)];
+    for_each_window(image.dims()[0] * image.dims()[1], window, |flat, plane, positions| {
+        let sum = positions.iter().map(|&p| f(values[plane * plane_in + p])).sum();
+        out[flat] = finish(sum, flat % plane_out);
+    });
+    Tensor::from_f64s(image.dtype(), &dims, &out)
+}

@@ -1,0 +1,168 @@
+//! `Conv`: convolution over any number of spatial axes.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Conv.html>
+
+use super::widen::{FLOATS, Squeezed, load_wide, require_equal, require_vector, scaled_add, wide};
+use super::window::{Window, WindowAttributes, spatial};
+use crate::expr::{self, Expr, ReduceOp, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{Dim, Tensor, Type, n_elements};
+
+operator! {
+    /// `y[n,o,..] = sum over i and taps of x[n,i,..] * w[o,i,taps] + b[o]`, in `group` groups of channels.
+    Conv(x, w, "b?") -> (y) since [1, 11, 22];
+    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
+    auto_pad: String = "NOTSET",
+    /// Distance of neighbouring taps; 1 by default.
+    dilations: Vec<i64> = Vec::<i64>::new(),
+    /// Number of groups of channels.
+    group: i64 = 1,
+    /// Extents of the window; those of `w` by default.
+    kernel_shape: Vec<i64> = Vec::<i64>::new(),
+    /// Padding, all in front, then all behind; 0 by default.
+    pads: Vec<i64> = Vec::<i64>::new(),
+    /// Distance of neighbouring windows; 1 by default.
+    strides: Vec<i64> = Vec::<i64>::new(),
+}
+
+impl Conv {
+    fn window(&self, x: &Operands) -> Result<Window, InferError> {
+        let w = x.dims(1)?;
+        let input = spatial(x)?;
+        if w.len() != input.len() + 2 {
+            return Err(InferError::Invalid(format!("input {} and weights {} differ in rank", x.ty(0)?, x.ty(1)?)));
+        }
+        if !self.kernel_shape.is_empty() && !self.kernel_shape.iter().copied().eq(w[2..].iter().map(|&k| k as i64)) {
+            return Err(InferError::Invalid(format!("`kernel_shape` is {:?}, but the weights are {}", self.kernel_shape, x.ty(1)?)));
+        }
+        let attributes = WindowAttributes {
+            strides: &self.strides,
+            dilations: &self.dilations,
+            pads: &self.pads,
+            auto_pad: &self.auto_pad,
+            ceil_mode: false,
+        };
+        Window::new(&input, &w[2..], &attributes)
+    }
+}
+
+impl Operator for Conv {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let dtype = x.require_dtype(0, FLOATS)?;
+        x.require_same_dtype(1, 0)?;
+        let window = self.window(x)?;
+        let (image, w) = (x.ty(0)?, x.dims(1)?);
+        if self.group < 1 || !w[0].is_multiple_of(self.group as usize) {
+            return Err(InferError::Invalid(format!("{} filters in {} groups", w[0], self.group)));
+        }
+        require_equal(&image.shape.0[1], &Dim::Fixed(w[1] * self.group as usize), "channels of the input and of the weights differ")?;
+        if x.has(2) {
+            x.require_same_dtype(2, 0)?;
+            require_vector(&x.ty(2)?.shape.0, &Dim::Fixed(w[0]), "the bias")?;
+        }
+        let dims = [image.shape.0[0].clone(), w[0].into()].into_iter().chain(window.output.iter().map(|&d| d.into()));
+        Ok(vec![Type::new(dtype, dims.collect())])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let Ok(window) = self.window(x) else { return Axes::unlinked(x) };
+        let pixel: Vec<Option<u32>> = (0..window.rank()).map(|i| window.is_pointwise(i).then_some(2 + i as u32)).collect();
+        // Slicing filters of a grouped convolution would change its groups.
+        let filter = (self.group == 1).then_some(1);
+        let operands = vec![
+            [&[Some(0), None], &pixel[..]].concat(),
+            [&[filter, None], &vec![None; window.rank()][..]].concat(),
+            if x.has(2) { vec![filter] } else { vec![] },
+        ];
+        Axes { operands, results: vec![[&[Some(0), filter], &pixel[..]].concat()], elementwise: false }
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let window = self.window(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let (image, w) = (x.tensor(0), x.tensor(1));
+        let (n, channels, filters) = (image.dims()[0], image.dims()[1], w.dims()[0]);
+        let (per_group, group_filters) = (w.dims()[1], filters / self.group as usize);
+        let (xv, wv) = (image.to_f64s(), w.to_f64s());
+        let bias = x.tensor_opt(2).map(Tensor::to_f64s);
+        let (plane_in, plane_out, taps) = (n_elements(&window.input), n_elements(&window.output), n_elements(&window.kernel));
+        let mut out = vec![0.0; n * filters * plane_out];
+        for b in 0..n {
+            for o in 0..filters {
+                let y = &mut out[(b * filters + o) * plane_out..][..plane_out];
+                y.fill(bias.as_ref().map_or(0.0, |v| v[o]));
+                for i in 0..per_group {
+                    let image = &xv[(b * channels + o / group_filters * per_group + i) * plane_in..][..plane_in];
+                    slide(&window, 0, y, image, &wv[(o * per_group + i) * taps..][..taps]);
+                }
+            }
+        }
+        let dims = [&[n, filters], &window.output[..]].concat();
+        Ok(vec![Tensor::from_f64s(image.dtype(), &dims, &out)])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let window = self.window(x.facts)?;
+        let (image, w, bias) = (x.tensor(0), x.tensor(1), x.get(2));
+        let (groups, dims, w_dims) = (self.group as usize, x.result_dims(0), x.dims(1));
+        let (group_filters, per_group) = (dims[1] / groups, w_dims[1]);
+        let padded = (0..window.rank()).any(|i| !window.inside(i));
+        let dtype = b.dtype(image);
+        let out = b.declare(dtype, &dims);
+
+        // Axes n, group, filter in the group, output pixels; then channel in the group, taps.
+        let axes = Squeezed::new(&[&[dims[0], groups, group_filters], &window.output[..]].concat(), |i| match i {
+            1 => false,
+            2 => groups == 1,
+            _ => true,
+        });
+        let over = Squeezed::new(&[&[per_group], &window.kernel[..]].concat(), |_| false);
+        let filter = |at: &[expr::Affine]| at[1].times(group_filters as i64).plus(&at[2]);
+        let product = |b: &expr::Builder, at: &[expr::Affine], k: &[expr::Affine]| {
+            let (at, k) = (axes.expand(at), over.expand(k));
+            let channel = at[1].times(per_group as i64).plus(&k[0]);
+            let index = [&[at[0].clone(), channel], &window.taps(&at[3..], &k[1..])[..]].concat();
+            let pixel = if padded { b.load_padded(image, index, Expr::constant(dtype, 0.0)) } else { b.load(image, index) };
+            pixel.cast(wide(dtype)) * load_wide(b, w, &[&[filter(&at)], &k[..]].concat())
+        };
+        let finish = |b: &expr::Builder, at: &[expr::Affine], sum: Expr| {
+            let at = axes.expand(at);
+            bias.map_or(sum.clone(), |bias| sum + load_wide(b, bias, &[filter(&at)])).cast(dtype)
+        };
+        let place = |at: &[expr::Affine]| {
+            let at = axes.expand(at);
+            [&[at[0].clone(), filter(&at)], &at[3..]].concat()
+        };
+        if over.dims.is_empty() {
+            b.write(out, &axes.dims, |b, at| (place(at), finish(b, at, product(b, at, &[]))));
+        } else {
+            b.write_reduce(out, ReduceOp::Sum, &axes.dims, &over.dims, place, product, finish);
+        }
+        Ok(vec![out])
+    }
+}
+
+/// Adds to `y` the window's products with one filter plane, axis by axis from `axis` on.
+fn slide(window: &Window, axis: usize, y: &mut [f64], x: &[f64], w: &[f64]) {
+    let (ys, xs, ws) = (y.len() / window.output[axis].max(1), x.len() / window.input[axis].max(1), w.len() / window.kernel[axis]);
+    if y.is_empty() || x.is_empty() {
+        return;
+    }
+    for k in 0..window.kernel[axis] {
+        let (first, behind) = window.windows_with(axis, k);
+        if axis + 1 < window.rank() {
+            for at in first..behind {
+                let from = window.tap(axis, at, k).expect("a tap inside");
+                slide(window, axis + 1, &mut y[at * ys..][..ys], &x[from * xs..][..xs], &w[k * ws..][..ws]);
+            }
+        } else if first < behind {
+            let from = window.tap(axis, first, k).expect("a tap inside");
+            if window.strides[axis] == 1 {
+                scaled_add(&mut y[first..behind], w[k], &x[from..]);
+            } else {
+                for (o, &p) in y[first..behind].iter_mut().zip(x[from..].iter().step_by(window.strides[axis])) {
+                    *o += w[k] * p;
+                }
+            }
+        }
+    }
+}

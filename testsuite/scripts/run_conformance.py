@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""Runs the ONNX backend tests and keeps the table of what passes.
+
+    fetch_conformance.py                 once
+    run_conformance.py [--jobs 2]        runs all, rewrites docs/operators.md and testsuite/conformance/expected.txt
+    run_conformance.py --check           runs all, writes nothing, fails if a test of expected.txt no longer passes
+
+Each test is one process, `tinsmith run MODEL --inputs DIR --outputs DIR`. Exit status 0: the outputs are written;
+2: refused, the reasons on stderr; anything else, a signal, or no end within `--timeout` is a crash.
+`--command` replaces the process, for instance by another engine: `--command 'prog {model} {inputs} {outputs}'`.
+
+expected.txt only grows. A listed test that does not pass fails every kind of run, and stays listed unless `--forget`.
+Wrong numbers and crashes are bugs, listed by name; `--strict` fails on any of them.
+"""
+import argparse
+import collections
+import concurrent.futures
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from npy_types import EXOTIC, from_file
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+EXPECTED = os.path.join(ROOT, "testsuite", "conformance", "expected.txt")
+TABLE = os.path.join(ROOT, "docs", "operators.md")
+GROUPS = {
+    "simple": "small graphs, shape arithmetic, control flow",
+    "pytorch-converted": "modules, as an early exporter wrote them",
+    "pytorch-operator": "functions, as an early exporter wrote them",
+    "light": "whole image networks with constant weights",
+}
+
+
+# ---------------------------------------------------------------- one test
+def differs(out, reference, kind, rtol, atol):
+    """What is wrong with an output, by the rules of ONNX's own runner; None: nothing."""
+    out = from_file(out, kind)
+    if out.shape != reference.shape:
+        return f"shape {list(out.shape)}, expected {list(reference.shape)}"
+    if out.dtype != reference.dtype:
+        return f"type {out.dtype}, expected {reference.dtype}"
+    if kind == "BFLOAT16":
+        rtol = max(rtol, 2**-6)
+    if kind in EXOTIC:
+        out, reference = out.astype(np.float32), reference.astype(np.float32)
+    try:
+        np.testing.assert_allclose(out, reference, rtol=rtol, atol=atol)
+    except AssertionError as e:
+        return "values differ: " + " ".join(str(e).split())[:240]
+    return None
+
+
+def compare(test, expected, outputs):
+    with open(os.path.join(expected, "manifest.json")) as f:
+        manifest = json.load(f)
+    for i, entry in enumerate(manifest):
+        path = os.path.join(outputs, f"output_{i}.npy")
+        if entry["kind"] != "tensor":
+            return f"output {i}: a {entry['kind']} cannot be compared"
+        if not os.path.exists(path):
+            return f"output {i}: missing"
+        try:
+            reference = from_file(np.load(os.path.join(expected, entry["file"])), entry["type"])
+            problem = differs(np.load(path), reference, entry["type"], test["rtol"], test["atol"])
+        except (ValueError, OSError) as e:
+            problem = f"cannot be read: {e}"
+        if problem:
+            return f"output {i}: {problem}"
+    return None
+
+
+def run(test, a):
+    """(verdict, reason); the verdict is `passed`, `refused`, `wrong` or `crashed`."""
+    folder = os.path.join(a.data, test["group"], test["name"])
+    with tempfile.TemporaryDirectory(prefix="conformance-") as outputs:
+        words = {"tinsmith": a.tinsmith, "model": os.path.join(folder, "model.onnx"), "inputs": os.path.join(folder, "inputs"), "outputs": outputs}
+        command = [w.format(**words) for w in shlex.split(a.command)]
+        try:
+            p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=a.timeout)
+        except subprocess.TimeoutExpired:
+            return "crashed", f"no end within {a.timeout:g} s"
+        stderr = p.stderr.decode("utf-8", "replace").replace(a.data + os.sep, "")
+        if p.returncode == 2:
+            return "refused", stderr
+        if p.returncode != 0:
+            how = f"signal {-p.returncode}" if p.returncode < 0 else f"exit status {p.returncode}"
+            return "crashed", f"{how}: {' '.join(stderr.split())[-240:]}"
+        problem = compare(test, os.path.join(folder, "expected"), outputs)
+        return ("wrong", problem) if problem else ("passed", "")
+
+
+# ---------------------------------------------------------------- reports
+def first_line(reason):
+    """The first error of a refusal, in one line that fits a table."""
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    line = next((x for x in lines if x.startswith("error")), lines[0] if lines else "no reason given")
+    return line if len(line) <= 120 else line[:117] + "..."
+
+
+def cell(text):
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def rows(tests, results, key):
+    """One row per key: tests, passed, refused, wrong or crashed, the first reason of what did not pass."""
+    table = {}
+    for test in tests:
+        table.setdefault(key(test), []).append((test, *results[test["name"]]))
+    for name in sorted(table):
+        verdicts = collections.Counter(v for _, v, _ in table[name])
+        faults = [(t, v, r) for t, v, r in table[name] if v != "passed"]
+        faults.sort(key=lambda x: (x[1] == "refused", x[0]["exotic"], x[0]["name"]))
+        reason = ""
+        if faults:
+            test, verdict, why = faults[0]
+            reason = cell(first_line(why)) if verdict == "refused" else f"`{test['name']}`: {verdict}"
+        yield name, len(table[name]), verdicts["passed"], verdicts["refused"], verdicts["wrong"] + verdicts["crashed"], reason
+
+
+def markdown(onnx_version, tests, results):
+    total = collections.Counter(results[t["name"]][0] for t in tests)
+    plain = [t for t in tests if not t["exotic"]]
+    plain_passed = sum(results[t["name"]][0] == "passed" for t in plain)
+    nodes = [t for t in tests if t["group"] == "node"]
+    complete = [r[0] for r in rows(nodes, results, lambda t: t["op"]) if r[1] == r[2]]
+    lines = [
+        "# Operators", "",
+        "Generated by `testsuite/scripts/run_conformance.py`; do not edit.", "",
+        f"The ONNX backend tests of onnx {onnx_version} that an ahead-of-time compiler can take: {len(tests)}. Inputs that decide shapes are constants.",
+        f"**{total['passed']} pass**, {total['refused']} are refused with a reason, {total['wrong'] + total['crashed']} are wrong or crash. "
+        f"Without float8, float4, bfloat16 and integers under eight bits: {plain_passed} of {len(plain)}.", "",
+        f"All tests pass for {len(complete)} operators: {', '.join(complete) or 'none'}.", "",
+        "## By operator", "",
+        "An operator's tests include those of its definition as a function (`_expanded`). The reason is that of the first test that does not pass.", "",
+        "| operator | tests | passed | refused | wrong | first reason |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    lines += ["| " + " | ".join(map(str, r)).rstrip() + " |" for r in rows(nodes, results, lambda t: t["op"])]
+    lines += ["", "## Other groups", "", "| group | what | tests | passed | refused | wrong | first reason |",
+              "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
+    others = [t for t in tests if t["group"] != "node"]
+    lines += [f"| {r[0]} | {GROUPS.get(r[0], '')} | " + " | ".join(map(str, r[1:])).rstrip() + " |" for r in rows(others, results, lambda t: t["group"])]
+    return "\n".join(lines) + "\n"
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path + ".tmp", "w") as f:
+        f.write(text)
+    os.replace(path + ".tmp", path)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--data", default=os.path.join(ROOT, "target", "conformance"), help="where fetch_conformance.py wrote")
+    ap.add_argument("--tinsmith", default=os.path.join(ROOT, "target", "release", "tinsmith"))
+    ap.add_argument("--command", default="{tinsmith} run {model} --inputs {inputs} --outputs {outputs}")
+    ap.add_argument("--jobs", type=int, default=os.cpu_count())
+    ap.add_argument("--timeout", type=float, default=60)
+    ap.add_argument("--filter", default="", help="regular expression over the tests' names; nothing is written")
+    ap.add_argument("--op", default="", help="operators, separated by commas; nothing is written")
+    ap.add_argument("--listed", action="store_true", help="only the tests of expected.txt; nothing is written")
+    ap.add_argument("--check", action="store_true", help="write nothing")
+    ap.add_argument("--strict", action="store_true", help="fail on wrong numbers and crashes")
+    ap.add_argument("--forget", action="store_true", help="drop tests that no longer pass from expected.txt")
+    ap.add_argument("--show", type=int, default=10, metavar="N", help="name at most N refused tests when only some are run")
+    ap.add_argument("--expected", default=EXPECTED)
+    ap.add_argument("--table", default=TABLE)
+    ap.add_argument("--json", help="also write every verdict and reason to this file")
+    a = ap.parse_args()
+    a.data = os.path.abspath(a.data)
+
+    index = os.path.join(a.data, "tests.json")
+    if not os.path.exists(index):
+        sys.exit(f"{index} is missing; run fetch_conformance.py")
+    with open(index) as f:
+        index = json.load(f)
+    listed = set()
+    if os.path.exists(a.expected):
+        with open(a.expected) as f:
+            listed = {line.strip() for line in f if line.strip() and not line.startswith("#")}
+    tests = [t for t in index["tests"] if not t["excluded_by"]]
+    known = {t["name"] for t in tests}
+    some = bool(a.filter or a.op or a.listed)
+    if a.listed:
+        tests = [t for t in tests if t["name"] in listed]
+    if a.op:
+        tests = [t for t in tests if t["op"] in a.op.split(",")]
+    tests = [t for t in tests if re.search(a.filter, t["name"])]
+
+    results, live = {}, sys.stderr.isatty()
+    # Big tests first, so that the end is not one job waiting for the largest.
+    order = sorted(tests, key=lambda t: -t["elements"])
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        for test, result in zip(order, pool.map(lambda t: run(t, a), order)):
+            results[test["name"]] = result
+            if live:
+                print(f"\r{len(results)} of {len(tests)}", end="", file=sys.stderr, flush=True)
+    if live:
+        print(file=sys.stderr)
+
+    by_verdict = collections.defaultdict(list)
+    for t in tests:
+        by_verdict[results[t["name"]][0]].append(t["name"])
+    lost = sorted(n for n in listed if n in results and results[n][0] != "passed")
+    if not some:
+        lost += sorted(listed - known)  # a listed test that vanished is lost too
+
+    if some:
+        for name in by_verdict["refused"][:a.show]:
+            print(f"refused  {name}: {first_line(results[name][1])}")
+    else:
+        reasons = collections.Counter(re.sub(r"`[^`]*`", "`..`", first_line(results[n][1])) for n in by_verdict["refused"])
+        for reason, n in reasons.most_common(a.show):
+            print(f"refused {n:5}  {reason}")
+    for verdict in ("wrong", "crashed"):
+        if by_verdict[verdict]:
+            print(f"\n{verdict.upper()}: {len(by_verdict[verdict])}")
+            for name in by_verdict[verdict]:
+                print(f"  {name}: {results[name][1]}")
+    if lost:
+        print(f"\nNO LONGER PASSING: {len(lost)}")
+        for name in lost:
+            verdict, reason = results.get(name, ("gone", "not among the tests"))
+            print(f"  {name}: {verdict}: {first_line(reason)}")
+
+    if not (some or a.check):
+        passing = set(by_verdict["passed"])
+        kept = passing if a.forget else passing | (listed & known)
+        write(a.expected, "".join(n + "\n" for n in sorted(kept)))
+        write(a.table, markdown(index["onnx"], tests, results))
+        print(f"\n{len(kept - listed)} tests are new in {os.path.relpath(a.expected)}; {os.path.relpath(a.table)} is written")
+    if a.json:
+        write(a.json, json.dumps({n: {"verdict": v, "reason": r} for n, (v, r) in sorted(results.items())}, indent=0))
+
+    n = {v: len(by_verdict[v]) for v in ("passed", "refused", "wrong", "crashed")}
+    print(f"\n{len(tests)} tests: {n['passed']} passed, {n['refused']} refused, {n['wrong'] + n['crashed']} failed "
+          f"({n['wrong']} wrong, {n['crashed']} crashed), {len(lost)} no longer passing")
+    failed = bool(lost and not a.forget) or (a.strict and n["wrong"] + n["crashed"] > 0)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
