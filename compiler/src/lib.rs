@@ -7,4 +7,5 @@ pub mod graph;
 pub mod lower;
 pub mod nest;
 pub mod ops;
+pub mod passes;
 pub mod tensor;

@@ -40,7 +40,13 @@ impl Lower<'_, '_> {
                 let (sign, magnitude) = (self.same_bits(ty, 0x8000), self.same_bits(ty, 0x7fff));
                 self.map(a, |s, x| if op == UnaryOp::Neg { s.b.ins().bxor(x, sign) } else { s.b.ins().band(x, magnitude) })
             }
-            _ if is_half(dtype) || dtype == DType::Bool => return self.unsupported(format!("{op:?} of {ty}")),
+            _ if is_half(dtype) && op != UnaryOp::Not => {
+                let single = ty.with_dtype(DType::F32);
+                let x = self.convert(dtype, single, a)?;
+                let x = self.unary(op, single, &x)?;
+                self.convert(DType::F32, ty, &x)?
+            }
+            _ if dtype == DType::Bool => return self.unsupported(format!("{op:?} of {ty}")),
             UnaryOp::Neg if dtype.is_float() => self.map(a, |s, x| s.b.ins().fneg(x)),
             UnaryOp::Neg => self.map(a, |s, x| s.b.ins().ineg(x)),
             UnaryOp::Abs if dtype.is_float() => self.map(a, |s, x| s.b.ins().fabs(x)),
@@ -115,8 +121,14 @@ impl Lower<'_, '_> {
             return self.binary_bool(op, ty, a, b);
         }
         let bitwise = matches!(op, BinaryOp::And | BinaryOp::Or | BinaryOp::Xor);
-        if is_half(dtype) || (dtype.is_float() && (bitwise || op == BinaryOp::Rem)) {
+        if dtype.is_float() && (bitwise || op == BinaryOp::Rem) {
             return self.unsupported(format!("{op:?} of {ty}"));
+        }
+        if is_half(dtype) {
+            let single = ty.with_dtype(DType::F32);
+            let (x, y) = (self.convert(dtype, single, a)?, self.convert(dtype, single, b)?);
+            let z = self.binary(op, single, &x, &y)?;
+            return self.convert(DType::F32, ty, &z);
         }
         if dtype.is_float() {
             return Ok(self.map2(a, b, |s, x, y| match op {
@@ -181,6 +193,9 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn fma(&mut self, ty: VecType, a: &Val, b: &Val, c: &Val) -> Result<Val, CodegenError> {
+        if is_half(ty.dtype) || ty.dtype == DType::Bool {
+            return self.unsupported(format!("multiply-add of {ty}"));
+        }
         let fused = self.caps.fma && matches!(ty.dtype, DType::F32 | DType::F64);
         if !fused {
             let product = self.binary(BinaryOp::Mul, ty, a, b)?;
@@ -257,7 +272,9 @@ impl Lower<'_, '_> {
     pub(super) fn compare(&mut self, op: CompareOp, ty: VecType, a: &Val, b: &Val) -> Result<Val, CodegenError> {
         let dtype = ty.dtype;
         if is_half(dtype) {
-            return self.unsupported(format!("{op:?} of {ty}"));
+            let single = ty.with_dtype(DType::F32);
+            let (x, y) = (self.convert(dtype, single, a)?, self.convert(dtype, single, b)?);
+            return self.compare(op, single, &x, &y);
         }
         let b = if dtype == DType::Bool && ty.lanes > 1 {
             Val::mask(self.resize_mask(ty.lanes, b, a.mask_bytes), a.mask_bytes)

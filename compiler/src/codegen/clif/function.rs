@@ -275,30 +275,25 @@ impl<'k, 'f> Lower<'k, 'f> {
 
     fn branch(&mut self, stmt: &Stmt, cond: &Cond, then: &'k [Stmt], otherwise: &'k [Stmt], after: &Regs) -> Result<(), CodegenError> {
         let cond = self.condition(cond)?;
-        let changed: Vec<Reg> = self.liveness.facts(stmt).maybe_set.intersection(after).iter().collect();
+        let facts = self.liveness.facts(stmt);
+        let changed: Vec<Reg> = facts.maybe_set.intersection(after).iter().collect();
+        let defined = |r: &Reg| self.env[r.0 as usize].is_some() || facts.always_set.contains(*r);
+        let merged: Vec<Reg> = changed.iter().copied().filter(defined).collect();
         let blocks = [self.b.create_block(), self.b.create_block()];
         let join = self.b.create_block();
         self.b.ins().brif(cond, blocks[0], &[], blocks[1], &[]);
         let before = (self.env.clone(), self.scaled.clone());
-        let mut ends = vec![];
         for (block, stmts) in blocks.into_iter().zip([then, otherwise]) {
             self.b.switch_to_block(block);
             (self.env, self.scaled) = before.clone();
             self.block(stmts, after)?;
-            let end = self.b.current_block().expect("a block is being filled");
-            let defined: Vec<Option<Vec<ir::Value>>> = changed
-                .iter()
-                .map(|&r| if self.env[r.0 as usize].is_some() { self.carried_parts(r).map(Some) } else { Ok(None) })
-                .collect::<Result<_, _>>()?;
-            ends.push((end, defined));
-        }
-        let merged: Vec<usize> = (0..changed.len()).filter(|&i| ends.iter().all(|(_, defined)| defined[i].is_some())).collect();
-        for (end, defined) in &ends {
-            self.b.switch_to_block(*end);
-            let args: Vec<BlockArg> = merged.iter().flat_map(|&i| defined[i].iter().flatten()).map(|&v| v.into()).collect();
+            let mut args: Vec<BlockArg> = vec![];
+            for &r in &merged {
+                args.extend(self.carried_parts(r)?.into_iter().map(BlockArg::from));
+            }
             self.b.ins().jump(join, &args);
         }
-        let params: Vec<(Reg, Val)> = merged.iter().map(|&i| (changed[i], self.carried_params(join, changed[i]))).collect();
+        let params: Vec<(Reg, Val)> = merged.iter().map(|&r| (r, self.carried_params(join, r))).collect();
         self.b.switch_to_block(join);
         (self.env, self.scaled) = before;
         for &r in &changed {

@@ -84,3 +84,465 @@ fn a_register_tile_multiplies_matrices() {
         assert_eq!(as_f32s(memory.outputs[0].as_slice()), expected, "{machine}");
     }
 }
+
+const LANES: [u32; 5] = [1, 2, 4, 8, 16];
+const N: usize = 64;
+
+/// Numbers that are often special, and random bits.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let x = self.0 ^ (self.0 >> 33);
+        x.wrapping_mul(0xff51afd7ed558ccd) ^ (x >> 29)
+    }
+
+    fn element(&mut self, dtype: DType) -> u64 {
+        const FLOATS: [f64; 26] = [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            -0.5,
+            1.5,
+            2.5,
+            -2.5,
+            -0.75,
+            127.6,
+            -128.7,
+            255.5,
+            65519.0,
+            65520.0,
+            32768.5,
+            8388607.5,
+            2147483648.0,
+            -2147483648.0,
+            4294967295.0,
+            9.3e18,
+            -9.3e18,
+            1.9e19,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::NAN,
+        ];
+        const INTS: [i64; 14] = [0, 1, -1, 2, -2, 3, 7, 127, 128, 255, 256, 32767, i64::MIN, i64::MAX];
+        let (pick, x) = (self.next(), self.next());
+        let float = match pick % 4 {
+            0 | 1 => FLOATS[x as usize % FLOATS.len()],
+            2 => (x % 60000) as f64 / 97.0 - 300.0,
+            _ => f64::from_bits(0x3c00_0000_0000_0000 + x % 0x0700_0000_0000_0000) * if pick % 8 == 3 { -1.0 } else { 1.0 },
+        };
+        match dtype {
+            DType::Bool => x & 1,
+            DType::F16 if pick % 4 == 3 => x & 0xffff,
+            DType::F16 => half::f16::from_f64(float).to_bits().into(),
+            DType::BF16 => half::bf16::from_f64(float).to_bits().into(),
+            DType::F32 => (float as f32).to_bits().into(),
+            DType::F64 => float.to_bits(),
+            _ if pick % 2 == 0 => INTS[x as usize % INTS.len()] as u64,
+            _ => x >> (pick >> 32) % 60,
+        }
+    }
+
+    fn bytes(&mut self, dtype: DType, n: usize) -> Vec<u8> {
+        (0..n).flat_map(|_| self.element(dtype).to_le_bytes()[..dtype.size_bytes()].to_vec()).collect()
+    }
+}
+
+/// One operation at every number of lanes: `out[case * N + i] = op(inputs[..][i])`.
+fn op_kernel(
+    name: &str,
+    inputs: &[DType],
+    result: DType,
+    scalar_result: bool,
+    make: impl Fn(&mut Builder, VecType, &[Reg]) -> Op,
+) -> Kernel {
+    let mut b = Builder::new(name, "");
+    let buffers: Vec<_> = inputs.iter().enumerate().map(|(i, &d)| b.buffer(format!("in{i}"), d, N, Access::Read)).collect();
+    let out = b.buffer("out", result, N * LANES.len(), Access::Write);
+    for (case, lanes) in LANES.into_iter().enumerate() {
+        let ty = VecType { dtype: result, lanes: if scalar_result { 1 } else { lanes } };
+        b.for_loop("i", 0..N as i64, i64::from(lanes), |b, i| {
+            let operands: Vec<Reg> = buffers.iter().map(|&x| b.load(x, Affine::var(i), lanes)).collect();
+            let op = make(b, ty, &operands);
+            let r = b.op(ty, op);
+            b.store(out, Affine::var(i).offset((case * N) as i64), r);
+        });
+    }
+    b.finish()
+}
+
+fn op_kernels() -> Vec<Kernel> {
+    use BinaryOp as B;
+    use UnaryOp as U;
+    let mut all = vec![];
+    for d in DType::ALL {
+        let mut add = |name: String, inputs: &[DType], result: DType, scalar: bool, make: &dyn Fn(&mut Builder, VecType, &[Reg]) -> Op| {
+            all.push(op_kernel(&format!("{name}_{d}"), inputs, result, scalar, make));
+        };
+        for op in [U::Neg, U::Abs, U::Sqrt, U::Floor, U::Ceil, U::Trunc, U::Round, U::Not] {
+            let applies = match op {
+                U::Not => !d.is_float(),
+                U::Neg | U::Abs => d != DType::Bool,
+                _ => d.is_float(),
+            };
+            if applies {
+                add(format!("{op:?}"), &[d], d, false, &|_, _, r| Op::Unary(op, r[0]));
+            }
+        }
+        for op in [B::Add, B::Sub, B::Mul, B::Div, B::Rem, B::Min, B::Max, B::And, B::Or, B::Xor] {
+            let applies = match op {
+                B::And | B::Or | B::Xor => !d.is_float(),
+                B::Rem => d.is_int(),
+                _ => d != DType::Bool,
+            };
+            if applies {
+                add(format!("{op:?}"), &[d, d], d, false, &|_, _, r| Op::Binary(op, r[0], r[1]));
+                let by = if d == DType::U8 { 3 } else { -3 };
+                if d.is_int() && d.is_signed() {
+                    add(format!("{op:?}_by_constant"), &[d], d, false, &|b, ty, r| Op::Binary(op, r[0], b.int(ty, by)));
+                }
+                if matches!(op, B::Add | B::Mul | B::Min | B::Max) {
+                    add(format!("all_{op:?}"), &[d], d, true, &|_, _, r| Op::Horizontal(op, r[0]));
+                }
+            }
+        }
+        if d.is_int() {
+            for op in [B::Shl, B::Shr] {
+                for by in [0, 1, 3, i64::from(d.bits()) - 1] {
+                    add(format!("{op:?}_{by}"), &[d], d, false, &|b, ty, r| Op::Binary(op, r[0], b.int(ty, by)));
+                }
+            }
+        }
+        use CompareOp as C;
+        for op in [C::Eq, C::Ne, C::Lt, C::Le, C::Gt, C::Ge] {
+            if d != DType::Bool || matches!(op, C::Eq | C::Ne) {
+                add(format!("{op:?}"), &[d, d], DType::Bool, false, &|_, _, r| Op::Compare(op, r[0], r[1]));
+                add(format!("{op:?}_select"), &[d, d], d, false, &|b, _, r| {
+                    let c = b.compare(op, r[0], r[1]);
+                    Op::Select(c, r[1], r[0])
+                });
+            }
+        }
+        add("select".into(), &[DType::Bool, d, d], d, false, &|_, _, r| Op::Select(r[0], r[1], r[2]));
+        add("copy".into(), &[d], d, false, &|_, _, r| Op::Copy(r[0]));
+        add("last_lane".into(), &[d], d, true, &|b, _, r| Op::Lane(r[0], b.ty(r[0]).lanes - 1));
+        add("splat_lane".into(), &[d], d, false, &|b, ty, r| {
+            let lane = b.op(VecType::scalar(d), Op::Lane(r[0], ty.lanes / 2));
+            if ty.lanes == 1 { Op::Copy(lane) } else { Op::Splat(lane) }
+        });
+        add("reverse".into(), &[d], d, false, &|b, ty, r| {
+            Op::Pack((0..ty.lanes).rev().map(|i| b.op(VecType::scalar(d), Op::Lane(r[0], i))).collect())
+        });
+        add("constant".into(), &[d], d, false, &|_, _, _| Op::Const(if d.is_float() { Scalar::Float(1.5) } else { Scalar::Int(1) }));
+        if !matches!(d, DType::Bool | DType::F16 | DType::BF16) {
+            add("fma".into(), &[d, d, d], d, false, &|_, _, r| Op::Fma(r[0], r[1], r[2]));
+        }
+        for to in DType::ALL {
+            let twice_rounded =
+                matches!((d, to), (DType::F64, DType::F16 | DType::BF16)) || (to == DType::BF16 && d.is_int() && d.size_bytes() >= 4);
+            if !twice_rounded {
+                add(format!("to_{to}_from"), &[d], to, false, &|_, _, r| Op::Convert(r[0]));
+            }
+            if d != DType::Bool && to != DType::Bool && to.bits() == d.bits() {
+                add(format!("as_{to}"), &[d], to, false, &|_, _, r| Op::Bitcast(r[0]));
+            }
+        }
+    }
+    all
+}
+
+fn is_nan(dtype: DType, bytes: &[u8]) -> bool {
+    let bits = bytes.iter().rev().fold(0u64, |x, &b| x << 8 | u64::from(b));
+    match dtype {
+        DType::F16 => half::f16::from_bits(bits as u16).is_nan(),
+        DType::BF16 => half::bf16::from_bits(bits as u16).is_nan(),
+        DType::F32 => f32::from_bits(bits as u32).is_nan(),
+        DType::F64 => f64::from_bits(bits).is_nan(),
+        _ => false,
+    }
+}
+
+/// Runs every kernel on this machine at every level, and compares with the interpreter, all bits except those of NaNs.
+fn check_all(kernels: &[Kernel], seed: u64) {
+    let mut numbers = Numbers(seed);
+    let cases: Vec<Vec<Vec<u8>>> = kernels
+        .iter()
+        .map(|k| {
+            let fill = |b: &crate::nest::Buffer| {
+                if b.access == Access::Read { numbers.bytes(b.dtype, b.len) } else { vec![0; b.len * b.dtype.size_bytes()] }
+            };
+            k.buffers.iter().map(fill).collect()
+        })
+        .collect();
+    let mut wrong = vec![];
+    for machine in machines() {
+        let mut p = Program::default();
+        for (k, case) in kernels.iter().zip(&cases) {
+            let mut args = vec![];
+            for bytes in case {
+                args.push(Place::Arena(p.workspace_bytes));
+                p.workspace_bytes += bytes.len().next_multiple_of(64);
+            }
+            p.kernels.push(k.clone());
+            p.steps.push(Step { label: k.name.clone(), kernel: p.kernels.len() - 1, args });
+        }
+        let exe = Executable::new(&p, &machine).unwrap_or_else(|e| panic!("{machine}: {e}"));
+        let fused = machine.features().contains(&"has_fma") || !machine.triple.to_string().starts_with("x86_64");
+        let mut memory = exe.memory();
+        for (step, (kernel, case)) in kernels.iter().zip(&cases).enumerate() {
+            let offsets: Vec<usize> = p.steps[step].args.iter().map(|a| if let Place::Arena(o) = a { *o } else { 0 }).collect();
+            for (offset, bytes) in offsets.iter().zip(case) {
+                memory.workspace.as_mut_slice()[*offset..offset + bytes.len()].copy_from_slice(bytes);
+            }
+            let mut expected = case.clone();
+            let expected_status = crate::nest::eval_with(kernel, &mut expected, fused).map_err(|e| e.to_string());
+            let status = exe.run_step(step, &mut memory);
+            if status.is_ok() != expected_status.is_ok() {
+                wrong.push(format!("{machine}: {}: {status:?}, expected {expected_status:?}", kernel.name));
+                continue;
+            }
+            for ((buffer, offset), expected) in kernel.buffers.iter().zip(offsets).zip(&expected) {
+                let size = buffer.dtype.size_bytes();
+                let found = &memory.workspace.as_slice()[offset..offset + expected.len()];
+                let differs = |i: &usize| {
+                    let (f, e) = (&found[i * size..][..size], &expected[i * size..][..size]);
+                    f != e && !(is_nan(buffer.dtype, f) && is_nan(buffer.dtype, e))
+                };
+                if let Some(i) = (0..buffer.len).find(differs) {
+                    let (f, e) = (&found[i * size..][..size], &expected[i * size..][..size]);
+                    let inputs: Vec<String> = kernel
+                        .buffers
+                        .iter()
+                        .zip(case)
+                        .filter(|(b, _)| b.access == Access::Read)
+                        .map(|(b, c)| format!("{:02x?}", &c[i % N * b.dtype.size_bytes()..][..b.dtype.size_bytes()]))
+                        .collect();
+                    wrong.push(format!(
+                        "{machine}: {} lanes {} [{i}]: {f:02x?}, expected {e:02x?}, of {inputs:?}",
+                        kernel.name,
+                        LANES.get(i / N).unwrap_or(&0)
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong[..wrong.len().min(60)].join("\n"));
+}
+
+#[test]
+fn every_operation_agrees_with_the_interpreter() {
+    check_all(&op_kernels(), 1);
+}
+
+/// Random kernels of loops, branches, accumulators and checked indices, all in bounds.
+struct Maker {
+    numbers: Numbers,
+    b: Builder,
+    // Registers that are set here, with the loop variables in scope.
+    regs: Vec<Reg>,
+    vars: Vec<(crate::nest::Var, i64)>,
+    buffers: Vec<crate::nest::BufferId>,
+    budget: usize,
+}
+
+const TYPES: [DType; 6] = [DType::F32, DType::I32, DType::I64, DType::U8, DType::Bool, DType::F64];
+const LEN: usize = 512;
+
+impl Maker {
+    fn kernel(seed: u64) -> Kernel {
+        let mut b = Builder::new(format!("random_{seed}"), "");
+        let mut buffers = vec![];
+        for d in TYPES {
+            buffers.push(b.buffer(format!("read_{d}"), d, LEN, Access::Read));
+            buffers.push(b.buffer(format!("write_{d}"), d, LEN, Access::ReadWrite));
+        }
+        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40 };
+        for _ in 0..6 {
+            m.set();
+        }
+        m.block(0);
+        m.b.finish()
+    }
+
+    fn pick(&mut self, n: usize) -> usize {
+        (self.numbers.next() >> 20) as usize % n
+    }
+
+    fn reg(&mut self, ty: VecType) -> Reg {
+        let found: Vec<Reg> = self.regs.iter().copied().filter(|&r| self.b.ty(r) == ty).collect();
+        if !found.is_empty() && self.pick(4) > 0 {
+            let at = self.pick(found.len());
+            return found[at];
+        }
+        let op = self.leaf(ty);
+        let r = self.b.op(ty, op);
+        self.regs.push(r);
+        r
+    }
+
+    fn index(&mut self, lanes: u32) -> Index {
+        let mut affine = Affine::default();
+        let mut room = LEN as i64 - i64::from(lanes) - 80;
+        for (var, last) in self.vars.clone() {
+            let stride = self.pick(9) as i64;
+            if stride > 0 && stride * last <= room {
+                room -= stride * last;
+                affine = affine.plus(&Affine::var(var).times(stride));
+            }
+        }
+        affine.constant += self.pick(room as usize + 1) as i64;
+        let mut dynamic = vec![];
+        if self.pick(4) == 0 {
+            let x = self.reg(VecType::scalar(DType::I64));
+            let (low, high) = (self.b.int(VecType::scalar(DType::I64), 0), self.b.int(VecType::scalar(DType::I64), 20));
+            let x = self.b.binary(BinaryOp::Max, x, low);
+            let x = self.b.binary(BinaryOp::Min, x, high);
+            let x = if self.pick(2) == 0 { self.b.op(VecType::scalar(DType::I64), Op::Check(x, 21)) } else { x };
+            dynamic.push((x, 1 + self.pick(4) as i64));
+        }
+        Index { affine, dynamic }
+    }
+
+    fn buffer(&mut self, dtype: DType, writable: bool) -> crate::nest::BufferId {
+        let at = 2 * TYPES.iter().position(|&d| d == dtype).unwrap();
+        let kind = if writable { 1 } else { self.pick(2) };
+        self.buffers[at + kind]
+    }
+
+    fn leaf(&mut self, ty: VecType) -> Op {
+        match self.pick(4) {
+            0 => Op::Const(if ty.dtype.is_float() { Scalar::Float(self.pick(9) as f64 - 4.0) } else { Scalar::Int(self.pick(2) as i64) }),
+            1 if ty == VecType::scalar(DType::I64) => {
+                let mut affine = Affine::constant(self.pick(5) as i64 - 2);
+                for (var, _) in self.vars.clone() {
+                    affine.add_term(var, self.pick(5) as i64 - 2);
+                }
+                Op::Index(affine)
+            }
+            _ => Op::Load { buffer: self.buffer(ty.dtype, false), index: self.index(ty.lanes) },
+        }
+    }
+
+    fn ty(&mut self) -> VecType {
+        VecType { dtype: TYPES[self.pick(TYPES.len())], lanes: [1, 1, 2, 4, 4, 8][self.pick(6)] }
+    }
+
+    fn op(&mut self, ty: VecType) -> Op {
+        let number = ty.dtype != DType::Bool;
+        match self.pick(9) {
+            0 | 1 if number => {
+                let op = [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Min, BinaryOp::Max][self.pick(5)];
+                Op::Binary(op, self.reg(ty), self.reg(ty))
+            }
+            0 | 1 => Op::Binary([BinaryOp::And, BinaryOp::Or, BinaryOp::Xor][self.pick(3)], self.reg(ty), self.reg(ty)),
+            2 if number => Op::Fma(self.reg(ty), self.reg(ty), self.reg(ty)),
+            2 => {
+                let from = VecType { dtype: TYPES[self.pick(4)], ..ty };
+                Op::Compare([CompareOp::Lt, CompareOp::Eq, CompareOp::Ge][self.pick(3)], self.reg(from), self.reg(from))
+            }
+            3 => Op::Select(self.reg(ty.with_dtype(DType::Bool)), self.reg(ty), self.reg(ty)),
+            4 => Op::Convert(self.reg(ty.with_dtype(TYPES[self.numbers.0 as usize >> 7 & 3]))),
+            5 if ty.lanes > 1 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
+            5 if number => Op::Horizontal(BinaryOp::Add, self.reg(VecType { lanes: 4, ..ty })),
+            6 if number => Op::Unary(UnaryOp::Neg, self.reg(ty)),
+            6 => Op::Unary(UnaryOp::Not, self.reg(ty)),
+            _ => self.leaf(ty),
+        }
+    }
+
+    fn set(&mut self) {
+        let at = self.pick(2 * self.regs.len() + 1);
+        let old = self.regs.get(at).copied();
+        let ty = match old {
+            Some(r) => self.b.ty(r),
+            None => self.ty(),
+        };
+        let op = self.op(ty);
+        match old {
+            Some(r) => self.b.set(r, op),
+            None => {
+                let r = self.b.op(ty, op);
+                self.regs.push(r);
+            }
+        }
+    }
+
+    fn store(&mut self) {
+        let ty = self.ty();
+        let (buffer, index, value) = (self.buffer(ty.dtype, true), self.index(ty.lanes), self.reg(ty));
+        self.b.store(buffer, index, value);
+    }
+
+    // The builder takes closures, so that `self` lends its builder while one is open.
+    fn nested(&mut self, depth: usize, add: impl FnOnce(&mut Builder, &mut dyn FnMut(&mut Builder, Option<(crate::nest::Var, i64)>))) {
+        let mut b = std::mem::replace(&mut self.b, Builder::new("", ""));
+        let known = self.regs.len();
+        add(&mut b, &mut |b, var| {
+            std::mem::swap(b, &mut self.b);
+            let n_vars = self.vars.len();
+            self.vars.extend(var);
+            self.block(depth + 1);
+            self.vars.truncate(n_vars);
+            if var.is_none() {
+                self.regs.truncate(known);
+            }
+            std::mem::swap(b, &mut self.b);
+        });
+        self.b = b;
+    }
+
+    fn block(&mut self, depth: usize) {
+        for _ in 0..3 + self.pick(4) {
+            if self.budget == 0 {
+                break;
+            }
+            self.budget -= 1;
+            match self.pick(if depth < 3 { 8 } else { 5 }) {
+                0..3 => self.set(),
+                3 | 4 => self.store(),
+                5 | 6 => {
+                    let (start, step, trips) = (self.pick(3) as i64, 1 + self.pick(3) as i64, [1, 2, 3, 5][self.pick(4)]);
+                    let end = start + step * trips;
+                    self.nested(depth, |b, body| b.for_loop("i", start..end, step, |b, var| body(b, Some((var, end - step)))));
+                }
+                _ => {
+                    let cond = if self.vars.is_empty() || self.pick(2) == 0 {
+                        Cond::Reg(self.reg(VecType::scalar(DType::Bool)))
+                    } else {
+                        let at = self.pick(self.vars.len());
+                        let var = self.vars[at].0;
+                        Cond::Within(vec![(Affine::var(var).times(2).offset(-3), self.pick(4) as i64 - 2, self.pick(9) as i64)])
+                    };
+                    self.nested(depth, |b, body| {
+                        let body = std::cell::RefCell::new(body);
+                        b.branch(cond, |b| (body.borrow_mut())(b, None), |b| (body.borrow_mut())(b, None));
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_kernels_agree_with_the_interpreter() {
+    let kernels: Vec<Kernel> = (1..200).map(|i| Maker::kernel(i * 7919)).collect();
+    for k in &kernels {
+        let errors = crate::nest::verify(k);
+        assert!(errors.is_empty(), "{}: {errors:?}", k.name);
+    }
+    check_all(&kernels, 2);
+}
+
+#[test]
+fn every_operation_compiles_for_aarch64() {
+    use cranelift_object::{ObjectBuilder, ObjectModule};
+    let machine = Machine::aarch64();
+    let isa = machine.isa(crate::codegen::target::Usage::Object).unwrap();
+    let mut module = ObjectModule::new(ObjectBuilder::new(isa, "test", cranelift_module::default_libcall_names()).unwrap());
+    for kernel in op_kernels() {
+        super::define_kernel(&mut module, &machine, &kernel, false).unwrap();
+    }
+}

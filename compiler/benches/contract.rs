@@ -1,0 +1,168 @@
+//! Register tiles of contractions through Cranelift, operands in cache, as shares of this machine's 128-bit peak.
+//!
+//! `cargo bench -p tinsmith --bench contract [-- FILTER]`; with `ASM=1` the instructions of each tile are printed.
+#![expect(clippy::print_stdout, reason = "prints its table")]
+
+use std::time::Instant;
+
+use tinsmith::codegen::{Executable, IoBuffer, Machine, Place, Program, Step};
+use tinsmith::nest::{Access, Affine, Builder, Kernel, Op, Reg, VecType};
+use tinsmith::tensor::DType;
+
+const F: DType = DType::F32;
+const K: usize = 256;
+
+/// In which order a tile's operations are written.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Order {
+    /// B's vectors, then for each row its splat and multiply-adds.
+    Rows,
+    /// B's vectors, then all splats, then all multiply-adds.
+    SplatsFirst,
+    /// For each vector of B: load it, then every row's splat (loaded anew) and multiply-add.
+    Columns,
+    /// Rows, with B loaded at every use.
+    LoadAtUse,
+    /// Rows, with the last row's multiply-adds using up B's vectors.
+    LastRowSwapped,
+    /// Splat of the row's next element loaded one row ahead.
+    Ahead,
+}
+
+fn tile(mr: usize, nv: usize, unroll: usize, order: Order) -> Kernel {
+    let n = nv * 4;
+    let mut b = Builder::new(format!("tile_{mr}x{nv}_u{unroll}_{order:?}"), "");
+    let a = b.buffer("a", F, mr * K, Access::Read);
+    let w = b.buffer("b", F, K * n, Access::Read);
+    let c = b.buffer("c", F, mr * n, Access::Write);
+    let ty = VecType { dtype: F, lanes: 4 };
+    let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
+    b.for_loop("k", 0..K as i64, unroll as i64, |b, k| {
+        let at_b = |u: usize, v: usize| Affine::var(k).times(n as i64).offset((u * n + v * 4) as i64);
+        let at_a = |u: usize, r: usize| Affine::var(k).offset((r * K + u) as i64);
+        let splat = |b: &mut Builder, u: usize, r: usize| {
+            let x = b.load(a, at_a(u, r), 1);
+            b.splat(x, 4)
+        };
+        for u in 0..unroll {
+            match order {
+                Order::Columns => {
+                    for v in 0..nv {
+                        let y = b.load(w, at_b(u, v), 4);
+                        for r in 0..mr {
+                            let x = splat(b, u, r);
+                            b.set(acc[r * nv + v], Op::Fma(x, y, acc[r * nv + v]));
+                        }
+                    }
+                }
+                Order::LoadAtUse => {
+                    for r in 0..mr {
+                        let x = splat(b, u, r);
+                        for v in 0..nv {
+                            let y = b.load(w, at_b(u, v), 4);
+                            b.set(acc[r * nv + v], Op::Fma(x, y, acc[r * nv + v]));
+                        }
+                    }
+                }
+                _ => {
+                    let ys: Vec<Reg> = (0..nv).map(|v| b.load(w, at_b(u, v), 4)).collect();
+                    let early: Vec<Reg> = if order == Order::SplatsFirst { (0..mr).map(|r| splat(b, u, r)).collect() } else { vec![] };
+                    let mut next = if order == Order::Ahead { Some(splat(b, u, 0)) } else { None };
+                    for r in 0..mr {
+                        let x = match order {
+                            Order::SplatsFirst => early[r],
+                            Order::Ahead => {
+                                let x = next.take().expect("loaded one row ahead");
+                                if r + 1 < mr {
+                                    next = Some(splat(b, u, r + 1));
+                                }
+                                x
+                            }
+                            _ => splat(b, u, r),
+                        };
+                        for v in 0..nv {
+                            let (p, q) = if order == Order::LastRowSwapped && r + 1 == mr && v + 1 < nv { (ys[v], x) } else { (x, ys[v]) };
+                            b.set(acc[r * nv + v], Op::Fma(p, q, acc[r * nv + v]));
+                        }
+                    }
+                }
+            }
+        }
+    });
+    for r in 0..mr {
+        for v in 0..nv {
+            b.store(c, Affine::constant((r * n + v * 4) as i64), acc[r * nv + v]);
+        }
+    }
+    b.finish()
+}
+
+const PEAK_ACCUMULATORS: usize = 10;
+const PEAK_TRIPS: i64 = 1024;
+
+fn peak() -> Kernel {
+    let mut b = Builder::new("peak", "");
+    let ty = VecType { dtype: F, lanes: 4 };
+    let c = b.buffer("c", F, PEAK_ACCUMULATORS * 4, Access::Write);
+    let (x, y) = (b.float(ty, 0.999), b.float(ty, 0.001));
+    let acc: Vec<Reg> = (0..PEAK_ACCUMULATORS).map(|_| b.float(ty, 1.0)).collect();
+    b.for_loop("i", 0..PEAK_TRIPS, 1, |b, _| {
+        for _ in 0..4 {
+            for &r in &acc {
+                b.set(r, Op::Fma(r, x, y));
+            }
+        }
+    });
+    for (i, &r) in acc.iter().enumerate() {
+        b.store(c, Affine::constant(i as i64 * 4), r);
+    }
+    b.finish()
+}
+
+/// Best GFLOP/s of a kernel, and what it is made of.
+fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
+    let mut p = Program { kernels: vec![kernel.clone()], ..Program::default() };
+    let mut args = vec![];
+    for b in &kernel.buffers {
+        args.push(Place::Arena(p.workspace_bytes));
+        p.workspace_bytes += (b.len * 4).next_multiple_of(64) + 128;
+    }
+    let calls = 64;
+    p.steps = vec![Step { label: String::new(), kernel: 0, args }; calls];
+    p.inputs = Vec::<IoBuffer>::new();
+    let exe = Executable::with_listings(&p, &Machine::native(), true).expect("the kernel compiles");
+    let mut memory = exe.memory();
+    let mut best = f64::INFINITY;
+    for _ in 0..60 {
+        let start = Instant::now();
+        for _ in 0..4 {
+            exe.run(&mut memory).expect("the kernel runs");
+        }
+        best = best.min(start.elapsed().as_secs_f64() / (4 * calls) as f64);
+    }
+    let listing = &exe.listings()[0];
+    let spills = listing.asm.lines().filter(|l| l.contains("(%rsp)") || l.contains("rsp +") || l.contains("[sp, #")).count();
+    (flops / best / 1e9, spills, listing.asm.clone())
+}
+
+fn main() {
+    let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
+    let peak_flops = (PEAK_TRIPS as usize * 4 * PEAK_ACCUMULATORS * 8) as f64;
+    let (top, _, _) = measure(&peak(), peak_flops);
+    println!("peak {top:.1} GFLOP/s");
+    for (mr, nv) in [(4, 2), (5, 2), (6, 2), (4, 3), (3, 3), (3, 4), (2, 4), (8, 1), (10, 1), (12, 1), (1, 8), (1, 10)] {
+        for unroll in [1, 2, 4, 8] {
+            for order in [Order::Rows, Order::SplatsFirst, Order::Columns, Order::LoadAtUse, Order::LastRowSwapped, Order::Ahead] {
+                let kernel = tile(mr, nv, unroll, order);
+                if !kernel.name.contains(&filter) {
+                    continue;
+                }
+                let (speed, spills, asm) = measure(&kernel, (2 * mr * nv * 4 * K) as f64);
+                println!("{:32} {speed:6.1} GFLOP/s {:4.0}%  {spills} stack accesses", kernel.name, 100.0 * speed / top);
+                if std::env::var_os("ASM").is_some() {
+                    println!("{asm}");
+                }
+            }
+        }
+    }
+}
