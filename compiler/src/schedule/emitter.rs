@@ -7,7 +7,7 @@ use super::cost::Machine;
 use super::{Arg, Memory, ScheduleError, Scheduled};
 use crate::expr::{BinaryOp, Body, CompareOp, Const, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::expr::Affine as StageAffine;
-use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Scalar, Stmt, VecType, math};
+use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt, VecType, math};
 use crate::tensor::{DType, Tensor, n_elements};
 
 /// Where a tensor of the program is while its nest is built.
@@ -88,7 +88,7 @@ enum Key {
 }
 
 /// Builds one kernel.
-pub(super) struct Emitter<'a> {
+pub(super) struct Emitter {
     pub(super) b: nest::Builder,
     pub(super) machine: Machine,
     pub(super) slots: Vec<Option<Slot>>,
@@ -105,8 +105,8 @@ pub(super) struct Emitter<'a> {
     name: String,
 }
 
-impl<'a> Emitter<'a> {
-    pub(super) fn new(name: &str, program: &'a Program, machine: &Machine) -> Self {
+impl Emitter {
+    pub(super) fn new(name: &str, program: &Program, machine: &Machine) -> Self {
         Emitter {
             b: nest::Builder::new(name, ""),
             machine: *machine,

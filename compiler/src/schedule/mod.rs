@@ -103,7 +103,7 @@ pub fn schedule(name: &str, program: &Program, operands: Vec<Source>, results: V
     Ok(e.finish())
 }
 
-fn schedule_items(e: &mut Emitter<'_>, items: &[Item]) -> Result<(), ScheduleError> {
+fn schedule_items(e: &mut Emitter, items: &[Item]) -> Result<(), ScheduleError> {
     for item in items {
         match item {
             Item::Stage(stage) => schedule_stage(e, stage)?,
@@ -118,7 +118,7 @@ fn schedule_items(e: &mut Emitter<'_>, items: &[Item]) -> Result<(), ScheduleErr
 }
 
 /// Tensors that a loop writes outlive its iterations: they get their scratch before it.
-fn allocate_written(e: &mut Emitter<'_>, items: &[Item]) {
+fn allocate_written(e: &mut Emitter, items: &[Item]) {
     for item in items {
         match item {
             Item::Stage(stage) => e.ensure_memory(stage.out, None),
@@ -128,7 +128,7 @@ fn allocate_written(e: &mut Emitter<'_>, items: &[Item]) {
     }
 }
 
-fn schedule_stage(e: &mut Emitter<'_>, stage: &Stage) -> Result<(), ScheduleError> {
+fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
     if n_elements(&stage.axes) == 0 {
         e.ensure_memory(stage.out, None);
         return Ok(());
@@ -143,7 +143,7 @@ fn schedule_stage(e: &mut Emitter<'_>, stage: &Stage) -> Result<(), ScheduleErro
 }
 
 /// Makes `out` the same memory as `input` under other extents, copying first where the strides do not allow it.
-fn reshape(e: &mut Emitter<'_>, out: TensorId, input: TensorId) -> Result<(), ScheduleError> {
+fn reshape(e: &mut Emitter, out: TensorId, input: TensorId) -> Result<(), ScheduleError> {
     let dims = e.program().tensors[out.0 as usize].dims.clone();
     let from = e.program().tensors[input.0 as usize].dims.clone();
     if let Some(Slot::Constant(t)) = &e.slots[input.0 as usize] {
