@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::access::dense_strides;
 use super::cost::Machine;
 use super::{Arg, Memory, ScheduleError, Scheduled};
 use crate::expr::{BinaryOp, Body, CompareOp, Const, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::expr::Affine as StageAffine;
 use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt, VecType, math};
-use crate::tensor::{DType, Tensor, n_elements};
+use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 
 /// Where a tensor of the program is while its nest is built.
 #[derive(Clone, Debug)]
@@ -192,6 +191,15 @@ impl Emitter {
         self.slots.push(Some(slot));
         let source = TensorId(self.program.tensors.len() as u32 - 1);
         self.copy(source, t, &decl.dims)
+    }
+
+    /// Copies a tensor to where `slot` is.
+    pub(super) fn copy_to_slot(&mut self, from: TensorId, slot: Slot) -> Result<(), ScheduleError> {
+        let decl = self.program.tensors[from.0 as usize].clone();
+        self.program.tensors.push(decl.clone());
+        self.slots.push(Some(slot));
+        let to = TensorId(self.program.tensors.len() as u32 - 1);
+        self.copy(from, to, &decl.dims)
     }
 
     /// Copies between tensors of the same extents.

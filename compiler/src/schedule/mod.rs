@@ -3,7 +3,6 @@
 //! In: a program, where its tensors live (storage, offset, strides), the constants' values, the machine.
 //! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
 
-mod access;
 mod contract;
 mod cost;
 mod emitter;
@@ -17,7 +16,7 @@ pub use cost::Machine;
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;
-use crate::tensor::{DType, Tensor, n_elements};
+use crate::tensor::{DType, Tensor, n_elements, reshape_strides};
 use emitter::{Emitter, Slot};
 
 /// A contiguous piece of memory that values live in: an arena block, an input, an output.
@@ -151,13 +150,19 @@ fn reshape(e: &mut Emitter, out: TensorId, input: TensorId) -> Result<(), Schedu
         return e.alias(out, slot);
     }
     e.ensure_memory(input, None);
+    if let Some(Slot::Memory { buffer, offset, strides }) = e.slots[out.0 as usize].clone()
+        && let Some(strides) = reshape_strides(&dims, &strides, &from)
+    {
+        // A result: written where it belongs, under the extents of what it is made of.
+        return e.copy_to_slot(input, Slot::Memory { buffer, offset, strides });
+    }
     if let Some(Slot::Memory { buffer, offset, strides }) = e.slots[input.0 as usize].clone()
-        && let Some(strides) = access::reshape_strides(&from, &strides, &dims)
+        && let Some(strides) = reshape_strides(&from, &strides, &dims)
     {
         return e.alias(out, Slot::Memory { buffer, offset, strides });
     }
     let dense = e.dense_copy(input)?;
     let Slot::Memory { buffer, offset, strides } = dense else { unreachable!("a copy is in memory") };
-    let strides = access::reshape_strides(&from, &strides, &dims).expect("dense memory takes any extents");
+    let strides = reshape_strides(&from, &strides, &dims).expect("dense memory takes any extents");
     e.alias(out, Slot::Memory { buffer, offset, strides })
 }
