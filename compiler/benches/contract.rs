@@ -5,8 +5,12 @@
 
 use std::time::Instant;
 
-use tinsmith::codegen::{Executable, IoBuffer, Machine, Place, Program, Step};
-use tinsmith::nest::{Access, Affine, Builder, Kernel, Op, Reg, VecType};
+use cranelift_module::default_libcall_names;
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use tinsmith::codegen::clif::define_kernel;
+use tinsmith::codegen::target::Usage;
+use tinsmith::codegen::{Executable, IoBuffer, Level, Machine, Place, Program, Step};
+use tinsmith::nest::{Access, Affine, BinaryOp, BufferId, Builder, Kernel, Op, Reg, VecType};
 use tinsmith::tensor::DType;
 
 const F: DType = DType::F32;
@@ -29,26 +33,72 @@ enum Order {
     Ahead,
 }
 
-fn tile(mr: usize, nv: usize, unroll: usize, order: Order) -> Kernel {
+/// What surrounds the tile.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Shape {
+    /// One tile.
+    Tile,
+    /// Loops over rows and columns around it, with bias and clamp before the store.
+    Matrix,
+}
+
+/// Rows and columns of [`Shape::Matrix`], in tiles.
+const TILES: usize = 12;
+
+fn tile(mr: usize, nv: usize, unroll: usize, order: Order, shape: Shape) -> Kernel {
     let n = nv * 4;
-    let mut b = Builder::new(format!("tile_{mr}x{nv}_u{unroll}_{order:?}"), "");
-    let a = b.buffer("a", F, mr * K, Access::Read);
-    let w = b.buffer("b", F, K * n, Access::Read);
-    let c = b.buffer("c", F, mr * n, Access::Write);
+    let tiles = if shape == Shape::Tile { 1 } else { TILES };
+    let mut b = Builder::new(format!("{shape:?}_{mr}x{nv}_u{unroll}_{order:?}"), "");
+    let a = b.buffer("a", F, tiles * mr * K, Access::Read);
+    let w = b.buffer("b", F, tiles * K * n, Access::Read);
+    let bias = b.buffer("bias", F, tiles * n, Access::Read);
+    let c = b.buffer("c", F, tiles * tiles * mr * n, Access::Write);
     let ty = VecType { dtype: F, lanes: 4 };
-    let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
+    if shape == Shape::Tile {
+        let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
+        products(&mut b, (mr, nv, unroll, order), (a, &Affine::default()), (w, &Affine::default()), &acc);
+        for (i, &r) in acc.iter().enumerate() {
+            b.store(c, Affine::constant(i as i64 * 4), r);
+        }
+        return b.finish();
+    }
+    let (low, high) = (b.float(ty, 0.0), b.float(ty, 6.0));
+    b.par_loop("m", 0..tiles as i64, 1, |b, m| {
+        b.for_loop("n", 0..tiles as i64, 1, |b, nn| {
+            let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
+            let (at_a, at_b) = (Affine::var(m).times((mr * K) as i64), Affine::var(nn).times((K * n) as i64));
+            products(b, (mr, nv, unroll, order), (a, &at_a), (w, &at_b), &acc);
+            for v in 0..nv {
+                let x = b.load(bias, Affine::var(nn).times(n as i64).offset(v as i64 * 4), 4);
+                for r in 0..mr {
+                    let y = b.binary(BinaryOp::Add, acc[r * nv + v], x);
+                    let y = b.binary(BinaryOp::Max, y, low);
+                    let y = b.binary(BinaryOp::Min, y, high);
+                    let at = Affine::var(m).times((mr * tiles * n) as i64).plus(&Affine::var(nn).times(n as i64));
+                    b.store(c, at.offset((r * tiles * n + v * 4) as i64), y);
+                }
+            }
+        });
+    });
+    b.finish()
+}
+
+type Operand<'a> = (BufferId, &'a Affine);
+
+fn products(b: &mut Builder, (mr, nv, unroll, order): (usize, usize, usize, Order), a: Operand<'_>, w: Operand<'_>, acc: &[Reg]) {
+    let n = nv * 4;
     b.for_loop("k", 0..K as i64, unroll as i64, |b, k| {
-        let at_b = |u: usize, v: usize| Affine::var(k).times(n as i64).offset((u * n + v * 4) as i64);
-        let at_a = |u: usize, r: usize| Affine::var(k).offset((r * K + u) as i64);
+        let at_b = |u: usize, v: usize| Affine::var(k).times(n as i64).offset((u * n + v * 4) as i64).plus(w.1);
+        let at_a = |u: usize, r: usize| Affine::var(k).offset((r * K + u) as i64).plus(a.1);
         let splat = |b: &mut Builder, u: usize, r: usize| {
-            let x = b.load(a, at_a(u, r), 1);
+            let x = b.load(a.0, at_a(u, r), 1);
             b.splat(x, 4)
         };
         for u in 0..unroll {
             match order {
                 Order::Columns => {
                     for v in 0..nv {
-                        let y = b.load(w, at_b(u, v), 4);
+                        let y = b.load(w.0, at_b(u, v), 4);
                         for r in 0..mr {
                             let x = splat(b, u, r);
                             b.set(acc[r * nv + v], Op::Fma(x, y, acc[r * nv + v]));
@@ -59,13 +109,13 @@ fn tile(mr: usize, nv: usize, unroll: usize, order: Order) -> Kernel {
                     for r in 0..mr {
                         let x = splat(b, u, r);
                         for v in 0..nv {
-                            let y = b.load(w, at_b(u, v), 4);
+                            let y = b.load(w.0, at_b(u, v), 4);
                             b.set(acc[r * nv + v], Op::Fma(x, y, acc[r * nv + v]));
                         }
                     }
                 }
                 _ => {
-                    let ys: Vec<Reg> = (0..nv).map(|v| b.load(w, at_b(u, v), 4)).collect();
+                    let ys: Vec<Reg> = (0..nv).map(|v| b.load(w.0, at_b(u, v), 4)).collect();
                     let early: Vec<Reg> = if order == Order::SplatsFirst { (0..mr).map(|r| splat(b, u, r)).collect() } else { vec![] };
                     let mut next = if order == Order::Ahead { Some(splat(b, u, 0)) } else { None };
                     for r in 0..mr {
@@ -81,7 +131,8 @@ fn tile(mr: usize, nv: usize, unroll: usize, order: Order) -> Kernel {
                             _ => splat(b, u, r),
                         };
                         for v in 0..nv {
-                            let (p, q) = if order == Order::LastRowSwapped && r + 1 == mr && v + 1 < nv { (ys[v], x) } else { (x, ys[v]) };
+                            let last = matches!(order, Order::LastRowSwapped) && r + 1 == mr && v + 1 < nv;
+                            let (p, q) = if last { (ys[v], x) } else { (x, ys[v]) };
                             b.set(acc[r * nv + v], Op::Fma(p, q, acc[r * nv + v]));
                         }
                     }
@@ -89,12 +140,6 @@ fn tile(mr: usize, nv: usize, unroll: usize, order: Order) -> Kernel {
             }
         }
     });
-    for r in 0..mr {
-        for v in 0..nv {
-            b.store(c, Affine::constant((r * n + v * 4) as i64), acc[r * nv + v]);
-        }
-    }
-    b.finish()
 }
 
 const PEAK_ACCUMULATORS: usize = 10;
@@ -119,6 +164,28 @@ fn peak() -> Kernel {
     b.finish()
 }
 
+/// The machine, or the x86-64 level of `LEVEL`.
+fn machine() -> Machine {
+    match std::env::var("LEVEL").as_deref() {
+        Ok("1") => Machine::x86_64(Level::Base),
+        Ok("2") => Machine::x86_64(Level::V2),
+        Ok("3") => Machine::x86_64(Level::V3),
+        _ => Machine::native(),
+    }
+}
+
+/// The instructions of a kernel for a machine that need not be this one.
+fn instructions(kernel: &Kernel, machine: &Machine) -> String {
+    let isa = machine.isa(Usage::Object).expect("a target");
+    let builder = ObjectBuilder::new(isa, "bench", default_libcall_names()).expect("an object");
+    let compiled = define_kernel(&mut ObjectModule::new(builder), machine, kernel, true).expect("the kernel compiles");
+    compiled.listing.expect("a listing").asm
+}
+
+fn stack_accesses(asm: &str) -> usize {
+    asm.lines().filter(|l| l.contains("(%rsp)") || l.contains("[sp")).count()
+}
+
 /// Best GFLOP/s of a kernel, and what it is made of.
 fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
     let mut p = Program { kernels: vec![kernel.clone()], ..Program::default() };
@@ -127,13 +194,13 @@ fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
         args.push(Place::Arena(p.workspace_bytes));
         p.workspace_bytes += (b.len * 4).next_multiple_of(64) + 128;
     }
-    let calls = 64;
+    let calls = if flops > 1e6 { 1 } else { 64 };
     p.steps = vec![Step { label: String::new(), kernel: 0, args }; calls];
     p.inputs = Vec::<IoBuffer>::new();
-    let exe = Executable::with_listings(&p, &Machine::native(), true).expect("the kernel compiles");
+    let exe = Executable::with_listings(&p, &machine(), true).expect("the kernel compiles");
     let mut memory = exe.memory();
     let mut best = f64::INFINITY;
-    for _ in 0..60 {
+    for _ in 0..40 {
         let start = Instant::now();
         for _ in 0..4 {
             exe.run(&mut memory).expect("the kernel runs");
@@ -141,8 +208,7 @@ fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
         best = best.min(start.elapsed().as_secs_f64() / (4 * calls) as f64);
     }
     let listing = &exe.listings()[0];
-    let spills = listing.asm.lines().filter(|l| l.contains("(%rsp)") || l.contains("rsp +") || l.contains("[sp, #")).count();
-    (flops / best / 1e9, spills, listing.asm.clone())
+    (flops / best / 1e9, stack_accesses(&listing.asm), listing.asm.clone())
 }
 
 fn main() {
@@ -150,17 +216,36 @@ fn main() {
     let peak_flops = (PEAK_TRIPS as usize * 4 * PEAK_ACCUMULATORS * 8) as f64;
     let (top, _, _) = measure(&peak(), peak_flops);
     println!("peak {top:.1} GFLOP/s");
-    for (mr, nv) in [(4, 2), (5, 2), (6, 2), (4, 3), (3, 3), (3, 4), (2, 4), (8, 1), (10, 1), (12, 1), (1, 8), (1, 10)] {
-        for unroll in [1, 2, 4, 8] {
-            for order in [Order::Rows, Order::SplatsFirst, Order::Columns, Order::LoadAtUse, Order::LastRowSwapped, Order::Ahead] {
-                let kernel = tile(mr, nv, unroll, order);
-                if !kernel.name.contains(&filter) {
-                    continue;
-                }
-                let (speed, spills, asm) = measure(&kernel, (2 * mr * nv * 4 * K) as f64);
-                println!("{:32} {speed:6.1} GFLOP/s {:4.0}%  {spills} stack accesses", kernel.name, 100.0 * speed / top);
-                if std::env::var_os("ASM").is_some() {
-                    println!("{asm}");
+    for shape in [Shape::Tile, Shape::Matrix] {
+        for (mr, nv) in
+            [(4, 2), (5, 2), (6, 2), (8, 2), (4, 3), (3, 3), (8, 3), (2, 4), (4, 4), (6, 4), (8, 1), (10, 1), (12, 1), (1, 8), (1, 10)]
+        {
+            for unroll in [1, 2, 4, 8] {
+                for order in [Order::Rows, Order::SplatsFirst, Order::Columns, Order::LoadAtUse, Order::LastRowSwapped, Order::Ahead] {
+                    let kernel = tile(mr, nv, unroll, order, shape);
+                    if !kernel.name.contains(&filter) {
+                        continue;
+                    }
+                    if std::env::var_os("AARCH64").is_some() {
+                        let asm = instructions(&kernel, &Machine::aarch64());
+                        let fmla = asm.lines().filter(|l| l.contains("fmla")).count();
+                        println!(
+                            "{:32} {:4} instructions, {fmla} fmla, {} stack accesses",
+                            kernel.name,
+                            asm.lines().count(),
+                            stack_accesses(&asm)
+                        );
+                        if std::env::var_os("ASM").is_some() {
+                            println!("{asm}");
+                        }
+                        continue;
+                    }
+                    let tiles = if shape == Shape::Tile { 1 } else { TILES * TILES };
+                    let (speed, spills, asm) = measure(&kernel, (2 * mr * nv * 4 * K * tiles) as f64);
+                    println!("{:32} {speed:6.1} GFLOP/s {:4.0}%  {spills} stack accesses", kernel.name, 100.0 * speed / top);
+                    if std::env::var_os("ASM").is_some() {
+                        println!("{asm}");
+                    }
                 }
             }
         }

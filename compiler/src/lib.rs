@@ -1,6 +1,7 @@
 //! Tinsmith: ONNX models to native static libraries, ahead of time.
 
 pub mod codegen;
+pub mod config;
 pub mod diagnostic;
 pub mod expr;
 pub mod graph;

@@ -223,3 +223,17 @@ fn return_if(b: &mut FunctionBuilder<'_>, cond: ir::Value, status: i64) -> ir::B
     b.ins().return_(&[status]);
     next
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// `extern "C" fn() -> i32` that returns a constant.
+    pub(in crate::codegen) fn define_constant_function<M: Module>(module: &mut M, name: &str, value: i64) -> FuncId {
+        let define = |_: &mut M, b: &mut FunctionBuilder<'_>, _: &[ir::Value]| {
+            let value = b.ins().iconst(types::I32, value);
+            b.ins().return_(&[value]);
+        };
+        define_function(module, name, Linkage::Local, 0, false, define).unwrap().0
+    }
+}

@@ -226,3 +226,121 @@ impl Drop for Executable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codegen::entry::{BAD_ARGUMENT, CPU_LACKS_FEATURE};
+    use crate::codegen::program::IoBuffer;
+    use crate::nest::{Access, Affine, BinaryOp, Builder, Index, Op, VecType};
+    use crate::tensor::{DType, Tensor};
+
+    /// `y[i] = table[x[i]] * 2` in two steps: a checked gather into the arena, then a doubling.
+    fn program() -> Program {
+        let ty = VecType { dtype: DType::F32, lanes: 4 };
+        let mut p = Program { workspace_bytes: 128, ..Program::default() };
+        let table = p.constant("table", Tensor::from_slice(&[4], &[0.5f32, 1.5, 2.5, 3.5]));
+        assert_eq!(p.constant("again", Tensor::from_slice(&[4], &[0.5f32, 1.5, 2.5, 3.5])), table);
+        p.inputs.push(IoBuffer { name: "x".into(), bytes: 32 });
+        p.outputs.push(IoBuffer { name: "y".into(), bytes: 16 });
+
+        let mut b = Builder::new("gather", "");
+        let (x, t) = (b.buffer("x", DType::I64, 4, Access::Read), b.buffer("table", DType::F32, 4, Access::Read));
+        let y = b.buffer("y", DType::F32, 4, Access::Write);
+        b.for_loop("i", 0..4, 1, |b, i| {
+            let at = b.load(x, Affine::var(i), 1);
+            let at = b.op(VecType::scalar(DType::I64), Op::Check(at, 4));
+            let found = b.load(t, Index { affine: Affine::default(), dynamic: vec![(at, 1)] }, 1);
+            b.store(y, Affine::var(i), found);
+        });
+        let gather = p.kernel(b.finish());
+        p.steps.push(Step {
+            label: "gather".into(),
+            kernel: gather,
+            args: vec![Place::Input(0, 0), Place::Constant(table, 0), Place::Arena(64)],
+        });
+
+        let double = |name: &str| {
+            let mut b = Builder::new(name, "");
+            let (x, y) = (b.buffer("x", DType::F32, 4, Access::Read), b.buffer("y", DType::F32, 4, Access::Write));
+            let v = b.load(x, Affine::default(), ty.lanes);
+            let v = b.binary(BinaryOp::Add, v, v);
+            b.store(y, Affine::default(), v);
+            b.finish()
+        };
+        let kernel = p.kernel(double("double"));
+        assert_eq!(p.kernel(double("double_too")), kernel);
+        p.steps.push(Step { label: "double".into(), kernel, args: vec![Place::Arena(64), Place::Output(0, 0)] });
+        p
+    }
+
+    fn indices(memory: &mut Memory, x: [i64; 4]) {
+        memory.inputs[0].as_mut_slice().copy_from_slice(Tensor::from_slice(&[4], &x).bytes());
+    }
+
+    fn results(bytes: &[u8]) -> Vec<f32> {
+        bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+    }
+
+    #[test]
+    fn a_program_runs_whole_and_in_steps() {
+        let exe = Executable::new(&program(), &Machine::native()).unwrap();
+        let mut memory = exe.memory();
+        indices(&mut memory, [3, 0, 1, 2]);
+        exe.run(&mut memory).unwrap();
+        assert_eq!(results(memory.outputs[0].as_slice()), [7.0, 1.0, 3.0, 5.0]);
+        indices(&mut memory, [1, 1, 1, 1]);
+        exe.run_step(0, &mut memory).unwrap();
+        assert_eq!(results(&memory.workspace.as_slice()[64..80]), [1.5; 4]);
+        assert_eq!(results(memory.outputs[0].as_slice()), [7.0, 1.0, 3.0, 5.0]);
+        exe.run_step(1, &mut memory).unwrap();
+        assert_eq!(results(memory.outputs[0].as_slice()), [3.0; 4]);
+    }
+
+    #[test]
+    fn a_failed_check_stops_the_program() {
+        let exe = Executable::new(&program(), &Machine::native()).unwrap();
+        for bad in [4, -1, i64::MIN, i64::MAX] {
+            let mut memory = exe.memory();
+            indices(&mut memory, [0, 1, bad, 2]);
+            assert_eq!(exe.run(&mut memory), Err(Status(3)));
+            assert_eq!(results(memory.outputs[0].as_slice()), [0.0; 4]);
+        }
+    }
+
+    #[test]
+    fn places_outside_their_memory_are_refused() {
+        for place in [Place::Arena(116), Place::Arena(usize::MAX), Place::Input(1, 0), Place::Output(0, 1), Place::Constant(0, 4)] {
+            let mut p = program();
+            p.steps[1].args[0] = place;
+            assert!(matches!(Executable::new(&p, &Machine::native()), Err(CodegenError::Program { .. })), "{place:?}");
+        }
+    }
+
+    type Run = extern "C" fn(*const u8, *mut u8, *mut u8, *mut u8) -> i32;
+
+    #[test]
+    fn the_exported_function_checks_its_arguments_and_the_cpu() {
+        let machine = Machine::native();
+        for (cpu_status, expected) in [(0, 0), (1, CPU_LACKS_FEATURE as i32)] {
+            let mut module = JITModule::new(JITBuilder::with_isa(machine.isa(Usage::InProcess).unwrap(), default_libcall_names()));
+            let check = crate::codegen::entry::tests::define_constant_function(&mut module, "check", cpu_status);
+            let options = EntryOptions { run: Some("model_run".into()), cpu_check: Some(check), listings: true };
+            let symbols = define_program(&mut module, &machine, &program(), &options).unwrap();
+            module.finalize_definitions().unwrap();
+            assert!(symbols.listings.iter().any(|l| l.name == "model_run" && l.clif.contains("function") && !l.asm.is_empty()));
+            // SAFETY: the program has one input and one output, after which come the workspace and the pool.
+            let run = unsafe { std::mem::transmute::<*const u8, Run>(module.get_finalized_function(symbols.run.unwrap())) };
+            let (x, mut y, mut workspace) = ([1i64; 4], [0f32; 4], AlignedBytes::zeroed(128));
+            let (x, y, w) = (x.as_ptr().cast(), y.as_mut_ptr(), workspace.as_mut_slice().as_mut_ptr());
+            let null = std::ptr::null_mut();
+            assert_eq!(run(x, y.cast(), w, null), expected);
+            assert_eq!(run(null, y.cast(), w, null), BAD_ARGUMENT as i32);
+            assert_eq!(run(x, null, w, null), BAD_ARGUMENT as i32);
+            assert_eq!(run(x, y.cast(), null, null), BAD_ARGUMENT as i32);
+            assert_eq!(run(x, y.cast(), w.wrapping_add(32), null), BAD_ARGUMENT as i32);
+            // SAFETY: nothing of the module runs any more.
+            unsafe { module.free_memory() };
+        }
+    }
+}

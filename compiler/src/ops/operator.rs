@@ -25,6 +25,11 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         None
     }
 
+    /// The results where the operands' types alone decide them, as for a shape.
+    fn value_from_types(&self, _: &Operands) -> Option<Vec<Tensor>> {
+        None
+    }
+
     /// The results, slowly and obviously; every operand has a value. Types were inferred before.
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError>;
 

@@ -1,0 +1,89 @@
+//! Sine, cosine and tangent: Cody-Waite reduction by `pi / 2`, then one of two polynomials.
+//!
+//! `x = n * pi / 2 + r`. The multiples of the parts of `pi / 2` are exact for `|n| < 2^16`; where the subtractions round,
+//! what they lose is kept.
+
+use super::super::ir::{BinaryOp, CompareOp, Reg};
+use super::Math;
+
+/// `pi / 2` in parts of eight bits, and the rest.
+const PARTS: [f32; 7] = [1.570_312_5, 0.000_482_559_2, 1.266_598_7e-6, 9.895_302e-10, 2.557_953_9e-12, 5.384_581_7e-15, 5.721_189e-18];
+/// `(sin r / r - 1) / r^2` in `r^2`, error below 2^-32.
+const S: [f32; 4] = [-0.166_666_67, 0.008_333_379, -0.000_198_530_69, 2.832_629_4e-6];
+/// `(cos r - 1 + r^2 / 2) / r^4` in `r^2`, error below 2^-36.
+const C: [f32; 4] = [0.041_666_668, -0.001_388_898, 0.000_024_822_008, -2.887_845e-7];
+
+/// Sine and cosine of the rest, and `n` in the low bits of an `i32`.
+fn reduced(m: &mut Math<'_>, x: Reg) -> (Reg, Reg, Reg) {
+    let (n, n_bits) = m.nearest_multiple(x, std::f32::consts::FRAC_2_PI);
+    let mut r = m.fma_c(n, -PARTS[0], x);
+    r = m.fma_c(n, -PARTS[1], r);
+    let mut low = None;
+    for &part in &PARTS[2..5] {
+        let next = m.fma_c(n, -part, r);
+        let lost = m.sub(r, next);
+        let lost = m.fma_c(n, -part, lost);
+        low = Some(low.map_or(lost, |low| m.add(low, lost)));
+        r = next;
+    }
+    let low = low.expect("three parts");
+    let low = m.fma_c(n, -PARTS[5], low);
+    let low = m.fma_c(n, -PARTS[6], low);
+    let r = m.add(r, low);
+    // Beyond the range of the reduction the polynomials must not explode.
+    let r = m.at_most(r, 0.8);
+    let r = m.at_least(r, -0.8);
+
+    let z = m.mul(r, r);
+    let s = m.polynomial(z, &S);
+    let s = m.mul(s, z);
+    let sine = m.fma(s, r, r);
+    let c = m.polynomial(z, &C);
+    let minus_half = m.c(-0.5);
+    let c = m.fma(c, z, minus_half);
+    let one = m.c(1.0);
+    let cosine = m.fma(c, z, one);
+    (sine, cosine, n_bits)
+}
+
+/// Whether bit 0 of the integer is set.
+fn is_odd(m: &mut Math<'_>, n_bits: Reg) -> Reg {
+    let bit = m.and_bits(n_bits, 1);
+    let zero = m.int(0);
+    m.b.compare(CompareOp::Ne, bit, zero)
+}
+
+/// `sin(x + quarters * pi / 2)`.
+fn sine_after(m: &mut Math<'_>, x: Reg, quarters: i64) -> Reg {
+    let (sine, cosine, n_bits) = reduced(m, x);
+    let n_bits = if quarters == 0 {
+        n_bits
+    } else {
+        let quarters = m.int(quarters);
+        m.b.binary(BinaryOp::Add, n_bits, quarters)
+    };
+    let odd = is_odd(m, n_bits);
+    let y = m.select(odd, cosine, sine);
+    // Bit 1 is the sign.
+    let sign = m.shl(n_bits, 30);
+    let sign = m.and_bits(sign, super::SIGN);
+    m.flip(y, sign)
+}
+
+pub(super) fn sin(m: &mut Math<'_>, x: Reg) -> Reg {
+    sine_after(m, x, 0)
+}
+
+pub(super) fn cos(m: &mut Math<'_>, x: Reg) -> Reg {
+    sine_after(m, x, 1)
+}
+
+pub(super) fn tan(m: &mut Math<'_>, x: Reg) -> Reg {
+    let (sine, cosine, n_bits) = reduced(m, x);
+    let odd = is_odd(m, n_bits);
+    let above = m.select(odd, cosine, sine);
+    let below = m.select(odd, sine, cosine);
+    let y = m.div(above, below);
+    let sign = m.shl(n_bits, 31);
+    m.flip(y, sign)
+}
