@@ -7,6 +7,7 @@ pub mod expr;
 pub mod graph;
 pub mod lower;
 pub mod nest;
+pub mod pipeline;
 pub mod schedule;
 pub mod ops;
 pub mod passes;

@@ -27,11 +27,11 @@ impl Machine {
 
 /// Rows and vectors of a register tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tile {
+pub(super) struct Tile {
     /// Rows.
-    pub mr: usize,
+    pub(super) mr: usize,
     /// Vectors in a row.
-    pub nv: usize,
+    pub(super) nv: usize,
 }
 
 /// The tiles that leave room for operands: with 16 registers at most ten accumulators, with 32 at most 24.
@@ -49,7 +49,7 @@ fn step_cost(mr: usize, nv: usize) -> usize {
 }
 
 /// The tile with the least cost for `rows` by `columns` outputs, `lanes` columns in a vector.
-pub fn choose_tile(machine: &Machine, rows: usize, columns: usize) -> Tile {
+pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize) -> Tile {
     let vectors = columns.div_ceil(machine.lanes as usize).max(1);
     let cost = |&(mr, nv): &(usize, usize)| {
         let part = |rows: usize, vectors: usize| if rows == 0 || vectors == 0 { 0 } else { step_cost(rows, vectors) };

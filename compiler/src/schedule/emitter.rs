@@ -461,15 +461,15 @@ impl Emitter {
             b.unary(op, a)
         } else if ty.dtype == DType::F32 {
             match op {
-                UnaryOp::Exp => math::exp(b, a),
-                UnaryOp::Expm1 => math::expm1(b, a),
-                UnaryOp::Log => math::log(b, a),
-                UnaryOp::Log1p => math::log1p(b, a),
-                UnaryOp::Tanh => math::tanh(b, a),
-                UnaryOp::Sigmoid => math::sigmoid(b, a),
-                UnaryOp::Erf => math::erf(b, a),
-                UnaryOp::Sin => math::sin(b, a),
-                UnaryOp::Cos => math::cos(b, a),
+                UnaryOp::Exp => math::exp(b, a)?,
+                UnaryOp::Expm1 => math::expm1(b, a)?,
+                UnaryOp::Log => math::log(b, a)?,
+                UnaryOp::Log1p => math::log1p(b, a)?,
+                UnaryOp::Tanh => math::tanh(b, a)?,
+                UnaryOp::Sigmoid => math::sigmoid(b, a)?,
+                UnaryOp::Erf => math::erf(b, a)?,
+                UnaryOp::Sin => math::sin(b, a)?,
+                UnaryOp::Cos => math::cos(b, a)?,
                 _ => unreachable!("the simple ones are above"),
             }
         } else {
@@ -489,7 +489,7 @@ impl Emitter {
             if ty.dtype != DType::F32 {
                 return Err(ScheduleError(format!("`Pow` of `{}` has no kernel", ty.dtype)));
             }
-            math::pow(&mut self.b, x, y)
+            math::pow(&mut self.b, x, y)?
         } else {
             self.b.binary(nest_binary(op), x, y)
         };

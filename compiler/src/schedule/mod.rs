@@ -77,6 +77,12 @@ pub struct Scheduled {
 #[error("{0}")]
 pub struct ScheduleError(pub String);
 
+impl From<crate::nest::math::Unsupported> for ScheduleError {
+    fn from(e: crate::nest::math::Unsupported) -> Self {
+        ScheduleError(e.to_string())
+    }
+}
+
 /// Makes the nest of a program. `operands` and `results` are in program order; results never alias operands, except that
 /// an element-wise result may be in place.
 ///
