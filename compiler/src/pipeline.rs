@@ -118,7 +118,12 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &schedule::Machine) -> Resu
         }
         let memory = |v: Value| {
             let p = &placements.of[&v];
-            let storage = Storage { id: storage_id[&p.root], name: graph.name_of(p.root).to_owned(), dtype: root_dtype(&graph, p.root), len: root_len(&graph, p.root) };
+            let storage = Storage {
+                id: storage_id[&p.root],
+                name: graph.name_of(p.root).to_owned(),
+                dtype: root_dtype(&graph, p.root),
+                len: root_len(&graph, p.root),
+            };
             Memory { storage, offset: p.offset, strides: p.strides.clone() }
         };
         let operands = task
@@ -139,7 +144,12 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &schedule::Machine) -> Resu
                 let v = graph.outputs()[j];
                 let dims = graph.ty(v).dims().unwrap_or_default();
                 let order: Vec<usize> = (0..dims.len()).collect();
-                let storage = Storage { id: n_roots + j, name: graph.output_names()[j].clone(), dtype: graph.ty(v).dtype, len: dims.iter().product() };
+                let storage = Storage {
+                    id: n_roots + j,
+                    name: graph.output_names()[j].clone(),
+                    dtype: graph.ty(v).dtype,
+                    len: dims.iter().product(),
+                };
                 vec![Memory { storage, offset: 0, strides: crate::tensor::dense_strides(&dims, &order) }]
             }
         };
@@ -161,8 +171,13 @@ fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
         .iter()
         .filter(|&&v| graph.ty(v).dims().is_none())
         .map(|&v| {
-            Diagnostic::new("unbound-dimension", Severity::Unsupported, format!("input \"{}\"", graph.name_of(v)), format!("`{}` has an unbound dimension", graph.ty(v)))
-                .with_help("give it a value: `--bind NAME=N`, or `--input-shape INPUT=N,N,...`")
+            Diagnostic::new(
+                "unbound-dimension",
+                Severity::Unsupported,
+                format!("input \"{}\"", graph.name_of(v)),
+                format!("`{}` has an unbound dimension", graph.ty(v)),
+            )
+            .with_help("give it a value: `--bind NAME=N`, or `--input-shape INPUT=N,N,...`")
         })
         .collect();
     if open.is_empty() { Ok(()) } else { Err(open) }
@@ -179,7 +194,12 @@ fn refuse(graph: &Graph, nodes: &[NodeId], reason: &str) -> Diagnostic {
 }
 
 /// Groups, and the views that need a copy, in execution order.
-fn order_tasks(graph: &Graph, placements: &Placements, members: Vec<Vec<NodeId>>, lowered: Vec<Lowered>) -> Result<Vec<Task>, Vec<Diagnostic>> {
+fn order_tasks(
+    graph: &Graph,
+    placements: &Placements,
+    members: Vec<Vec<NodeId>>,
+    lowered: Vec<Lowered>,
+) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let position: HashMap<NodeId, usize> = graph.order().into_iter().enumerate().map(|(i, n)| (n, i)).collect();
     let mut tasks: Vec<Task> = members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, scheduled: None }).collect();
     for &node in &placements.copies {
@@ -216,7 +236,9 @@ fn choose_homes(graph: &Graph, placements: &Placements) -> HashMap<Value, Home> 
     }
     for (j, v) in graph.outputs().iter().enumerate() {
         let Some(p) = placements.of.get(v) else { continue };
-        let whole = p.offset == 0 && is_row_major(&graph.ty(*v).dims().unwrap_or_default(), &p.strides) && graph.ty(*v).size_bytes() == graph.ty(p.root).size_bytes();
+        let whole = p.offset == 0
+            && is_row_major(&graph.ty(*v).dims().unwrap_or_default(), &p.strides)
+            && graph.ty(*v).size_bytes() == graph.ty(p.root).size_bytes();
         if whole && !homes.contains_key(&p.root) {
             homes.insert(p.root, Home::Output(j));
         }
@@ -272,7 +294,14 @@ fn assemble(
                 Arg::Scratch(bytes) => {
                     scratch_of.insert((t, a), requests.len());
                     let name = format!("{}/{}", scheduled.kernel.name, scheduled.kernel.buffers[a].name);
-                    requests.push(Request { name, size_bytes: *bytes, first_step: step, last_step: step, align_bytes: ALIGN_BYTES, in_place_of: None });
+                    requests.push(Request {
+                        name,
+                        size_bytes: *bytes,
+                        first_step: step,
+                        last_step: step,
+                        align_bytes: ALIGN_BYTES,
+                        in_place_of: None,
+                    });
                 }
                 Arg::Storage(id) if *id < n_roots => {
                     let root = root_of[id];
@@ -285,7 +314,14 @@ fn assemble(
                         request_of.insert(root, requests.len());
                         let size_bytes = graph.ty(root).size_bytes().unwrap_or(0);
                         let in_place_of = in_place_source(&graph, placements, task, root).and_then(|v| request_of.get(&v).copied());
-                        requests.push(Request { name: graph.name_of(root).to_owned(), size_bytes, first_step: step, last_step: step, align_bytes: ALIGN_BYTES, in_place_of });
+                        requests.push(Request {
+                            name: graph.name_of(root).to_owned(),
+                            size_bytes,
+                            first_step: step,
+                            last_step: step,
+                            align_bytes: ALIGN_BYTES,
+                            in_place_of,
+                        });
                     }
                 }
                 Arg::Storage(_) | Arg::Constant(_) => {}
@@ -318,7 +354,9 @@ fn assemble(
                 Arg::Scratch(_) => Place::Arena(plan.offsets[scratch_of[&(t, a)]]),
                 Arg::Storage(id) if *id < n_roots => base_of(root_of[id]).unwrap_or(Place::Arena(0)),
                 Arg::Storage(id) => Place::Output(id - n_roots, 0),
-                Arg::Constant(value) => Place::Constant(program.constant(&scheduled.kernel.buffers[a].name.replace('.', "_"), value.clone()), 0),
+                Arg::Constant(value) => {
+                    Place::Constant(program.constant(&scheduled.kernel.buffers[a].name.replace('.', "_"), value.clone()), 0)
+                }
             });
         }
         let nodes: Vec<String> = task
@@ -335,7 +373,13 @@ fn assemble(
             .iter()
             .filter_map(|&v| {
                 let p = &placements.of[&v];
-                Some(PlacedValue { name: graph.name_of(v).to_owned(), ty: graph.ty(v).clone(), base: base_of(p.root)?, offset: p.offset, strides: p.strides.clone() })
+                Some(PlacedValue {
+                    name: graph.name_of(v).to_owned(),
+                    ty: graph.ty(v).clone(),
+                    base: base_of(p.root)?,
+                    offset: p.offset,
+                    strides: p.strides.clone(),
+                })
             })
             .collect();
         let label = nodes.last().cloned().unwrap_or_else(|| scheduled.kernel.name.clone());
@@ -365,7 +409,13 @@ fn in_place_source(graph: &Graph, placements: &Placements, task: &Task, root: Va
     task.lowered.operands.iter().zip(&task.lowered.program.operands).find_map(|(&v, &tensor)| {
         let p = &placements.of[&v];
         let shared = task.lowered.operands.iter().filter(|o| placements.of[o].root == p.root).count() > 1;
-        if shared || p.offset != 0 || p.strides != place.strides || graph.ty(v).size_bytes() != graph.ty(root).size_bytes() || graph.ty(p.root).size_bytes() != graph.ty(root).size_bytes() || graph.ty(v).dims()? != stage.axes {
+        if shared
+            || p.offset != 0
+            || p.strides != place.strides
+            || graph.ty(v).size_bytes() != graph.ty(root).size_bytes()
+            || graph.ty(p.root).size_bytes() != graph.ty(root).size_bytes()
+            || graph.ty(v).dims()? != stage.axes
+        {
             return None;
         }
         let identity = |index: &[expr::Ix]| index.iter().zip(&stage.write).all(|(ix, w)| matches!(ix, expr::Ix::Affine(a) if a == w));
@@ -385,7 +435,13 @@ fn in_place_source(graph: &Graph, placements: &Placements, task: &Task, root: Va
     })
 }
 
-fn write_places(graph: &mut Graph, placements: &Placements, homes: &HashMap<Value, Home>, request_of: &HashMap<Value, usize>, offsets: &[usize]) {
+fn write_places(
+    graph: &mut Graph,
+    placements: &Placements,
+    homes: &HashMap<Value, Home>,
+    request_of: &HashMap<Value, usize>,
+    offsets: &[usize],
+) {
     let mut placed: Vec<(Value, graph::Place)> = vec![];
     for (&v, p) in placements.of.iter().collect::<std::collections::BTreeMap<_, _>>() {
         let place = if v != p.root {
@@ -484,7 +540,8 @@ mod tests {
         fn check(mut self, outputs: &[Value]) -> Compiled {
             let named = outputs.iter().enumerate().map(|(i, &v)| (format!("y{i}"), v)).collect();
             self.graph.set_outputs(named);
-            let inputs: Vec<Tensor> = self.graph.inputs().iter().enumerate().map(|(i, &v)| random(100 + i as u64, &self.graph.ty(v).dims().unwrap())).collect();
+            let inputs: Vec<Tensor> =
+                self.graph.inputs().iter().enumerate().map(|(i, &v)| random(100 + i as u64, &self.graph.ty(v).dims().unwrap())).collect();
             let mut values: HashMap<Value, Tensor> = self.graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
             for node in self.graph.order() {
                 let n = self.graph.node(node);
@@ -498,7 +555,8 @@ mod tests {
                     }
                 }
             }
-            let compiled = lower_and_schedule(self.graph.clone(), &schedule::Machine::vector128(16, true)).unwrap_or_else(|e| panic!("{e:?}"));
+            let compiled =
+                lower_and_schedule(self.graph.clone(), &schedule::Machine::vector128(16, true)).unwrap_or_else(|e| panic!("{e:?}"));
             for kernel in &compiled.program.kernels {
                 let errors = nest::verify(kernel);
                 assert!(errors.is_empty(), "{errors:?}\n{kernel}");
@@ -520,7 +578,11 @@ mod tests {
                     let got = Tensor::from_bytes(self.graph.ty(*v).dtype, &self.graph.ty(*v).dims().unwrap(), memory.outputs[j].as_slice());
                     let (got, want) = (got.to_f64s(), values[v].to_f64s());
                     for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-                        assert!((g - w).abs() <= 1e-4 * (1.0 + w.abs()), "output {j} element {i}: {g} where {w} is right ({level:?})\n{:?}", compiled.program.kernels.iter().map(|k| k.to_string()).collect::<Vec<_>>().join("\n"));
+                        assert!(
+                            (g - w).abs() <= 1e-4 * (1.0 + w.abs()),
+                            "output {j} element {i}: {g} where {w} is right ({level:?})\n{:?}",
+                            compiled.program.kernels.iter().map(|k| k.to_string()).collect::<Vec<_>>().join("\n")
+                        );
                     }
                 }
             }
@@ -570,7 +632,7 @@ mod tests {
     fn attention_reads_its_heads_in_place() {
         let mut net = Net::new();
         let x = net.input(&[1, 10, 32]);
-        let mut head = |net: &mut Net| {
+        let head = |net: &mut Net| {
             let w = net.weight(&[32, 32]);
             let y = net.op("MatMul", &[x, w], &[]);
             let shape = net.ints(&[1, 10, 4, 8]);

@@ -117,7 +117,9 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
         let results = lowered.results.clone();
         lowered.program.items.retain(|item| {
             let Item::Stage(stage) = item else { return true };
-            copied_operand(stage).and_then(|t| operands.get(&t)).is_none_or(|v| p.within.get(v).is_none_or(|parent| !results.contains(parent)))
+            copied_operand(stage)
+                .and_then(|t| operands.get(&t))
+                .is_none_or(|v| p.within.get(v).is_none_or(|parent| !results.contains(parent)))
         });
     }
     p
@@ -143,10 +145,15 @@ fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
         let placement = match &views[v.result as usize] {
             View::Affine(index) => {
                 let offset = from.offset + index.iter().zip(&from.strides).map(|(a, s)| a.constant * s).sum::<i64>();
-                let strides = (0..dims.len()).map(|axis| index.iter().zip(&from.strides).map(|(a, s)| a.coefficient(axis) * s).sum()).collect();
+                let strides =
+                    (0..dims.len()).map(|axis| index.iter().zip(&from.strides).map(|(a, s)| a.coefficient(axis) * s).sum()).collect();
                 Some(Placement { root: from.root, offset, strides })
             }
-            View::Reshape => reshape_strides(&source_dims, &from.strides, &dims).map(|strides| Placement { root: from.root, offset: from.offset, strides }),
+            View::Reshape => reshape_strides(&source_dims, &from.strides, &dims).map(|strides| Placement {
+                root: from.root,
+                offset: from.offset,
+                strides,
+            }),
         };
         // A view with zero extent, or one that reads a constant, is as good as any.
         match placement {
@@ -199,7 +206,14 @@ fn choose_order(graph: &Graph, lowered: &Lowered, v: Value, p: &Placements) -> V
     if reach.iter().all(|&r| r == 0) {
         return row_major;
     }
-    let key = |axis: usize| -> i64 { stage.write[axis].terms.iter().filter_map(|t| if let Var::Axis(i) = t.0 { Some(reach[i as usize]) } else { None }).max().unwrap_or(i64::MAX) };
+    let key = |axis: usize| -> i64 {
+        stage.write[axis]
+            .terms
+            .iter()
+            .filter_map(|t| if let Var::Axis(i) = t.0 { Some(reach[i as usize]) } else { None })
+            .max()
+            .unwrap_or(i64::MAX)
+    };
     let mut order = row_major.clone();
     order.sort_by_key(|&axis| if dims[axis] == 1 { i64::MIN } else { key(axis).saturating_neg() });
     wanted_by_view(graph, v).filter(|wanted| wanted.last() == order.last()).unwrap_or(order)
@@ -224,7 +238,10 @@ fn wanted_by_view(graph: &Graph, v: Value) -> Option<Vec<usize>> {
     match &node.operator()?.view(&graph.facts(user))?[..] {
         [View::Affine(index)] => {
             // Axis `i` of `v` is the view's axis `to[i]`.
-            let to: Vec<usize> = index.iter().map(|a| if a.constant == 0 && a.terms.len() == 1 && a.terms[0].1 == 1 { Some(a.terms[0].0) } else { None }).collect::<Option<_>>()?;
+            let to: Vec<usize> = index
+                .iter()
+                .map(|a| if a.constant == 0 && a.terms.len() == 1 && a.terms[0].1 == 1 { Some(a.terms[0].0) } else { None })
+                .collect::<Option<_>>()?;
             let mut order: Vec<usize> = (0..to.len()).collect();
             order.sort_by_key(|&i| to[i]);
             Some(order)
@@ -238,7 +255,8 @@ fn copied_operand(stage: &Stage) -> Option<crate::expr::TensorId> {
     let Body::Map(value) = &stage.body else { return None };
     let Node::Load { tensor, index, pad: None } = value.node() else { return None };
     let identity = |a: &Affine, i: usize| a.terms == [(Var::Axis(i as u32), 1)] || (stage.axes[i] == 1 && a.terms.is_empty());
-    let plain = index.len() == stage.axes.len() && index.iter().enumerate().all(|(i, ix)| matches!(ix, Ix::Affine(a) if a.constant == 0 && identity(a, i)));
+    let plain = index.len() == stage.axes.len()
+        && index.iter().enumerate().all(|(i, ix)| matches!(ix, Ix::Affine(a) if a.constant == 0 && identity(a, i)));
     let offset = stage.write.len() == stage.axes.len() && stage.write.iter().enumerate().all(|(i, a)| identity(a, i));
     (plain && offset).then_some(*tensor)
 }

@@ -68,8 +68,11 @@ pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
         let Some(shape) = shapes.get(&node) else { continue };
         let mut joined: Option<usize> = None;
         if shape.kind == Kind::Map {
-            let candidates = shape.operands.iter().filter(|&&v| reads_in_place(graph, shape, v)).filter_map(|&v| tail_group(graph, &group_of, v));
-            joined = candidates.filter(|&g| kinds[g].0 != Kind::Other && n_operands(graph, &groups[g]) < MAX_OPERANDS).max_by_key(|&g| (kinds[g].0 != Kind::Map, g));
+            let candidates =
+                shape.operands.iter().filter(|&&v| reads_in_place(graph, shape, v)).filter_map(|&v| tail_group(graph, &group_of, v));
+            joined = candidates
+                .filter(|&g| kinds[g].0 != Kind::Other && n_operands(graph, &groups[g]) < MAX_OPERANDS)
+                .max_by_key(|&g| (kinds[g].0 != Kind::Map, g));
         }
         let mut members = vec![];
         let mut kind = (shape.kind, shape.heavy);
@@ -85,7 +88,9 @@ pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
             let same_extents = graph.ty(v).shape == graph.ty(Value { node, result: 0 }).shape;
             let reads_once = match shape.kind {
                 Kind::Map => same_extents && reads_in_place(graph, shape, v),
-                Kind::Reduce if shape.contraction => groups[g].iter().all(|&m| graph.operands(m).into_iter().flatten().all(|o| graph.constant(o).is_some() || group_of.get(&o.node) == Some(&g))),
+                Kind::Reduce if shape.contraction => groups[g].iter().all(|&m| {
+                    graph.operands(m).into_iter().flatten().all(|o| graph.constant(o).is_some() || group_of.get(&o.node) == Some(&g))
+                }),
                 Kind::Reduce => points(&shape.program) <= 2 * n_elements(&graph.ty(v).dims().unwrap_or_default()),
                 Kind::Stages => !kinds[g].1 && groups[g].len() <= 3,
                 Kind::Other => false,
@@ -156,16 +161,26 @@ fn shape_of(graph: &Graph, node: NodeId) -> Result<Shape, (NodeId, LowerError)> 
     let single = graph.results(node).len() == 1;
     let kind = match &stages[..] {
         _ if !single || stages.iter().any(Option::is_none) => Kind::Other,
-        [Some(s)] if matches!(s.body, Body::Map(_)) && s.write.iter().enumerate().all(|(i, a)| *a == crate::expr::Affine::var(Var::Axis(i as u32))) => Kind::Map,
+        [Some(s)]
+            if matches!(s.body, Body::Map(_))
+                && s.write.iter().enumerate().all(|(i, a)| *a == crate::expr::Affine::var(Var::Axis(i as u32))) =>
+        {
+            Kind::Map
+        }
         all if all.iter().flatten().all(|s| matches!(s.body, Body::Reduce { .. })) && !all.is_empty() => Kind::Reduce,
-        all if all.iter().flatten().any(|s| matches!(s.body, Body::Reduce { .. })) && matches!(all.last(), Some(Some(s)) if matches!(s.body, Body::Map(_)) && s.out == lowered.program.results[0]) => Kind::Stages,
+        all if all.iter().flatten().any(|s| matches!(s.body, Body::Reduce { .. }))
+            && matches!(all.last(), Some(Some(s)) if matches!(s.body, Body::Map(_)) && s.out == lowered.program.results[0]) =>
+        {
+            Kind::Stages
+        }
         _ => Kind::Other,
     };
     let contraction = stages.iter().flatten().any(|s| matches!(&s.body, Body::Reduce { value, .. } if matches!(value.node(), Node::Binary(BinaryOp::Mul, a, b) if is_load(a) && is_load(b))));
     let mut heavy = false;
     for s in stages.iter().flatten() {
         let mut see = |e: &Expr| {
-            heavy |= matches!(e.node(), Node::Unary(op, _) if !matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round)) || matches!(e.node(), Node::Binary(BinaryOp::Pow | BinaryOp::Div, ..));
+            heavy |= matches!(e.node(), Node::Unary(op, _) if !matches!(op, UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Not | UnaryOp::Floor | UnaryOp::Ceil | UnaryOp::Round))
+                || matches!(e.node(), Node::Binary(BinaryOp::Pow | BinaryOp::Div, ..));
         };
         match &s.body {
             Body::Map(e) | Body::Arg { value: e, .. } => e.visit(&mut see),
@@ -207,7 +222,9 @@ fn reads_in_place(graph: &Graph, shape: &Shape, v: Value) -> bool {
         {
             in_place &= pad.is_none()
                 && index.iter().enumerate().all(|(i, ix)| match ix {
-                    Ix::Affine(a) => *a == crate::expr::Affine::var(Var::Axis(i as u32)) || (stage.axes[i] == 1 && *a == crate::expr::Affine::default()),
+                    Ix::Affine(a) => {
+                        *a == crate::expr::Affine::var(Var::Axis(i as u32)) || (stage.axes[i] == 1 && *a == crate::expr::Affine::default())
+                    }
                     _ => false,
                 });
         }

@@ -39,7 +39,14 @@ struct Plan {
     lanes: usize,
 }
 
-pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Result<(), ScheduleError> {
+pub(super) fn emit(
+    e: &mut Emitter,
+    stage: &Stage,
+    op: ReduceOp,
+    value: &Expr,
+    finish: &Expr,
+    vector: Option<usize>,
+) -> Result<(), ScheduleError> {
     let plan = plan(e, stage, op, value, finish, vector);
     if let Some(axis) = plan.vector {
         let nr = plan.tile.nv * plan.lanes;
@@ -59,11 +66,15 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
     let result = if plan.columns_first {
         column_loop(e, &plan, point, &mut |e, point, nv, valid| {
-            outer_loops(e, &plan, &plan.outer, point, &mut |e, point| row_loop(e, &plan, point, &mut |e, point, mr| tile(e, &plan, point, mr, nv, valid)))
+            outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
+                row_loop(e, &plan, point, &mut |e, point, mr| tile(e, &plan, point, mr, nv, valid))
+            })
         })
     } else {
         outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
-            row_loop(e, &plan, point, &mut |e, point, mr| column_loop(e, &plan, point, &mut |e, point, nv, valid| tile(e, &plan, point, mr, nv, valid)))
+            row_loop(e, &plan, point, &mut |e, point, mr| {
+                column_loop(e, &plan, point, &mut |e, point, nv, valid| tile(e, &plan, point, mr, nv, valid))
+            })
         })
     };
     e.packed.clear();
@@ -74,7 +85,9 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let mut stage = stage.clone();
     let n = stage.axes.len();
     let (_, _, out_strides) = e.memory_of(stage.out);
-    let out_stride = |stage: &Stage, axis: usize| -> i64 { stage.write.iter().zip(&out_strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let out_stride = |stage: &Stage, axis: usize| -> i64 {
+        stage.write.iter().zip(&out_strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
+    };
     let mut outer: Vec<usize> = (0..n).filter(|&a| Some(a) != vector && stage.axes[a] > 1).collect();
     outer.sort_by_key(|&a| -out_stride(&stage, a));
     let reach = |e: &Emitter, axis: usize| -> i64 {
@@ -136,7 +149,9 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let depth: usize = reduction.iter().map(|r| r.1).product();
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * 4;
-        bytes > e.machine.l2_bytes / 2 && n_rows > tile.mr && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
+        bytes > e.machine.l2_bytes / 2
+            && n_rows > tile.mr
+            && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
     Plan { stage, value: value.clone(), finish: finish.clone(), op, vector, columns, rows, tile, outer, reduction, columns_first, lanes }
 }
@@ -197,7 +212,12 @@ fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &m
     })
 }
 
-fn row_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut dyn FnMut(&mut Emitter, Point, usize) -> Result<(), ScheduleError>) -> Result<(), ScheduleError> {
+fn row_loop(
+    e: &mut Emitter,
+    plan: &Plan,
+    point: Point,
+    f: &mut dyn FnMut(&mut Emitter, Point, usize) -> Result<(), ScheduleError>,
+) -> Result<(), ScheduleError> {
     let Some(axis) = plan.rows else { return f(e, point, 1) };
     let extent = plan.stage.axes[axis] as i64;
     let step = plan.tile.mr as i64;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::cost::Machine;
 use super::{Arg, Memory, ScheduleError, Scheduled};
-use crate::expr::{BinaryOp, Body, CompareOp, Const, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::expr::Affine as StageAffine;
+use crate::expr::{BinaryOp, Body, CompareOp, Const, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt, VecType, math};
 use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 
@@ -319,7 +319,12 @@ impl Emitter {
     }
 
     /// The items of a sequential loop.
-    pub(super) fn repeat(&mut self, var: u32, extent: usize, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<(), ScheduleError> {
+    pub(super) fn repeat(
+        &mut self,
+        var: u32,
+        extent: usize,
+        f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
         if extent == 0 {
             return Ok(());
         }
@@ -554,7 +559,9 @@ impl Emitter {
                             }
                             let reg = self.numbered(Key::Index(a.clone()), |b| b.index(a));
                             let clamped = self.clamp(reg, end);
-                            outside.push(self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)));
+                            outside.push(
+                                self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
+                            );
                             dynamic.push((clamped, stride));
                             continue;
                         }
@@ -566,7 +573,11 @@ impl Emitter {
                         return self.by_lane(e, at, None);
                     }
                     let reg = self.value(i, at, None)?;
-                    let reg = if self.b.ty(reg).dtype == DType::I64 { reg } else { self.numbered(Key::Cast(reg, DType::I64), |b| b.convert(reg, DType::I64)) };
+                    let reg = if self.b.ty(reg).dtype == DType::I64 {
+                        reg
+                    } else {
+                        self.numbered(Key::Cast(reg, DType::I64), |b| b.convert(reg, DType::I64))
+                    };
                     if matches!(ix, Ix::Checked(_)) && pad.is_none() {
                         let ty = VecType::scalar(DType::I64);
                         let checked = self.numbered(Key::Check(reg, end), |b| b.op(ty, Op::Check(reg, end)));
@@ -577,7 +588,9 @@ impl Emitter {
                             if varies {
                                 return self.by_lane(e, at, None);
                             }
-                            outside.push(self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)));
+                            outside.push(
+                                self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
+                            );
                         }
                         dynamic.push((clamped, stride));
                     }
@@ -613,7 +626,9 @@ impl Emitter {
         if outside.is_empty() {
             return Ok(loaded);
         }
-        let any = outside[1..].iter().fold(outside[0], |x, &y| self.numbered(Key::Binary(BinaryOp::Or, x, y), |b| b.binary(nest::BinaryOp::Or, x, y)));
+        let any = outside[1..]
+            .iter()
+            .fold(outside[0], |x, &y| self.numbered(Key::Binary(BinaryOp::Or, x, y), |b| b.binary(nest::BinaryOp::Or, x, y)));
         let pad = self.value(pad.expect("only padded loads go outside"), at, None)?;
         let (x, y, lanes) = self.level(pad, loaded);
         let any = self.splat(any, lanes);
@@ -772,12 +787,15 @@ pub(super) fn vector_ok(e: &Expr, axis: usize) -> bool {
         Node::Load { .. } => e.dtype() == DType::F32 || e.dtype() == DType::Bool,
         Node::Cast(a) => {
             e.dtype() == DType::F32
-                && (matches!(a.node(), Node::Load { .. }) && matches!(a.dtype(), DType::I8 | DType::U8) || a.dtype() == DType::Bool && vector_ok(a, axis))
+                && (matches!(a.node(), Node::Load { .. }) && matches!(a.dtype(), DType::I8 | DType::U8)
+                    || a.dtype() == DType::Bool && vector_ok(a, axis))
         }
         Node::Compare(_, a, b) => a.dtype() == DType::F32 && vector_ok(a, axis) && vector_ok(b, axis),
         Node::Select(c, a, b) => vector_ok(c, axis) && e.dtype() == DType::F32 && vector_ok(a, axis) && vector_ok(b, axis),
         Node::Index(_) => false,
         Node::Const(_) | Node::Acc => true,
-        Node::Unary(..) | Node::Binary(..) => (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok(c, axis)),
+        Node::Unary(..) | Node::Binary(..) => {
+            (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok(c, axis))
+        }
     }
 }

@@ -22,13 +22,12 @@ struct AxisLoop {
 
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), ScheduleError> {
     let (_, _, strides) = e.memory_of(stage.out);
-    let out_stride = |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let out_stride =
+        |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
     let mut axes: Vec<usize> = (0..stage.axes.len()).filter(|&a| stage.axes[a] > 1).collect();
     axes.sort_by_key(|&a| -out_stride(a));
-    let mut loops: Vec<AxisLoop> = axes
-        .iter()
-        .map(|&axis| AxisLoop { axis, extent: stage.axes[axis] as i64, cuts: cuts(e, stage, value, axis) })
-        .collect();
+    let mut loops: Vec<AxisLoop> =
+        axes.iter().map(|&axis| AxisLoop { axis, extent: stage.axes[axis] as i64, cuts: cuts(e, stage, value, axis) }).collect();
     if loops.iter().map(|l| l.cuts.len() - 1).product::<usize>() > MAX_REGIONS {
         for l in &mut loops {
             l.cuts = vec![0, l.extent];
@@ -74,7 +73,9 @@ fn cuts(e: &Emitter, stage: &Stage, value: &Expr, axis: usize) -> Vec<i64> {
             }
             // Inside where 0 <= c * i + constant < dim.
             let (lo, hi) = (-a.constant, dim as i64 - 1 - a.constant);
-            let (first, last) = if c > 0 { (lo.div_euclid(c) + i64::from(lo.rem_euclid(c) != 0), hi.div_euclid(c)) } else {
+            let (first, last) = if c > 0 {
+                (lo.div_euclid(c) + i64::from(lo.rem_euclid(c) != 0), hi.div_euclid(c))
+            } else {
                 let c = -c;
                 ((-hi).div_euclid(c) + i64::from((-hi).rem_euclid(c) != 0), (-lo).div_euclid(c))
             };
@@ -94,7 +95,9 @@ fn merge(e: &Emitter, stage: &Stage, value: &Expr, loops: &mut Vec<AxisLoop>, ou
     value.visit(&mut |x| match x.node() {
         Node::Load { tensor, index, pad } => {
             let strides = e.strides_of(*tensor);
-            accesses.push((0..stage.axes.len()).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect());
+            accesses.push(
+                (0..stage.axes.len()).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect(),
+            );
             if pad.is_some() {
                 (0..stage.axes.len()).filter(|&a| padded_along(e, stage, x, a)).for_each(|a| pinned[a] = true);
             }

@@ -88,7 +88,13 @@ impl From<crate::nest::math::Unsupported> for ScheduleError {
 ///
 /// # Errors
 /// What the templates cannot express, such as transcendental functions of `f64`.
-pub fn schedule(name: &str, program: &Program, operands: Vec<Source>, results: Vec<Memory>, machine: &Machine) -> Result<Scheduled, ScheduleError> {
+pub fn schedule(
+    name: &str,
+    program: &Program,
+    operands: Vec<Source>,
+    results: Vec<Memory>,
+    machine: &Machine,
+) -> Result<Scheduled, ScheduleError> {
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {

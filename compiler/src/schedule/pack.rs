@@ -8,7 +8,16 @@ use crate::tensor::{Tensor, n_elements};
 ///
 /// `batch` are output axes, `reduction` the stage's axes in loop order, outermost first; both with extents above one.
 /// Columns past the end are zero.
-pub(super) fn pack(e: &mut Emitter, stage: &Stage, load: &Expr, axis: usize, nr: usize, batch: &[usize], reduction: &[(usize, usize)], column_extent: usize) -> Option<Packed> {
+pub(super) fn pack(
+    e: &mut Emitter,
+    stage: &Stage,
+    load: &Expr,
+    axis: usize,
+    nr: usize,
+    batch: &[usize],
+    reduction: &[(usize, usize)],
+    column_extent: usize,
+) -> Option<Packed> {
     let Node::Load { tensor, index, pad: None } = load.node() else { return None };
     let value = e.constant_of(*tensor)?.clone();
     if index.iter().any(|ix| !matches!(ix, Ix::Affine(_))) || !index_depends(index, axis) {

@@ -85,7 +85,8 @@ pub(super) fn transposed_copy(e: &mut Emitter, stage: &Stage, load: &Expr, inner
         return Ok(None);
     }
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
-    let mut axes: Vec<usize> = (0..extents.len()).filter(|&a| a != inner && extents[a] > 1 && super::emitter::index_depends(index, a)).collect();
+    let mut axes: Vec<usize> =
+        (0..extents.len()).filter(|&a| a != inner && extents[a] > 1 && super::emitter::index_depends(index, a)).collect();
     axes.push(inner);
     let dims: Vec<usize> = axes.iter().map(|&a| extents[a]).collect();
     let name = format!("{}_transposed", e.program().tensors[tensor.0 as usize].name);
@@ -113,7 +114,9 @@ pub(super) fn physical_order(strides: &[i64], dims: &[usize]) -> Vec<usize> {
 /// constants innermost.
 pub(super) fn preferred_order(e: &Emitter, stage: &Stage) -> Option<Vec<usize>> {
     let dims = e.dims(stage.out);
-    if stage.write.len() != stage.axes.len() || stage.write.iter().enumerate().any(|(i, a)| a.coefficient(Var::Axis(i as u32)) == 0 || a.terms.len() != 1) {
+    if stage.write.len() != stage.axes.len()
+        || stage.write.iter().enumerate().any(|(i, a)| a.coefficient(Var::Axis(i as u32)) == 0 || a.terms.len() != 1)
+    {
         return None;
     }
     let mut reach = vec![0i64; dims.len()];

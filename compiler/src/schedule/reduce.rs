@@ -56,11 +56,13 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     }
     let f32_only = value.dtype() == DType::F32 && finish.dtype() == DType::F32;
     let (_, _, strides) = e.memory_of(stage.out);
-    let out_stride = |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let out_stride =
+        |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
     let mut stage = stage.clone();
     let mut value = value.clone();
     let depth = n_elements(&stage.reduce);
-    let candidates: Vec<usize> = (0..stage.axes.len()).filter(|&a| f32_only && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
+    let candidates: Vec<usize> =
+        (0..stage.axes.len()).filter(|&a| f32_only && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
 
     let rank = |e: &Emitter, axis: usize| -> Option<usize> {
         let (mut plain, mut packed, mut strided) = (true, false, 0);
