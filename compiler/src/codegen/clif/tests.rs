@@ -290,7 +290,7 @@ fn check_all(kernels: &[Kernel], seed: u64) {
             p.steps.push(Step { label: k.name.clone(), kernel: p.kernels.len() - 1, args });
         }
         let exe = Executable::new(&p, &machine).unwrap_or_else(|e| panic!("{machine}: {e}"));
-        let fused = machine.features().contains(&"has_fma") || !machine.triple.to_string().starts_with("x86_64");
+        let fused = machine.target.has_fma();
         let mut memory = exe.memory();
         for (step, (kernel, case)) in kernels.iter().zip(&cases).enumerate() {
             let offsets: Vec<usize> = p.steps[step].args.iter().map(|a| if let Place::Arena(o) = a { *o } else { 0 }).collect();
