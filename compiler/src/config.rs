@@ -1,0 +1,76 @@
+//! What a user may choose. Plain data: every stage reads the parts that concern it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a user may choose about a compilation; [`Config::default`] is what happens where nothing is said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The name that functions and files derive from; `None`: the source file's.
+    pub name: Option<String>,
+    /// A target triple; `None`: this machine's.
+    pub target: Option<String>,
+    /// A CPU level and features, such as `x86-64-v3`, `v2+fma` or `native`; `None`: the architecture's usual level.
+    pub cpu: Option<String>,
+    /// Values of symbolic dimensions.
+    pub bindings: BTreeMap<String, usize>,
+    /// Whole shapes of inputs.
+    pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Store weights in fewer bits; changes results.
+    pub quantize_weights: Option<WeightFormat>,
+    /// Remove channels that cannot matter; never changes results.
+    pub prune: bool,
+    /// Compute convolutions only by direct sums.
+    pub exact_conv: bool,
+    /// What to favour where speed and size disagree.
+    pub goal: Goal,
+    /// Texts to keep.
+    pub dump: Dumps,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            name: None,
+            target: None,
+            cpu: None,
+            bindings: BTreeMap::new(),
+            input_shapes: BTreeMap::new(),
+            quantize_weights: None,
+            prune: true,
+            exact_conv: false,
+            goal: Goal::Speed,
+            dump: Dumps::default(),
+        }
+    }
+}
+
+/// How quantized weights are stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WeightFormat {
+    /// Eight bits, one scale per output channel, symmetric.
+    Int8,
+}
+
+/// What to favour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goal {
+    /// The least latency.
+    Speed,
+    /// The smallest library.
+    Size,
+}
+
+/// Texts that a compilation keeps on its way.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Dumps {
+    /// The graph after all passes.
+    pub graph: bool,
+    /// The tensor expressions of every group.
+    pub expr: bool,
+    /// The kernels as loops.
+    pub nest: bool,
+    /// The kernels in Cranelift's form, and as instructions.
+    pub code: bool,
+    /// The graph after each of these passes.
+    pub after: BTreeSet<String>,
+}

@@ -1,0 +1,20 @@
+//! 64-bit Arm: NEON is part of every CPU.
+
+use crate::{Arch, Features, Level, Target};
+
+pub(crate) fn target() -> Target {
+    Target {
+        arch: Arch::Aarch64,
+        level: Level::Base,
+        features: Features::NONE,
+        vector_bits: 128,
+        n_vector_registers: 32,
+        n_fma_ports: 2,
+        fma_latency_cycles: 4,
+        l1d_bytes: 32 << 10,
+        l2_bytes: 256 << 10,
+        l3_bytes: 1 << 20,
+        line_bytes: 64,
+        page_bytes: 4096,
+    }
+}
