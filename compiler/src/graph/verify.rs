@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use super::{Graph, NodeId, NodeKind, Place, Value, print};
+use super::{Graph, NodeId, NodeKind, Place, print};
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Debug)]
