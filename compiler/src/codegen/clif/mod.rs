@@ -20,11 +20,11 @@ use cranelift_codegen::ir::{AbiParam, ExternalName, types};
 use cranelift_codegen::{FinalizedRelocTarget, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
-use target_lexicon::Architecture;
+use tinsmith_targets::{Arch, Feature};
 
 use super::CodegenError;
 use super::target::Machine;
-use crate::nest::Kernel;
+use crate::nest::{self, Kernel};
 use function::Lower;
 use value::Caps;
 
@@ -55,7 +55,13 @@ pub struct Compiled {
 }
 
 /// Compiles a kernel and defines it in the module as a local function named after it.
+///
+/// # Errors
+/// Also if the kernel does not verify: whatever is compiled stays inside its buffers.
 pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel, listing: bool) -> Result<Compiled, CodegenError> {
+    if let Some(error) = nest::verify(kernel).into_iter().next() {
+        return Err(CodegenError::Malformed { kernel: kernel.name.clone(), what: error.to_string() });
+    }
     let backend = |message: String| CodegenError::Backend { name: kernel.name.clone(), message };
     let mut ctx = module.make_context();
     ctx.set_disasm(listing);
@@ -89,9 +95,8 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
 }
 
 fn caps(machine: &Machine) -> Caps {
-    let x86 = machine.triple.architecture == Architecture::X86_64;
-    let has = |flag| machine.features().contains(&flag);
-    Caps { x86, fma: !x86 || has("has_fma"), sse42: !x86 || has("has_sse42") }
+    let x86 = machine.target.arch == Arch::X86_64;
+    Caps { x86, fma: machine.target.has_fma(), sse42: !x86 || machine.target.has(Feature::Sse42) }
 }
 
 fn clif_text(kernel: &Kernel, ctx: &Context) -> String {
