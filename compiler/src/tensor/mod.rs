@@ -5,6 +5,7 @@ mod data;
 mod dim;
 mod dtype;
 mod shape;
+mod strides;
 mod ty;
 
 pub use affine::Affine;
@@ -12,4 +13,5 @@ pub use data::{Element, Tensor, for_each_index};
 pub use dim::Dim;
 pub use dtype::DType;
 pub use shape::{Shape, broadcast_dims, broadcast_offset, n_elements, row_major_strides};
+pub use strides::{dense_strides, reshape_strides};
 pub use ty::Type;

@@ -29,7 +29,7 @@ impl Lower<'_, '_> {
                 Ok(self.f32_to_half(to, &single))
             }
             (_, DType::F16 | DType::BF16) => self.unsupported(format!("conversion of {source} to {to}")),
-            (DType::Bool, _) => Ok(self.from_bool(to, val)),
+            (DType::Bool, _) => Ok(self.bool_to(to, val)),
             (_, DType::Bool) => {
                 let zero = self.make_constant(source, Scalar::Int(0));
                 self.compare(CompareOp::Ne, source, val, &zero)
@@ -39,7 +39,7 @@ impl Lower<'_, '_> {
         }
     }
 
-    fn from_bool(&mut self, to: VecType, val: &Val) -> Val {
+    fn bool_to(&mut self, to: VecType, val: &Val) -> Val {
         if to.lanes == 1 {
             let x = val.parts[0];
             return Val::scalar(match to.dtype {

@@ -24,7 +24,7 @@ use target_lexicon::Architecture;
 
 use super::CodegenError;
 use super::target::Machine;
-use crate::nest::Kernel;
+use crate::nest::{self, Kernel};
 use function::Lower;
 use value::Caps;
 
@@ -55,7 +55,13 @@ pub struct Compiled {
 }
 
 /// Compiles a kernel and defines it in the module as a local function named `kernel.` and its name.
+///
+/// # Errors
+/// Also if the kernel does not verify: whatever is compiled stays inside its buffers.
 pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel, listing: bool) -> Result<Compiled, CodegenError> {
+    if let Some(error) = nest::verify(kernel).into_iter().next() {
+        return Err(CodegenError::Malformed { kernel: kernel.name.clone(), what: error.to_string() });
+    }
     let backend = |message: String| CodegenError::Backend { name: kernel.name.clone(), message };
     let mut ctx = module.make_context();
     ctx.set_disasm(listing);

@@ -142,7 +142,7 @@ impl Numbers {
             DType::F32 => (float as f32).to_bits().into(),
             DType::F64 => float.to_bits(),
             _ if pick % 2 == 0 => INTS[x as usize % INTS.len()] as u64,
-            _ => x >> (pick >> 32) % 60,
+            _ => x >> ((pick >> 32) % 60),
         }
     }
 
@@ -545,4 +545,27 @@ fn every_operation_compiles_for_aarch64() {
     for kernel in op_kernels() {
         super::define_kernel(&mut module, &machine, &kernel, false).unwrap();
     }
+}
+
+fn refusal(kernel: &Kernel) -> String {
+    Executable::new(&program(kernel), &Machine::native()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_kernel_that_could_leave_its_buffers_is_refused() {
+    let mut b = Builder::new("beyond", "");
+    let (x, y) = (b.buffer("x", F, 6, Access::Read), b.buffer("y", F, 8, Access::Write));
+    b.for_loop("i", 0..8, 4, |b, i| {
+        let v = b.load(x, Affine::var(i), 4);
+        b.store(y, Affine::var(i), v);
+    });
+    let message = refusal(&b.finish());
+    assert!(message.starts_with("kernel `beyond` is malformed: "), "{message}");
+}
+
+#[test]
+fn an_operation_without_code_is_named() {
+    let kernel = op_kernel("narrow", &[DType::F64], DType::F16, false, |_, _, r| Op::Convert(r[0]));
+    let message = refusal(&kernel);
+    assert!(message.starts_with("kernel `narrow`: conversion of f64 to f16 has no machine code on "), "{message}");
 }

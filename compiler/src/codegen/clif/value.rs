@@ -187,7 +187,13 @@ impl Lower<'_, '_> {
                 vec![self.cast(x, part)]
             }
             4 | 8 => {
-                let (scalar, vector) = if total == 4 { (types::F32, types::F32X4) } else { (types::F64, types::F64X2) };
+                // On x86-64 a scalar float moves through a cleared register; on aarch64 an integer changes register files.
+                let (scalar, vector) = match (self.caps.x86, total) {
+                    (true, 4) => (types::I32, types::I32X4),
+                    (true, _) => (types::I64, types::I64X2),
+                    (false, 4) => (types::F32, types::F32X4),
+                    (false, _) => (types::F64, types::F64X2),
+                };
                 let x = self.b.ins().load(scalar, flags, address, displacement);
                 let x = self.b.ins().scalar_to_vector(vector, x);
                 vec![self.cast(x, part)]

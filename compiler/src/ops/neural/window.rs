@@ -80,8 +80,10 @@ impl Window {
                         InferError::Invalid(format!("a window of {taps} elements over {} padded ones", input[i] + begin[i] + end[i]))
                     })?;
                     let mut n = room / strides[i] + 1;
-                    if a.ceil_mode && a.auto_pad != "VALID" && room % strides[i] != 0 && n * strides[i] < input[i] + begin[i] {
-                        n += 1;
+                    if a.ceil_mode && a.auto_pad != "VALID" {
+                        n = room.div_ceil(strides[i]) + 1;
+                        // The last window starts inside the input or the padding in front.
+                        n -= usize::from((n - 1) * strides[i] >= input[i] + begin[i]);
                     }
                     output.push(n);
                 }

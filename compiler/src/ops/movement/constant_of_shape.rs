@@ -1,0 +1,42 @@
+//! `ConstantOfShape`: one value everywhere.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ConstantOfShape.html>
+
+use super::copy::Canvas;
+use super::literal;
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{Tensor, Type};
+
+operator! {
+    /// A value of the extents in `input`, all elements `value`.
+    ConstantOfShape(input) -> (output) since [9, 20, 21, 23, 24, 25];
+    /// One element; 0 as `f32` where it is absent.
+    value: Option<Tensor>,
+}
+
+impl ConstantOfShape {
+    fn element(&self) -> Tensor {
+        self.value.clone().unwrap_or_else(|| Tensor::scalar(0f32))
+    }
+}
+
+impl Operator for ConstantOfShape {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let dims = x.ints(0)?.into_iter().map(super::extent).collect::<Result<Vec<usize>, _>>()?;
+        let element = self.element();
+        if element.len() != 1 {
+            return Err(InferError::Invalid(format!("`value` must have one element, not {}", element.len())));
+        }
+        Ok(vec![super::sized(element.dtype(), &dims)?])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let dims: Vec<usize> = x.tensor(0).to_ints().into_iter().map(|d| d as usize).collect();
+        Ok(vec![Canvas::filled(&self.element(), &dims).finish()])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        Ok(vec![b.compute(&x.result_dims(0), |_, _| literal(&self.element()))])
+    }
+}

@@ -1,0 +1,53 @@
+//! `Expand`: broadcasting to a given shape.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Expand.html>
+
+use super::view::{eval_views, lower_views};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::tensor::{Affine, Dim, Shape, Tensor, Type};
+
+operator! {
+    /// `input` broadcast together with `shape`.
+    Expand(input, shape) -> (output) since [8, 13];
+}
+
+impl Operator for Expand {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let ty = x.ty(0)?;
+        let shape = x.ints(1)?.into_iter().map(super::extent).collect::<Result<Vec<usize>, _>>()?;
+        let broadcast = ty.shape.broadcast(&Shape::fixed(&shape));
+        let result = Type::new(ty.dtype, broadcast.ok_or_else(|| InferError::Invalid(format!("`{ty}` does not broadcast to {shape:?}")))?);
+        result.dims().map_or(Ok(result.clone()), |dims| super::sized(ty.dtype, &dims)).map(|ty| vec![ty])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let (Ok(from), Ok(to)) = (x.ty(0), self.infer(x)) {
+            let skip = to[0].rank() - from.rank();
+            axes.results = vec![vec![None; to[0].rank()]];
+            for (i, dim) in from.shape.0.iter().enumerate() {
+                if *dim == to[0].shape.0[i + skip] && *dim != Dim::Unknown {
+                    axes.operands[0][i] = Some(i as u32);
+                    axes.results[0][i + skip] = Some(i as u32);
+                }
+            }
+        }
+        axes
+    }
+
+    fn view(&self, x: &Operands) -> Option<Vec<View>> {
+        let from = x.dims(0).ok()?;
+        let skip = self.infer(x).ok()?[0].rank() - from.len();
+        let forms = from.iter().enumerate().map(|(i, &d)| if d == 1 { Affine::default() } else { Affine::var(i + skip) });
+        Some(vec![View::Affine(forms.collect())])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        eval_views(self, x)
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        lower_views(self, b, x)
+    }
+}

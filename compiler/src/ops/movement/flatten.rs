@@ -1,0 +1,62 @@
+//! `Flatten`: a matrix of all elements.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Flatten.html>
+
+use super::view::{eval_views, lower_views, reshaped_axes};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::tensor::{Dim, Tensor, Type};
+
+operator! {
+    /// A matrix: the axes before `axis` are its rows, the others its columns.
+    Flatten(input) -> (output) since [1, 9, 11, 13, 21, 23, 24, 25];
+    /// Where it is cut; may be the rank.
+    axis: i64 = 1,
+}
+
+impl Operator for Flatten {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let ty = x.ty(0)?;
+        let rank = ty.rank() as i64;
+        let axis = if self.axis < 0 { self.axis + rank } else { self.axis };
+        if !(0..=rank).contains(&axis) {
+            return Err(InferError::Invalid(format!("axis {} of `{ty}`", self.axis)));
+        }
+        let (rows, columns) = ty.shape.0.split_at(axis as usize);
+        let merged = |dims: &[Dim]| {
+            let mut rest = dims.iter().filter(|d| **d != Dim::Fixed(1));
+            match (rest.next(), rest.next()) {
+                (None, _) => Ok(Dim::Fixed(1)),
+                (Some(only), None) => Ok(only.clone()),
+                _ => match dims.iter().map(Dim::fixed).collect::<Option<Vec<usize>>>() {
+                    Some(dims) => dims
+                        .into_iter()
+                        .try_fold(1usize, usize::checked_mul)
+                        .map(Dim::Fixed)
+                        .ok_or_else(|| InferError::Invalid(format!("`{ty}` has too many elements"))),
+                    None => Err(x.dims(0).err().unwrap_or(InferError::MissingOperand { operand: 0 })),
+                },
+            }
+        };
+        Ok(vec![ty.with_dims([merged(rows)?, merged(columns)?])])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        match (x.ty(0), self.infer(x)) {
+            (Ok(from), Ok(to)) => reshaped_axes(&from.shape.0, &to[0].shape.0),
+            _ => Axes::unlinked(x),
+        }
+    }
+
+    fn view(&self, _: &Operands) -> Option<Vec<View>> {
+        Some(vec![View::Reshape])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        eval_views(self, x)
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        lower_views(self, b, x)
+    }
+}

@@ -1,0 +1,128 @@
+//! `Gather`: slices of an axis, chosen by indices.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Gather.html>
+
+use std::cmp::Ordering;
+
+use super::copy::{Canvas, Place};
+use super::pieces::{lower_tables, pieces};
+use super::{wrap_index, wrap_index_expr};
+use crate::expr::{self, Ix, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::tensor::{Affine, Tensor, Type, for_each_index, row_major_strides};
+
+operator! {
+    /// `data` with axis `axis` replaced by the axes of `indices`; negative indices count from the back.
+    Gather(data, indices) -> (output) since [1, 11, 13];
+    /// The axis.
+    axis: i64 = 0,
+}
+
+impl Gather {
+    /// The indices, counted from the front, where they are constant and the extent of the axis is known.
+    fn constant_indices(&self, x: &Operands) -> Option<Result<Vec<i64>, (i64, usize)>> {
+        let extent = x.ty(0).ok()?.shape.0[x.axis(0, self.axis).ok()?].fixed()?;
+        let indices = x.ints(1).ok()?;
+        Some(indices.into_iter().map(|i| wrap_index(i, extent).map(|i| i as i64).ok_or((i, extent))).collect())
+    }
+}
+
+/// The indices as a form over the axes of `dims`, if they are one.
+fn affine_form(indices: &[i64], dims: &[usize]) -> Option<Affine<usize>> {
+    let mut form = Affine::constant(*indices.first()?);
+    for (axis, (stride, &extent)) in row_major_strides(dims).into_iter().zip(dims).enumerate() {
+        if extent > 1 {
+            form.add_term(axis, indices[stride] - indices[0]);
+        }
+    }
+    let mut fits = true;
+    for_each_index(dims, |flat, at| fits &= form.value(|axis| at[axis] as i64) == indices[flat]);
+    fits.then_some(form)
+}
+
+impl Operator for Gather {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let (data, indices) = (x.ty(0)?, x.ty(1)?);
+        let axis = x.axis(0, self.axis)?;
+        if !indices.dtype.is_int() {
+            return Err(InferError::ElementType { operand: 1, dtype: indices.dtype });
+        }
+        if let Some(Err((index, extent))) = self.constant_indices(x) {
+            return Err(InferError::Invalid(format!("index {index} is out of range for extent {extent}")));
+        }
+        let dims = &data.shape.0;
+        let dims: Vec<_> = dims[..axis].iter().chain(&indices.shape.0).chain(&dims[axis + 1..]).cloned().collect();
+        let ty = data.with_dims(dims);
+        ty.dims().map_or(Ok(ty.clone()), |dims| super::sized(ty.dtype, &dims)).map(|ty| vec![ty])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let (Ok(axis), Ok(rank), Ok(n_indices)) = (x.axis(0, self.axis), x.rank(0), x.rank(1)) {
+            let label = |i: usize| Some(i as u32);
+            axes.operands[0] = (0..rank).map(|i| label(i).filter(|_| i != axis)).collect();
+            axes.operands[1] = (rank..rank + n_indices).map(label).collect();
+            axes.results = vec![(0..axis).chain(rank..rank + n_indices).chain(axis + 1..rank).map(label).collect()];
+        }
+        axes
+    }
+
+    fn view(&self, x: &Operands) -> Option<Vec<View>> {
+        let indices = self.constant_indices(x)?.ok()?;
+        let (axis, dims) = (x.axis(0, self.axis).ok()?, x.dims(1).ok()?);
+        let form = affine_form(&indices, &dims)?;
+        let forms = (0..x.rank(0).ok()?).map(|i| match i.cmp(&axis) {
+            Ordering::Less => Affine::var(i),
+            Ordering::Equal => form.substitute(|i| Affine::var(i + axis)),
+            Ordering::Greater => Affine::var(i + dims.len() - 1),
+        });
+        Some(vec![View::Affine(forms.collect())])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let data = x.tensor(0);
+        let axis = x.axis(0, self.axis).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let (outer, inner) = (data.dims()[..axis].iter().product::<usize>(), data.dims()[axis + 1..].iter().product::<usize>());
+        let extent = data.dims()[axis];
+        let mut table = vec![];
+        for index in x.tensor(1).to_ints() {
+            let index = index as i64;
+            table.push(wrap_index(index, extent).ok_or(EvalError::IndexOutOfRange { index, extent })? as isize);
+        }
+        let mut canvas = Canvas::new(data.dtype(), &[outer, table.len(), inner]);
+        let (to, from) = (canvas.place(), Place::dense(&[outer, extent, inner]));
+        for (i, index) in table.into_iter().enumerate() {
+            let to = to.clone().from(&[0, i, 0]);
+            canvas.copy(&[outer, 1, inner], &to, data, &Place { at: index * from.strides[1], strides: from.strides.clone() });
+        }
+        let dims = [&data.dims()[..axis], x.tensor(1).dims(), &data.dims()[axis + 1..]].concat();
+        Ok(vec![canvas.finish().reshape(&dims)])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let axis = x.facts.axis(0, self.axis)?;
+        let (data, indices) = (x.tensor(0), x.tensor(1));
+        let (extent, rank) = (x.dims(0)[axis], x.dims(0).len());
+        if let Some(views) = self.view(x.facts) {
+            return Ok(vec![super::view::lower_view(b, data, &views[0], &x.result_dims(0))]);
+        }
+        let known = match self.constant_indices(x.facts) {
+            Some(Ok(table)) if pieces(&table).len() <= 8 => {
+                let mut tables = vec![None; rank];
+                tables[axis] = Some(table);
+                let picked = lower_tables(b, data, &tables);
+                return Ok(vec![b.reshape(picked, &x.result_dims(0))]);
+            }
+            known => known.is_some(),
+        };
+        let n_indices = x.dims(1).len();
+        Ok(vec![b.compute(&x.result_dims(0), |b, at| {
+            let index = b.load(indices, &at[axis..axis + n_indices]);
+            let index = wrap_index_expr(&index, extent);
+            let mut from: Vec<Ix> = at[..axis].iter().map(Ix::from).collect();
+            from.push(if known { Ix::Clamped(index) } else { Ix::Checked(index) });
+            from.extend(at[axis + n_indices..].iter().map(Ix::from));
+            b.load(data, from)
+        })])
+    }
+}

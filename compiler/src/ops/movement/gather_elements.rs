@@ -1,0 +1,73 @@
+//! `GatherElements`: one element of an axis for each index.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__GatherElements.html>
+
+use super::{wrap_index, wrap_index_expr};
+use crate::expr::{self, Ix, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{Tensor, Type, for_each_index, row_major_strides};
+
+operator! {
+    /// The element of `data` at the place of each index, with the position along `axis` replaced by the index.
+    GatherElements(data, indices) -> (output) since [11, 13];
+    /// The axis.
+    axis: i64 = 0,
+}
+
+impl Operator for GatherElements {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let (data, indices) = (x.ty(0)?, x.ty(1)?);
+        let axis = x.axis(0, self.axis)?;
+        if !indices.dtype.is_int() {
+            return Err(InferError::ElementType { operand: 1, dtype: indices.dtype });
+        }
+        let fits = |i: usize| match (indices.shape.0[i].fixed(), data.shape.0[i].fixed()) {
+            (Some(n), Some(d)) => i == axis || n <= d,
+            _ => true,
+        };
+        if indices.rank() != data.rank() || !(0..data.rank()).all(fits) {
+            return Err(InferError::Invalid(format!("indices `{indices}` into `{data}`")));
+        }
+        Ok(vec![indices.with_dtype(data.dtype)])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let (Ok(axis), Ok(data), Ok(indices)) = (x.axis(0, self.axis), x.ty(0), x.ty(1)) {
+            let same = |i: usize| i != axis && data.shape.0[i] == indices.shape.0.get(i).cloned().unwrap_or(crate::tensor::Dim::Unknown);
+            axes.operands[0] = (0..data.rank()).map(|i| same(i).then_some(i as u32)).collect();
+            axes.operands[1] = (0..indices.rank() as u32).map(Some).collect();
+            axes.results = vec![axes.operands[1].clone()];
+        }
+        axes
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let (data, indices) = (x.tensor(0), x.tensor(1));
+        let axis = x.axis(0, self.axis).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let extent = data.dims()[axis];
+        let mut chosen = vec![];
+        for index in indices.to_ints() {
+            let index = index as i64;
+            chosen.push(wrap_index(index, extent).ok_or(EvalError::IndexOutOfRange { index, extent })?);
+        }
+        let strides = row_major_strides(data.dims());
+        let mut sources = Vec::with_capacity(chosen.len());
+        for_each_index(indices.dims(), |flat, at| {
+            let here: usize = at.iter().zip(&strides).map(|(i, s)| i * s).sum();
+            sources.push(here - at[axis] * strides[axis] + chosen[flat] * strides[axis]);
+        });
+        let picked = data.gather(&[sources.len()], |at| Some(sources[at[0]]));
+        Ok(vec![picked.reshape(indices.dims())])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let axis = x.facts.axis(0, self.axis)?;
+        let (data, indices, extent) = (x.tensor(0), x.tensor(1), x.dims(0)[axis]);
+        Ok(vec![b.compute(&x.result_dims(0), |b, at| {
+            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
+            from[axis] = Ix::Checked(wrap_index_expr(&b.load(indices, at), extent));
+            b.load(data, from)
+        })])
+    }
+}

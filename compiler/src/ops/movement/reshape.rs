@@ -1,0 +1,93 @@
+//! `Reshape`: the same elements under other extents.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Reshape.html>
+
+use super::view::{eval_views, lower_views, reshaped_axes};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::tensor::{Dim, Tensor, Type};
+
+operator! {
+    /// The elements of `data`, row-major, under the extents in `shape`: 0 copies the extent of `data`, -1 is what is left.
+    Reshape(data, shape) -> (reshaped) since [1, 5, 13, 14, 19, 21, 23, 24, 25];
+    /// Whether 0 in `shape` is an extent of 0.
+    allowzero: bool = false,
+}
+
+impl Operator for Reshape {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let ty = x.ty(0)?;
+        let shape = x.ints(1)?;
+        let invalid = |why: &str| InferError::Invalid(format!("`{ty}` cannot have the shape {shape:?}: {why}"));
+        let mut open = None;
+        let mut dims = vec![];
+        for (i, &want) in shape.iter().enumerate() {
+            dims.push(match want {
+                0 if !self.allowzero => ty.shape.0.get(i).cloned().ok_or_else(|| invalid("it has no such axis to copy"))?,
+                -1 if open.is_some() => return Err(invalid("two extents are -1")),
+                -1 => {
+                    open = Some(i);
+                    Dim::Unknown
+                }
+                want => Dim::Fixed(super::extent(want)?),
+            });
+        }
+        if self.allowzero && open.is_some() && shape.contains(&0) {
+            return Err(invalid("0 and -1 together"));
+        }
+        // What is the same on both sides says nothing about the rest.
+        let mut left = ty.shape.0.clone();
+        let mut right: Vec<Dim> = (0..dims.len()).filter(|&i| open != Some(i)).map(|i| dims[i].clone()).collect();
+        right.retain(|dim| match left.iter().position(|l| l == dim && *l != Dim::Unknown) {
+            Some(i) => {
+                left.remove(i);
+                false
+            }
+            None => true,
+        });
+        let product = |dims: &[Dim]| dims.iter().map(Dim::fixed).try_fold(1usize, |p, d| p.checked_mul(d?));
+        let unknown = || x.dims(0).err().unwrap_or_else(|| invalid("too many elements"));
+        match (open, product(&left), product(&right)) {
+            (None, Some(l), Some(r)) if l != r => return Err(invalid("the number of elements differs")),
+            (None, _, _) => {}
+            (Some(i), Some(l), Some(r)) => {
+                if r == 0 || l % r != 0 {
+                    return Err(invalid("the number of elements does not divide"));
+                }
+                dims[i] = Dim::Fixed(l / r);
+            }
+            (Some(i), None, Some(1)) => {
+                let mut rest = left.into_iter().filter(|d| *d != Dim::Fixed(1));
+                match (rest.next(), rest.next()) {
+                    (Some(only), None) => dims[i] = only,
+                    _ => return Err(unknown()),
+                }
+            }
+            _ => return Err(unknown()),
+        }
+        Ok(vec![ty.with_dims(dims)])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        match (x.ty(0), self.infer(x)) {
+            (Ok(from), Ok(to)) => {
+                let mut axes = reshaped_axes(&from.shape.0, &to[0].shape.0);
+                axes.operands.push(vec![None; x.rank(1).unwrap_or(1)]);
+                axes
+            }
+            _ => Axes::unlinked(x),
+        }
+    }
+
+    fn view(&self, _: &Operands) -> Option<Vec<View>> {
+        Some(vec![View::Reshape])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        eval_views(self, x)
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        lower_views(self, b, x)
+    }
+}

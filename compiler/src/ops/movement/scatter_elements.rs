@@ -1,0 +1,104 @@
+//! `ScatterElements`: elements replaced at given positions of an axis.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
+
+use super::scatter::{Reduction, checked_indices, constant_indices};
+use super::wrap_index;
+use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
+use crate::operator;
+use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
+
+operator! {
+    /// `data`, where each update is combined with the element at its place, with the position along `axis` replaced by the index.
+    ScatterElements(data, indices, updates) -> (output) since [11, 13, 16, 18];
+    /// The axis.
+    axis: i64 = 0,
+    /// How: `none` replaces (the last update wins), `add`, `mul`, `max`, `min`.
+    reduction: String = "none",
+}
+
+impl ScatterElements {
+    /// The flat place in `data` of each update.
+    fn targets(&self, x: &Operands, indices: &[i64]) -> Result<Vec<usize>, EvalError> {
+        let invalid = |e: InferError| EvalError::Invalid(e.to_string());
+        let (dims, axis) = (x.dims(0).map_err(invalid)?, x.axis(0, self.axis).map_err(invalid)?);
+        let strides = row_major_strides(&dims);
+        let mut targets = Vec::with_capacity(indices.len());
+        let mut error = None;
+        for_each_index(&x.dims(1).map_err(invalid)?, |flat, at| match wrap_index(indices[flat], dims[axis]) {
+            Some(index) => {
+                let here: usize = at.iter().zip(&strides).map(|(i, s)| i * s).sum();
+                targets.push(here - at[axis] * strides[axis] + index * strides[axis]);
+            }
+            None => error = Some(EvalError::IndexOutOfRange { index: indices[flat], extent: dims[axis] }),
+        });
+        error.map_or(Ok(targets), Err)
+    }
+}
+
+impl Operator for ScatterElements {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let (data, indices, updates) = (x.ty(0)?, x.ty(1)?, x.ty(2)?);
+        x.require_same_dtype(2, 0)?;
+        if !indices.dtype.is_int() {
+            return Err(InferError::ElementType { operand: 1, dtype: indices.dtype });
+        }
+        let axis = x.axis(0, self.axis)?;
+        Reduction::parse(&self.reduction, data.dtype)?;
+        let (i, u) = (indices.dims(), updates.dims());
+        let fits = |(axis_idx, n): (usize, &usize)| axis_idx == axis || data.shape.0[axis_idx].fixed().is_none_or(|d| *n <= d);
+        if indices.rank() != data.rank()
+            || updates.rank() != data.rank()
+            || (i.is_some() && u.is_some() && i != u)
+            || !i.is_none_or(|i| i.iter().enumerate().all(fits))
+        {
+            return Err(InferError::Invalid(format!("indices `{indices}` and updates `{updates}` into `{data}`")));
+        }
+        Ok(vec![data.clone()])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let data = x.tensor(0);
+        let reduction = Reduction::parse(&self.reduction, data.dtype()).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let indices: Vec<i64> = x.tensor(1).to_ints().into_iter().map(|i| i as i64).collect();
+        Ok(vec![reduction.eval(data, x.tensor(2), self.targets(x, &indices)?.into_iter())])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
+        let (dims, index_dims) = (x.dims(0), x.dims(1));
+        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
+        let n_updates = index_dims.iter().product::<usize>();
+        if n_updates == 0 {
+            return Ok(vec![b.compute(&dims, |b, at| b.load(data, at))]);
+        }
+        if let Some(values) = constant_indices(x.facts) {
+            let targets = self.targets(x.facts, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
+            let n = dims.iter().product::<usize>();
+            if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
+                let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));
+                let out = reduction.lower_inverse(b, flat, rows, &inverse);
+                return Ok(vec![b.reshape(out, &dims)]);
+            }
+        }
+        let axis = x.facts.axis(0, self.axis)?;
+        let places = checked_indices(b, indices, &dims[axis..=axis], false);
+        let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
+        let out = reduction.lower_search(
+            b,
+            data,
+            index_dims[axis],
+            |b, at, k| {
+                let mut from = at.to_vec();
+                from[axis] = k.clone();
+                b.load_padded(places, from, nowhere.clone()).compare(CompareOp::Eq, &Expr::index(&at[axis]))
+            },
+            |b, at, k| {
+                let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
+                from[axis] = k;
+                b.load_padded(updates, from, zero.clone())
+            },
+        )?;
+        Ok(vec![out])
+    }
+}

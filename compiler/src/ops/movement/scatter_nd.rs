@@ -1,0 +1,93 @@
+//! `ScatterND`: slices replaced at index tuples.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
+
+use super::scatter::{Reduction, checked_indices, constant_indices};
+use super::wrap_index;
+use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, TensorId};
+use crate::operator;
+use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{Tensor, Type};
+
+operator! {
+    /// `data`, where each slice of `updates` is combined with the slice at the tuple along the last axis of `indices`.
+    ScatterND(data, indices, updates) -> (output) since [11, 13, 16, 18];
+    /// How: `none` replaces (the last update wins), `add`, `mul`, `max`, `min`.
+    reduction: String = "none",
+}
+
+impl ScatterND {
+    /// For each tuple of `n` indices the number of the slice of `data` that it means.
+    fn targets(&self, dims: &[usize], n: usize, indices: &[i64]) -> Result<Vec<usize>, EvalError> {
+        let target = |tuple: &[i64]| {
+            tuple.iter().zip(dims).try_fold(0, |flat, (&index, &extent)| {
+                Ok(flat * extent + wrap_index(index, extent).ok_or(EvalError::IndexOutOfRange { index, extent })?)
+            })
+        };
+        indices.chunks(n.max(1)).map(target).collect()
+    }
+}
+
+impl Operator for ScatterND {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let (data, indices, updates) = (x.ty(0)?, x.ty(1)?, x.ty(2)?);
+        x.require_same_dtype(2, 0)?;
+        if !indices.dtype.is_int() {
+            return Err(InferError::ElementType { operand: 1, dtype: indices.dtype });
+        }
+        Reduction::parse(&self.reduction, data.dtype)?;
+        let invalid = || InferError::Invalid(format!("indices `{indices}` and updates `{updates}` into `{data}`"));
+        let last = indices.shape.0.last().ok_or_else(invalid)?;
+        let n = last.fixed().ok_or_else(|| InferError::UnboundDimension { operand: 1, ty: indices.clone() })?;
+        if n == 0 || n > data.rank() {
+            return Err(invalid());
+        }
+        let outer = &indices.shape.0[..indices.rank() - 1];
+        let wanted: Vec<_> = outer.iter().chain(&data.shape.0[n..]).collect();
+        let differ = |(a, b): (&&crate::tensor::Dim, &crate::tensor::Dim)| matches!((a.fixed(), b.fixed()), (Some(a), Some(b)) if a != b);
+        if wanted.len() != updates.rank() || wanted.iter().zip(&updates.shape.0).any(differ) {
+            return Err(invalid());
+        }
+        Ok(vec![data.clone()])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let (data, indices) = (x.tensor(0), x.tensor(1));
+        let reduction = Reduction::parse(&self.reduction, data.dtype()).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let n = indices.dims().last().copied().unwrap_or(1);
+        let values: Vec<i64> = indices.to_ints().into_iter().map(|i| i as i64).collect();
+        let inner: usize = data.dims()[n..].iter().product();
+        let slices = self.targets(data.dims(), n, &values)?;
+        Ok(vec![reduction.eval(data, x.tensor(2), slices.into_iter().flat_map(|s| (0..inner).map(move |i| s * inner + i)))])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
+        let (dims, index_dims) = (x.dims(0), x.dims(1));
+        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
+        let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;
+        let n_slices = outer.iter().product::<usize>();
+        if n_slices == 0 || dims.contains(&0) {
+            return Ok(vec![b.compute(&dims, |b, at| b.load(data, at))]);
+        }
+        let rows = b.reshape(updates, &[&[n_slices], &dims[n..]].concat());
+        if let Some(values) = constant_indices(x.facts) {
+            let targets = self.targets(&dims, n, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
+            if let Some(inverse) = reduction.inverse(dims[..n].iter().product(), targets.into_iter()) {
+                return Ok(vec![reduction.lower_inverse(b, data, rows, &inverse)]);
+            }
+        }
+        let tuples = b.reshape(indices, &[n_slices, n]);
+        let places = checked_indices(b, tuples, &dims[..n], true);
+        let out = reduction.lower_search(
+            b,
+            data,
+            n_slices,
+            |b, at, k| {
+                let here = |j: usize| b.load(places, [k.clone(), Affine::constant(j as i64)]).compare(CompareOp::Eq, &Expr::index(&at[j]));
+                (1..n).fold(here(0), |all, j| all.binary(BinaryOp::And, &here(j)))
+            },
+            |b, at, k| b.load(rows, [k].into_iter().chain(at[n..].iter().map(Ix::from))),
+        )?;
+        Ok(vec![out])
+    }
+}

@@ -1,0 +1,65 @@
+//! `Shape`: the extents of a value, and their product (`Size`).
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Shape.html>
+
+use super::index_table;
+use crate::expr::{self, Expr, TensorId};
+use crate::operator;
+use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{DType, Tensor, Type};
+
+operator! {
+    /// The extents of axes `start` to, without, `end`, as `i64`.
+    Shape(data) -> (shape) since [1, 13, 15, 19, 21, 23, 24, 25];
+    /// First axis; negative ones count from the back, and outside ones are clamped.
+    start: i64 = 0,
+    /// Axis behind the last; the rank where it is absent.
+    end: Option<i64>,
+}
+
+operator! {
+    /// The number of elements, as `i64`.
+    Size(data) -> (size) since [1, 13, 19, 21, 23, 24, 25];
+}
+
+impl Shape {
+    fn range(&self, x: &Operands) -> Result<std::ops::Range<usize>, InferError> {
+        let rank = x.rank(0)? as i64;
+        let from_front = |axis: i64| (if axis < 0 { axis.saturating_add(rank) } else { axis }).clamp(0, rank) as usize;
+        let (start, end) = (from_front(self.start), from_front(self.end.unwrap_or(rank)));
+        Ok(start..end.max(start))
+    }
+}
+
+impl Operator for Shape {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        Ok(vec![Type::fixed(DType::I64, &[self.range(x)?.len()])])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let range = self.range(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let extents: Vec<i64> = x.tensor(0).dims()[range].iter().map(|&d| d as i64).collect();
+        Ok(vec![Tensor::from_slice(&[extents.len()], &extents)])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let extents: Vec<i64> = x.dims(0)[self.range(x.facts)?].iter().map(|&d| d as i64).collect();
+        let table = index_table(b, "extents", &[extents.len()], &extents);
+        Ok(vec![b.compute(&[extents.len()], |b, at| b.load(table, at).cast(DType::I64))])
+    }
+}
+
+impl Operator for Size {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        x.ty(0)?;
+        Ok(vec![Type::fixed(DType::I64, &[])])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        Ok(vec![Tensor::scalar(x.tensor(0).len() as i64)])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let size = x.dims(0).iter().product::<usize>();
+        Ok(vec![b.compute(&[], |_, _| Expr::int(DType::I64, size as i64))])
+    }
+}

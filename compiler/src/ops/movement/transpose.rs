@@ -1,0 +1,62 @@
+//! `Transpose`: axes in another order.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Transpose.html>
+
+use super::view::{eval_views, lower_views};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::tensor::{Affine, Tensor, Type};
+
+operator! {
+    /// Axis `i` of the result is axis `perm[i]` of `data`.
+    Transpose(data) -> (transposed) since [1, 13, 21, 23, 24, 25];
+    /// The order; reversed where it is absent.
+    perm: Option<Vec<i64>>,
+}
+
+impl Transpose {
+    fn order(&self, rank: usize) -> Result<Vec<usize>, InferError> {
+        let Some(perm) = &self.perm else { return Ok((0..rank).rev().collect()) };
+        let order: Vec<usize> = perm.iter().map(|&p| usize::try_from(p).unwrap_or(usize::MAX)).collect();
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if sorted.into_iter().eq(0..rank) {
+            Ok(order)
+        } else {
+            Err(InferError::Invalid(format!("perm {perm:?} is not an order of {rank} axes")))
+        }
+    }
+}
+
+impl Operator for Transpose {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let ty = x.ty(0)?;
+        Ok(vec![ty.with_dims(self.order(ty.rank())?.into_iter().map(|axis| ty.shape.0[axis].clone()))])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let Ok(order) = x.rank(0).and_then(|rank| self.order(rank)) {
+            axes.operands[0] = (0..order.len() as u32).map(Some).collect();
+            axes.results = vec![order.into_iter().map(|axis| Some(axis as u32)).collect()];
+        }
+        axes
+    }
+
+    fn view(&self, x: &Operands) -> Option<Vec<View>> {
+        let order = self.order(x.rank(0).ok()?).ok()?;
+        let mut forms = vec![Affine::default(); order.len()];
+        for (i, axis) in order.into_iter().enumerate() {
+            forms[axis] = Affine::var(i);
+        }
+        Some(vec![View::Affine(forms)])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        eval_views(self, x)
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        lower_views(self, b, x)
+    }
+}

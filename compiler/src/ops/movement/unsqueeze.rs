@@ -1,0 +1,60 @@
+//! `Unsqueeze`: new axes of extent 1.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__Unsqueeze.html>
+
+use super::view::{eval_views, lower_views};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::normalize_axis;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::tensor::{Dim, Tensor, Type};
+
+operator! {
+    /// `data` with new axes of extent 1 at the places `axes` of the result.
+    Unsqueeze(data, axes) -> (expanded) since [1, 11, 13, 21, 23, 24, 25];
+}
+
+impl Unsqueeze {
+    /// For each axis of the result whether it is new.
+    fn new_axes(&self, x: &Operands) -> Result<Vec<bool>, InferError> {
+        let axes = x.ints(1)?;
+        let mut new = vec![false; x.rank(0)? + axes.len()];
+        for axis in axes {
+            let axis = normalize_axis(axis, new.len())?;
+            if std::mem::replace(&mut new[axis], true) {
+                return Err(InferError::Invalid(format!("axis {axis} is given twice")));
+            }
+        }
+        Ok(new)
+    }
+}
+
+impl Operator for Unsqueeze {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let ty = x.ty(0)?;
+        let mut old = ty.shape.0.iter();
+        let dims = self.new_axes(x)?.into_iter().map(|new| if new { None } else { old.next() }.cloned().unwrap_or(Dim::Fixed(1)));
+        Ok(vec![ty.with_dims(dims)])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let Ok(new) = self.new_axes(x) {
+            axes.operands[0] = (0..axes.operands[0].len() as u32).map(Some).collect();
+            let mut old = 0..;
+            axes.results = vec![new.into_iter().map(|new| if new { None } else { old.next() }).collect()];
+        }
+        axes
+    }
+
+    fn view(&self, _: &Operands) -> Option<Vec<View>> {
+        Some(vec![View::Reshape])
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        eval_views(self, x)
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        lower_views(self, b, x)
+    }
+}

@@ -1,0 +1,78 @@
+//! What a re-indexing operator does, in `eval` and in `lower`, from its [`View`].
+
+use super::copy::{Canvas, Place};
+use crate::expr::{Builder, TensorId};
+use crate::ops::{Args, Axes, EvalError, LowerError, Operands, Operator, View};
+use crate::tensor::{Affine, Dim, Tensor, row_major_strides};
+
+/// The value of extents `dims` that `view` of `tensor` is.
+pub(super) fn eval_view(tensor: &Tensor, view: &View, dims: &[usize]) -> Tensor {
+    let View::Affine(forms) = view else { return tensor.reshape(dims) };
+    let mut source = Place { at: 0, strides: vec![0; dims.len()] };
+    for (form, stride) in forms.iter().zip(row_major_strides(tensor.dims())) {
+        source.at += form.constant as isize * stride as isize;
+        for &(axis, c) in &form.terms {
+            source.strides[axis] += c as isize * stride as isize;
+        }
+    }
+    let mut canvas = Canvas::new(tensor.dtype(), dims);
+    canvas.copy(dims, &canvas.place(), tensor, &source);
+    canvas.finish()
+}
+
+/// The tensor of extents `dims` that `view` of `input` is.
+pub(super) fn lower_view(b: &mut Builder, input: TensorId, view: &View, dims: &[usize]) -> TensorId {
+    match view {
+        View::Reshape => b.reshape(input, dims),
+        View::Affine(forms) => b.compute(dims, |b, at| b.load(input, forms.iter().map(|f| f.substitute(|axis| at[axis].clone())))),
+    }
+}
+
+/// The view that leaves everything where it is.
+pub(super) fn identity_view(rank: usize) -> Vec<Affine<usize>> {
+    (0..rank).map(Affine::var).collect()
+}
+
+/// Axes of one operand and `n_results` results of its rank: those that `kept` says are linked.
+pub(super) fn kept_axes(rank: usize, n_results: usize, kept: impl Fn(usize) -> bool) -> Axes {
+    let labels: Vec<Option<u32>> = (0..rank).map(|axis| kept(axis).then_some(axis as u32)).collect();
+    Axes { operands: vec![labels.clone()], results: vec![labels; n_results], elementwise: false }
+}
+
+/// Axes of two shapes that hold the same elements in row-major order.
+pub(super) fn reshaped_axes(from: &[Dim], to: &[Dim]) -> Axes {
+    let outer = |dims: &[Dim], axis: usize| {
+        let fixed: usize = dims[..axis].iter().filter_map(Dim::fixed).fold(1, usize::saturating_mul);
+        let mut symbols: Vec<String> = dims[..axis].iter().filter(|d| d.fixed().is_none()).map(Dim::to_string).collect();
+        symbols.sort();
+        (fixed, symbols)
+    };
+    let mut axes = Axes { operands: vec![vec![None; from.len()]], results: vec![vec![None; to.len()]], elementwise: false };
+    let mut next = 0;
+    for (i, dim) in from.iter().enumerate() {
+        // Nothing tells two unknown extents, or axes inside an empty value, apart.
+        if dim == &Dim::Unknown || dim == &Dim::Fixed(0) {
+            break;
+        }
+        let place = outer(from, i);
+        if let Some(j) = (next..to.len()).find(|&j| &to[j] == dim && outer(to, j) == place) {
+            axes.operands[0][i] = Some(i as u32);
+            axes.results[0][j] = Some(i as u32);
+            next = j + 1;
+        }
+    }
+    axes
+}
+
+/// The results of an operator that is only views.
+pub(super) fn eval_views(op: &dyn Operator, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+    let types = op.infer(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+    let views = op.view(x).ok_or_else(|| EvalError::Invalid("operands that do not fit".to_owned()))?;
+    Ok(views.iter().zip(types).map(|(view, ty)| eval_view(x.tensor(0), view, &ty.dims().expect("values have fixed extents"))).collect())
+}
+
+/// The results of an operator that is only views, as tensors.
+pub(super) fn lower_views(op: &dyn Operator, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+    let views = op.view(x.facts).ok_or_else(|| LowerError::Unsupported("extents and indices must be known".to_owned()))?;
+    Ok(views.iter().enumerate().map(|(i, view)| lower_view(b, x.tensor(0), view, &x.result_dims(i))).collect())
+}

@@ -1,0 +1,108 @@
+//! `ArgMax` and `ArgMin`.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__ArgMax.html>, <https://onnx.ai/onnx/operators/onnx__ArgMin.html>
+
+use super::softmax::with;
+use super::widen::{NUMBERS, load_wide};
+use crate::expr::{self, Affine, ReduceOp, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{DType, Dim, Tensor, Type, n_elements};
+
+macro_rules! arguments {
+    ($( $(#[doc = $doc:literal])+ $name:ident, $op:ident; )*) => { $(
+        operator! {
+            $(#[doc = $doc])+
+            $name(data) -> (reduced) since [1, 11, 12, 13];
+            /// The axis.
+            axis: i64 = 0,
+            /// Whether the axis stays, with extent 1.
+            keepdims: bool = true,
+            /// Whether the last of equal values wins instead of the first.
+            select_last_index: bool = false,
+        }
+
+        impl Operator for $name {
+            fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+                infer(x, self.axis, self.keepdims)
+            }
+
+            fn axes(&self, x: &Operands) -> Axes {
+                axes(x, self.axis, self.keepdims)
+            }
+
+            fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+                let axis = x.axis(0, self.axis).map_err(|e| EvalError::Invalid(e.to_string()))?;
+                Ok(vec![eval(x.tensor(0), axis, self.keepdims, ReduceOp::$op, self.select_last_index)])
+            }
+
+            fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+                let axis = x.facts.axis(0, self.axis)?;
+                let (t, dims) = (x.tensor(0), x.dims(0));
+                let source = |at: &[Affine], over: &Affine| match self.keepdims {
+                    true => with(at, axis, over.clone()),
+                    false => [&at[..axis], &[over.clone()], &at[axis..]].concat(),
+                };
+                let value = |b: &expr::Builder, at: &[Affine], over: &Affine| load_wide(b, t, &source(at, over));
+                Ok(vec![b.arg(ReduceOp::$op, self.select_last_index, &x.result_dims(0), dims[axis], value)])
+            }
+        }
+    )* };
+}
+
+arguments! {
+    /// The position of the greatest element along one axis.
+    ArgMax, Max;
+    /// The position of the least element along one axis.
+    ArgMin, Min;
+}
+
+fn infer(x: &Operands, axis: i64, keepdims: bool) -> Result<Vec<Type>, InferError> {
+    x.require_dtype(0, NUMBERS)?;
+    let (ty, axis) = (x.ty(0)?, x.axis(0, axis)?);
+    if ty.shape.0[axis] == Dim::Fixed(0) {
+        return Err(InferError::Invalid(format!("axis {axis} of {ty} is empty")));
+    }
+    let mut dims = ty.shape.0.clone();
+    if keepdims {
+        dims[axis] = Dim::Fixed(1);
+    } else {
+        dims.remove(axis);
+    }
+    Ok(vec![Type::new(DType::I64, dims.into_iter().collect())])
+}
+
+fn axes(x: &Operands, axis: i64, keepdims: bool) -> Axes {
+    let (Ok(axis), Ok(rank)) = (x.axis(0, axis), x.rank(0)) else { return Axes::unlinked(x) };
+    let labels: Vec<Option<u32>> = (0..rank).map(|i| (i != axis).then_some(i as u32)).collect();
+    let mut result = labels.clone();
+    if !keepdims {
+        result.remove(axis);
+    }
+    Axes { operands: vec![labels], results: vec![result], elementwise: false }
+}
+
+fn eval(x: &Tensor, axis: usize, keepdims: bool, op: ReduceOp, last: bool) -> Tensor {
+    let dims = x.dims();
+    let (n, inner) = (dims[axis], n_elements(&dims[axis + 1..]));
+    // 64-bit integers do not fit `f64`.
+    let exact = (!x.dtype().is_float()).then(|| x.to_ints());
+    let values = x.to_f64s();
+    let beats = |a: usize, b: usize| {
+        let order = match &exact {
+            Some(v) => v[a].partial_cmp(&v[b]),
+            None => values[a].partial_cmp(&values[b]),
+        };
+        let better = if op == ReduceOp::Max { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less };
+        order == Some(better) || (last && order == Some(std::cmp::Ordering::Equal))
+    };
+    let mut out = vec![];
+    for start in (0..n_elements(&dims[..axis])).flat_map(|o| (0..inner).map(move |i| o * n * inner + i)) {
+        let best = (0..n).reduce(|best, k| if beats(start + k * inner, start + best * inner) { k } else { best });
+        out.push(best.unwrap_or(0) as i64);
+    }
+    let mut result = with(dims, axis, 1);
+    if !keepdims {
+        result.remove(axis);
+    }
+    Tensor::from_slice(&result, &out)
+}
