@@ -3,9 +3,13 @@
 pub mod codegen;
 pub mod config;
 pub mod diagnostic;
+pub mod emit;
 pub mod expr;
 pub mod graph;
+pub mod lower;
 pub mod nest;
+pub mod pipeline;
+pub mod schedule;
 pub mod ops;
 pub mod passes;
 pub mod tensor;

@@ -7,6 +7,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, BlockArg, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
+use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
 use super::clif::{Compiled, Listing, OK, define_kernel};
@@ -14,9 +15,9 @@ use super::program::{ALIGN_BYTES, Place, Program};
 use super::target::Machine;
 
 /// What the exported function returns when a pointer is null or misaligned.
-pub const BAD_ARGUMENT: i64 = 1;
+pub const BAD_ARGUMENT: i64 = StatusCode::BadArgument as i64;
 /// What the exported function returns when the CPU check fails.
-pub const CPU_LACKS_FEATURE: i64 = 2;
+pub const CPU_LACKS_FEATURE: i64 = StatusCode::CpuLacksFeature as i64;
 
 /// How a program is defined.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub struct EntryOptions {
     pub cpu_check: Option<FuncId>,
     /// Whether to keep the text of every function.
     pub listings: bool,
+    /// Define the constants without contents, which [`Symbols::constants`] are given later.
+    pub reserve_constants: bool,
 }
 
 /// What a program became in a module.
@@ -55,9 +58,9 @@ pub fn define_program<M: Module>(
     let mut constants = vec![];
     for constant in &program.constants {
         let error = |e: cranelift_module::ModuleError| CodegenError::Backend { name: constant.name.clone(), message: e.to_string() };
-        let id = module.declare_data(&constant.name, Linkage::Local, false, false).map_err(error)?;
+        let id = module.declare_data(&format!("constant.{}", constant.name), Linkage::Local, false, false).map_err(error)?;
         let mut data = DataDescription::new();
-        data.define(constant.bytes.as_slice().into());
+        data.define(if options.reserve_constants { Box::default() } else { constant.bytes.as_slice().into() });
         data.set_align(ALIGN_BYTES as u64);
         module.define_data(id, &data).map_err(error)?;
         constants.push(id);

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
+use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
 use super::clif::Listing;
@@ -22,11 +23,9 @@ pub struct Status(pub i32);
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("bad argument"),
-            2 => f.write_str("the CPU lacks a feature"),
-            3 => f.write_str("index out of range"),
-            other => write!(f, "status {other}"),
+        match StatusCode::from_code(self.0) {
+            Some(code) => f.write_str(code.text()),
+            None => write!(f, "status {}", self.0),
         }
     }
 }
@@ -325,7 +324,7 @@ mod tests {
         for (cpu_status, expected) in [(0, 0), (1, CPU_LACKS_FEATURE as i32)] {
             let mut module = JITModule::new(JITBuilder::with_isa(machine.isa(Usage::InProcess).unwrap(), default_libcall_names()));
             let check = crate::codegen::entry::tests::define_constant_function(&mut module, "check", cpu_status);
-            let options = EntryOptions { run: Some("model_run".into()), cpu_check: Some(check), listings: true };
+            let options = EntryOptions { run: Some("model_run".into()), cpu_check: Some(check), listings: true, ..EntryOptions::default() };
             let symbols = define_program(&mut module, &machine, &program(), &options).unwrap();
             module.finalize_definitions().unwrap();
             assert!(symbols.listings.iter().any(|l| l.name == "model_run" && l.clif.contains("function") && !l.asm.is_empty()));

@@ -189,4 +189,3 @@ pub(super) fn set_weights(g: &mut Graph, node: NodeId, weights: Option<Tensor>, 
         }
     }
 }
-

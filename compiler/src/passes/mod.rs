@@ -3,8 +3,10 @@
 
 mod contraction;
 mod edit;
+pub mod assign_layouts;
 pub mod eliminate;
 pub mod fold_constants;
+pub mod fuse;
 pub mod plan_memory;
 pub mod prune_channels;
 pub mod quantize_weights;

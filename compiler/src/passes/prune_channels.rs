@@ -38,7 +38,8 @@ pub fn prune_channels(g: &mut Graph, report: &mut Report) {
                     // Rounds add up: one entry for each value.
                     entry.before = *before.entry(entry.value.clone()).or_insert(entry.before);
                     if let Some(old) = report.pruned.iter_mut().find(|p| p.value == entry.value) {
-                        (old.after, old.n_constant, old.n_unread) = (entry.after, old.n_constant + entry.n_constant, old.n_unread + entry.n_unread);
+                        (old.after, old.n_constant, old.n_unread) =
+                            (entry.after, old.n_constant + entry.n_constant, old.n_unread + entry.n_unread);
                     } else {
                         report.applied(PASS, PASS, &entry.value);
                         report.pruned.push(entry);
@@ -217,9 +218,8 @@ fn cut(
     // Constants of the channels that go, where their readers stay.
     let mut bias = None;
     if let (Some(kept), Some(t), 1) = (channels, tracked, c.groups()) {
-        let value: Vec<f64> = (0..c.n_channels)
-            .map(|i| if kept.binary_search(&i).is_ok() { 0.0 } else { constants[t.base + i].unwrap_or(0.0) })
-            .collect();
+        let value: Vec<f64> =
+            (0..c.n_channels).map(|i| if kept.binary_search(&i).is_ok() { 0.0 } else { constants[t.base + i].unwrap_or(0.0) }).collect();
         if value.iter().any(|&v| v != 0.0) {
             let sums: Vec<f64> = c.sums(&value).into_iter().map(|s| s * c.alpha).collect();
             bias = new_bias(g, node, c, &vec![1.0; c.n_filters], &sums)?;

@@ -4,12 +4,16 @@ mod affine;
 mod data;
 mod dim;
 mod dtype;
+mod erf;
 mod shape;
+mod strides;
 mod ty;
 
 pub use affine::Affine;
 pub use data::{Element, Tensor, for_each_index};
 pub use dim::Dim;
 pub use dtype::DType;
+pub use erf::erf;
 pub use shape::{Shape, broadcast_dims, broadcast_offset, n_elements, row_major_strides};
+pub use strides::{dense_strides, reshape_strides};
 pub use ty::Type;

@@ -20,7 +20,7 @@ use cranelift_codegen::ir::{AbiParam, ExternalName, types};
 use cranelift_codegen::{FinalizedRelocTarget, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
-use target_lexicon::Architecture;
+use tinsmith_targets::{Arch, Feature};
 
 use super::CodegenError;
 use super::target::Machine;
@@ -54,7 +54,7 @@ pub struct Compiled {
     pub listing: Option<Listing>,
 }
 
-/// Compiles a kernel and defines it in the module as a local function named after it.
+/// Compiles a kernel and defines it in the module as a local function named `kernel.` and its name.
 ///
 /// # Errors
 /// Also if the kernel does not verify: whatever is compiled stays inside its buffers.
@@ -67,7 +67,7 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
     ctx.set_disasm(listing);
     ctx.func.signature.params.push(AbiParam::new(types::I64));
     ctx.func.signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function(&kernel.name, Linkage::Local, &ctx.func.signature).map_err(|e| backend(e.to_string()))?;
+    let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature).map_err(|e| backend(e.to_string()))?;
     ctx.func.name = ir::UserFuncName::user(0, id.as_u32());
 
     let target = machine.to_string();
@@ -95,9 +95,8 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
 }
 
 fn caps(machine: &Machine) -> Caps {
-    let x86 = machine.triple.architecture == Architecture::X86_64;
-    let has = |flag| machine.features().contains(&flag);
-    Caps { x86, fma: !x86 || has("has_fma"), sse42: !x86 || has("has_sse42") }
+    let x86 = machine.target.arch == Arch::X86_64;
+    Caps { x86, fma: machine.target.has_fma(), sse42: !x86 || machine.target.has(Feature::Sse42) }
 }
 
 fn clif_text(kernel: &Kernel, ctx: &Context) -> String {

@@ -9,11 +9,15 @@ mod einsum;
 mod gemm;
 mod global_pool;
 mod group_norm;
+mod gru;
 mod layer_norm;
 mod lp_norm;
+mod lstm;
 mod matmul;
 mod max_pool;
+mod recurrent;
 mod reduce;
+mod rnn;
 mod softmax;
 mod widen;
 mod window;
@@ -29,13 +33,16 @@ pub use einsum::Einsum;
 pub use gemm::Gemm;
 pub use global_pool::{GlobalAveragePool, GlobalLpPool, GlobalMaxPool};
 pub use group_norm::{GroupNormalization, InstanceNormalization};
+pub use gru::GRU;
 pub use layer_norm::{LayerNormalization, RMSNormalization};
 pub use lp_norm::{LRN, LpNormalization, MeanVarianceNormalization};
+pub use lstm::LSTM;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
 pub use reduce::{
     ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, ReduceSumSquare,
 };
+pub use rnn::RNN;
 pub use softmax::{Hardmax, LogSoftmax, Softmax};
 
 /// The operators of this family.
@@ -47,6 +54,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &Conv::SCHEMA,
     &ConvTranspose::SCHEMA,
     &Einsum::SCHEMA,
+    &GRU::SCHEMA,
     &Gemm::SCHEMA,
     &GlobalAveragePool::SCHEMA,
     &GlobalLpPool::SCHEMA,
@@ -55,6 +63,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &Hardmax::SCHEMA,
     &InstanceNormalization::SCHEMA,
     &LRN::SCHEMA,
+    &LSTM::SCHEMA,
     &LayerNormalization::SCHEMA,
     &LogSoftmax::SCHEMA,
     &LpNormalization::SCHEMA,
@@ -63,6 +72,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &MaxPool::SCHEMA,
     &MeanVarianceNormalization::SCHEMA,
     &RMSNormalization::SCHEMA,
+    &RNN::SCHEMA,
     &ReduceL1::SCHEMA,
     &ReduceL2::SCHEMA,
     &ReduceLogSum::SCHEMA,

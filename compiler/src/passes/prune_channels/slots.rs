@@ -321,7 +321,8 @@ pub(super) fn merged_axis(g: &Graph, node: NodeId) -> Option<(usize, usize, usiz
     let outer = |dims: &[usize], axis: usize| dims[..axis].iter().product::<usize>();
     for axis in (0..from.len()).filter(|&a| from[a] > 1) {
         for result_axis in 0..to.len() {
-            let fits = outer(&from, axis) == outer(&to, result_axis) && to[result_axis] > from[axis] && to[result_axis].is_multiple_of(from[axis]);
+            let fits =
+                outer(&from, axis) == outer(&to, result_axis) && to[result_axis] > from[axis] && to[result_axis].is_multiple_of(from[axis]);
             if !fits {
                 continue;
             }

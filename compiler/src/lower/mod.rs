@@ -1,0 +1,88 @@
+//! Groups of nodes to tensor expressions: each member's `lower`, then the stages of the group combined into as few as possible.
+
+mod combine;
+
+pub use combine::combine;
+
+use std::collections::HashMap;
+
+use crate::expr::{self, Program, TensorId};
+use crate::graph::{Graph, NodeId, Value};
+use crate::ops::{Args, LowerError};
+use crate::tensor::Type;
+
+/// A group's program and what its tensors are in the graph.
+#[derive(Clone, Debug)]
+pub struct Lowered {
+    /// The program, combined and simplified.
+    pub program: Program,
+    /// The graph value of each of `program.operands`.
+    pub operands: Vec<Value>,
+    /// The graph value of each of `program.results`.
+    pub results: Vec<Value>,
+}
+
+/// Lowers the nodes of one group, given in topological order.
+///
+/// # Errors
+/// The node that cannot be lowered, and why.
+pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId, LowerError)> {
+    let mut b = expr::Builder::new();
+    let mut tensors: HashMap<Value, TensorId> = HashMap::new();
+    let mut operands = vec![];
+    for &node in members {
+        let info = graph.node(node);
+        let facts = graph.facts(node);
+        let results: Vec<Type> = info.results.iter().map(|r| r.ty.clone()).collect();
+        let args: Vec<Option<TensorId>> = graph
+            .operands(node)
+            .into_iter()
+            .map(|v| {
+                v.map(|v| {
+                    *tensors.entry(v).or_insert_with(|| {
+                        operands.push(v);
+                        let ty = graph.ty(v);
+                        b.operand(graph.name_of(v), ty.dtype, &ty.dims().unwrap_or_default())
+                    })
+                })
+            })
+            .collect();
+        if let Some(open) = results.iter().find(|t| t.dims().is_none()) {
+            return Err((node, LowerError::Unsupported(format!("the result type `{open}` has an unbound dimension"))));
+        }
+        b.set_name(&info.results.first().map_or_else(String::new, |r| r.name.clone()));
+        let op = info.operator().expect("groups hold operators");
+        let out = op.lower(&mut b, &Args { facts: &facts, tensors: args, results: &results }).map_err(|e| (node, e))?;
+        for v in graph.results(node) {
+            tensors.insert(v, out[v.result as usize]);
+        }
+    }
+    let outside = |v: Value| graph.is_output(v) || graph.users(v).iter().any(|(user, _)| !members.contains(user));
+    let results: Vec<Value> = members.iter().flat_map(|&n| graph.results(n)).filter(|&v| outside(v)).collect();
+    let ids: Vec<TensorId> = results.iter().map(|v| tensors[v]).collect();
+    let mut program = b.finish(&ids);
+    combine(&mut program, &|t| {
+        let at = program_operand(&operands, t);
+        at.is_some_and(|v| graph.constant(v).is_some())
+    });
+    prune_operands(&mut program, &mut operands);
+    Ok(Lowered { program, operands, results })
+}
+
+fn program_operand(operands: &[Value], position: usize) -> Option<Value> {
+    operands.get(position).copied()
+}
+
+/// Drops operands that nothing loads any more (those that were read when lowering).
+fn prune_operands(program: &mut Program, operands: &mut Vec<Value>) {
+    let mut used = vec![false; program.tensors.len()];
+    combine::visit_reads(&program.items, &mut |t| used[t.0 as usize] = true);
+    for r in &program.results {
+        used[r.0 as usize] = true;
+    }
+    let keep: Vec<bool> = program.operands.iter().map(|t| used[t.0 as usize]).collect();
+    let mut it = keep.iter();
+    operands.retain(|_| *it.next().expect("one flag for each operand"));
+    let mut it = keep.iter();
+    program.operands.retain(|_| *it.next().expect("one flag for each operand"));
+}

@@ -1,0 +1,109 @@
+//! `LSTM`: long short-term memory.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__LSTM.html>
+
+use super::recurrent::{Attributes, Recurrence};
+use crate::expr::{self, Affine, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{Tensor, Type};
+
+operator! {
+    /// For each time `t` and gate `i`, `o`, `f`, `c`: `g = x[t] * W + h * R + biases (+ P * c)`;
+    /// `c = f(f) * c + f(i) * g(c)`, `y[t] = h = f(o) * h(c)`.
+    LSTM(x, w, r, "b?", "sequence_lens?", "initial_h?", "initial_c?", "p?") -> ("y?", "y_h?", "y_c?") since [1, 7, 14, 22];
+    /// Parameters of the activation functions, in order.
+    activation_alpha: Vec<f32> = Vec::<f32>::new(),
+    /// Further parameters of the activation functions, in order.
+    activation_beta: Vec<f32> = Vec::<f32>::new(),
+    /// Functions `f`, `g`, `h` of each direction; `Sigmoid`, `Tanh`, `Tanh` by default.
+    activations: Vec<String> = Vec::<String>::new(),
+    /// Bound of the inputs of `f` and `g`.
+    clip: Option<f32>,
+    /// `forward`, `reverse` or `bidirectional`.
+    direction: String = "forward",
+    /// Extent of the hidden state.
+    hidden_size: Option<i64>,
+    /// Whether the forget gate is one minus the input gate.
+    input_forget: bool = false,
+    /// Whether the batch is the first axis (1) instead of time (0).
+    layout: i64 = 0,
+}
+
+/// Position of the peephole weights.
+const P: usize = 7;
+
+impl LSTM {
+    fn recurrence(&self, x: &Operands) -> Result<Recurrence, InferError> {
+        let attributes = Attributes {
+            gates: 4,
+            defaults: &["Sigmoid", "Tanh", "Tanh"],
+            activations: &self.activations,
+            alpha: &self.activation_alpha,
+            beta: &self.activation_beta,
+            clip: self.clip,
+            direction: &self.direction,
+            hidden_size: self.hidden_size,
+            layout: self.layout,
+            has_cell: true,
+        };
+        Recurrence::new(&attributes, x)
+    }
+}
+
+impl Operator for LSTM {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        self.recurrence(x)?.infer(x)
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        self.recurrence(x).map_or_else(|_| Axes::unlinked(x), |r| r.axes(x))
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let r = self.recurrence(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let n = r.hidden();
+        let peepholes = x.tensor_opt(P).map(Tensor::to_f64s);
+        r.eval(x, |s, h, c| {
+            let gates: Vec<f64> = (0..4 * n).map(|row| s.inputs[row] + s.recur(h, row)).collect();
+            let peep = |gate: usize, j: usize, c: f64| peepholes.as_ref().map_or(0.0, |p| p[(s.direction * 3 + gate) * n + j] * c);
+            let act = |f: usize, v: f64| s.activations[f].value(r.clip_value(v));
+            for j in 0..n {
+                let input = act(0, gates[j] + peep(0, j, c[j]));
+                let forget = if self.input_forget { 1.0 - input } else { act(0, gates[2 * n + j] + peep(2, j, c[j])) };
+                c[j] = forget * c[j] + input * act(1, gates[3 * n + j]);
+                h[j] = act(0, gates[n + j] + peep(1, j, c[j])) * s.activations[2].value(c[j]);
+            }
+        })
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let r = self.recurrence(x.facts)?;
+        let n = r.hidden();
+        let peepholes = x.get(P);
+        r.lower(b, x, true, |b, s| {
+            let gates = s.product(b, s.h, 0, 4 * n, |b, at, sum| sum + s.input(b, &at[0], &at[1]));
+            let cell = s.c.expect("a cell state");
+            // Input of the activation of a gate (0 input, 1 output, 2 forget, 3 cell) with what it sees of the cell state.
+            let gate = |b: &expr::Builder, at: &[Affine], gate: usize, c: Option<&expr::Expr>| {
+                let sum = b.load(gates, [at[0].clone(), at[1].offset((gate * n) as i64)]);
+                let sum = match (peepholes, c) {
+                    (Some(p), Some(c)) => {
+                        let index = [Affine::constant(s.direction as i64), at[1].offset((gate * n) as i64)];
+                        sum + b.load(p, index).cast(c.dtype()) * c.clone()
+                    }
+                    _ => sum,
+                };
+                s.activations[usize::from(gate == 3)].of(&r.clip(sum))
+            };
+            s.update(b, cell, |b, at, c| {
+                let input = gate(b, at, 0, Some(&c));
+                let forget = if self.input_forget { input.like(1.0) - input.clone() } else { gate(b, at, 2, Some(&c)) };
+                forget * c + input * gate(b, at, 3, None)
+            });
+            s.update(b, s.h, |b, at, _| {
+                let c = b.load(cell, at.to_vec());
+                gate(b, at, 1, Some(&c)) * s.activations[2].of(&c)
+            });
+        })
+    }
+}

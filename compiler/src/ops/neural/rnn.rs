@@ -1,0 +1,72 @@
+//! `RNN`: the plain recurrent layer.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__RNN.html>
+
+use super::recurrent::{Attributes, Recurrence};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::tensor::{Tensor, Type};
+
+operator! {
+    /// For each time `t`: `y[t] = h = f(x[t] * W + h * R + biases)`.
+    RNN(x, w, r, "b?", "sequence_lens?", "initial_h?") -> ("y?", "y_h?") since [1, 7, 14, 22];
+    /// Parameters of the activation functions, in order.
+    activation_alpha: Vec<f32> = Vec::<f32>::new(),
+    /// Further parameters of the activation functions, in order.
+    activation_beta: Vec<f32> = Vec::<f32>::new(),
+    /// The function of each direction; `Tanh` by default.
+    activations: Vec<String> = vec!["Tanh".to_owned(), "Tanh".to_owned()],
+    /// Bound of the inputs of activations.
+    clip: Option<f32>,
+    /// `forward`, `reverse` or `bidirectional`.
+    direction: String = "forward",
+    /// Extent of the hidden state.
+    hidden_size: Option<i64>,
+    /// Whether the batch is the first axis (1) instead of time (0).
+    layout: i64 = 0,
+}
+
+impl RNN {
+    fn recurrence(&self, x: &Operands) -> Result<Recurrence, InferError> {
+        let default = self.activations == ["Tanh", "Tanh"];
+        let attributes = Attributes {
+            gates: 1,
+            defaults: &["Tanh"],
+            activations: if default { &[] } else { &self.activations },
+            alpha: &self.activation_alpha,
+            beta: &self.activation_beta,
+            clip: self.clip,
+            direction: &self.direction,
+            hidden_size: self.hidden_size,
+            layout: self.layout,
+            has_cell: false,
+        };
+        Recurrence::new(&attributes, x)
+    }
+}
+
+impl Operator for RNN {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        self.recurrence(x)?.infer(x)
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        self.recurrence(x).map_or_else(|_| Axes::unlinked(x), |r| r.axes(x))
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let r = self.recurrence(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        r.eval(x, |s, h, _| {
+            let next: Vec<f64> = (0..h.len()).map(|j| s.activations[0].value(r.clip_value(s.inputs[j] + s.recur(h, j)))).collect();
+            h.copy_from_slice(&next);
+        })
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let r = self.recurrence(x.facts)?;
+        r.lower(b, x, true, |b, s| {
+            let sums = s.product(b, s.h, 0, r.hidden(), |b, at, sum| sum + s.input(b, &at[0], &at[1]));
+            s.update(b, s.h, |b, at, _| s.activations[0].of(&r.clip(b.load(sums, at.to_vec()))));
+        })
+    }
+}

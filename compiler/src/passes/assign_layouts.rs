@@ -1,0 +1,303 @@
+//! Decides where values lie inside memory: the physical order of the axes of every value that a kernel gives, and which values
+//! are views of others.
+//!
+//! Requires: groups, lowered. Ensures: every value that memory holds has a placement (root, offset, strides); placements of
+//! one root have its element type. Keeps: types; the arena is planned later.
+//!
+//! Orders follow the expressions: a contraction with constant weights puts the axis that comes from the weights innermost
+//! (images become channels-last), everything else follows what it reads. Operands of a concatenation are written into it.
+
+use std::collections::HashMap;
+
+use crate::expr::{Affine, Body, Expr, Item, Ix, Node, Stage, Var};
+use crate::graph::{Graph, NodeId, NodeKind, Value};
+use crate::lower::Lowered;
+use crate::ops::View;
+use crate::tensor::{DType, dense_strides, n_elements, reshape_strides};
+
+/// Where a value lies: the element at `i` is the root's at `offset + sum(i * strides)`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Placement {
+    /// The value that owns the memory.
+    pub root: Value,
+    /// First element.
+    pub offset: i64,
+    /// Strides in elements.
+    pub strides: Vec<i64>,
+}
+
+/// The placements of a graph.
+#[derive(Clone, Debug, Default)]
+pub struct Placements {
+    /// Of every value outside kernels.
+    pub of: HashMap<Value, Placement>,
+    /// Views that only a copy can give: each is a kernel of its own.
+    pub copies: Vec<NodeId>,
+    /// Values written into another one (operands of concatenations), with the group stage that is not needed then.
+    pub within: HashMap<Value, Value>,
+}
+
+impl Placements {
+    /// Whether a value's elements are dense and row-major from the start of its root.
+    pub fn is_row_major(&self, graph: &Graph, v: Value) -> bool {
+        let p = &self.of[&v];
+        p.offset == 0 && is_row_major(&graph.ty(v).dims().unwrap_or_default(), &p.strides)
+    }
+}
+
+/// Whether strides are those of a dense row-major value; strides of unit axes do not matter.
+pub fn is_row_major(dims: &[usize], strides: &[i64]) -> bool {
+    let mut expected = 1;
+    for (&d, &s) in dims.iter().zip(strides).rev() {
+        if d != 1 && s != expected {
+            return false;
+        }
+        expected *= d as i64;
+    }
+    true
+}
+
+/// Assigns orders and placements; `groups` are the lowered groups in execution order. Stages that only copy an operand into
+/// its place in a concatenation are removed from the programs.
+pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
+    let mut made_by: HashMap<Value, usize> = HashMap::new();
+    for (g, lowered) in groups.iter().enumerate() {
+        for &v in &lowered.results {
+            made_by.insert(v, g);
+        }
+    }
+    let mut p = Placements::default();
+    let mut nested: HashMap<Value, (Value, Vec<i64>)> = HashMap::new();
+    choose_parents(graph, groups, &made_by, &mut nested);
+    let order = graph.order();
+    // Orders, in execution order; strides of what comes first guide what follows.
+    for &node in &order {
+        for v in graph.results(node) {
+            if let Some(&g) = made_by.get(&v) {
+                let axes = choose_order(graph, &groups[g], v, &p);
+                place_root(graph, &mut p, v, &axes);
+                graph.info_mut(v).layout = (axes != (0..axes.len()).collect::<Vec<_>>()).then_some(axes);
+            } else if !matches!(graph.node(node).kind, NodeKind::Operator(_)) {
+                let rank = graph.ty(v).rank();
+                place_root(graph, &mut p, v, &(0..rank).collect::<Vec<_>>());
+            }
+        }
+        place_views(graph, &mut p, node);
+    }
+    // A second walk, now that the orders of concatenations are known: their operands take their strides.
+    if !nested.is_empty() {
+        let chosen = std::mem::take(&mut p.of);
+        p.copies.clear();
+        for &node in order.iter().rev() {
+            for v in graph.results(node) {
+                if made_by.contains_key(&v) {
+                    let placement = match nested.get(&v) {
+                        Some((parent, at)) => {
+                            let parent = p.of[parent].clone();
+                            let offset = parent.offset + at.iter().zip(&parent.strides).map(|(i, s)| i * s).sum::<i64>();
+                            Placement { root: parent.root, offset, strides: parent.strides }
+                        }
+                        None => chosen[&v].clone(),
+                    };
+                    p.of.insert(v, placement);
+                } else if !matches!(graph.node(node).kind, NodeKind::Operator(_)) {
+                    p.of.insert(v, chosen[&v].clone());
+                }
+            }
+        }
+        for &node in &order {
+            place_views(graph, &mut p, node);
+        }
+    }
+    for (v, (parent, _)) in nested {
+        p.within.insert(v, parent);
+    }
+    for lowered in groups.iter_mut() {
+        let operands: HashMap<_, _> = lowered.program.operands.iter().copied().zip(lowered.operands.iter().copied()).collect();
+        let results = lowered.results.clone();
+        lowered.program.items.retain(|item| {
+            let Item::Stage(stage) = item else { return true };
+            copied_operand(stage)
+                .and_then(|t| operands.get(&t))
+                .is_none_or(|v| p.within.get(v).is_none_or(|parent| !results.contains(parent)))
+        });
+    }
+    p
+}
+
+fn place_root(graph: &Graph, p: &mut Placements, v: Value, order: &[usize]) {
+    let dims = graph.ty(v).dims().unwrap_or_default();
+    p.of.insert(v, Placement { root: v, offset: 0, strides: dense_strides(&dims, order) });
+}
+
+/// Placements of the results of a view; where strides cannot express it, the node becomes a copy.
+fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
+    let Some(op) = graph.node(node).operator() else { return };
+    if graph.node(node).group.is_some() {
+        return;
+    }
+    let Some(views) = op.view(&graph.facts(node)) else { return };
+    let Some(Some(source)) = graph.operands(node).first().copied() else { return };
+    let Some(from) = p.of.get(&source).cloned() else { return };
+    let source_dims = graph.ty(source).dims().unwrap_or_default();
+    for v in graph.results(node) {
+        let dims = graph.ty(v).dims().unwrap_or_default();
+        let placement = match &views[v.result as usize] {
+            View::Affine(index) => {
+                let offset = from.offset + index.iter().zip(&from.strides).map(|(a, s)| a.constant * s).sum::<i64>();
+                let strides =
+                    (0..dims.len()).map(|axis| index.iter().zip(&from.strides).map(|(a, s)| a.coefficient(axis) * s).sum()).collect();
+                Some(Placement { root: from.root, offset, strides })
+            }
+            View::Reshape => reshape_strides(&source_dims, &from.strides, &dims).map(|strides| Placement {
+                root: from.root,
+                offset: from.offset,
+                strides,
+            }),
+        };
+        // A view with zero extent, or one that reads a constant, is as good as any.
+        match placement {
+            Some(placement) => {
+                p.of.insert(v, placement);
+            }
+            None => {
+                place_root(graph, p, v, &(0..dims.len()).collect::<Vec<_>>());
+                if !p.copies.contains(&node) {
+                    p.copies.push(node);
+                }
+            }
+        }
+    }
+}
+
+/// The physical order for a value that a group gives.
+fn choose_order(graph: &Graph, lowered: &Lowered, v: Value, p: &Placements) -> Vec<usize> {
+    let dims = graph.ty(v).dims().unwrap_or_default();
+    let row_major: Vec<usize> = (0..dims.len()).collect();
+    if graph.is_output(v) {
+        return row_major;
+    }
+    let Some(position) = lowered.results.iter().position(|&r| r == v) else { return row_major };
+    let out = lowered.program.results[position];
+    let Some(stage) = writer(&lowered.program.items, out) else { return row_major };
+    let operands: HashMap<_, _> = lowered.program.operands.iter().copied().zip(lowered.operands.iter().copied()).collect();
+    let n = stage.axes.len();
+    // How far each axis of the stage moves in what it reads; axes that come only from constants do not move.
+    let mut reach = vec![0i64; n];
+    let mut see = |x: &Expr| {
+        if let Node::Load { tensor, index, .. } = x.node()
+            && let Some(operand) = operands.get(tensor)
+            && graph.constant(*operand).is_none()
+            && let Some(placement) = p.of.get(operand)
+        {
+            for (ix, stride) in index.iter().zip(&placement.strides) {
+                if let Ix::Affine(a) = ix {
+                    for (axis, r) in reach.iter_mut().enumerate() {
+                        *r = (*r).max((a.coefficient(Var::Axis(axis as u32)) * stride).abs());
+                    }
+                }
+            }
+        }
+    };
+    match &stage.body {
+        Body::Map(e) | Body::Arg { value: e, .. } => e.visit(&mut see),
+        Body::Reduce { value, .. } => value.visit(&mut see),
+    }
+    if reach.iter().all(|&r| r == 0) {
+        return row_major;
+    }
+    let key = |axis: usize| -> i64 {
+        stage.write[axis]
+            .terms
+            .iter()
+            .filter_map(|t| if let Var::Axis(i) = t.0 { Some(reach[i as usize]) } else { None })
+            .max()
+            .unwrap_or(i64::MAX)
+    };
+    let mut order = row_major.clone();
+    order.sort_by_key(|&axis| if dims[axis] == 1 { i64::MIN } else { key(axis).saturating_neg() });
+    wanted_by_view(graph, v).filter(|wanted| wanted.last() == order.last()).unwrap_or(order)
+}
+
+fn writer(items: &[Item], out: crate::expr::TensorId) -> Option<&Stage> {
+    items.iter().find_map(|item| match item {
+        Item::Stage(s) if s.out == out => Some(s),
+        Item::Repeat { items, .. } => writer(items, out),
+        _ => None,
+    })
+}
+
+/// The order in which the only user, a transposing view, is row-major.
+fn wanted_by_view(graph: &Graph, v: Value) -> Option<Vec<usize>> {
+    let users = graph.users(v);
+    let [(user, 0)] = users[..] else { return None };
+    let node = graph.node(user);
+    if node.group.is_some() {
+        return None;
+    }
+    match &node.operator()?.view(&graph.facts(user))?[..] {
+        [View::Affine(index)] => {
+            // Axis `i` of `v` is the view's axis `to[i]`.
+            let to: Vec<usize> = index
+                .iter()
+                .map(|a| if a.constant == 0 && a.terms.len() == 1 && a.terms[0].1 == 1 { Some(a.terms[0].0) } else { None })
+                .collect::<Option<_>>()?;
+            let mut order: Vec<usize> = (0..to.len()).collect();
+            order.sort_by_key(|&i| to[i]);
+            Some(order)
+        }
+        _ => None,
+    }
+}
+
+/// The operand tensor that a stage merely copies, place for place up to an offset.
+fn copied_operand(stage: &Stage) -> Option<crate::expr::TensorId> {
+    let Body::Map(value) = &stage.body else { return None };
+    let Node::Load { tensor, index, pad: None } = value.node() else { return None };
+    let identity = |a: &Affine, i: usize| a.terms == [(Var::Axis(i as u32), 1)] || (stage.axes[i] == 1 && a.terms.is_empty());
+    let plain = index.len() == stage.axes.len()
+        && index.iter().enumerate().all(|(i, ix)| matches!(ix, Ix::Affine(a) if a.constant == 0 && identity(a, i)));
+    let offset = stage.write.len() == stage.axes.len() && stage.write.iter().enumerate().all(|(i, a)| identity(a, i));
+    (plain && offset).then_some(*tensor)
+}
+
+/// Finds values that can be written straight into a concatenation: for each the concatenation and the place inside it.
+fn choose_parents(graph: &Graph, groups: &[Lowered], made_by: &HashMap<Value, usize>, nested: &mut HashMap<Value, (Value, Vec<i64>)>) {
+    for lowered in groups {
+        let [result] = lowered.results[..] else { continue };
+        let stages: Vec<&Stage> = lowered
+            .program
+            .items
+            .iter()
+            .filter_map(|item| match item {
+                Item::Stage(s) => Some(s),
+                _ => None,
+            })
+            .collect();
+        if stages.len() != lowered.program.items.len() || stages.len() < 2 || !stages.iter().all(|s| copied_operand(s).is_some()) {
+            continue;
+        }
+        for stage in stages {
+            let tensor = copied_operand(stage).expect("checked above");
+            let Some(position) = lowered.program.operands.iter().position(|&t| t == tensor) else { continue };
+            let v = lowered.operands[position];
+            let once = lowered.operands.iter().filter(|&&o| o == v).count() == 1
+                && graph.users(v).iter().filter(|(user, _)| *user == result.node).count() == 1;
+            let sole = made_by.get(&v).is_some_and(|&g| groups[g].results.len() == 1);
+            if !once || !sole || graph.is_output(v) || nested.contains_key(&v) || graph.ty(v).dtype != graph.ty(result).dtype {
+                continue;
+            }
+            nested.insert(v, (result, stage.write.iter().map(|a| a.constant).collect()));
+        }
+    }
+}
+
+/// Number of elements that a root's memory holds.
+pub fn root_len(graph: &Graph, root: Value) -> usize {
+    n_elements(&graph.ty(root).dims().unwrap_or_default())
+}
+
+/// Element type of a root.
+pub fn root_dtype(graph: &Graph, root: Value) -> DType {
+    graph.ty(root).dtype
+}

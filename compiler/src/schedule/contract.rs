@@ -1,0 +1,345 @@
+//! Reductions in register tiles: rows by vectors of accumulators, the epilogue on them in registers.
+//!
+//! One template for matrix products, convolutions, depthwise convolutions, pooling and column sums: what a row or a vector
+//! of the tile shares, value numbering loads once. After the implicit GEMM of XNNPACK and oneDNN; here all strides are
+//! constants, so every row is an address displacement.
+
+use std::collections::HashMap;
+
+use super::ScheduleError;
+use super::cost::{Tile, choose_tile};
+use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
+use super::inner_product::accumulate;
+use super::pack::pack;
+use super::reduce::{identity, loads};
+use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::nest::{Affine, Op, Reg, VecType};
+
+/// Multiply-adds in the unrolled body of the innermost reduction loop, about.
+const UNROLLED_STEPS: usize = 12;
+/// Steps of a long reduction in one iteration.
+const STEPS: i64 = 4;
+
+/// A stage with its loops chosen.
+struct Plan {
+    stage: Stage,
+    value: Expr,
+    finish: Expr,
+    op: ReduceOp,
+    vector: Option<usize>,
+    columns: usize,
+    rows: Option<usize>,
+    tile: Tile,
+    /// Output axes other than rows and columns, outermost first.
+    outer: Vec<usize>,
+    /// Reduction axes with their extents, outermost first.
+    reduction: Vec<(usize, usize)>,
+    /// Whether panels of columns are the outermost loop.
+    columns_first: bool,
+    lanes: usize,
+}
+
+pub(super) fn emit(
+    e: &mut Emitter,
+    stage: &Stage,
+    op: ReduceOp,
+    value: &Expr,
+    finish: &Expr,
+    vector: Option<usize>,
+) -> Result<(), ScheduleError> {
+    let plan = plan(e, stage, op, value, finish, vector);
+    if let Some(axis) = plan.vector {
+        let nr = plan.tile.nv * plan.lanes;
+        let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
+        let mut packed = HashMap::new();
+        for load in loads(&plan.value) {
+            if let Some(p) = pack(e, &plan.stage, &load, axis, nr, &batch, &plan.reduction, plan.columns) {
+                packed.insert(load, p);
+            }
+        }
+        e.packed = packed;
+    }
+    e.note(match plan.vector {
+        Some(_) => format!("contract(mr={} nr={})", plan.tile.mr, plan.tile.nv * plan.lanes),
+        None => format!("contract(mr={} scalar)", plan.tile.mr),
+    });
+    let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
+    let result = if plan.columns_first {
+        column_loop(e, &plan, point, &mut |e, point, nv, valid| {
+            outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
+                row_loop(e, &plan, point, &mut |e, point, mr| tile(e, &plan, point, mr, nv, valid))
+            })
+        })
+    } else {
+        outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
+            row_loop(e, &plan, point, &mut |e, point, mr| {
+                column_loop(e, &plan, point, &mut |e, point, nv, valid| tile(e, &plan, point, mr, nv, valid))
+            })
+        })
+    };
+    e.packed.clear();
+    result
+}
+
+fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
+    let mut stage = stage.clone();
+    let n = stage.axes.len();
+    let (_, _, out_strides) = e.memory_of(stage.out);
+    let out_stride = |stage: &Stage, axis: usize| -> i64 {
+        stage.write.iter().zip(&out_strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
+    };
+    let mut outer: Vec<usize> = (0..n).filter(|&a| Some(a) != vector && stage.axes[a] > 1).collect();
+    outer.sort_by_key(|&a| -out_stride(&stage, a));
+    let reach = |e: &Emitter, axis: usize| -> i64 {
+        let strides = loads(value).into_iter().map(|l| {
+            let Node::Load { tensor, index, .. } = l.node() else { return 0 };
+            if e.constant_of(*tensor).is_some() {
+                return 0;
+            }
+            index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum::<i64>().abs()
+        });
+        strides.max().unwrap_or(0)
+    };
+    let mut reduction: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| stage.reduce[a - n] > 1).collect();
+    reduction.sort_by_key(|&a| -reach(e, a));
+
+    let accesses = accesses(e, &stage, value, finish, &|a| if a < n { out_stride(&stage, a) } else { 0 });
+    let pinned = pinned(&[value, finish], n + stage.reduce.len());
+    let mut i = outer.len();
+    while i >= 2 {
+        i -= 1;
+        let (o, r) = (outer[i - 1], outer[i]);
+        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.axes[r] as i64) {
+            stage.axes[r] *= stage.axes[o];
+            stage.axes[o] = 1;
+            outer.remove(i - 1);
+        }
+    }
+    let mut i = reduction.len();
+    while i >= 2 {
+        i -= 1;
+        let (o, r) = (reduction[i - 1], reduction[i]);
+        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.reduce[r - n] as i64) {
+            stage.reduce[r - n] *= stage.reduce[o - n];
+            stage.reduce[o - n] = 1;
+            reduction.remove(i - 1);
+        }
+    }
+    let lanes = if vector.is_some() { e.machine.lanes as usize } else { 1 };
+    let columns = vector.map_or(1, |v| stage.axes[v]);
+    // Rows share what does not depend on them: the columns' operand.
+    let shares = |a: usize| vector.is_some_and(|v| loads(value).iter().any(|l| expr_depends(l, v) && !expr_depends(l, a)));
+    let rows = outer.iter().rev().copied().find(|&a| shares(a)).or(outer.last().copied());
+    outer.retain(|&a| Some(a) != rows);
+    let n_rows = rows.map_or(1, |r| stage.axes[r]);
+    let broadcast = vector.is_some_and(|v| loads(value).iter().any(|l| !expr_depends(l, v)));
+    let tile = match vector {
+        Some(_) if broadcast => choose_tile(&e.machine, n_rows, columns),
+        Some(_) => {
+            let vectors = columns.div_ceil(lanes);
+            match n_rows {
+                1 => Tile { mr: 1, nv: vectors.min(8) },
+                2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
+                _ => Tile { mr: 4, nv: 1 },
+            }
+        }
+        None => Tile { mr: n_rows.min(4), nv: 1 },
+    };
+    let reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
+    let depth: usize = reduction.iter().map(|r| r.1).product();
+    let columns_first = vector.is_some_and(|v| {
+        let bytes = depth * columns * 4;
+        bytes > e.machine.l2_bytes / 2
+            && n_rows > tile.mr
+            && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
+    });
+    Plan { stage, value: value.clone(), finish: finish.clone(), op, vector, columns, rows, tile, outer, reduction, columns_first, lanes }
+}
+
+/// Strides of every access along every axis of the stage.
+fn accesses(e: &Emitter, stage: &Stage, value: &Expr, finish: &Expr, out_stride: &dyn Fn(usize) -> i64) -> Vec<Vec<i64>> {
+    let n = stage.axes.len() + stage.reduce.len();
+    let mut list = vec![(0..n).map(out_stride).collect()];
+    for x in [value, finish] {
+        x.visit(&mut |x| {
+            if let Node::Load { tensor, index, .. } = x.node() {
+                let strides = e.strides_of(*tensor);
+                list.push((0..n).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect());
+            }
+        });
+    }
+    // A reduction axis has no stride in the result, which must not keep reduction axes apart.
+    list
+}
+
+/// Axes that more than strides depend on.
+fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
+    let mut pinned = vec![false; n];
+    for x in expressions {
+        x.visit(&mut |x| match x.node() {
+            Node::Index(a) => a.terms.iter().for_each(|t| {
+                if let Var::Axis(i) = t.0 {
+                    pinned[i as usize] = true;
+                }
+            }),
+            Node::Load { index, pad, .. } => {
+                for ix in index {
+                    match ix {
+                        Ix::Affine(a) if pad.is_some() => a.terms.iter().for_each(|t| {
+                            if let Var::Axis(i) = t.0 {
+                                pinned[i as usize] = true;
+                            }
+                        }),
+                        Ix::Affine(_) => {}
+                        Ix::Checked(i) | Ix::Clamped(i) => (0..n).filter(|&a| expr_depends(i, a)).for_each(|a| pinned[a] = true),
+                    }
+                }
+            }
+            _ => {}
+        });
+    }
+    pinned
+}
+
+type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + 'f;
+
+fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+    let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
+    e.for_loop(&format!("i{axis}"), 0..plan.stage.axes[axis] as i64, 1, |e, v| {
+        let mut at = point.clone();
+        at.axes[axis] = v;
+        outer_loops(e, plan, rest, at, f)
+    })
+}
+
+fn row_loop(
+    e: &mut Emitter,
+    plan: &Plan,
+    point: Point,
+    f: &mut dyn FnMut(&mut Emitter, Point, usize) -> Result<(), ScheduleError>,
+) -> Result<(), ScheduleError> {
+    let Some(axis) = plan.rows else { return f(e, point, 1) };
+    let extent = plan.stage.axes[axis] as i64;
+    let step = plan.tile.mr as i64;
+    let full = extent / step * step;
+    for (range, step) in [(0..full, step), (full..extent, (extent - full).max(1))] {
+        e.for_loop(&format!("i{axis}"), range, step, |e, v| {
+            let mut at = point.clone();
+            at.axes[axis] = v;
+            f(e, at, step as usize)
+        })?;
+    }
+    Ok(())
+}
+
+/// `f` gets the number of vectors and the valid lanes of the last one.
+fn column_loop(
+    e: &mut Emitter,
+    plan: &Plan,
+    point: Point,
+    f: &mut dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError>,
+) -> Result<(), ScheduleError> {
+    let Some(axis) = plan.vector else { return f(e, point, 1, 1) };
+    let extent = plan.columns as i64;
+    let lanes = plan.lanes as i64;
+    let step = plan.tile.nv as i64 * lanes;
+    let full = extent / step * step;
+    e.for_loop(&format!("i{axis}"), 0..full, step, |e, v| {
+        let mut at = point.clone();
+        at.axes[axis] = v;
+        f(e, at, plan.tile.nv, lanes as u32)
+    })?;
+    let rest = extent - full;
+    if rest > 0 {
+        let mut at = point;
+        at.axes[axis] = Affine::constant(full);
+        let vectors = (rest + lanes - 1) / lanes;
+        f(e, at, vectors as usize, (rest - (vectors - 1) * lanes) as u32)?;
+    }
+    Ok(())
+}
+
+fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
+    let dtype = plan.value.dtype();
+    let lanes = plan.lanes as u32;
+    let ty = VecType { dtype, lanes };
+    let cell = |point: &Point, row: usize, vector: usize| {
+        let mut at = point.clone();
+        if let Some(r) = plan.rows {
+            at.axes[r].constant += row as i64;
+        }
+        if let Some(axis) = plan.vector {
+            at.axes[axis].constant += (vector * plan.lanes) as i64;
+            at.vector = Some(Lanes { axis, lanes, valid: if vector + 1 == nv { valid } else { lanes } });
+        }
+        at
+    };
+    let start = identity(plan.op, dtype);
+    let n = plan.stage.axes.len();
+    let reduced: Vec<usize> = (n..n + plan.stage.reduce.len()).collect();
+    let mut accs: Vec<Reg> = vec![];
+    let first = e.constant(dtype, start, lanes);
+    for _ in 0..mr * nv {
+        let acc = e.b.reg(ty);
+        e.b.set(acc, Op::Copy(first));
+        accs.push(acc);
+    }
+    for row in 0..mr {
+        for vector in 0..nv {
+            e.hoist(&plan.value, &cell(&point, row, vector), &reduced)?;
+        }
+    }
+    reduction_loops(e, &plan.reduction, mr * nv, point.clone(), &mut |e, point| {
+        for row in 0..mr {
+            for vector in 0..nv {
+                accumulate(e, plan.op, &plan.value, &cell(&point, row, vector), accs[row * nv + vector])?;
+            }
+        }
+        Ok(())
+    })?;
+    for row in 0..mr {
+        for vector in 0..nv {
+            let at = cell(&point, row, vector);
+            let result = e.value(&plan.finish, &at, Some(accs[row * nv + vector]))?;
+            e.store(&plan.stage, &at, result);
+        }
+    }
+    Ok(())
+}
+
+/// Loops over the reduction, the innermost axes unrolled.
+fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], cells: usize, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+    let Some((&(axis, extent), rest)) = axes.split_first() else { return f(e, point) };
+    let steps: usize = axes.iter().map(|a| a.1).product();
+    let budget = if cells >= 8 { UNROLLED_STEPS } else { 2 * UNROLLED_STEPS };
+    if steps <= budget {
+        for k in 0..extent {
+            let mut at = point.clone();
+            at.axes[axis] = Affine::constant(k as i64);
+            reduction_loops(e, rest, cells, at, f)?;
+        }
+        return Ok(());
+    }
+    if !rest.is_empty() {
+        return e.for_loop(&format!("r{axis}"), 0..extent as i64, 1, |e, v| {
+            let mut at = point.clone();
+            at.axes[axis] = v;
+            reduction_loops(e, rest, cells, at, f)
+        });
+    }
+    let full = extent as i64 / STEPS * STEPS;
+    e.for_loop(&format!("r{axis}"), 0..full, STEPS, |e, v| {
+        for u in 0..STEPS {
+            let mut at = point.clone();
+            at.axes[axis] = v.offset(u);
+            f(e, at)?;
+        }
+        Ok(())
+    })?;
+    for k in full..extent as i64 {
+        let mut at = point.clone();
+        at.axes[axis] = Affine::constant(k);
+        f(e, at)?;
+    }
+    Ok(())
+}

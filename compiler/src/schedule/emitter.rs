@@ -1,0 +1,801 @@
+//! Scalar expressions to nest registers: addressing, broadcasting, value numbering, padding, checked indices.
+
+use std::collections::HashMap;
+
+use super::cost::Machine;
+use super::{Arg, Memory, ScheduleError, Scheduled};
+use crate::expr::Affine as StageAffine;
+use crate::expr::{BinaryOp, Body, CompareOp, Const, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
+use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt, VecType, math};
+use crate::tensor::{DType, Tensor, dense_strides, n_elements};
+
+/// Where a tensor of the program is while its nest is built.
+#[derive(Clone, Debug)]
+pub(super) enum Slot {
+    /// In a buffer of the kernel.
+    Memory {
+        /// The buffer.
+        buffer: BufferId,
+        /// First element.
+        offset: i64,
+        /// Strides in elements.
+        strides: Vec<i64>,
+    },
+    /// A constant that no buffer holds yet.
+    Constant(Tensor),
+}
+
+/// The stage's axes as affine forms of loop variables; one of them may be spread over lanes.
+#[derive(Clone, Debug)]
+pub(super) struct Point {
+    /// By axis of the stage.
+    pub(super) axes: Vec<Affine>,
+    /// The axis spread over lanes.
+    pub(super) vector: Option<Lanes>,
+}
+
+/// An axis spread over the lanes of a vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes {
+    /// The axis.
+    pub(super) axis: usize,
+    /// Number of lanes.
+    pub(super) lanes: u32,
+    /// How many of them exist; the others hold anything and are not stored.
+    pub(super) valid: u32,
+}
+
+impl Point {
+    /// One lane of the point.
+    pub(super) fn lane(&self, lane: u32) -> Point {
+        let mut point = self.clone();
+        if let Some(v) = point.vector.take() {
+            point.axes[v.axis].constant += i64::from(lane);
+        }
+        point
+    }
+}
+
+/// A load that reads a packed constant: `buffer[address(point)]`, unit stride along the vector axis.
+#[derive(Clone, Debug)]
+pub(super) struct Packed {
+    pub(super) buffer: BufferId,
+    /// Columns in a panel.
+    pub(super) nr: i64,
+    /// Elements of one panel.
+    pub(super) panel: i64,
+    /// The vector axis.
+    pub(super) axis: usize,
+    /// Strides of the other axes it depends on.
+    pub(super) strides: Vec<(usize, i64)>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Key {
+    Const(DType, u32, u64),
+    Index(Affine),
+    Load(BufferId, Index, u32),
+    Lanes(BufferId, Index, i64, u32),
+    Splat(Reg, u32),
+    Unary(UnaryOp, Reg),
+    Binary(BinaryOp, Reg, Reg),
+    Compare(CompareOp, Reg, Reg),
+    Select(Reg, Reg, Reg),
+    Cast(Reg, DType),
+    Check(Reg, i64),
+    Clamp(Reg, i64),
+}
+
+/// Builds one kernel.
+pub(super) struct Emitter {
+    pub(super) b: nest::Builder,
+    pub(super) machine: Machine,
+    pub(super) slots: Vec<Option<Slot>>,
+    /// Loads of the current stage that read packed constants.
+    pub(super) packed: HashMap<Expr, Packed>,
+    program: Program,
+    args: Vec<Arg>,
+    schedules: Vec<String>,
+    loops: HashMap<u32, nest::Var>,
+    ranges: HashMap<nest::Var, (i64, i64)>,
+    scopes: Vec<HashMap<Key, Reg>>,
+    storages: HashMap<usize, BufferId>,
+    constants: HashMap<TensorId, BufferId>,
+    name: String,
+}
+
+impl Emitter {
+    pub(super) fn new(name: &str, program: &Program, machine: &Machine) -> Self {
+        Emitter {
+            b: nest::Builder::new(name, ""),
+            machine: *machine,
+            slots: vec![None; program.tensors.len()],
+            packed: HashMap::new(),
+            program: program.clone(),
+            args: vec![],
+            schedules: vec![],
+            loops: HashMap::new(),
+            ranges: HashMap::new(),
+            scopes: vec![HashMap::new()],
+            storages: HashMap::new(),
+            constants: HashMap::new(),
+            name: name.to_owned(),
+        }
+    }
+
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    pub(super) fn dims(&self, t: TensorId) -> &[usize] {
+        &self.program.tensors[t.0 as usize].dims
+    }
+
+    /// Adds a line to the kernel's schedule text.
+    pub(super) fn note(&mut self, schedule: String) {
+        if !self.schedules.contains(&schedule) {
+            self.schedules.push(schedule);
+        }
+    }
+
+    fn buffer(&mut self, name: &str, dtype: DType, len: usize, arg: Arg) -> BufferId {
+        let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let name = format!("{}{}", if clean.starts_with(|c: char| c.is_ascii_digit()) || clean.is_empty() { "b" } else { "" }, clean);
+        self.args.push(arg);
+        let name = format!("{name}.{}", self.args.len() - 1);
+        self.b.buffer(name, dtype, len, Access::Read)
+    }
+
+    pub(super) fn bind_memory(&mut self, t: TensorId, m: &Memory) {
+        let buffer = match self.storages.get(&m.storage.id) {
+            Some(&buffer) => buffer,
+            None => {
+                let buffer = self.buffer(&m.storage.name, m.storage.dtype, m.storage.len, Arg::Storage(m.storage.id));
+                self.storages.insert(m.storage.id, buffer);
+                buffer
+            }
+        };
+        self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset: m.offset, strides: m.strides.clone() });
+    }
+
+    /// A new tensor in scratch, dense in the given physical order.
+    pub(super) fn scratch(&mut self, name: &str, dtype: DType, dims: &[usize], order: &[usize]) -> TensorId {
+        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec() });
+        let id = TensorId(self.program.tensors.len() as u32 - 1);
+        let len = n_elements(dims);
+        let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
+        self.slots.push(Some(Slot::Memory { buffer, offset: 0, strides: dense_strides(dims, order) }));
+        id
+    }
+
+    /// Gives a tensor scratch if it has no place yet, in the given physical order or row-major.
+    pub(super) fn ensure_memory(&mut self, t: TensorId, order: Option<Vec<usize>>) {
+        if self.slots[t.0 as usize].is_some() {
+            return;
+        }
+        let decl = self.program.tensors[t.0 as usize].clone();
+        let order = order.unwrap_or_else(|| (0..decl.dims.len()).collect());
+        let len = n_elements(&decl.dims);
+        let buffer = self.buffer(&decl.name, decl.dtype, len, Arg::Scratch(len * decl.dtype.size_bytes()));
+        self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset: 0, strides: dense_strides(&decl.dims, &order) });
+    }
+
+    /// Puts `t` where `slot` is; a result that has its own place is copied there.
+    pub(super) fn alias(&mut self, t: TensorId, slot: Slot) -> Result<(), ScheduleError> {
+        if self.slots[t.0 as usize].is_none() {
+            self.slots[t.0 as usize] = Some(slot);
+            return Ok(());
+        }
+        let decl = self.program.tensors[t.0 as usize].clone();
+        self.program.tensors.push(decl.clone());
+        self.slots.push(Some(slot));
+        let source = TensorId(self.program.tensors.len() as u32 - 1);
+        self.copy(source, t, &decl.dims)
+    }
+
+    /// Copies a tensor to where `slot` is.
+    pub(super) fn copy_to_slot(&mut self, from: TensorId, slot: Slot) -> Result<(), ScheduleError> {
+        let decl = self.program.tensors[from.0 as usize].clone();
+        self.program.tensors.push(decl.clone());
+        self.slots.push(Some(slot));
+        let to = TensorId(self.program.tensors.len() as u32 - 1);
+        self.copy(from, to, &decl.dims)
+    }
+
+    /// Copies between tensors of the same extents.
+    pub(super) fn copy(&mut self, from: TensorId, to: TensorId, dims: &[usize]) -> Result<(), ScheduleError> {
+        let at: Vec<StageAffine> = (0..dims.len()).map(|i| StageAffine::var(Var::Axis(i as u32))).collect();
+        let dtype = self.program.tensors[from.0 as usize].dtype;
+        let value = Expr::new(Node::Load { tensor: from, index: at.iter().map(Ix::from).collect(), pad: None }, dtype);
+        let stage = Stage { out: to, write: at, axes: dims.to_vec(), reduce: vec![], body: Body::Map(value.clone()) };
+        super::schedule_stage(self, &stage)
+    }
+
+    /// A row-major copy of `t` in scratch.
+    pub(super) fn dense_copy(&mut self, t: TensorId) -> Result<Slot, ScheduleError> {
+        let decl = self.program.tensors[t.0 as usize].clone();
+        let order: Vec<usize> = (0..decl.dims.len()).collect();
+        let copy = self.scratch(&format!("{}_dense", decl.name), decl.dtype, &decl.dims, &order);
+        self.copy(t, copy, &decl.dims)?;
+        Ok(self.slots[copy.0 as usize].clone().expect("scratch has a place"))
+    }
+
+    /// Makes sure that result `t` is at `memory`, copying if it is an operand or an alias.
+    pub(super) fn deliver(&mut self, t: TensorId, memory: &Memory) -> Result<(), ScheduleError> {
+        let decl = self.program.tensors[t.0 as usize].clone();
+        let target = self.storages.get(&memory.storage.id).copied();
+        if let (Some(Slot::Memory { buffer, offset, strides }), Some(target)) = (&self.slots[t.0 as usize], target)
+            && *buffer == target
+            && *offset == memory.offset
+            && *strides == memory.strides
+        {
+            return Ok(());
+        }
+        self.program.tensors.push(decl.clone());
+        self.slots.push(None);
+        let copy = TensorId(self.program.tensors.len() as u32 - 1);
+        self.bind_memory(copy, memory);
+        self.copy(t, copy, &decl.dims)
+    }
+
+    /// The raw row-major buffer of a constant.
+    fn constant_buffer(&mut self, t: TensorId, value: &Tensor) -> BufferId {
+        if let Some(&buffer) = self.constants.get(&t) {
+            return buffer;
+        }
+        let name = self.program.tensors[t.0 as usize].name.clone();
+        let buffer = self.buffer(&name, value.dtype(), value.len(), Arg::Constant(value.clone()));
+        self.constants.insert(t, buffer);
+        buffer
+    }
+
+    /// A buffer for a constant made while scheduling.
+    pub(super) fn new_constant(&mut self, name: &str, value: Tensor) -> BufferId {
+        self.buffer(name, value.dtype(), value.len(), Arg::Constant(value))
+    }
+
+    /// Buffer, offset and strides of a tensor; constants get a buffer.
+    pub(super) fn memory_of(&mut self, t: TensorId) -> (BufferId, i64, Vec<i64>) {
+        match self.slots[t.0 as usize].clone() {
+            Some(Slot::Memory { buffer, offset, strides }) => (buffer, offset, strides),
+            Some(Slot::Constant(value)) => {
+                let buffer = self.constant_buffer(t, &value);
+                (buffer, 0, dense_strides(value.dims(), &(0..value.dims().len()).collect::<Vec<_>>()))
+            }
+            None => {
+                self.ensure_memory(t, None);
+                self.memory_of(t)
+            }
+        }
+    }
+
+    /// Strides of a tensor without giving it a buffer; row-major for constants and tensors without place.
+    pub(super) fn strides_of(&self, t: TensorId) -> Vec<i64> {
+        match &self.slots[t.0 as usize] {
+            Some(Slot::Memory { strides, .. }) => strides.clone(),
+            _ => {
+                let dims = self.dims(t);
+                dense_strides(dims, &(0..dims.len()).collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// Whether a tensor is a constant.
+    pub(super) fn constant_of(&self, t: TensorId) -> Option<&Tensor> {
+        match &self.slots[t.0 as usize] {
+            Some(Slot::Constant(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// `for name in 0..extent step step`; nothing for an empty range. The values that the body numbered are forgotten after it.
+    pub(super) fn for_loop(
+        &mut self,
+        name: &str,
+        range: std::ops::Range<i64>,
+        step: i64,
+        f: impl FnOnce(&mut Self, Affine) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        if range.end - range.start == step {
+            // One iteration: the variable is a constant.
+            return f(self, Affine::constant(range.start));
+        }
+        let (start, end) = (range.start, range.end);
+        let mut result = Ok(());
+        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
+        b.for_loop(name, range, step, |b, var| {
+            self.ranges.insert(var, (start, end - step));
+            self.scopes.push(HashMap::new());
+            std::mem::swap(b, &mut self.b);
+            result = f(self, Affine::var(var));
+            std::mem::swap(b, &mut self.b);
+            self.scopes.pop();
+        });
+        self.b = b;
+        result
+    }
+
+    /// The items of a sequential loop.
+    pub(super) fn repeat(
+        &mut self,
+        var: u32,
+        extent: usize,
+        f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        if extent == 0 {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
+        b.for_loop(&format!("t{var}"), 0..extent as i64, 1, |b, v| {
+            self.ranges.insert(v, (0, extent as i64 - 1));
+            self.loops.insert(var, v);
+            self.scopes.push(HashMap::new());
+            std::mem::swap(b, &mut self.b);
+            result = f(self);
+            std::mem::swap(b, &mut self.b);
+            self.scopes.pop();
+        });
+        self.b = b;
+        result
+    }
+
+    /// Forgets all numbered values of the innermost scope: memory may have changed.
+    pub(super) fn forget(&mut self) {
+        for scope in &mut self.scopes {
+            scope.clear();
+        }
+    }
+
+    /// A stage's affine form at a point.
+    pub(super) fn affine(&self, a: &StageAffine, at: &Point) -> Affine {
+        a.substitute(|v| match v {
+            Var::Axis(i) => at.axes[i as usize].clone(),
+            Var::Loop(l) => Affine::var(self.loops[&l]),
+        })
+    }
+
+    /// Least and greatest value of an affine form.
+    pub(super) fn range(&self, a: &Affine) -> (i64, i64) {
+        a.range(|v| self.ranges[&v])
+    }
+
+    fn find(&self, key: &Key) -> Option<Reg> {
+        self.scopes.iter().rev().find_map(|s| s.get(key)).copied()
+    }
+
+    fn numbered(&mut self, key: Key, make: impl FnOnce(&mut nest::Builder) -> Reg) -> Reg {
+        if let Some(reg) = self.find(&key) {
+            return reg;
+        }
+        let reg = make(&mut self.b);
+        self.scopes.last_mut().expect("the kernel's own scope").insert(key, reg);
+        reg
+    }
+
+    /// A constant in `lanes` lanes.
+    pub(super) fn constant(&mut self, dtype: DType, value: Const, lanes: u32) -> Reg {
+        let ty = VecType { dtype, lanes };
+        match value {
+            Const::Float(x) => self.numbered(Key::Const(dtype, lanes, x.to_bits()), |b| b.float(ty, x)),
+            Const::Int(x) => self.numbered(Key::Const(dtype, lanes, x as u64), |b| b.int(ty, x)),
+        }
+    }
+
+    /// A register in `lanes` lanes.
+    pub(super) fn splat(&mut self, reg: Reg, lanes: u32) -> Reg {
+        if self.b.ty(reg).lanes == lanes { reg } else { self.numbered(Key::Splat(reg, lanes), |b| b.splat(reg, lanes)) }
+    }
+
+    fn level(&mut self, a: Reg, b: Reg) -> (Reg, Reg, u32) {
+        let lanes = self.b.ty(a).lanes.max(self.b.ty(b).lanes);
+        (self.splat(a, lanes), self.splat(b, lanes), lanes)
+    }
+
+    /// The value of an expression at a point: a vector where it depends on the vector axis, else a scalar.
+    /// `acc` is the value of [`Node::Acc`].
+    pub(super) fn value(&mut self, e: &Expr, at: &Point, acc: Option<Reg>) -> Result<Reg, ScheduleError> {
+        Ok(match e.node() {
+            Node::Const(c) => self.constant(e.dtype(), *c, 1),
+            Node::Acc => acc.ok_or_else(|| ScheduleError("an accumulator outside `finish`".to_owned()))?,
+            Node::Index(a) => {
+                if at.vector.is_some_and(|v| a.coefficient(Var::Axis(v.axis as u32)) != 0) {
+                    return self.by_lane(e, at, acc);
+                }
+                let a = self.affine(a, at);
+                self.numbered(Key::Index(a.clone()), |b| b.index(a))
+            }
+            Node::Load { tensor, index, pad } => self.load(e, *tensor, index, pad.as_ref(), at)?,
+            Node::Unary(op, a) => {
+                let a = self.value(a, at, acc)?;
+                self.unary(*op, a)?
+            }
+            Node::Binary(op, x, y) => {
+                let (x, y) = (self.value(x, at, acc)?, self.value(y, at, acc)?);
+                let (x, y, _) = self.level(x, y);
+                self.binary(*op, x, y)?
+            }
+            Node::Compare(op, x, y) => {
+                let (x, y) = (self.value(x, at, acc)?, self.value(y, at, acc)?);
+                let (x, y, _) = self.level(x, y);
+                let relation = match op {
+                    CompareOp::Eq => nest::CompareOp::Eq,
+                    CompareOp::Ne => nest::CompareOp::Ne,
+                    CompareOp::Lt => nest::CompareOp::Lt,
+                    CompareOp::Le => nest::CompareOp::Le,
+                    CompareOp::Gt => nest::CompareOp::Gt,
+                    CompareOp::Ge => nest::CompareOp::Ge,
+                };
+                self.numbered(Key::Compare(*op, x, y), |b| b.compare(relation, x, y))
+            }
+            Node::Select(c, x, y) => {
+                let (c, x, y) = (self.value(c, at, acc)?, self.value(x, at, acc)?, self.value(y, at, acc)?);
+                let (x, y, lanes) = self.level(x, y);
+                let lanes = lanes.max(self.b.ty(c).lanes);
+                let (c, x, y) = (self.splat(c, lanes), self.splat(x, lanes), self.splat(y, lanes));
+                self.numbered(Key::Select(c, x, y), |b| b.select(c, x, y))
+            }
+            Node::Cast(a) => {
+                let a = self.value(a, at, acc)?;
+                let to = e.dtype();
+                self.numbered(Key::Cast(a, to), |b| b.convert(a, to))
+            }
+        })
+    }
+
+    fn unary(&mut self, op: UnaryOp, a: Reg) -> Result<Reg, ScheduleError> {
+        if let Some(reg) = self.find(&Key::Unary(op, a)) {
+            return Ok(reg);
+        }
+        let b = &mut self.b;
+        let ty = b.ty(a);
+        let simple = match op {
+            UnaryOp::Neg => Some(nest::UnaryOp::Neg),
+            UnaryOp::Abs => Some(nest::UnaryOp::Abs),
+            UnaryOp::Sqrt => Some(nest::UnaryOp::Sqrt),
+            UnaryOp::Floor => Some(nest::UnaryOp::Floor),
+            UnaryOp::Ceil => Some(nest::UnaryOp::Ceil),
+            UnaryOp::Round => Some(nest::UnaryOp::Round),
+            UnaryOp::Not => Some(nest::UnaryOp::Not),
+            _ => None,
+        };
+        let reg = if let Some(op) = simple {
+            b.unary(op, a)
+        } else if ty.dtype == DType::F32 {
+            match op {
+                UnaryOp::Exp => math::exp(b, a)?,
+                UnaryOp::Expm1 => math::expm1(b, a)?,
+                UnaryOp::Log => math::log(b, a)?,
+                UnaryOp::Log1p => math::log1p(b, a)?,
+                UnaryOp::Tanh => math::tanh(b, a)?,
+                UnaryOp::Sigmoid => math::sigmoid(b, a)?,
+                UnaryOp::Erf => math::erf(b, a)?,
+                UnaryOp::Sin => math::sin(b, a)?,
+                UnaryOp::Cos => math::cos(b, a)?,
+                _ => unreachable!("the simple ones are above"),
+            }
+        } else {
+            return Err(ScheduleError(format!("`{op:?}` of `{}` has no kernel", ty.dtype)));
+        };
+        self.scopes.last_mut().expect("the kernel's own scope").insert(Key::Unary(op, a), reg);
+        Ok(reg)
+    }
+
+    fn binary(&mut self, op: BinaryOp, x: Reg, y: Reg) -> Result<Reg, ScheduleError> {
+        let key = Key::Binary(op, x, y);
+        if let Some(reg) = self.find(&key) {
+            return Ok(reg);
+        }
+        let ty = self.b.ty(x);
+        let reg = if op == BinaryOp::Pow {
+            if ty.dtype != DType::F32 {
+                return Err(ScheduleError(format!("`Pow` of `{}` has no kernel", ty.dtype)));
+            }
+            math::pow(&mut self.b, x, y)?
+        } else {
+            self.b.binary(nest_binary(op), x, y)
+        };
+        self.scopes.last_mut().expect("the kernel's own scope").insert(key, reg);
+        Ok(reg)
+    }
+
+    /// A vector made of the scalar values of its lanes.
+    fn by_lane(&mut self, e: &Expr, at: &Point, acc: Option<Reg>) -> Result<Reg, ScheduleError> {
+        let v = at.vector.expect("a vector point");
+        if acc.is_some() {
+            return Err(ScheduleError("an accumulator taken apart into lanes".to_owned()));
+        }
+        let mut lanes = vec![];
+        for lane in 0..v.valid {
+            lanes.push(self.value(e, &at.lane(lane), None)?);
+        }
+        if v.valid < v.lanes {
+            let zero = self.constant(e.dtype(), if e.dtype().is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
+            lanes.resize(v.lanes as usize, zero);
+        }
+        Ok(self.b.op(VecType { dtype: e.dtype(), lanes: v.lanes }, Op::Pack(lanes)))
+    }
+
+    fn load(&mut self, e: &Expr, tensor: TensorId, index: &[Ix], pad: Option<&Expr>, at: &Point) -> Result<Reg, ScheduleError> {
+        if let Some(packed) = self.packed.get(e).cloned()
+            && let Some(v) = at.vector
+            && v.axis == packed.axis
+        {
+            let place = &at.axes[v.axis];
+            // Full panels lie `panel` apart; loop variables of the axis step in whole panels.
+            let (panels, lane) = (place.constant.div_euclid(packed.nr), place.constant.rem_euclid(packed.nr));
+            let base = Affine { constant: 0, terms: place.terms.clone() };
+            let mut flat = base.times(packed.panel / packed.nr).offset(panels * packed.panel + lane);
+            for &(axis, stride) in &packed.strides {
+                flat = flat.plus(&at.axes[axis].times(stride));
+            }
+            let index = Index::from(flat);
+            return Ok(self.numbered(Key::Load(packed.buffer, index.clone(), v.lanes), |b| b.load(packed.buffer, index, v.lanes)));
+        }
+        let varies = at.vector.is_some_and(|v| index_depends(index, v.axis));
+        let dims = self.dims(tensor).to_vec();
+        let (buffer, offset, strides) = self.memory_of(tensor);
+        let mut flat = Affine::constant(offset);
+        let mut dynamic: Vec<(Reg, i64)> = vec![];
+        let mut outside: Vec<Reg> = vec![];
+        for ((ix, &stride), &dim) in index.iter().zip(&strides).zip(&dims) {
+            let end = dim as i64;
+            match ix {
+                Ix::Affine(a) => {
+                    let a = self.affine(a, at);
+                    let reach = at.vector.map_or(0, |v| i64::from(v.valid - 1) * coefficient(ix, v.axis));
+                    let (lo, hi) = self.range(&a);
+                    let (lo, hi) = (lo.min(lo + reach), hi.max(hi + reach));
+                    if let Some(pad) = pad {
+                        if hi < 0 || lo >= end {
+                            return self.value(pad, at, None);
+                        }
+                        if lo < 0 || hi >= end {
+                            if varies {
+                                return self.by_lane(e, at, None);
+                            }
+                            let reg = self.numbered(Key::Index(a.clone()), |b| b.index(a));
+                            let clamped = self.clamp(reg, end);
+                            outside.push(
+                                self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
+                            );
+                            dynamic.push((clamped, stride));
+                            continue;
+                        }
+                    }
+                    flat = flat.plus(&a.times(stride));
+                }
+                Ix::Checked(i) | Ix::Clamped(i) => {
+                    if at.vector.is_some_and(|v| expr_depends(i, v.axis)) {
+                        return self.by_lane(e, at, None);
+                    }
+                    let reg = self.value(i, at, None)?;
+                    let reg = if self.b.ty(reg).dtype == DType::I64 {
+                        reg
+                    } else {
+                        self.numbered(Key::Cast(reg, DType::I64), |b| b.convert(reg, DType::I64))
+                    };
+                    if matches!(ix, Ix::Checked(_)) && pad.is_none() {
+                        let ty = VecType::scalar(DType::I64);
+                        let checked = self.numbered(Key::Check(reg, end), |b| b.op(ty, Op::Check(reg, end)));
+                        dynamic.push((checked, stride));
+                    } else {
+                        let clamped = self.clamp(reg, end);
+                        if matches!(ix, Ix::Checked(_)) {
+                            if varies {
+                                return self.by_lane(e, at, None);
+                            }
+                            outside.push(
+                                self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
+                            );
+                        }
+                        dynamic.push((clamped, stride));
+                    }
+                }
+            }
+        }
+        let spread = at.vector.map_or(0, |v| index.iter().zip(&strides).map(|(ix, s)| s * coefficient(ix, v.axis)).sum::<i64>());
+        let index = Index { affine: flat, dynamic };
+        let loaded = match at.vector {
+            Some(v) if varies && spread == 1 && v.valid == v.lanes => {
+                self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes))
+            }
+            Some(v) if varies && spread != 0 => {
+                let key = Key::Lanes(buffer, index.clone(), spread, v.valid);
+                if let Some(reg) = self.find(&key) {
+                    reg
+                } else {
+                    let mut lanes = vec![];
+                    for lane in 0..i64::from(v.valid) {
+                        let mut index = index.clone();
+                        index.affine.constant += lane * spread;
+                        lanes.push(self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)));
+                    }
+                    if v.valid < v.lanes {
+                        let zero = self.constant(e.dtype(), if e.dtype().is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
+                        lanes.resize(v.lanes as usize, zero);
+                    }
+                    self.numbered(key, |b| b.op(VecType { dtype: e.dtype(), lanes: v.lanes }, Op::Pack(lanes)))
+                }
+            }
+            _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
+        };
+        if outside.is_empty() {
+            return Ok(loaded);
+        }
+        let any = outside[1..]
+            .iter()
+            .fold(outside[0], |x, &y| self.numbered(Key::Binary(BinaryOp::Or, x, y), |b| b.binary(nest::BinaryOp::Or, x, y)));
+        let pad = self.value(pad.expect("only padded loads go outside"), at, None)?;
+        let (x, y, lanes) = self.level(pad, loaded);
+        let any = self.splat(any, lanes);
+        Ok(self.numbered(Key::Select(any, x, y), |b| b.select(any, x, y)))
+    }
+
+    /// `reg` moved into `0..end`.
+    fn clamp(&mut self, reg: Reg, end: i64) -> Reg {
+        self.numbered(Key::Clamp(reg, end), |b| {
+            let ty = VecType::scalar(DType::I64);
+            let (zero, last) = (b.int(ty, 0), b.int(ty, (end - 1).max(0)));
+            let low = b.binary(nest::BinaryOp::Max, reg, zero);
+            b.binary(nest::BinaryOp::Min, low, last)
+        })
+    }
+
+    /// Emits in the current scope what `e` computes without the axes in `inner`, so that loops over them find it done.
+    pub(super) fn hoist(&mut self, e: &Expr, at: &Point, inner: &[usize]) -> Result<(), ScheduleError> {
+        if matches!(e.node(), Node::Const(_) | Node::Acc) || contains_acc(e) && !inner.iter().any(|&a| expr_depends(e, a)) {
+            for child in e.children() {
+                self.hoist(child, at, inner)?;
+            }
+            return Ok(());
+        }
+        if inner.iter().any(|&a| expr_depends(e, a)) {
+            for child in e.children() {
+                self.hoist(child, at, inner)?;
+            }
+            return Ok(());
+        }
+        if matches!(e.node(), Node::Index(_)) || matches!(e.node(), Node::Load { pad: Some(_), .. }) {
+            return Ok(());
+        }
+        let mut scalar = at.clone();
+        scalar.vector = None;
+        let reg = self.value(e, &scalar, None)?;
+        if let Some(v) = at.vector {
+            self.splat(reg, v.lanes);
+        }
+        Ok(())
+    }
+
+    /// Stores a register at the stage's write address; of a vector only the lanes that exist.
+    pub(super) fn store(&mut self, stage: &Stage, at: &Point, value: Reg) {
+        let (buffer, offset, strides) = self.memory_of(stage.out);
+        let mut flat = Affine::constant(offset);
+        for (a, &stride) in stage.write.iter().zip(&strides) {
+            flat = flat.plus(&self.affine(a, at).times(stride));
+        }
+        match at.vector {
+            Some(v) => {
+                let spread: i64 = stage.write.iter().zip(&strides).map(|(a, s)| s * a.coefficient(Var::Axis(v.axis as u32))).sum();
+                let value = self.splat(value, v.lanes);
+                if spread == 1 && v.valid == v.lanes {
+                    self.b.store(buffer, flat, value);
+                } else {
+                    let ty = VecType::scalar(self.b.ty(value).dtype);
+                    for lane in 0..v.valid {
+                        let scalar = self.b.op(ty, Op::Lane(value, lane));
+                        self.b.store(buffer, flat.offset(i64::from(lane) * spread), scalar);
+                    }
+                }
+            }
+            None => self.b.store(buffer, flat, value),
+        }
+    }
+
+    /// The kernel and its arguments.
+    pub(super) fn finish(self) -> Scheduled {
+        let mut kernel = self.b.finish();
+        kernel.name = self.name;
+        kernel.schedule = if self.schedules.is_empty() { "empty".to_owned() } else { self.schedules.join(" ") };
+        let (mut read, mut written) = (vec![false; kernel.buffers.len()], vec![false; kernel.buffers.len()]);
+        mark_accesses(&kernel.body, &mut read, &mut written);
+        for (i, buffer) in kernel.buffers.iter_mut().enumerate() {
+            buffer.access = match (read[i], written[i]) {
+                (true, true) => Access::ReadWrite,
+                (false, true) => Access::Write,
+                _ => Access::Read,
+            };
+        }
+        Scheduled { kernel, args: self.args }
+    }
+}
+
+fn mark_accesses(body: &[Stmt], read: &mut [bool], written: &mut [bool]) {
+    for stmt in body {
+        match stmt {
+            Stmt::Loop(l) => mark_accesses(&l.body, read, written),
+            Stmt::If { then, otherwise, .. } => {
+                mark_accesses(then, read, written);
+                mark_accesses(otherwise, read, written);
+            }
+            Stmt::Set { op: Op::Load { buffer, .. }, .. } => read[buffer.0 as usize] = true,
+            Stmt::Set { .. } => {}
+            Stmt::Store { buffer, .. } => written[buffer.0 as usize] = true,
+        }
+    }
+}
+
+fn contains_acc(e: &Expr) -> bool {
+    matches!(e.node(), Node::Acc) || e.children().into_iter().any(contains_acc)
+}
+
+/// The coefficient of a stage axis in an affine index.
+pub(super) fn coefficient(ix: &Ix, axis: usize) -> i64 {
+    match ix {
+        Ix::Affine(a) => a.coefficient(Var::Axis(axis as u32)),
+        _ => 0,
+    }
+}
+
+/// Whether an index depends on a stage axis.
+pub(super) fn index_depends(index: &[Ix], axis: usize) -> bool {
+    index.iter().any(|ix| match ix {
+        Ix::Affine(a) => a.coefficient(Var::Axis(axis as u32)) != 0,
+        Ix::Checked(e) | Ix::Clamped(e) => expr_depends(e, axis),
+    })
+}
+
+/// Whether an expression depends on a stage axis.
+pub(super) fn expr_depends(e: &Expr, axis: usize) -> bool {
+    match e.node() {
+        Node::Index(a) => a.coefficient(Var::Axis(axis as u32)) != 0,
+        Node::Load { index, pad, .. } => index_depends(index, axis) || pad.as_ref().is_some_and(|p| expr_depends(p, axis)),
+        _ => e.children().into_iter().any(|c| expr_depends(c, axis)),
+    }
+}
+
+/// The nest's operator.
+pub(super) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
+    match op {
+        BinaryOp::Add => nest::BinaryOp::Add,
+        BinaryOp::Sub => nest::BinaryOp::Sub,
+        BinaryOp::Mul => nest::BinaryOp::Mul,
+        BinaryOp::Div => nest::BinaryOp::Div,
+        BinaryOp::Rem => nest::BinaryOp::Rem,
+        BinaryOp::Min => nest::BinaryOp::Min,
+        BinaryOp::Max => nest::BinaryOp::Max,
+        BinaryOp::And => nest::BinaryOp::And,
+        BinaryOp::Or => nest::BinaryOp::Or,
+        BinaryOp::Xor => nest::BinaryOp::Xor,
+        BinaryOp::Shl => nest::BinaryOp::Shl,
+        BinaryOp::Shr => nest::BinaryOp::Shr,
+        BinaryOp::Pow => unreachable!("powers are polynomials"),
+    }
+}
+
+/// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, a condition on
+/// `f32`, or a constant integer widened to `f32`.
+pub(super) fn vector_ok(e: &Expr, axis: usize) -> bool {
+    if !expr_depends(e, axis) {
+        return true;
+    }
+    match e.node() {
+        Node::Load { .. } => e.dtype() == DType::F32 || e.dtype() == DType::Bool,
+        Node::Cast(a) => {
+            e.dtype() == DType::F32
+                && (matches!(a.node(), Node::Load { .. }) && matches!(a.dtype(), DType::I8 | DType::U8)
+                    || a.dtype() == DType::Bool && vector_ok(a, axis))
+        }
+        Node::Compare(_, a, b) => a.dtype() == DType::F32 && vector_ok(a, axis) && vector_ok(b, axis),
+        Node::Select(c, a, b) => vector_ok(c, axis) && e.dtype() == DType::F32 && vector_ok(a, axis) && vector_ok(b, axis),
+        Node::Index(_) => false,
+        Node::Const(_) | Node::Acc => true,
+        Node::Unary(..) | Node::Binary(..) => {
+            (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok(c, axis))
+        }
+    }
+}

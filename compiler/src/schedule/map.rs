@@ -1,0 +1,205 @@
+//! Element-wise stages and copies: loops in the physical order of the result, adjacent axes merged, the innermost in lanes,
+//! and padded reads split into regions where they are wholly inside or wholly outside.
+
+use super::ScheduleError;
+use super::emitter::{Emitter, Lanes, Point, coefficient, vector_ok};
+use crate::expr::{Expr, Ix, Node, Stage, Var};
+use crate::nest::Affine;
+
+/// Vectors in one iteration of the innermost loop.
+const UNROLL: i64 = 4;
+/// Regions that padding may split a stage into.
+const MAX_REGIONS: usize = 81;
+
+/// One loop: an axis with a range, into which outer axes were merged.
+#[derive(Clone, Debug)]
+struct AxisLoop {
+    axis: usize,
+    extent: i64,
+    /// Starts of its regions, and the end.
+    cuts: Vec<i64>,
+}
+
+pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), ScheduleError> {
+    let (_, _, strides) = e.memory_of(stage.out);
+    let out_stride =
+        |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let mut axes: Vec<usize> = (0..stage.axes.len()).filter(|&a| stage.axes[a] > 1).collect();
+    axes.sort_by_key(|&a| -out_stride(a));
+    let mut loops: Vec<AxisLoop> =
+        axes.iter().map(|&axis| AxisLoop { axis, extent: stage.axes[axis] as i64, cuts: cuts(e, stage, value, axis) }).collect();
+    if loops.iter().map(|l| l.cuts.len() - 1).product::<usize>() > MAX_REGIONS {
+        for l in &mut loops {
+            l.cuts = vec![0, l.extent];
+        }
+    }
+    merge(e, stage, value, &mut loops, &out_stride);
+    let innermost = loops.last().map(|l| l.axis);
+    let lanes = e.machine.lanes;
+    let vector = innermost.filter(|&axis| {
+        let extent = loops[loops.len() - 1].extent;
+        let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
+        extent >= i64::from(lanes) && adjacent && value.dtype() == crate::tensor::DType::F32 && vector_ok(value, axis)
+    });
+    let template = if matches!(value.node(), Node::Load { .. }) { "move" } else { "map" };
+    e.note(if vector.is_some() { format!("{template}(lanes={lanes})") } else { format!("{template}()") });
+    let mut point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
+    nest_loops(e, stage, value, &loops, 0, &mut point, vector)
+}
+
+/// Whether some read has unit stride along the axis, so that lanes pay although the result is written in single elements.
+fn reads_adjacent(e: &Emitter, value: &Expr, axis: usize) -> bool {
+    let mut adjacent = false;
+    value.visit(&mut |x| {
+        if let Node::Load { tensor, index, .. } = x.node() {
+            let s: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+            adjacent |= s == 1;
+        }
+    });
+    adjacent && !matches!(value.node(), Node::Load { .. })
+}
+
+/// Where padded reads along an axis go from outside to inside and back.
+fn cuts(e: &Emitter, stage: &Stage, value: &Expr, axis: usize) -> Vec<i64> {
+    let extent = stage.axes[axis] as i64;
+    let mut cuts = vec![0, extent];
+    value.visit(&mut |x| {
+        let Node::Load { tensor, index, pad: Some(_) } = x.node() else { return };
+        for (ix, &dim) in index.iter().zip(e.dims(*tensor)) {
+            let Ix::Affine(a) = ix else { continue };
+            let [(Var::Axis(i), c)] = a.terms[..] else { continue };
+            if i as usize != axis {
+                continue;
+            }
+            // Inside where 0 <= c * i + constant < dim.
+            let (lo, hi) = (-a.constant, dim as i64 - 1 - a.constant);
+            let (first, last) = if c > 0 {
+                (lo.div_euclid(c) + i64::from(lo.rem_euclid(c) != 0), hi.div_euclid(c))
+            } else {
+                let c = -c;
+                ((-hi).div_euclid(c) + i64::from((-hi).rem_euclid(c) != 0), (-lo).div_euclid(c))
+            };
+            cuts.push(first.clamp(0, extent));
+            cuts.push((last + 1).clamp(0, extent));
+        }
+    });
+    cuts.sort_unstable();
+    cuts.dedup();
+    cuts
+}
+
+/// Merges a loop into the one outside it where every address strides through both as through one.
+fn merge(e: &Emitter, stage: &Stage, value: &Expr, loops: &mut Vec<AxisLoop>, out_stride: &impl Fn(usize) -> i64) {
+    let mut accesses: Vec<Vec<i64>> = vec![(0..stage.axes.len()).map(out_stride).collect()];
+    let mut pinned = vec![false; stage.axes.len()];
+    value.visit(&mut |x| match x.node() {
+        Node::Load { tensor, index, pad } => {
+            let strides = e.strides_of(*tensor);
+            accesses.push(
+                (0..stage.axes.len()).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect(),
+            );
+            if pad.is_some() {
+                (0..stage.axes.len()).filter(|&a| padded_along(e, stage, x, a)).for_each(|a| pinned[a] = true);
+            }
+            for ix in index {
+                if let Ix::Checked(i) | Ix::Clamped(i) = ix {
+                    (0..stage.axes.len()).filter(|&a| super::emitter::expr_depends(i, a)).for_each(|a| pinned[a] = true);
+                }
+            }
+        }
+        Node::Index(a) => a.terms.iter().for_each(|t| {
+            if let Var::Axis(i) = t.0 {
+                pinned[i as usize] = true;
+            }
+        }),
+        _ => {}
+    });
+    let mut i = loops.len();
+    while i >= 2 {
+        i -= 1;
+        let (outer, inner) = (&loops[i - 1], &loops[i]);
+        let joined = !pinned[outer.axis]
+            && !pinned[inner.axis]
+            && outer.cuts.len() == 2
+            && inner.cuts.len() == 2
+            && accesses.iter().all(|s| s[outer.axis] == s[inner.axis] * inner.extent);
+        if joined {
+            let extent = outer.extent * inner.extent;
+            loops[i] = AxisLoop { axis: inner.axis, extent, cuts: vec![0, extent] };
+            loops.remove(i - 1);
+        }
+    }
+}
+
+/// Whether a padded read can be outside because of this axis.
+fn padded_along(e: &Emitter, stage: &Stage, load: &Expr, axis: usize) -> bool {
+    let Node::Load { tensor, index, .. } = load.node() else { return false };
+    index.iter().zip(e.dims(*tensor)).any(|(ix, &dim)| match ix {
+        Ix::Affine(a) => {
+            let (lo, hi) = a.range(|v| match v {
+                Var::Axis(i) => (0, stage.axes[i as usize] as i64 - 1),
+                Var::Loop(_) => (0, i64::from(u32::MAX)),
+            });
+            a.coefficient(Var::Axis(axis as u32)) != 0 && (lo < 0 || hi >= dim as i64)
+        }
+        _ => false,
+    })
+}
+
+fn nest_loops(
+    e: &mut Emitter,
+    stage: &Stage,
+    value: &Expr,
+    loops: &[AxisLoop],
+    depth: usize,
+    point: &mut Point,
+    vector: Option<usize>,
+) -> Result<(), ScheduleError> {
+    let Some(l) = loops.get(depth) else { return element(e, stage, value, point) };
+    let inner: Vec<usize> = loops[depth..].iter().map(|l| l.axis).collect();
+    for cut in l.cuts.windows(2) {
+        let name = format!("i{}", l.axis);
+        if depth + 1 == loops.len() {
+            let lanes = i64::from(e.machine.lanes);
+            let mut start = cut[0];
+            if vector == Some(l.axis) {
+                let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
+                if cut[1] - cut[0] >= lanes {
+                    e.hoist(value, &at, &inner)?;
+                }
+                for step in [lanes * UNROLL, lanes] {
+                    let end = start + (cut[1] - start) / step * step;
+                    e.for_loop(&name, start..end, step, |e, v| {
+                        let mut at = at.clone();
+                        for u in 0..step / lanes {
+                            at.axes[l.axis] = v.offset(u * lanes);
+                            element(e, stage, value, &at)?;
+                        }
+                        Ok(())
+                    })?;
+                    start = end;
+                }
+            }
+            let point = point.clone();
+            e.for_loop(&name, start..cut[1], 1, |e, v| {
+                let mut at = point.clone();
+                at.axes[l.axis] = v;
+                element(e, stage, value, &at)
+            })?;
+        } else {
+            let point = point.clone();
+            e.for_loop(&name, cut[0]..cut[1], 1, |e, v| {
+                let mut at = point.clone();
+                at.axes[l.axis] = v;
+                nest_loops(e, stage, value, loops, depth + 1, &mut at, vector)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn element(e: &mut Emitter, stage: &Stage, value: &Expr, at: &Point) -> Result<(), ScheduleError> {
+    let reg = e.value(value, at, None)?;
+    e.store(stage, at, reg);
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! *How* a program is computed: tensor expressions to one nest, by templates chosen from the shape of each stage.
+//!
+//! In: a program, where its tensors live (storage, offset, strides), the constants' values, the machine.
+//! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
+
+mod contract;
+mod cost;
+mod emitter;
+mod inner_product;
+mod map;
+mod pack;
+mod prepare;
+mod reduce;
+
+pub use cost::Machine;
+
+use crate::expr::{Body, Item, Program, Stage, TensorId};
+use crate::nest::Kernel;
+use crate::tensor::{DType, Tensor, n_elements, reshape_strides};
+use emitter::{Emitter, Slot};
+
+/// A contiguous piece of memory that values live in: an arena block, an input, an output.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Storage {
+    /// Number that tells it from others.
+    pub id: usize,
+    /// Name in the kernel's text.
+    pub name: String,
+    /// Element type.
+    pub dtype: DType,
+    /// Number of elements.
+    pub len: usize,
+}
+
+/// Where a tensor lives: strides and offset in elements.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Memory {
+    /// The storage.
+    pub storage: Storage,
+    /// First element.
+    pub offset: i64,
+    /// One stride for each axis.
+    pub strides: Vec<i64>,
+}
+
+/// Where an operand comes from.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Source {
+    /// Memory.
+    Memory(Memory),
+    /// A constant, which is laid out here as the kernel likes it.
+    Constant(Tensor),
+}
+
+/// One entry of a kernel's argument table.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Arg {
+    /// The storage of this number.
+    Storage(usize),
+    /// Scratch of so many bytes, for the time of the call.
+    Scratch(usize),
+    /// Read-only data.
+    Constant(Tensor),
+}
+
+/// A kernel and what it is called with.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Scheduled {
+    /// The kernel; `kernel.buffers` are in the order of `args`.
+    pub kernel: Kernel,
+    /// The argument table.
+    pub args: Vec<Arg>,
+}
+
+/// Why a program has no nest.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ScheduleError(pub String);
+
+impl From<crate::nest::math::Unsupported> for ScheduleError {
+    fn from(e: crate::nest::math::Unsupported) -> Self {
+        ScheduleError(e.to_string())
+    }
+}
+
+/// Makes the nest of a program. `operands` and `results` are in program order; results never alias operands, except that
+/// an element-wise result may be in place.
+///
+/// # Errors
+/// What the templates cannot express, such as transcendental functions of `f64`.
+pub fn schedule(
+    name: &str,
+    program: &Program,
+    operands: Vec<Source>,
+    results: Vec<Memory>,
+    machine: &Machine,
+) -> Result<Scheduled, ScheduleError> {
+    let mut e = Emitter::new(name, program, machine);
+    for (&t, source) in program.operands.iter().zip(operands) {
+        match source {
+            Source::Memory(m) => e.bind_memory(t, &m),
+            Source::Constant(value) => e.slots[t.0 as usize] = Some(Slot::Constant(value)),
+        }
+    }
+    for (&t, memory) in program.results.iter().zip(&results) {
+        if !program.operands.contains(&t) {
+            e.bind_memory(t, memory);
+        }
+    }
+    schedule_items(&mut e, &program.items)?;
+    for (&t, memory) in program.results.iter().zip(&results) {
+        e.deliver(t, memory)?;
+    }
+    Ok(e.finish())
+}
+
+fn schedule_items(e: &mut Emitter, items: &[Item]) -> Result<(), ScheduleError> {
+    for item in items {
+        match item {
+            Item::Stage(stage) => schedule_stage(e, stage)?,
+            Item::Reshape { out, input } => reshape(e, *out, *input)?,
+            Item::Repeat { var, extent, items } => {
+                allocate_written(e, items);
+                e.repeat(*var, *extent, |e| schedule_items(e, items))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tensors that a loop writes outlive its iterations: they get their scratch before it.
+fn allocate_written(e: &mut Emitter, items: &[Item]) {
+    for item in items {
+        match item {
+            Item::Stage(stage) => e.ensure_memory(stage.out, None),
+            Item::Reshape { .. } => {}
+            Item::Repeat { items, .. } => allocate_written(e, items),
+        }
+    }
+}
+
+fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
+    if n_elements(&stage.axes) == 0 {
+        e.ensure_memory(stage.out, None);
+        return Ok(());
+    }
+    let stage = prepare::prepare(e, stage)?;
+    e.ensure_memory(stage.out, prepare::preferred_order(e, &stage));
+    match &stage.body {
+        Body::Map(value) => map::emit(e, &stage, value),
+        Body::Reduce { op, value, finish } => reduce::emit(e, &stage, *op, value, finish),
+        Body::Arg { op, value, last } => reduce::emit_arg(e, &stage, *op, value, *last),
+    }
+}
+
+/// Makes `out` the same memory as `input` under other extents, copying first where the strides do not allow it.
+fn reshape(e: &mut Emitter, out: TensorId, input: TensorId) -> Result<(), ScheduleError> {
+    let dims = e.program().tensors[out.0 as usize].dims.clone();
+    let from = e.program().tensors[input.0 as usize].dims.clone();
+    if let Some(Slot::Constant(t)) = &e.slots[input.0 as usize] {
+        let slot = Slot::Constant(t.reshape(&dims));
+        return e.alias(out, slot);
+    }
+    e.ensure_memory(input, None);
+    if let Some(Slot::Memory { buffer, offset, strides }) = e.slots[out.0 as usize].clone()
+        && let Some(strides) = reshape_strides(&dims, &strides, &from)
+    {
+        // A result: written where it belongs, under the extents of what it is made of.
+        return e.copy_to_slot(input, Slot::Memory { buffer, offset, strides });
+    }
+    if let Some(Slot::Memory { buffer, offset, strides }) = e.slots[input.0 as usize].clone()
+        && let Some(strides) = reshape_strides(&from, &strides, &dims)
+    {
+        return e.alias(out, Slot::Memory { buffer, offset, strides });
+    }
+    let dense = e.dense_copy(input)?;
+    let Slot::Memory { buffer, offset, strides } = dense else { unreachable!("a copy is in memory") };
+    let strides = reshape_strides(&from, &strides, &dims).expect("dense memory takes any extents");
+    e.alias(out, Slot::Memory { buffer, offset, strides })
+}

@@ -1,0 +1,141 @@
+//! Copies that make a stage's reads plain: padding written out, and operands transposed so that lanes are adjacent.
+
+use super::ScheduleError;
+use super::emitter::{Emitter, Slot};
+use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
+
+/// The stage with the padded reads of its reduction replaced by plain reads of a padded copy.
+pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
+    e.forget();
+    let value = match &stage.body {
+        Body::Map(_) => return Ok(stage.clone()),
+        Body::Reduce { value, .. } | Body::Arg { value, .. } => value.clone(),
+    };
+    let mut padded: Vec<Expr> = vec![];
+    value.visit(&mut |x| {
+        if matches!(x.node(), Node::Load { pad: Some(_), .. }) && !padded.contains(x) {
+            padded.push(x.clone());
+        }
+    });
+    let mut replaced = vec![];
+    for load in padded {
+        if let Some(plain) = padded_copy(e, stage, &load)? {
+            replaced.push((load, plain));
+        }
+    }
+    if replaced.is_empty() {
+        return Ok(stage.clone());
+    }
+    e.forget();
+    let swap = |x: &Expr| x.rewrite(&mut |x| replaced.iter().find(|(from, _)| *from == x).map_or(x, |(_, to)| to.clone()));
+    let body = match &stage.body {
+        Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: swap(value), finish: finish.clone() },
+        Body::Arg { op, value, last } => Body::Arg { op: *op, value: swap(value), last: *last },
+        Body::Map(_) => unreachable!("returned above"),
+    };
+    Ok(Stage { body, ..stage.clone() })
+}
+
+/// A plain read of a padded copy that stands for a padded read; `None` where the read is left as it is.
+fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Expr>, ScheduleError> {
+    let Node::Load { tensor, index, pad: Some(pad) } = load.node() else { return Ok(None) };
+    let affine: Option<Vec<&Affine>> = index
+        .iter()
+        .map(|ix| match ix {
+            Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_))) => Some(a),
+            _ => None,
+        })
+        .collect();
+    let (Some(affine), Node::Const(_)) = (affine, pad.node()) else { return Ok(None) };
+    let dims = e.dims(*tensor).to_vec();
+    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+    let reach: Vec<(i64, i64)> = affine
+        .iter()
+        .zip(&dims)
+        .map(|(a, &d)| {
+            let (lo, hi) = a.range(|v| match v {
+                Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
+                Var::Loop(_) => unreachable!("only axes, checked above"),
+            });
+            if lo < 0 || hi >= d as i64 { (lo, hi) } else { (0, d as i64 - 1) }
+        })
+        .collect();
+    let plain = |tensor: TensorId| {
+        let index = affine.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(-r.0))).collect();
+        Expr::new(Node::Load { tensor, index, pad: None }, load.dtype())
+    };
+    if reach.iter().zip(&dims).all(|(r, &d)| *r == (0, d as i64 - 1)) {
+        return Ok(Some(plain(*tensor)));
+    }
+    let padded_dims: Vec<usize> = reach.iter().map(|(lo, hi)| (hi - lo + 1) as usize).collect();
+    let name = format!("{}_padded", e.program().tensors[tensor.0 as usize].name);
+    let order = physical_order(&e.strides_of(*tensor), &dims);
+    let copy = e.scratch(&name, load.dtype(), &padded_dims, &order);
+    let at: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
+    let from = at.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(r.0))).collect();
+    let value = Expr::new(Node::Load { tensor: *tensor, index: from, pad: Some(pad.clone()) }, load.dtype());
+    super::schedule_stage(e, &Stage { out: copy, write: at, axes: padded_dims, reduce: vec![], body: Body::Map(value) })?;
+    Ok(Some(plain(copy)))
+}
+
+/// A plain read of a copy in which `inner` is the innermost axis, standing for a read that strides along `inner`.
+pub(super) fn transposed_copy(e: &mut Emitter, stage: &Stage, load: &Expr, inner: usize) -> Result<Option<Expr>, ScheduleError> {
+    let Node::Load { tensor, index, pad: None } = load.node() else { return Ok(None) };
+    if index.iter().any(|ix| !matches!(ix, Ix::Affine(_))) {
+        return Ok(None);
+    }
+    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+    let mut axes: Vec<usize> =
+        (0..extents.len()).filter(|&a| a != inner && extents[a] > 1 && super::emitter::index_depends(index, a)).collect();
+    axes.push(inner);
+    let dims: Vec<usize> = axes.iter().map(|&a| extents[a]).collect();
+    let name = format!("{}_transposed", e.program().tensors[tensor.0 as usize].name);
+    let copy = e.scratch(&name, load.dtype(), &dims, &(0..dims.len()).collect::<Vec<_>>());
+    let renumbered = load.map_affine(&mut |a| {
+        a.substitute(|v| match v {
+            Var::Axis(i) => axes.iter().position(|&x| x == i as usize).map_or_else(Affine::default, |p| Affine::var(Var::Axis(p as u32))),
+            Var::Loop(_) => Affine::var(v),
+        })
+    });
+    let write = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
+    super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], body: Body::Map(renumbered) })?;
+    let index = axes.iter().map(|&a| Ix::Affine(Affine::var(Var::Axis(a as u32)))).collect();
+    Ok(Some(Expr::new(Node::Load { tensor: copy, index, pad: None }, load.dtype())))
+}
+
+/// Axes by falling stride; unit axes first.
+pub(super) fn physical_order(strides: &[i64], dims: &[usize]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..dims.len()).collect();
+    order.sort_by_key(|&i| if dims[i] == 1 { i64::MIN } else { -strides[i] });
+    order
+}
+
+/// The physical order for a tensor of scratch that `stage` writes: that of what it reads, with axes that come only from
+/// constants innermost.
+pub(super) fn preferred_order(e: &Emitter, stage: &Stage) -> Option<Vec<usize>> {
+    let dims = e.dims(stage.out);
+    if stage.write.len() != stage.axes.len()
+        || stage.write.iter().enumerate().any(|(i, a)| a.coefficient(Var::Axis(i as u32)) == 0 || a.terms.len() != 1)
+    {
+        return None;
+    }
+    let mut reach = vec![0i64; dims.len()];
+    let mut see = |x: &Expr| {
+        if let Node::Load { tensor, index, .. } = x.node()
+            && matches!(e.slots[tensor.0 as usize], Some(Slot::Memory { .. }))
+        {
+            for (ix, stride) in index.iter().zip(e.strides_of(*tensor)) {
+                for (axis, r) in reach.iter_mut().enumerate() {
+                    *r = (*r).max(super::emitter::coefficient(ix, axis) * stride);
+                }
+            }
+        }
+    };
+    match &stage.body {
+        Body::Map(v) | Body::Arg { value: v, .. } => v.visit(&mut see),
+        Body::Reduce { value, .. } => value.visit(&mut see),
+    }
+    let mut order: Vec<usize> = (0..dims.len()).collect();
+    order.sort_by_key(|&i| if dims[i] == 1 { i64::MIN } else { -reach[i] });
+    Some(order)
+}

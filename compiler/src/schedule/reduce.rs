@@ -1,0 +1,215 @@
+//! Reductions: which axis goes into lanes, and by which template.
+
+use super::ScheduleError;
+use super::contract;
+use super::emitter::{Emitter, Point, coefficient, expr_depends, index_depends, vector_ok};
+use super::inner_product;
+use super::map;
+use super::prepare::transposed_copy;
+use crate::expr::{BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::nest::{self, Affine, Op, VecType};
+use crate::tensor::{DType, n_elements};
+
+/// How often each element must be read for a transposing copy to pay.
+const TRANSPOSE_REUSE: usize = 4;
+/// The shortest sum whose results may be stored one lane at a time.
+const SCATTER_DEPTH: usize = 8;
+
+/// The value of an empty reduction.
+pub(super) fn identity(op: ReduceOp, dtype: DType) -> Const {
+    let float = dtype.is_float();
+    match op {
+        ReduceOp::Sum if float => Const::Float(0.0),
+        ReduceOp::Prod if float => Const::Float(1.0),
+        ReduceOp::Max if float => Const::Float(f64::NEG_INFINITY),
+        ReduceOp::Min if float => Const::Float(f64::INFINITY),
+        ReduceOp::Sum => Const::Int(0),
+        ReduceOp::Prod => Const::Int(1),
+        ReduceOp::Max if dtype.is_signed() => Const::Int(i64::MIN >> (64 - dtype.bits())),
+        ReduceOp::Max => Const::Int(0),
+        ReduceOp::Min if dtype == DType::Bool => Const::Int(1),
+        ReduceOp::Min if dtype.is_signed() => Const::Int(i64::MAX >> (64 - dtype.bits())),
+        ReduceOp::Min => Const::Int((u64::MAX >> (64 - dtype.bits())) as i64),
+    }
+}
+
+/// The nest's operator that combines two values.
+pub(super) fn combine(op: ReduceOp, dtype: DType) -> nest::BinaryOp {
+    match op {
+        ReduceOp::Sum if dtype == DType::Bool => nest::BinaryOp::Or,
+        ReduceOp::Prod if dtype == DType::Bool => nest::BinaryOp::And,
+        ReduceOp::Sum => nest::BinaryOp::Add,
+        ReduceOp::Prod => nest::BinaryOp::Mul,
+        ReduceOp::Max if dtype == DType::Bool => nest::BinaryOp::Or,
+        ReduceOp::Min if dtype == DType::Bool => nest::BinaryOp::And,
+        ReduceOp::Max => nest::BinaryOp::Max,
+        ReduceOp::Min => nest::BinaryOp::Min,
+    }
+}
+
+pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr) -> Result<(), ScheduleError> {
+    if n_elements(&stage.reduce) == 0 {
+        let empty = Expr::new(Node::Const(identity(op, value.dtype())), value.dtype());
+        let result = finish.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { empty.clone() } else { x });
+        let stage = Stage { reduce: vec![], body: Body::Map(result.clone()), ..stage.clone() };
+        return map::emit(e, &stage, &result);
+    }
+    let f32_only = value.dtype() == DType::F32 && finish.dtype() == DType::F32;
+    let (_, _, strides) = e.memory_of(stage.out);
+    let out_stride =
+        |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let mut stage = stage.clone();
+    let mut value = value.clone();
+    let depth = n_elements(&stage.reduce);
+    let candidates: Vec<usize> =
+        (0..stage.axes.len()).filter(|&a| f32_only && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
+
+    let rank = |e: &Emitter, axis: usize| -> Option<usize> {
+        let (mut plain, mut packed, mut strided) = (true, false, 0);
+        for load in loads(&value) {
+            match along(e, &load, axis) {
+                Along::Constant => packed = true,
+                Along::Unit | Along::Independent => {}
+                Along::Strided => {
+                    plain = false;
+                    strided += 1;
+                }
+            }
+        }
+        let adjacent = out_stride(axis) == 1;
+        let short = stage.axes[axis] < e.machine.lanes as usize;
+        match (plain, packed, adjacent) {
+            (true, true, true) => Some(if short { 3 } else { 0 }),
+            (true, false, true) if !short => Some(1),
+            (true, true, false) if depth >= SCATTER_DEPTH => Some(if short { 5 } else { 2 }),
+            (false, _, true) if strided == 1 && !short && product(&value) && reuse(&stage, &value, axis) >= TRANSPOSE_REUSE => Some(4),
+            _ => None,
+        }
+    };
+    let best = candidates.iter().filter_map(|&a| rank(e, a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min();
+    let inner = inner_product::axis(e, &stage, &value, finish);
+    let chosen = match best {
+        // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
+        Some((3 | 5, _, a)) if stage.axes[a] < 3 && inner.is_some() => None,
+        Some((_, _, a)) => Some(a),
+        None => None,
+    };
+    if let Some(axis) = chosen {
+        for load in loads(&value) {
+            if matches!(along(e, &load, axis), Along::Strided)
+                && let Some(copy) = transposed_copy(e, &stage, &load, axis)?
+            {
+                value = value.rewrite(&mut |x| if x == load { copy.clone() } else { x });
+                e.forget();
+            }
+        }
+        stage.body = Body::Reduce { op, value: value.clone(), finish: finish.clone() };
+        return contract::emit(e, &stage, op, &value, finish, Some(axis));
+    }
+    if let Some(axis) = inner {
+        return inner_product::emit(e, &stage, op, &value, finish, axis);
+    }
+    contract::emit(e, &stage, op, &value, finish, None)
+}
+
+/// How a load moves along an axis.
+pub(super) enum Along {
+    /// It does not.
+    Independent,
+    /// To the next element.
+    Unit,
+    /// It reads a constant that can be packed.
+    Constant,
+    /// Otherwise.
+    Strided,
+}
+
+pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
+    let Node::Load { tensor, index, pad } = load.node() else { return Along::Independent };
+    if !index_depends(index, axis) {
+        return Along::Independent;
+    }
+    let affine = index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
+    if affine && pad.is_none() && e.constant_of(*tensor).is_some() {
+        return Along::Constant;
+    }
+    let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+    let dynamic = index.iter().any(|ix| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, axis)));
+    if stride == 1 && pad.is_none() && !dynamic { Along::Unit } else { Along::Strided }
+}
+
+/// The distinct loads of an expression.
+pub(super) fn loads(value: &Expr) -> Vec<Expr> {
+    let mut list: Vec<Expr> = vec![];
+    value.visit(&mut |x| {
+        if matches!(x.node(), Node::Load { .. }) && !list.contains(x) {
+            list.push(x.clone());
+        }
+    });
+    list
+}
+
+fn product(value: &Expr) -> bool {
+    matches!(value.node(), Node::Binary(BinaryOp::Mul, ..))
+}
+
+/// How often the operand that is strided along `axis` is read.
+fn reuse(stage: &Stage, value: &Expr, axis: usize) -> usize {
+    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+    loads(value)
+        .iter()
+        .filter(|l| expr_depends(l, axis))
+        .map(|l| (0..extents.len()).filter(|&a| !expr_depends(l, a)).map(|a| extents[a]).product::<usize>())
+        .min()
+        .unwrap_or(0)
+}
+
+/// The position of the extreme value along the only reduction axis: scalar, in order.
+pub(super) fn emit_arg(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, last: bool) -> Result<(), ScheduleError> {
+    e.note("arg()".to_owned());
+    let extent = stage.reduce[0] as i64;
+    let axis = stage.axes.len();
+    let relation = match (op, last) {
+        (ReduceOp::Min, false) => nest::CompareOp::Lt,
+        (ReduceOp::Min, true) => nest::CompareOp::Le,
+        (_, false) => nest::CompareOp::Gt,
+        (_, true) => nest::CompareOp::Ge,
+    };
+    let axes: Vec<usize> = (0..stage.axes.len()).collect();
+    let point = Point { axes: vec![Affine::default(); axis + 1], vector: None };
+    loop_over(e, stage, &axes, point, &mut |e, point| {
+        let (i64_ty, value_ty) = (VecType::scalar(DType::I64), VecType::scalar(value.dtype()));
+        let (best, place) = (e.b.reg(value_ty), e.b.reg(i64_ty));
+        let first = e.value(value, &point, None)?;
+        e.b.set(best, Op::Copy(first));
+        e.b.set(place, Op::Const(nest::Scalar::Int(0)));
+        e.for_loop("k", 1..extent.max(1), 1, |e, k| {
+            let mut at = point.clone();
+            at.axes[axis] = k.clone();
+            let new = e.value(value, &at, None)?;
+            let index = e.b.index(k);
+            let better = e.b.compare(relation, new, best);
+            e.b.set(best, Op::Select(better, new, best));
+            e.b.set(place, Op::Select(better, index, place));
+            Ok(())
+        })?;
+        e.store(stage, &point, place);
+        Ok(())
+    })
+}
+
+/// Scalar loops over some axes.
+pub(super) fn loop_over(
+    e: &mut Emitter,
+    stage: &Stage,
+    axes: &[usize],
+    point: Point,
+    f: &mut dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError>,
+) -> Result<(), ScheduleError> {
+    let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
+    e.for_loop(&format!("i{axis}"), 0..stage.axes[axis] as i64, 1, |e, v| {
+        let mut at = point.clone();
+        at.axes[axis] = v;
+        loop_over(e, stage, rest, at, f)
+    })
+}
