@@ -88,3 +88,57 @@ fn constant_key(t: &Tensor) -> u64 {
     let sample: Vec<u8> = bytes.iter().step_by(step).copied().collect();
     hash(&(t.dtype(), t.dims(), sample))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::testing::exact;
+
+    #[test]
+    fn what_leads_nowhere_goes_and_equal_nodes_are_one() {
+        let text = "graph @g(%x: f32[2,3], %unused: f32[4]) -> (%y) {
+            @a = const rand(1) : f32[2,3]
+            @b = const rand(1) : f32[2,3]
+            @c = const rand(2) : f32[2,3]
+            %dead = Add(%x, @c)
+            %deader = Add(%dead, @c)
+            %p = Add(%x, @a)
+            %q = Add(%x, @b)
+            %y = Mul(%p, %q)
+        }";
+        let (after, report) = exact(eliminate, text);
+        assert!(
+            after.contains("%y = Mul(%p, %p)") && !after.contains("dead") && !after.contains("@c") && after.contains("%unused"),
+            "{after}"
+        );
+        assert_eq!(
+            report.trace(),
+            "eliminate: dead-code %deader\neliminate: dead-code %dead\neliminate: equal-constants %b\neliminate: equal-nodes %q\n"
+        );
+    }
+
+    #[test]
+    fn attributes_and_types_make_a_difference() {
+        let text = "graph @g(%x: f32[3,3]) -> (%y) {
+            @a = const splat(0) : f32[3,3]
+            @b = const splat(0) : f32[1,3]
+            %p = Transpose(%x) perm=[0,1]
+            %q = Transpose(%x) perm=[1,0]
+            %r = Add(%p, @a)
+            %s = Add(%q, @b)
+            %y = Mul(%r, %s)
+        }";
+        let (after, report) = exact(eliminate, text);
+        assert!(report.applied.is_empty(), "{after}");
+    }
+
+    #[test]
+    fn two_outputs_stay_two_values() {
+        let text = "graph @g(%x: f32[3]) -> (%y, %z) {
+            %y = Add(%x, %x)
+            %z = Add(%x, %x)
+        }";
+        let (_, report) = exact(eliminate, text);
+        assert_eq!(report.reasons("equal-nodes"), ["an output would be another output"]);
+    }
+}

@@ -84,3 +84,48 @@ fn replace(g: &mut Graph, node: NodeId, values: Vec<Tensor>) {
         if g.n_uses(new) == 0 { g.remove(new.node) } else { g.rename(new, &name) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::passes::testing::exact;
+
+    #[test]
+    fn shapes_become_numbers() {
+        let text = "graph @g(%x: f32[2,3,4]) -> (%y) {
+            @i = const [0] : i64[1]
+            @m = const [-1] : i64[1]
+            %s = Shape(%x)
+            %n = Gather(%s, @i)
+            %t = Concat(%n, @m) axis=0
+            %y = Transpose(%x)
+        }";
+        let (after, report) = exact(fold_constants, text);
+        assert_eq!(report.applied.iter().map(|a| a.value.as_str()).collect::<Vec<_>>(), ["s", "n", "t"], "{after}");
+        assert_eq!(after.matches("const").count(), 0, "{after}");
+    }
+
+    #[test]
+    fn folded_values_keep_their_names_and_readers() {
+        let text = "graph @g(%x: f32[3]) -> (%y) {
+            @a = const [1,2,3] : f32[3]
+            @b = const [10,20,30] : f32[3]
+            %c = Add(@a, @b)
+            %y = Add(%x, %c)
+        }";
+        let (after, _) = exact(fold_constants, text);
+        assert!(after.contains("@c = const [11,22,33]") && after.contains("%y = Add(%x, @c)"), "{after}");
+    }
+
+    #[test]
+    fn what_grows_too_much_stays_code() {
+        let text = "graph @g(%x: f32[100,400]) -> (%y) {
+            @n = const [100,400] : i64[2]
+            %c = ConstantOfShape(@n)
+            %y = Add(%x, %c)
+        }";
+        let (after, report) = exact(fold_constants, text);
+        assert!(after.contains("ConstantOfShape"), "{after}");
+        assert_eq!(report.reasons(PASS), ["160000 bytes out of 16 are left to code"]);
+    }
+}

@@ -1,9 +1,9 @@
 //! Graph to graph: constants, algebra, quantization, pruning, fusion groups, layouts, the memory plan. Imports `tensor`, `ops`, `graph`,
 //! `expr` and `targets`.
 
+pub mod assign_layouts;
 mod contraction;
 mod edit;
-pub mod assign_layouts;
 pub mod eliminate;
 pub mod fold_constants;
 pub mod fuse;

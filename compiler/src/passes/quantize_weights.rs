@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(after.operator_nodes().len(), 2);
         let entry = &report.quantized[0];
         assert_eq!((entry.weights.as_str(), entry.user.as_str(), entry.before_bytes, entry.after_bytes), ("w", "y", 4608, 1152 + 64));
-        assert!(entry.snr_db > 40.0 && entry.max_abs_error < 0.01, "{entry:?}");
+        assert!(entry.snr_db > 40.0 && entry.max_abs_error < 0.02, "{entry:?}");
         let (a, b) = evaluate(&before, &after, 7);
         let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         // 72 products with an error of at most half a scale, random signs.
