@@ -289,3 +289,6 @@ fn restate_shape(g: &mut Graph, node: NodeId) {
         set_constant(g, node, at, &name, Tensor::from_slice(&[shape.len()], &shape));
     }
 }
+
+#[cfg(test)]
+mod tests;

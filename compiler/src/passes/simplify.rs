@@ -94,3 +94,6 @@ fn apply_rules(g: &mut Graph, node: NodeId, report: &mut Report) -> bool {
     }
     changed
 }
+
+#[cfg(test)]
+mod tests;
