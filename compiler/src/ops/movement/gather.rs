@@ -30,6 +30,9 @@ impl Gather {
 /// The indices as a form over the axes of `dims`, if they are one.
 fn affine_form(indices: &[i64], dims: &[usize]) -> Option<Affine<usize>> {
     let mut form = Affine::constant(*indices.first()?);
+    if indices.iter().any(|&i| i > 1 << 40) {
+        return None;
+    }
     for (axis, (stride, &extent)) in row_major_strides(dims).into_iter().zip(dims).enumerate() {
         if extent > 1 {
             form.add_term(axis, indices[stride] - indices[0]);

@@ -150,7 +150,7 @@ impl Operator for Pad {
         if self.mode != "constant" {
             return Ok(vec![lower_tables(b, data, &self.tables(x.facts)?)]);
         }
-        let pad = match x.get(2) {
+        let pad = match x.get(2).filter(|_| !x.dims(2).contains(&0)) {
             Some(value) => scalar_of(b, value, x.facts.get(2).and_then(|f| f.value.as_ref())),
             None => Expr::int(b.dtype(data), 0),
         };
