@@ -70,3 +70,26 @@ impl Operator for RNN {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, lowered, random, t};
+
+    #[test]
+    fn the_state_runs_through_time() {
+        let op = "RNN activations=[\"Affine\"] activation_alpha=[1.0] activation_beta=[0.5]";
+        let x = || vec![Some(t("f32[3,1,1] 1 2 3")), Some(t("f32[1,1,1] 1")), Some(t("f32[1,1,1] 10"))];
+        let y = Check::new(op).results(2).run(x());
+        assert_eq!(y, [t("f32[3,1,1,1] 1.5 17.5 178.5"), t("f32[1,1,1] 178.5")]);
+        let short = [x(), vec![None, Some(t("i32[1] 2"))]].concat();
+        let y = Check::new(&format!("{op} direction=\"reverse\"")).results(2).run(short);
+        assert_eq!(y, [t("f32[3,1,1,1] 26.5 2.5 0"), t("f32[1,1,1] 26.5")]);
+        let both = [random("f16[3,2,4]", 1), random("f16[2,2,4]", 2), random("f16[2,2,2]", 3), random("f16[2,4]", 4)];
+        Check::new("RNN direction=\"bidirectional\"").results(2).run(both);
+    }
+
+    #[test]
+    fn inputs_are_one_product_before_the_loop() {
+        insta::assert_snapshot!(lowered("RNN", &["f32[5,1,3]", "f32[1,2,3]", "f32[1,2,2]"]), @"");
+    }
+}

@@ -150,3 +150,27 @@ fn rows(x: &Tensor, axis: usize, f: impl Fn(&mut [f64])) -> Tensor {
     }
     Tensor::from_f64s(x.dtype(), dims, &values)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn rows_sum_to_one() {
+        assert_eq!(check_op("Softmax", [t("f32[2,2] 1000 1000 -1000 -1000")])[0], t("f32[2,2] 0.5"));
+        assert_eq!(check_op("LogSoftmax", [t("f32[1,2] 0 -inf")])[0], t("f32[1,2] 0 -inf"));
+        assert_eq!(check_op("Hardmax", [t("f32[2,3] 1 3 3 2 1 0")])[0], t("f32[2,3] 0 1 0 1 0 0"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for op in ["Softmax", "LogSoftmax", "Hardmax"] {
+            for axis in [0, 1, -1] {
+                for x in ["f32[2,3,4]", "f16[2,3,4]", "f64[2,1,3]", "f32[2,0,3]"] {
+                    check_op(&format!("{op} axis={axis}"), [random(x, 1)]);
+                }
+            }
+        }
+        assert_eq!(check_error("Softmax axis=1", [t("f32[2]")]), "axis 1 of a value of rank 1");
+    }
+}
