@@ -209,6 +209,10 @@ mod tests {
 
     #[test]
     fn unit_axes_of_groups_are_left_out() {
-        insta::assert_snapshot!(lowered("Conv group=2 pads=[0,1]", &["f32[1,2,5]", "f32[2,1,3]", "f32[2]"]), @"");
+        insta::assert_snapshot!(lowered("Conv group=2 pads=[0,1]", &["f32[1,2,5]", "f32[2,1,3]", "f32[2]"]), @r"
+        program(%x0: f32[1,2,5], %x1: f32[2,1,3], %x2: f32[2]) -> (%y) {
+          %y[i0,i1,i2] = reduce sum over r0 in 0..3: (%x0[i0,i1,i2+r0] else 0) * %x1[i1,0,r0] -> acc + %x2[i1] : f32[1,2,4]
+        }
+        ");
     }
 }

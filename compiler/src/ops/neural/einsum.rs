@@ -313,7 +313,11 @@ mod tests {
 
     #[test]
     fn a_pair_of_operands_is_one_contraction() {
-        insta::assert_snapshot!(lowered(r#"Einsum equation="bqd,bkd->bqk""#, &["f32[2,3,4]", "f32[2,5,4]"]), @"");
+        insta::assert_snapshot!(lowered(r#"Einsum equation="bqd,bkd->bqk""#, &["f32[2,3,4]", "f32[2,5,4]"]), @r"
+        program(%x0: f32[2,3,4], %x1: f32[2,5,4]) -> (%y) {
+          %y[i0,i1,i2] = reduce sum over r0 in 0..4: %x0[i0,i1,r0] * %x1[i0,i2,r0] : f32[2,3,5]
+        }
+        ");
     }
 
     #[test]

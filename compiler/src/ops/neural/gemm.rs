@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn scales_and_transposes() {
-        let y = check_op("Gemm transB=1 alpha=0.5 beta=2", [t("f32[1,2] 2 4"), t("f32[2,2] 1 2 3 4"), t("f32[2] 1 -1")]);
+        let y = check_op("Gemm transB=1 alpha=0.5 beta=2.0", [t("f32[1,2] 2 4"), t("f32[2,2] 1 2 3 4"), t("f32[2] 1 -1")]);
         assert_eq!(y[0], t("f32[1,2] 7 9"));
         for (op, a, b) in [
             ("Gemm", "[2,3]", "[3,4]"),

@@ -90,6 +90,16 @@ mod tests {
 
     #[test]
     fn inputs_are_one_product_before_the_loop() {
-        insta::assert_snapshot!(lowered("RNN", &["f32[5,1,3]", "f32[1,2,3]", "f32[1,2,2]"]), @"");
+        insta::assert_snapshot!(lowered("RNN", &["f32[5,1,3]", "f32[1,2,3]", "f32[1,2,2]"]), @r"
+        program(%x0: f32[5,1,3], %x1: f32[1,2,3], %x2: f32[1,2,2]) -> (%y) {
+          %y.1[i0,i1,i2] = reduce sum over r0 in 0..3: %x0[i0,i1,r0] * %x1[0,i2,r0] : f32[5,1,2]
+          %y.2[i0,i1] = 0 : f32[1,2]
+          repeat l0 in 0..5 {
+            %y.3[i0,i1] = reduce sum over r0 in 0..2: %y.2[i0,r0] * %x2[0,i1,r0] -> acc + %y.1[l0,i0,i1] : f32[1,2]
+            %y.2[i0,i1] = tanh(%y.3[i0,i1]) : f32[1,2]
+            %y[l0,0,i0,i1] for i0 in 0..1, i1 in 0..2 = %y.2[i0,i1] : f32[5,1,1,2]
+          }
+        }
+        ");
     }
 }
