@@ -7,6 +7,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, BlockArg, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
+use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
 use super::clif::{Compiled, Listing, OK, define_kernel};
@@ -14,9 +15,9 @@ use super::program::{ALIGN_BYTES, Place, Program};
 use super::target::Machine;
 
 /// What the exported function returns when a pointer is null or misaligned.
-pub const BAD_ARGUMENT: i64 = 1;
+pub const BAD_ARGUMENT: i64 = StatusCode::BadArgument as i64;
 /// What the exported function returns when the CPU check fails.
-pub const CPU_LACKS_FEATURE: i64 = 2;
+pub const CPU_LACKS_FEATURE: i64 = StatusCode::CpuLacksFeature as i64;
 
 /// How a program is defined.
 #[derive(Clone, Debug, Default)]

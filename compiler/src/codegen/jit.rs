@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
+use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
 use super::clif::Listing;
@@ -22,11 +23,9 @@ pub struct Status(pub i32);
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            1 => f.write_str("bad argument"),
-            2 => f.write_str("the CPU lacks a feature"),
-            3 => f.write_str("index out of range"),
-            other => write!(f, "status {other}"),
+        match StatusCode::from_code(self.0) {
+            Some(code) => f.write_str(code.text()),
+            None => write!(f, "status {}", self.0),
         }
     }
 }

@@ -105,6 +105,13 @@ pub enum Place {
     Within(Value),
 }
 
+/// What stands together in `grouped_order`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Unit {
+    Node(NodeId),
+    Group(u32),
+}
+
 /// A graph of operators with named, typed values.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -386,6 +393,40 @@ impl Graph {
             }
         }
         order
+    }
+
+    /// All nodes in a topological order in which the members of each fusion group stand together, each group where its last operand is ready.
+    /// Groups that wait for each other (which the verifier reports) are torn apart.
+    pub fn grouped_order(&self) -> Vec<NodeId> {
+        let order = self.order();
+        let unit = |n: NodeId| self.graph[n].group.map_or(Unit::Node(n), Unit::Group);
+        let mut members: HashMap<Unit, Vec<NodeId>> = HashMap::new();
+        for &n in &order {
+            members.entry(unit(n)).or_default().push(n);
+        }
+        let mut missing: HashMap<Unit, usize> = members.keys().map(|&u| (u, 0)).collect();
+        for e in self.graph.edge_references() {
+            if unit(e.source()) != unit(e.target()) {
+                *missing.get_mut(&unit(e.target())).expect("every node has a unit") += 1;
+            }
+        }
+        // A group is as old as its first member.
+        let key = |u: Unit| (members[&u].iter().map(|&n| self.graph[n].serial).min(), u);
+        let mut ready: BTreeSet<(Option<u64>, Unit)> = order.iter().map(|&n| unit(n)).filter(|u| missing[u] == 0).map(key).collect();
+        let mut grouped = Vec::with_capacity(order.len());
+        while let Some((_, u)) = ready.pop_first() {
+            for &n in &members[&u] {
+                grouped.push(n);
+                for e in self.graph.edges_directed(n, Direction::Outgoing).filter(|e| unit(e.target()) != u) {
+                    let m = missing.get_mut(&unit(e.target())).expect("every node has a unit");
+                    *m -= 1;
+                    if *m == 0 {
+                        ready.insert(key(unit(e.target())));
+                    }
+                }
+            }
+        }
+        if grouped.len() == order.len() { grouped } else { order }
     }
 
     /// Number of nodes of every kind.

@@ -72,22 +72,29 @@ macro_rules! values {
         }
     )* };
 }
-values!(i64 = Int, f32 = Float, String = String, Tensor = Tensor, Vec<f32> = Floats, Vec<String> = Strings);
+values!(i64 = Int, f32 = Float, String = String, Tensor = Tensor);
 
-impl AttributeValue for Vec<i64> {
-    fn read(value: &Attribute) -> Option<Self> {
-        match value {
-            Attribute::Ints(x) => Some(x.clone()),
-            // An empty list has no element type in text, and some exporters write it as floats.
-            Attribute::Floats(x) if x.is_empty() => Some(vec![]),
-            _ => None,
+// An empty list has no element type in text, and exporters write any.
+macro_rules! lists {
+    ($($t:ty = $v:ident),*) => { $(
+        impl AttributeValue for Vec<$t> {
+            fn read(value: &Attribute) -> Option<Self> {
+                match value {
+                    Attribute::$v(x) => Some(x.clone()),
+                    Attribute::Ints(x) if x.is_empty() => Some(vec![]),
+                    Attribute::Floats(x) if x.is_empty() => Some(vec![]),
+                    Attribute::Strings(x) if x.is_empty() => Some(vec![]),
+                    _ => None,
+                }
+            }
+
+            fn write(&self) -> Option<Attribute> {
+                Some(Attribute::$v(self.clone()))
+            }
         }
-    }
-
-    fn write(&self) -> Option<Attribute> {
-        Some(Attribute::Ints(self.clone()))
-    }
+    )* };
 }
+lists!(i64 = Ints, f32 = Floats, String = Strings);
 
 impl AttributeValue for bool {
     fn read(value: &Attribute) -> Option<Self> {

@@ -2,6 +2,8 @@
 
 mod attribute;
 mod axes;
+#[cfg(test)]
+pub(crate) mod check;
 pub mod elementwise;
 mod macros;
 pub mod movement;

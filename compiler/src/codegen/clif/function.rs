@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, Block, BlockArg, InstBuilder, MemFlagsData, types};
 use cranelift_frontend::FunctionBuilder;
+use tinsmith_targets::abi::StatusCode;
 
 use super::address::{Addresses, Pointer, scaled_displacement, wide_displacement};
 use super::liveness::{Liveness, Regs};
@@ -16,9 +17,9 @@ use crate::codegen::CodegenError;
 use crate::nest::{Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType};
 
 /// What a kernel returns when all went well.
-pub const OK: i64 = 0;
+pub const OK: i64 = StatusCode::Ok as i64;
 /// What a kernel returns when a data-dependent index is out of range.
-pub const INDEX_OUT_OF_RANGE: i64 = 3;
+pub const INDEX_OUT_OF_RANGE: i64 = StatusCode::IndexOutOfRange as i64;
 
 /// A function under construction.
 pub(super) struct Lower<'k, 'f> {

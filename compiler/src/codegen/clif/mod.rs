@@ -20,7 +20,7 @@ use cranelift_codegen::ir::{AbiParam, ExternalName, types};
 use cranelift_codegen::{FinalizedRelocTarget, ir};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
-use target_lexicon::Architecture;
+use tinsmith_targets::{Arch, Feature};
 
 use super::CodegenError;
 use super::target::Machine;
@@ -95,9 +95,8 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
 }
 
 fn caps(machine: &Machine) -> Caps {
-    let x86 = machine.triple.architecture == Architecture::X86_64;
-    let has = |flag| machine.features().contains(&flag);
-    Caps { x86, fma: !x86 || has("has_fma"), sse42: !x86 || has("has_sse42") }
+    let x86 = machine.target.arch == Arch::X86_64;
+    Caps { x86, fma: machine.target.has_fma(), sse42: !x86 || machine.target.has(Feature::Sse42) }
 }
 
 fn clif_text(kernel: &Kernel, ctx: &Context) -> String {

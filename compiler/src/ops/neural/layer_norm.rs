@@ -4,7 +4,7 @@
 use super::widen::{FLOATS, load_wide, wide};
 use crate::expr::{self, Affine, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, Fact, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Dim, Tensor, Type, broadcast_offset, for_each_index, n_elements};
 
 operator! {
@@ -48,22 +48,15 @@ fn require_fit(x: &Operands, i: usize) -> Result<(), InferError> {
 
 /// Axes in front of `axis` are linked, in operands that have them too.
 fn outer_axes(x: &Operands, axis: Result<usize, InferError>) -> Axes {
-    let (Ok(axis), Ok(rank)) = (axis, x.rank(0)) else { return Axes::unlinked(x) };
-    let labels: Vec<Option<u32>> = (0..rank).map(|i| (i < axis).then_some(i as u32)).collect();
-    let operands = x
-        .facts
-        .iter()
-        .map(|f| {
-            let dims = f.as_ref().map_or(&[][..], |f| &f.ty.shape.0);
-            let skip = rank - dims.len().min(rank);
-            (0..dims.len())
-                .map(|i| if dims[i] == Dim::Fixed(1) && skip + i != 0 { None } else { labels.get(skip + i).copied().flatten() })
-                .collect()
-        })
-        .collect::<Vec<Vec<_>>>();
-    let mut operands = operands;
-    operands[0] = labels.clone();
-    Axes { operands, results: vec![labels; x.n_results.max(1)], elementwise: false }
+    let (Ok(axis), Ok(ty)) = (axis, x.ty(0)) else { return Axes::unlinked(x) };
+    let label = |f: &Fact| -> Vec<Option<u32>> {
+        let dims = &f.ty.shape.0;
+        let skip = ty.rank() - dims.len().min(ty.rank());
+        dims.iter().enumerate().map(|(i, d)| (skip + i < axis && *d == ty.shape.0[skip + i]).then_some((skip + i) as u32)).collect()
+    };
+    let operands: Vec<_> = x.facts.iter().map(|f| f.as_ref().map_or(vec![], label)).collect();
+    let results = vec![operands[0].clone(); x.n_results.max(1)];
+    Axes { operands, results, elementwise: false }
 }
 
 impl Operator for LayerNormalization {

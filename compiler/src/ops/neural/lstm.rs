@@ -17,7 +17,7 @@ operator! {
     activation_beta: Vec<f32> = Vec::<f32>::new(),
     /// Functions `f`, `g`, `h` of each direction; `Sigmoid`, `Tanh`, `Tanh` by default.
     activations: Vec<String> = Vec::<String>::new(),
-    /// Bound of the inputs of activations.
+    /// Bound of the inputs of `f` and `g`.
     clip: Option<f32>,
     /// `forward`, `reverse` or `bidirectional`.
     direction: String = "forward",
@@ -71,7 +71,7 @@ impl Operator for LSTM {
                 let input = act(0, gates[j] + peep(0, j, c[j]));
                 let forget = if self.input_forget { 1.0 - input } else { act(0, gates[2 * n + j] + peep(2, j, c[j])) };
                 c[j] = forget * c[j] + input * act(1, gates[3 * n + j]);
-                h[j] = act(0, gates[n + j] + peep(1, j, c[j])) * act(2, c[j]);
+                h[j] = act(0, gates[n + j] + peep(1, j, c[j])) * s.activations[2].value(c[j]);
             }
         })
     }
@@ -102,7 +102,7 @@ impl Operator for LSTM {
             });
             s.update(b, s.h, |b, at, _| {
                 let c = b.load(cell, at.to_vec());
-                gate(b, at, 1, Some(&c)) * s.activations[2].of(&r.clip(c))
+                gate(b, at, 1, Some(&c)) * s.activations[2].of(&c)
             });
         })
     }

@@ -66,14 +66,7 @@ pub(super) fn for_each_window(planes: usize, window: &Window, mut f: impl FnMut(
 
 /// The least value of a type: what padding of a maximum holds.
 pub(super) fn least(dtype: DType) -> Expr {
-    match dtype {
-        DType::I8 => Expr::int(dtype, i8::MIN.into()),
-        DType::I16 => Expr::int(dtype, i16::MIN.into()),
-        DType::I32 => Expr::int(dtype, i32::MIN.into()),
-        DType::I64 => Expr::int(dtype, i64::MIN),
-        d if d.is_float() => Expr::constant(d, f64::NEG_INFINITY),
-        d => Expr::int(d, 0),
-    }
+    if dtype.is_float() { Expr::constant(dtype, f64::NEG_INFINITY) } else { Expr::int(dtype, dtype.int_range().0 as i64) }
 }
 
 impl MaxPool {
@@ -144,7 +137,8 @@ impl Operator for MaxPool {
     }
 
     fn axes(&self, x: &Operands) -> Axes {
-        pool_axes(x, self.window(x))
+        // Indices count from the start of the whole operand.
+        if x.n_results > 1 { Axes::unlinked(x) } else { pool_axes(x, self.window(x)) }
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

@@ -131,8 +131,8 @@ impl Plan {
         if !dtype.is_float() && !matches!(self.kind, Kind::L2 | Kind::LogSum | Kind::LogSumExp) {
             let (start, f): (i128, fn(i128, i128) -> i128) = match self.kind {
                 Kind::Prod => (1, |a, v| i128::from((a as i64).wrapping_mul(v as i64))),
-                Kind::Max => (int_range(dtype).0, i128::max),
-                Kind::Min => (int_range(dtype).1, i128::min),
+                Kind::Max => (dtype.int_range().0, i128::max),
+                Kind::Min => (dtype.int_range().1, i128::min),
                 Kind::L1 => (0, |a, v| a + v.abs()),
                 Kind::SumSquare => (0, |a, v| i128::from((a as i64).wrapping_add((v as i64).wrapping_mul(v as i64)))),
                 _ => (0, |a, v| a + v),
@@ -225,14 +225,5 @@ impl Plan {
         });
         let shifted = |b: &expr::Builder, at: &[Affine], over: &[Affine]| value(load(b, at, over) - b.load(top, at.to_vec()));
         b.reduce(op, dims, &extents, shifted, |b, at, e| (e.unary(UnaryOp::Log) + b.load(top, at.to_vec())).cast(dtype))
-    }
-}
-
-/// Least and greatest value of an integer type.
-fn int_range(dtype: DType) -> (i128, i128) {
-    match dtype {
-        DType::Bool => (0, 1),
-        d if d.is_signed() => (-(1 << (d.bits() - 1)), (1 << (d.bits() - 1)) - 1),
-        d => (0, (1 << d.bits()) - 1),
     }
 }

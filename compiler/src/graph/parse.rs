@@ -1,0 +1,781 @@
+//! Reads the text of graphs; [`super::print`] writes it. The result is not verified.
+//!
+//! ```text
+//! graph     = "graph" "@" name "(" [input {"," input}] ")" "->" "(" [output {"," output}] ")" ["arena" int] "{" {line | fuse} "}"
+//! input     = "%" name ":" type
+//! output    = value ["as" name]
+//! fuse      = "fuse" "{" {line} "}"
+//! line      = result {"," result} "=" ("const" data | op) [":" type {"," type}]
+//! result    = value | "_"
+//! op        = name "(" [operand {"," operand}] ")" {name "=" attribute}
+//! operand   = value | "_"
+//! data      = "[" [number {"," number}] "]" | "splat" "(" number ")" | "rand" "(" int ")" | "blob" "(" name ")"
+//! attribute = number | string | "[" [attribute {"," attribute}] "]" | dtype dims "{" [number {"," number}] "}"
+//! type      = dtype dims ["as" letters] ["at" place]
+//! dims      = "[" [dim {"," dim}] "]"
+//! dim       = int | name | "?"
+//! place     = int ".." int | "input" [int] | "output" [int] | "constant" | value
+//! value     = ("%" | "@") name
+//! name      = letters, digits, "_" and "." | string
+//! ```
+//!
+//! `//` starts a comment. Types of operators may be left out; constants need theirs, except `blob`. `rand(seed)` are numbers of mean 0 and
+//! variance 1 for floats (sums of four uniform ones), from -8 to 7 for signed integers, 0 to 15 for unsigned ones, and coin tosses.
+
+use std::collections::HashMap;
+
+use half::{bf16, f16};
+use thiserror::Error;
+
+use super::print::{self, Blobs, axis_letters};
+use super::{Graph, NodeId, Place, Value};
+use crate::ops::{self, Attribute, Attributes};
+use crate::tensor::{DType, Dim, Shape, Tensor, Type, n_elements};
+
+/// Elements of a constant that text may ask for without giving them.
+const MAX_ELEMENTS: usize = 1 << 28;
+const MAX_DEPTH: usize = 8;
+
+/// A line that is not the text of a graph.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[error("line {line}: {message}")]
+pub struct ParseError {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong.
+    pub message: String,
+}
+
+type Result<T, E = ParseError> = std::result::Result<T, E>;
+
+/// The graph with the given text, which has no blobs.
+///
+/// # Errors
+/// The first line that is wrong.
+pub fn parse(text: &str) -> Result<Graph> {
+    parse_with(text, &Blobs::new())
+}
+
+/// The graph with the given text, whose blobs are in `blobs`.
+///
+/// # Errors
+/// The first line that is wrong.
+pub fn parse_with(text: &str, blobs: &Blobs) -> Result<Graph> {
+    let mut p = Parser { text, at: 0, start: 0, graph: Graph::new(""), blobs, values: HashMap::new(), places: vec![], groups: 0 };
+    p.graph()?;
+    Ok(p.graph)
+}
+
+/// The blobs in the bytes that [`super::write_blobs`] wrote.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn read_blobs(mut bytes: &[u8]) -> Result<Blobs, String> {
+    let mut line = |bytes: &mut &[u8]| {
+        let end = bytes.iter().take(100).position(|&b| b == b'\n').ok_or("a blob file ends within a line")?;
+        let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        *bytes = &bytes[end + 1..];
+        Ok::<_, String>(line)
+    };
+    if line(&mut bytes)? != "tinsmith blobs" {
+        return Err("not a blob file".to_owned());
+    }
+    let mut blobs = Blobs::new();
+    while !bytes.is_empty() {
+        let line = line(&mut bytes)?;
+        let entry = line.split_once(' ').and_then(|(hash, len)| Some((hash.to_owned(), len.parse::<usize>().ok()?)));
+        let (hash, len) = entry.ok_or_else(|| format!("`{line}` is not a blob's hash and length"))?;
+        if len > bytes.len() {
+            return Err(format!("blob `{hash}` is cut off"));
+        }
+        if print::hash_bytes(&bytes[..len]) != hash {
+            return Err(format!("blob `{hash}` has other contents"));
+        }
+        blobs.insert(hash, Tensor::from_bytes(DType::U8, &[len], &bytes[..len]));
+        bytes = &bytes[len..];
+    }
+    Ok(blobs)
+}
+
+/// The numbers that `rand(seed)` stands for.
+pub fn rand(ty: DType, dims: &[usize], seed: u64) -> Tensor {
+    // SplitMix64, whose first numbers for neighbouring seeds differ.
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
+    let mut next = move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let n = n_elements(dims);
+    if ty.is_float() {
+        let quarter = |bits: u64| (bits & 0xffff) as f64 / 65536.0 - 0.5;
+        let mut normal = || {
+            let bits = next();
+            (quarter(bits) + quarter(bits >> 16) + quarter(bits >> 32) + quarter(bits >> 48)) * 3f64.sqrt()
+        };
+        let values: Vec<f64> = (0..n).map(|_| normal()).collect();
+        return Tensor::from_f64s(ty, dims, &values);
+    }
+    let values: Vec<i128> = (0..n)
+        .map(|_| match ty {
+            DType::Bool => i128::from(next() >> 63),
+            ty if ty.is_signed() => i128::from(next() >> 60) - 8,
+            _ => i128::from(next() >> 60),
+        })
+        .collect();
+    Tensor::from_ints(ty, dims, &values)
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    at: usize,
+    // Where the last token starts, for messages.
+    start: usize,
+    graph: Graph,
+    blobs: &'a Blobs,
+    values: HashMap<String, Value>,
+    // Values whose place is within another one, which may come later: the line, the value, the name of the other.
+    places: Vec<(usize, Value, String)>,
+    groups: u32,
+}
+
+/// A type with what later stages add to it.
+struct Annotated {
+    ty: Type,
+    layout: Option<Vec<usize>>,
+    place: Option<Place>,
+    within: Option<String>,
+}
+
+/// What the data of a constant is, before its type is known.
+enum Data<'a> {
+    List(Vec<&'a str>),
+    Splat(&'a str),
+    Rand(u64),
+    Blob(String),
+}
+
+impl<'a> Parser<'a> {
+    fn error<T>(&self, message: impl Into<String>) -> Result<T> {
+        Err(ParseError { line: self.line_number(), message: message.into() })
+    }
+
+    fn line_number(&self) -> usize {
+        1 + self.text[..self.start].matches('\n').count()
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.text[self.at..]
+    }
+
+    fn skip(&mut self) {
+        loop {
+            let rest = self.rest();
+            let trimmed = rest.trim_start();
+            self.at += rest.len() - trimmed.len();
+            if !trimmed.starts_with("//") {
+                self.start = self.at;
+                return;
+            }
+            self.at += trimmed.find('\n').unwrap_or(trimmed.len());
+        }
+    }
+
+    /// What comes next, for messages.
+    fn found(&self) -> String {
+        let rest = &self.text[self.start..];
+        let word: String = rest.chars().take_while(|&c| print::is_word(c)).collect();
+        match (word.is_empty(), rest.chars().next()) {
+            (false, _) => format!("`{word}`"),
+            (true, Some('\n')) => "the end of the line".to_owned(),
+            (true, Some(c)) => format!("`{c}`"),
+            (true, None) => "the end of the text".to_owned(),
+        }
+    }
+
+    fn eat(&mut self, symbol: &str) -> bool {
+        self.skip();
+        let yes = self.rest().starts_with(symbol);
+        if yes {
+            self.at += symbol.len();
+        }
+        yes
+    }
+
+    fn expect(&mut self, symbol: &str) -> Result<()> {
+        if self.eat(symbol) { Ok(()) } else { self.error(format!("expected `{symbol}`, found {}", self.found())) }
+    }
+
+    fn next_char(&mut self) -> Option<char> {
+        self.skip();
+        self.rest().chars().next()
+    }
+
+    /// The next word without taking it; empty if something else comes.
+    fn peek(&mut self) -> &'a str {
+        self.skip();
+        let rest = self.rest();
+        &rest[..rest.find(|c| !print::is_word(c)).unwrap_or(rest.len())]
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let yes = self.peek() == word;
+        if yes {
+            self.at += word.len();
+        }
+        yes
+    }
+
+    fn word(&mut self, what: &str) -> Result<&'a str> {
+        let word = self.peek();
+        if word.is_empty() {
+            return self.error(format!("expected {what}, found {}", self.found()));
+        }
+        self.at += word.len();
+        Ok(word)
+    }
+
+    fn int(&mut self) -> Result<usize> {
+        let word = self.word("a number")?;
+        word.parse().or_else(|_| self.error(format!("expected a number, found `{word}`")))
+    }
+
+    fn name(&mut self) -> Result<String> {
+        if self.next_char() == Some('"') { self.string() } else { self.word("a name").map(str::to_owned) }
+    }
+
+    fn string(&mut self) -> Result<String> {
+        self.expect("\"")?;
+        let mut out = String::new();
+        loop {
+            let mut chars = self.rest().chars();
+            let Some(c) = chars.next() else { return self.error("a string without end") };
+            self.at += c.len_utf8();
+            match c {
+                '"' => return Ok(out),
+                '\\' => {
+                    let Some(c) = chars.next() else { return self.error("a string without end") };
+                    self.at += c.len_utf8();
+                    out.push(match c {
+                        'n' => '\n',
+                        't' => '\t',
+                        'r' => '\r',
+                        '0' => '\0',
+                        'u' => self.unicode()?,
+                        c => c,
+                    });
+                }
+                c => out.push(c),
+            }
+        }
+    }
+
+    /// The character of `{1f600}`.
+    fn unicode(&mut self) -> Result<char> {
+        let rest = self.rest();
+        let digits = rest.strip_prefix('{').and_then(|r| r.split_once('}')).map(|(digits, _)| digits);
+        let c = digits.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32);
+        match (digits, c) {
+            (Some(d), Some(c)) => {
+                self.at += d.len() + 2;
+                Ok(c)
+            }
+            _ => self.error("expected a character's number in braces"),
+        }
+    }
+
+    /// A list in brackets of any kind.
+    fn list<T>(&mut self, open: &str, close: &str, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        self.expect(open)?;
+        let mut items = vec![];
+        while !self.eat(close) {
+            if !items.is_empty() {
+                self.expect(",")?;
+            }
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    fn graph(&mut self) -> Result<()> {
+        if !self.eat_word("graph") {
+            return self.error(format!("expected `graph`, found {}", self.found()));
+        }
+        self.expect("@")?;
+        self.graph.name = self.name()?;
+        self.list("(", ")", |p| {
+            p.expect("%")?;
+            let name = p.name()?;
+            p.expect(":")?;
+            let ty = p.annotated()?;
+            let v = p.graph.add_input(&name, ty.ty.clone());
+            p.define(&name, v)?;
+            p.annotate(v, ty);
+            Ok(())
+        })?;
+        self.expect("->")?;
+        let outputs = self.list("(", ")", |p| {
+            let (line, name) = (p.line_number(), p.value_name()?);
+            let output = if p.eat_word("as") { p.name()? } else { name.clone() };
+            Ok((line, name, output))
+        })?;
+        if self.eat_word("arena") {
+            self.graph.arena_bytes = Some(self.int()?);
+        }
+        self.expect("{")?;
+        while !self.eat("}") {
+            if self.peek() == "fuse" {
+                self.at += "fuse".len();
+                self.expect("{")?;
+                let group = self.groups;
+                self.groups += 1;
+                while !self.eat("}") {
+                    let node = self.line()?;
+                    self.graph.node_mut(node).group = Some(group);
+                }
+            } else {
+                self.line()?;
+            }
+        }
+        self.skip();
+        if !self.rest().is_empty() {
+            return self.error(format!("expected the end of the text, found {}", self.found()));
+        }
+        let find = |values: &HashMap<String, Value>, line, name: &str| {
+            values.get(name).copied().ok_or_else(|| ParseError { line, message: format!("`%{}` is not defined", print::name(name)) })
+        };
+        let outputs =
+            outputs.into_iter().map(|(line, name, output)| Ok((output, find(&self.values, line, &name)?))).collect::<Result<_>>()?;
+        self.graph.set_outputs(outputs);
+        for (line, v, name) in std::mem::take(&mut self.places) {
+            self.graph.info_mut(v).place = Some(Place::Within(find(&self.values, line, &name)?));
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, name: &str, v: Value) -> Result<()> {
+        match self.values.insert(name.to_owned(), v) {
+            None => Ok(()),
+            Some(_) => self.error(format!("`{}` is defined twice", print::name(name))),
+        }
+    }
+
+    fn value_name(&mut self) -> Result<String> {
+        if !self.eat("%") {
+            self.expect("@")?;
+        }
+        self.name()
+    }
+
+    fn operand(&mut self) -> Result<Option<Value>> {
+        if self.eat_word("_") {
+            return Ok(None);
+        }
+        let name = self.value_name()?;
+        match self.values.get(&name) {
+            Some(&v) => Ok(Some(v)),
+            None => self.error(format!("`{}` is not defined above", print::name(&name))),
+        }
+    }
+
+    /// A line; its errors are at its start, however far the parser had to look.
+    fn line(&mut self) -> Result<NodeId> {
+        self.skip();
+        let line = self.line_number();
+        self.node().map_err(|e| ParseError { line, ..e })
+    }
+
+    fn node(&mut self) -> Result<NodeId> {
+        let mut results = vec![];
+        loop {
+            results.push(if self.eat_word("_") { String::new() } else { self.value_name()? });
+            if !self.eat(",") {
+                break;
+            }
+        }
+        self.expect("=")?;
+        let op = self.name()?;
+        if op == "const" {
+            return self.constant(results);
+        }
+        let Some(schema) = ops::find(&op) else { return self.error(format!("`{op}` is not an operator")) };
+        let operands = self.list("(", ")", Self::operand)?;
+        let mut attributes = Attributes::default();
+        // A word here is an attribute, unless it begins the next line, which only `fuse` and `_` do.
+        while !["", "fuse", "_"].contains(&self.peek()) {
+            let name = self.name()?;
+            self.expect("=")?;
+            let value = self.attribute(0)?;
+            attributes.0.insert(name, value);
+        }
+        let operator = (schema.build)(&mut attributes).or_else(|e| self.error(e.to_string()))?;
+        let (least, greatest) = schema.arity();
+        if !(least..=greatest).contains(&operands.len()) {
+            return self.error(format!("`{op}` with {} operands", operands.len()));
+        }
+        let types = self.types(results.len())?;
+        let node = match &types {
+            Some(types) => {
+                let results = results.iter().cloned().zip(types.iter().map(|t| t.ty.clone())).collect();
+                self.graph.add_typed_node(operator, &operands, results, "")
+            }
+            None => self.graph.add_node(operator, &operands, &results, "").or_else(|e| self.error(e.to_string()))?,
+        };
+        for (i, name) in results.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+            self.define(name, Value { node, result: i as u32 })?;
+        }
+        for (i, ty) in types.into_iter().flatten().enumerate() {
+            self.annotate(Value { node, result: i as u32 }, ty);
+        }
+        Ok(node)
+    }
+
+    fn types(&mut self, n: usize) -> Result<Option<Vec<Annotated>>> {
+        if !self.eat(":") {
+            return Ok(None);
+        }
+        let mut types = vec![self.annotated()?];
+        while self.eat(",") {
+            types.push(self.annotated()?);
+        }
+        if types.len() == n { Ok(Some(types)) } else { self.error(format!("{} types of {n} results", types.len())) }
+    }
+
+    fn annotate(&mut self, v: Value, ty: Annotated) {
+        let line = self.line_number();
+        if let Some(name) = ty.within {
+            self.places.push((line, v, name));
+        }
+        let info = self.graph.info_mut(v);
+        info.layout = ty.layout;
+        info.place = ty.place;
+    }
+
+    fn constant(&mut self, results: Vec<String>) -> Result<NodeId> {
+        let [name] = &results[..] else { return self.error("a constant has one result") };
+        let data = self.data()?;
+        let ty = self.types(1)?.and_then(|mut t| t.pop());
+        let Some(ty) = ty else { return self.error("a constant needs its type") };
+        let Some(dims) = ty.ty.dims() else { return self.error("a constant has an unknown dimension") };
+        let dtype = ty.ty.dtype;
+        let count = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS);
+        let Some(count) = count else { return self.error(format!("`{}` has too many elements", ty.ty)) };
+        let tensor = match data {
+            Data::Rand(seed) => rand(dtype, &dims, seed),
+            Data::Splat(text) => {
+                let element = self.element(dtype, text)?;
+                Tensor::from_bytes(dtype, &dims, &element.repeat(count))
+            }
+            Data::List(items) if items.len() == count => self.elements(dtype, &dims, &items)?,
+            Data::List(items) => return self.error(format!("{} elements of `{}`", items.len(), ty.ty)),
+            Data::Blob(hash) => match self.blobs.get(&hash) {
+                None => return self.error(format!("the contents of `blob({hash})` are not at hand")),
+                Some(t) if t.bytes().len() == count * dtype.size_bytes() => Tensor::from_bytes(dtype, &dims, t.bytes()),
+                Some(t) => return self.error(format!("`blob({hash})` has {} bytes, not those of `{}`", t.bytes().len(), ty.ty)),
+            },
+        };
+        let v = self.graph.add_constant(name, tensor);
+        self.define(name, v)?;
+        self.annotate(v, ty);
+        Ok(v.node)
+    }
+
+    fn data(&mut self) -> Result<Data<'a>> {
+        if self.next_char() == Some('[') {
+            return Ok(Data::List(self.list("[", "]", Self::number)?));
+        }
+        let form = self.word("a constant's value")?;
+        self.expect("(")?;
+        let data = match form {
+            "splat" => Data::Splat(self.number()?),
+            "rand" => Data::Rand(self.int()? as u64),
+            "blob" => Data::Blob(self.name()?),
+            _ => return self.error(format!("`{form}` is not a form of constants: `[..]`, `splat`, `rand` or `blob`")),
+        };
+        self.expect(")")?;
+        Ok(data)
+    }
+
+    /// The text of a number, `true`, `inf` or `nan(0x7fc00001)`.
+    fn number(&mut self) -> Result<&'a str> {
+        self.skip();
+        let rest = self.rest();
+        let is_part = |(i, c): (usize, char)| print::is_word(c) || (c == '-' && (i == 0 || matches!(rest.as_bytes()[i - 1], b'e' | b'E')));
+        let mut len = rest.char_indices().find(|&at| !is_part(at)).map_or(rest.len(), |at| at.0);
+        if rest[..len].ends_with("nan") && rest[len..].starts_with("(0x") {
+            len += rest[len..].find(')').map_or(0, |end| end + 1);
+        }
+        if len == 0 {
+            return self.error(format!("expected a number, found {}", self.found()));
+        }
+        self.at += len;
+        Ok(&rest[..len])
+    }
+
+    fn elements(&self, dtype: DType, dims: &[usize], items: &[&str]) -> Result<Tensor> {
+        let bytes = items.iter().map(|item| self.element(dtype, item)).collect::<Result<Vec<_>>>()?.concat();
+        Ok(Tensor::from_bytes(dtype, dims, &bytes))
+    }
+
+    /// The bytes of an element.
+    fn element(&self, dtype: DType, text: &str) -> Result<Vec<u8>> {
+        let bits = text.strip_prefix("nan(0x").and_then(|t| t.strip_suffix(')')).and_then(|t| u64::from_str_radix(t, 16).ok());
+        let bytes = match (dtype, bits) {
+            (DType::F16 | DType::BF16 | DType::F32 | DType::F64, Some(bits)) => Some(bits.to_le_bytes()[..dtype.size_bytes()].to_vec()),
+            (DType::F16, _) => text.parse().ok().map(|x| f16::from_f32(x).to_le_bytes().to_vec()),
+            (DType::BF16, _) => text.parse().ok().map(|x| bf16::from_f32(x).to_le_bytes().to_vec()),
+            (DType::F32, _) => text.parse().ok().map(|x: f32| if x.is_nan() { f32::NAN } else { x }.to_le_bytes().to_vec()),
+            (DType::F64, _) => text.parse().ok().map(|x: f64| if x.is_nan() { f64::NAN } else { x }.to_le_bytes().to_vec()),
+            (DType::Bool, _) => ["false", "true"].iter().position(|t| *t == text).map(|b| vec![b as u8]),
+            (DType::I8, _) => text.parse().ok().map(|x: i8| x.to_le_bytes().to_vec()),
+            (DType::I16, _) => text.parse().ok().map(|x: i16| x.to_le_bytes().to_vec()),
+            (DType::I32, _) => text.parse().ok().map(|x: i32| x.to_le_bytes().to_vec()),
+            (DType::I64, _) => text.parse().ok().map(|x: i64| x.to_le_bytes().to_vec()),
+            (DType::U8, _) => text.parse().ok().map(|x: u8| x.to_le_bytes().to_vec()),
+            (DType::U16, _) => text.parse().ok().map(|x: u16| x.to_le_bytes().to_vec()),
+            (DType::U32, _) => text.parse().ok().map(|x: u32| x.to_le_bytes().to_vec()),
+            (DType::U64, _) => text.parse().ok().map(|x: u64| x.to_le_bytes().to_vec()),
+        };
+        bytes.map_or_else(|| self.error(format!("`{text}` is not a value of type {dtype}")), Ok)
+    }
+
+    fn attribute(&mut self, depth: usize) -> Result<Attribute> {
+        match self.next_char() {
+            Some('"') => Ok(Attribute::String(self.string()?)),
+            Some('[') if depth < MAX_DEPTH => {
+                let items = self.list("[", "]", |p| p.attribute(depth + 1))?;
+                let ints: Option<Vec<i64>> = items.iter().map(|a| if let Attribute::Int(i) = a { Some(*i) } else { None }).collect();
+                let floats: Option<Vec<f32>> = items.iter().map(|a| if let Attribute::Float(x) = a { Some(*x) } else { None }).collect();
+                let strings: Option<Vec<String>> =
+                    items.iter().map(|a| if let Attribute::String(s) = a { Some(s.clone()) } else { None }).collect();
+                let list = ints.map(Attribute::Ints).or(floats.map(Attribute::Floats)).or(strings.map(Attribute::Strings));
+                list.map_or_else(|| self.error("a list of several types"), Ok)
+            }
+            _ => {
+                let text = self.number()?;
+                if let Ok(dtype) = text.parse::<DType>() {
+                    let dims = self.list("[", "]", Self::int)?;
+                    let items = self.list("{", "}", Self::number)?;
+                    if dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) != Some(items.len()) {
+                        return self.error(format!("{} elements of {dtype}{dims:?}", items.len()));
+                    }
+                    return Ok(Attribute::Tensor(self.elements(dtype, &dims, &items)?));
+                }
+                if let Ok(i) = text.parse() {
+                    return Ok(Attribute::Int(i));
+                }
+                text.parse().map(Attribute::Float).or_else(|_| self.error(format!("`{text}` is not an attribute's value")))
+            }
+        }
+    }
+
+    fn annotated(&mut self) -> Result<Annotated> {
+        let word = self.word("a type")?;
+        let dtype = word.parse::<DType>().or_else(|e| self.error(e))?;
+        let dims = self.list("[", "]", |p| {
+            if p.eat("?") {
+                return Ok(Dim::Unknown);
+            }
+            if p.next_char().is_some_and(|c| c.is_ascii_digit()) {
+                return Ok(Dim::Fixed(p.int()?));
+            }
+            Ok(Dim::Symbol(p.name()?.into()))
+        })?;
+        let mut out = Annotated { ty: Type::new(dtype, Shape(dims)), layout: None, place: None, within: None };
+        if self.eat_word("as") {
+            out.layout = Some(self.layout(out.ty.rank())?);
+        }
+        if self.eat_word("at") {
+            (out.place, out.within) = self.place()?;
+        }
+        Ok(out)
+    }
+
+    fn layout(&mut self, rank: usize) -> Result<Vec<usize>> {
+        let tag = self.word("a layout")?;
+        let layout: Option<Vec<usize>> = tag.chars().map(|c| axis_letters(rank).find(c).filter(|&axis| axis < rank)).collect();
+        match layout {
+            Some(layout) if layout.len() == rank && (0..rank).all(|axis| layout.contains(&axis)) => Ok(layout),
+            _ => self.error(format!("`{tag}` is not an order of the axes `{}`", axis_letters(rank).get(..rank).unwrap_or("abc.."))),
+        }
+    }
+
+    fn place(&mut self) -> Result<(Option<Place>, Option<String>)> {
+        if matches!(self.next_char(), Some('%' | '@')) {
+            return Ok((None, Some(self.value_name()?)));
+        }
+        let word = self.word("a place")?;
+        let place = match word {
+            "constant" => Place::Constant,
+            "input" | "output" => {
+                let number = self.peek().starts_with(|c: char| c.is_ascii_digit());
+                let i = if number { self.int()? } else { 0 };
+                if word == "input" { Place::Input(i) } else { Place::Output(i) }
+            }
+            range => {
+                let ends = range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+                let Some((start, end)) = ends else { return self.error(format!("`{word}` is not a place")) };
+                Place::Arena(start..end)
+            }
+        };
+        Ok((Some(place), None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{blobs, print, verify, write_blobs};
+
+    /// Prints and reads until it must be a fixed point.
+    fn round_trip(text: &str) -> String {
+        let graph = parse(text).unwrap();
+        verify(&graph).unwrap();
+        let printed = print(&graph);
+        let again = parse_with(&printed, &blobs(&graph)).unwrap();
+        verify(&again).unwrap();
+        assert_eq!(print(&again), printed);
+        printed
+    }
+
+    #[test]
+    fn a_graph_reads_and_prints() {
+        insta::assert_snapshot!(round_trip("
+            graph @stem(%image: f32[1,3,8,8], %\"odd name\": f32[N,?]) -> (%pool, %soft as \"/out\") {
+              @w = const rand(1) : f32[4,3,3,3]   // seeded
+              @b = const splat(0.5) : f32[16]
+              @s = const [0.5,-0,inf,nan,1e-30,-inf] : f32[6]
+              %conv = Conv(%image, @w, _) strides=[2,2] pads=[1,1,1,1]
+              %pool = MaxPool(%conv) kernel_shape=[2,2]
+              %soft = Softmax(%\"odd name\") axis=0
+            }"), @r#"
+        graph @stem(%image: f32[1,3,8,8], %"odd name": f32[N,?]) -> (%pool, %soft as "/out") {
+          @w = const blob(hd5c30a745173feed)                          : f32[4,3,3,3]
+          @b = const splat(0.5)                                       : f32[16]
+          @s = const [0.5,-0,inf,nan,1e-30,-inf]                      : f32[6]
+          %conv = Conv(%image, @w, _) pads=[1,1,1,1] strides=[2,2]    : f32[1,4,4,4]
+          %pool = MaxPool(%conv) kernel_shape=[2,2]                   : f32[1,4,3,3]
+          %soft = Softmax(%"odd name") axis=0                         : f32[N,?]
+        }
+        "#);
+    }
+
+    #[test]
+    fn later_stages_are_part_of_the_text() {
+        insta::assert_snapshot!(round_trip("
+            graph @g(%x: f32[1,2,3,4] at input) -> (%y) arena 96 {
+              fuse {
+                %a = Softmax(%x) : f32[1,2,3,4] as nhwc at 0..96
+                %b = Softmax(%a) : f32[1,2,3,4] as nhwc at %y
+              }
+              %y = Add(%b, %b) : f32[1,2,3,4] at output
+            }"), @r#"
+        graph @g(%x: f32[1,2,3,4] at input) -> (%y) arena 96 {
+          fuse {
+            %a = Softmax(%x)                                          : f32[1,2,3,4] as nhwc at 0..96
+            %b = Softmax(%a)                                          : f32[1,2,3,4] as nhwc at %y
+          }
+          %y = Add(%b, %b)                                            : f32[1,2,3,4] at output
+        }
+        "#);
+    }
+
+    #[test]
+    fn constants_of_every_type_keep_their_bits() {
+        let mut text = "graph @g() -> () {\n".to_owned();
+        for dtype in DType::ALL {
+            let graph_type = format!("{dtype}[3,4]");
+            text += &format!("  @a_{dtype} = const rand(7) : {graph_type}\n  @b_{dtype} = const rand(7) : {dtype}[2]\n");
+        }
+        text += "  @nan = const [nan(0x7fc00001)] : f32[]\n}";
+        let graph = parse(&text).unwrap();
+        let printed = round_trip(&text);
+        let again = parse_with(&printed, &read_blobs(&write_blobs(&blobs(&graph))).unwrap()).unwrap();
+        for node in graph.order() {
+            let name = &graph.node(node).results[0].name;
+            assert_eq!(graph.node(node).constant(), again.constant(again.find(name).unwrap()), "{name}");
+        }
+    }
+
+    #[test]
+    fn blobs_are_checked() {
+        let graph = parse("graph @g() -> (@a) {\n @a = const rand(1) : f32[9]\n}").unwrap();
+        assert!(parse(&print(&graph)).unwrap_err().message.ends_with("are not at hand"));
+        let bytes = write_blobs(&blobs(&graph));
+        assert!(read_blobs(&bytes[..bytes.len() - 1]).unwrap_err().ends_with("is cut off"));
+        let mut changed = bytes.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        assert!(read_blobs(&changed).unwrap_err().ends_with("has other contents"));
+        assert_eq!(read_blobs(b"junk\n").unwrap_err(), "not a blob file");
+    }
+
+    #[test]
+    fn random_numbers_are_normal() {
+        let x = rand(DType::F32, &[10_000], 3).to_f64s();
+        let mean = x.iter().sum::<f64>() / 10_000.0;
+        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 10_000.0;
+        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
+        assert_ne!(rand(DType::I8, &[100], 1), rand(DType::I8, &[100], 2));
+    }
+
+    fn error(body: &str) -> String {
+        parse(&format!("graph @g(%x: f32[2,2]) -> (%x) {{\n{body}\n}}")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_their_line() {
+        insta::assert_snapshot!([
+            error("%y = Nope(%x)"),
+            error("%y = Add(%x, %z)"),
+            error("%y = Add(%x, %x) axis=1"),
+            error("%y = Add(%x)"),
+            error("\n%y = Softmax(%x) axis=5"),
+            error("%x = Softmax(%x)"),
+            error("@c = const [1,2] : f32[3]"),
+            error("@c = const [1.5] : i64[1]"),
+            error("@c = const splat(1) : f32[999999999,999999999,999999999,999999999]"),
+            error("@c = const [1]"),
+            error("%y = Softmax(%x) : f32[2,2] as nhwc"),
+            error("%y = Softmax(%x) : f99[2,2]"),
+            error("%y = Softmax(%x) axis="),
+            error("%\"open = "),
+            error("} }"),
+        ].join("\n"), @r#"
+        line 2: `Nope` is not an operator
+        line 2: `z` is not defined above
+        line 2: attribute `axis` is unknown
+        line 2: `Add` with 1 operands
+        line 3: axis 5 of a value of rank 2
+        line 2: `x` is defined twice
+        line 2: 2 elements of `f32[3]`
+        line 2: `1.5` is not a value of type i64
+        line 2: `f32[999999999,999999999,999999999,999999999]` has too many elements
+        line 2: a constant needs its type
+        line 2: `nhwc` is not an order of the axes `ab`
+        line 2: `f99` is not an element type
+        line 2: expected a number, found `}`
+        line 2: a string without end
+        line 2: expected the end of the text, found `}`
+        "#);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        let text = print(
+            &parse(
+                "graph @g(%x: f32[N,\"a b\"]) -> (%y as z) arena 5 {\n  fuse {\n    @c = const [1,nan] : f32[2] at 0..8\n    \
+            %y, _ = MaxPool(%x) kernel_shape=[2] auto_pad=\"VALID\" : f32[1], i64[1] as a\n  }\n}",
+            )
+            .unwrap(),
+        );
+        for at in (0..text.len()).filter(|&at| text.is_char_boundary(at)) {
+            let _ = parse(&text[..at]);
+            let _ = parse(&text[at..]);
+            for piece in ["\"", "}", "(", "0", "-", "?", "@", "é"] {
+                let _ = parse(&format!("{}{piece}{}", &text[..at], &text[at..]));
+            }
+        }
+    }
+}

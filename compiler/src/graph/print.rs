@@ -1,0 +1,295 @@
+//! Writes a graph as text; [`super::parse`] reads it, and its grammar is there.
+//!
+//! Types start at a fixed column, values are quoted where their names are odd, and attributes equal to their default are left out.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use half::{bf16, f16};
+use sha2::{Digest, Sha256};
+
+use super::{Graph, Node, NodeId, NodeKind, Place, Value};
+use crate::ops::Attribute;
+use crate::tensor::{DType, Tensor};
+
+/// Where the types start, in characters from the start of the line.
+const TYPE_COLUMN: usize = 64;
+/// Constants of at most this many elements are written in full.
+const INLINE_ELEMENTS: usize = 8;
+/// Letters of the axes of layouts of any rank but 3 to 5.
+const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
+
+/// The constants that a printed graph names by hash.
+pub type Blobs = BTreeMap<String, Tensor>;
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print(self))
+    }
+}
+
+/// The graph as text.
+pub fn print(graph: &Graph) -> String {
+    let mut out = format!("graph @{}(", name(&graph.name));
+    for (i, &v) in graph.inputs().iter().enumerate() {
+        let comma = if i > 0 { ", " } else { "" };
+        let _ = write!(out, "{comma}{}: {}", sigil(graph, v), ty(graph, v));
+    }
+    out.push_str(") -> (");
+    for (i, (&v, output)) in graph.outputs().iter().zip(graph.output_names()).enumerate() {
+        let comma = if i > 0 { ", " } else { "" };
+        let _ = write!(out, "{comma}{}", sigil(graph, v));
+        if output != graph.name_of(v) {
+            let _ = write!(out, " as {}", name(output));
+        }
+    }
+    out.push(')');
+    if let Some(bytes) = graph.arena_bytes {
+        let _ = write!(out, " arena {bytes}");
+    }
+    out.push_str(" {\n");
+    let mut group = None;
+    for node in graph.grouped_order() {
+        let n = graph.node(node);
+        if matches!(n.kind, NodeKind::Input) {
+            continue;
+        }
+        if n.group != group {
+            if group.is_some() {
+                out.push_str("  }\n");
+            }
+            if n.group.is_some() {
+                out.push_str("  fuse {\n");
+            }
+            group = n.group;
+        }
+        let indent = if group.is_some() { "    " } else { "  " };
+        let _ = writeln!(out, "{indent}{}", padded(graph, node, TYPE_COLUMN - indent.len()));
+    }
+    if group.is_some() {
+        out.push_str("  }\n");
+    }
+    out.push_str("}\n");
+    out
+}
+
+/// The line of one node, without indentation and padding: for diagnostics.
+pub fn line(graph: &Graph, node: NodeId) -> String {
+    padded(graph, node, 0)
+}
+
+/// The constants that `print` writes as `blob(hash)`, for [`super::parse_with`].
+pub fn blobs(graph: &Graph) -> Blobs {
+    let constants = graph.order().into_iter().filter_map(|n| graph.node(n).constant());
+    constants.filter(|t| matches!(Form::of(t), Form::Blob)).map(|t| (blob_hash(t), t.clone())).collect()
+}
+
+/// The blobs as the bytes of a file that stands beside a `.graph` file; [`super::read_blobs`] reads it.
+///
+/// A line `tinsmith blobs`, then for each blob a line `HASH LENGTH` and its bytes.
+pub fn write_blobs(blobs: &Blobs) -> Vec<u8> {
+    let mut out = b"tinsmith blobs\n".to_vec();
+    for (hash, t) in blobs {
+        out.extend_from_slice(format!("{hash} {}\n", t.bytes().len()).as_bytes());
+        out.extend_from_slice(t.bytes());
+    }
+    out
+}
+
+/// The name of a constant's bytes in text: `h` and 16 hexadecimal digits of their SHA-256.
+pub fn blob_hash(t: &Tensor) -> String {
+    hash_bytes(t.bytes())
+}
+
+pub(super) fn hash_bytes(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest[..8].iter().fold("h".to_owned(), |mut s, b| {
+        let _ = write!(s, "{b:02x}");
+        s
+    })
+}
+
+/// The value with its sigil: `@` for a constant, `%` for others.
+pub fn sigil(graph: &Graph, v: Value) -> String {
+    let sigil = if graph.constant(v).is_some() { '@' } else { '%' };
+    format!("{sigil}{}", name(graph.name_of(v)))
+}
+
+/// A name, quoted if it is odd.
+pub fn name(s: &str) -> String {
+    if !s.is_empty() && s.chars().all(is_word) { s.to_owned() } else { quoted(s) }
+}
+
+pub(super) fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || c == '.'
+}
+
+fn quoted(s: &str) -> String {
+    let mut out = String::from("\"");
+    for c in s.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{{{:x}}}", c as u32);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn padded(graph: &Graph, node: NodeId, column: usize) -> String {
+    let n = graph.node(node);
+    let mut out = String::new();
+    for (i, result) in n.results.iter().enumerate() {
+        let comma = if i > 0 { ", " } else { "" };
+        let result = if result.name.is_empty() { "_".to_owned() } else { sigil(graph, Value { node, result: i as u32 }) };
+        let _ = write!(out, "{comma}{result}");
+    }
+    out.push_str(" = ");
+    match &n.kind {
+        NodeKind::Input => out.push_str("input"),
+        NodeKind::Constant(t) => {
+            let _ = write!(out, "const {}", constant(t));
+        }
+        NodeKind::Operator(op) => {
+            let operands = graph.operands(node);
+            let operands: Vec<String> = operands.iter().map(|v| v.map_or("_".to_owned(), |v| sigil(graph, v))).collect();
+            let _ = write!(out, "{}({})", op.schema().name, operands.join(", "));
+            for (key, value) in op.attributes() {
+                let _ = write!(out, " {key}={}", attribute(&value));
+            }
+        }
+    }
+    let width = out.chars().count();
+    let _ = write!(out, "{:1$} : {2}", "", column.saturating_sub(width + 3), types(graph, node, n));
+    out
+}
+
+fn types(graph: &Graph, node: NodeId, n: &Node) -> String {
+    let types = (0..n.results.len()).map(|i| ty(graph, Value { node, result: i as u32 }));
+    types.collect::<Vec<_>>().join(", ")
+}
+
+/// Type, layout and place of a value.
+fn ty(graph: &Graph, v: Value) -> String {
+    let info = graph.info(v);
+    let mut out = info.ty.to_string();
+    if let Some(layout) = &info.layout {
+        let _ = write!(out, " as {}", layout_tag(layout));
+    }
+    let number = |i: usize| if i == 0 { String::new() } else { format!(" {i}") };
+    let _ = match &info.place {
+        None => Ok(()),
+        Some(Place::Arena(range)) => write!(out, " at {}..{}", range.start, range.end),
+        Some(Place::Input(i)) => write!(out, " at input{}", number(*i)),
+        Some(Place::Output(i)) => write!(out, " at output{}", number(*i)),
+        Some(Place::Constant) => write!(out, " at constant"),
+        Some(Place::Within(v)) => write!(out, " at {}", sigil(graph, *v)),
+    };
+    out
+}
+
+/// A letter for each axis of a value of this rank, as in `nchw`.
+pub(super) fn axis_letters(rank: usize) -> &'static str {
+    match rank {
+        3 => "ncw",
+        4 => "nchw",
+        5 => "ncdhw",
+        _ => LETTERS,
+    }
+}
+
+/// A physical order of axes as a tag: `nhwc`.
+fn layout_tag(layout: &[usize]) -> String {
+    let letters = axis_letters(layout.len()).as_bytes();
+    layout.iter().map(|&axis| letters.get(axis).map_or('?', |&b| b as char)).collect()
+}
+
+/// How a constant is written.
+enum Form {
+    Inline,
+    Splat,
+    Blob,
+}
+
+impl Form {
+    fn of(t: &Tensor) -> Form {
+        if t.len() <= INLINE_ELEMENTS {
+            return Form::Inline;
+        }
+        let bytes = t.bytes();
+        let size = t.dtype().size_bytes();
+        if bytes.chunks_exact(size).all(|c| c == &bytes[..size]) { Form::Splat } else { Form::Blob }
+    }
+}
+
+fn constant(t: &Tensor) -> String {
+    match Form::of(t) {
+        Form::Inline => format!("[{}]", (0..t.len()).map(|i| element(t, i)).collect::<Vec<_>>().join(",")),
+        Form::Splat => format!("splat({})", element(t, 0)),
+        Form::Blob => format!("blob({})", blob_hash(t)),
+    }
+}
+
+/// Every element, whatever their number.
+fn elements(t: &Tensor) -> String {
+    (0..t.len()).map(|i| element(t, i)).collect::<Vec<_>>().join(",")
+}
+
+/// Element `i`, in the shortest form that reads back to the same bits.
+fn element(t: &Tensor, i: usize) -> String {
+    match t.dtype() {
+        DType::Bool => (t.as_slice::<u8>()[i] != 0).to_string(),
+        DType::F32 => {
+            let x = t.as_slice::<f32>()[i];
+            float(x.into(), format!("{x:?}"), x.to_bits().into(), f32::NAN.to_bits().into())
+        }
+        DType::F64 => {
+            let x = t.as_slice::<f64>()[i];
+            float(x, format!("{x:?}"), x.to_bits(), f64::NAN.to_bits())
+        }
+        DType::F16 => {
+            let x = t.as_slice::<f16>()[i];
+            float(x.into(), format!("{:?}", x.to_f32()), x.to_bits().into(), f16::NAN.to_bits().into())
+        }
+        DType::BF16 => {
+            let x = t.as_slice::<bf16>()[i];
+            float(x.into(), format!("{:?}", x.to_f32()), x.to_bits().into(), bf16::NAN.to_bits().into())
+        }
+        dtype => {
+            let size = dtype.size_bytes();
+            let bytes = &t.bytes()[i * size..][..size];
+            Tensor::from_bytes(dtype, &[], bytes).to_ints()[0].to_string()
+        }
+    }
+}
+
+fn float(x: f64, shortest: String, bits: u64, nan: u64) -> String {
+    match () {
+        () if x.is_nan() && bits == nan => "nan".to_owned(),
+        () if x.is_nan() => format!("nan(0x{bits:x})"),
+        () if x.is_infinite() => if x > 0.0 { "inf" } else { "-inf" }.to_owned(),
+        () => shortest.strip_suffix(".0").unwrap_or(&shortest).to_owned(),
+    }
+}
+
+/// An attribute's value; floats always look like floats.
+fn attribute(value: &Attribute) -> String {
+    let float = |x: &f32| match x {
+        x if x.is_nan() => "nan".to_owned(),
+        x => format!("{x:?}"),
+    };
+    let list = |items: Vec<String>| format!("[{}]", items.join(","));
+    match value {
+        Attribute::Int(i) => i.to_string(),
+        Attribute::Float(x) => float(x),
+        Attribute::String(s) => quoted(s),
+        Attribute::Ints(v) => list(v.iter().map(i64::to_string).collect()),
+        Attribute::Floats(v) => list(v.iter().map(float).collect()),
+        Attribute::Strings(v) => list(v.iter().map(|s| quoted(s)).collect()),
+        Attribute::Tensor(t) => format!("{}{{{}}}", t.ty(), elements(t)),
+    }
+}
