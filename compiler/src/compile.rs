@@ -96,7 +96,7 @@ fn check_bound(graph: &Graph) -> Result<(), Error> {
     use crate::tensor::Dim;
     let mut problems: Vec<Diagnostic> = vec![];
     for &v in graph.inputs() {
-        for (axis, dim) in graph.ty(v).shape.iter().enumerate() {
+        for (axis, dim) in graph.ty(v).shape.0.iter().enumerate() {
             let name = graph.name_of(v);
             let (what, help) = match dim {
                 Dim::Fixed(_) => continue,

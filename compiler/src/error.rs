@@ -32,7 +32,7 @@ pub enum Error {
     #[error(transparent)]
     Emit(EmitError),
     /// The compiled model returned a status.
-    #[error("the model returned status {}: {0}", .0.0)]
+    #[error("the model returned status {code}: {status}", code = .0.0, status = .0)]
     Run(#[from] Status),
     /// A broken invariant of the compiler.
     #[error("this is a bug in Tinsmith: {0}")]

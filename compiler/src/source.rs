@@ -1,6 +1,7 @@
 //! Model files to graphs: `.onnx`, and `.graph` text with its `.blobs` beside it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::Error;
 use crate::graph::{self, Graph, NodeKind, Value};
 use crate::onnx;
-use crate::tensor::{Dim, Type};
+use crate::tensor::{DType, Dim, Shape, Type};
 
 /// A model as it was read.
 #[derive(Clone, Debug)]
@@ -27,10 +28,38 @@ pub struct Source {
 /// The inputs and outputs of a model file, before dimensions are bound.
 #[derive(Clone, Debug, Default)]
 pub struct Signature {
-    /// Names and types of the inputs, in order.
-    pub inputs: Vec<(String, Type)>,
-    /// Names and types of the outputs, in order; unknown dimensions where only a compilation finds them.
-    pub outputs: Vec<(String, Type)>,
+    /// The inputs, in order.
+    pub inputs: Vec<Declared>,
+    /// The outputs that have types, in order.
+    pub outputs: Vec<Declared>,
+}
+
+/// An input or output as a model file declares it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its dimensions; `None` where not even the rank is declared.
+    pub shape: Option<Shape>,
+}
+
+impl Declared {
+    /// Whether a value of these extents may be what is declared.
+    pub fn fits(&self, dims: &[usize]) -> bool {
+        let Some(shape) = &self.shape else { return true };
+        shape.rank() == dims.len() && shape.0.iter().zip(dims).all(|(d, &n)| d.fixed().is_none_or(|m| m == n))
+    }
+}
+
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shape {
+            Some(shape) => write!(f, "{}{shape}", self.dtype),
+            None => write!(f, "{} of any rank", self.dtype),
+        }
+    }
 }
 
 /// Reads a model and binds its dimensions.
@@ -46,7 +75,8 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
     let graph = if is_text(path) {
         bind(&read_text(path)?, config, path)?
     } else {
-        let options = onnx::ImportOptions { bindings: config.bindings.clone(), input_shapes: config.input_shapes.clone() };
+        let (bindings, input_shapes) = (config.bindings.clone(), config.input_shapes.clone());
+        let options = onnx::ImportOptions { bindings, input_shapes, ..onnx::ImportOptions::default() };
         onnx::import_file(path, &options).map_err(Error::Model)?
     };
     Ok(Source { title, hash, graph })
@@ -59,12 +89,16 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
 pub fn signature(path: &Path) -> Result<Signature, Error> {
     if is_text(path) {
         let graph = read_text(path)?;
-        let inputs = graph.inputs().iter().map(|&v| (graph.name_of(v).to_owned(), graph.ty(v).clone())).collect();
-        let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(n, &v)| (n.clone(), graph.ty(v).clone())).collect();
+        let declared = |name: &str, v: Value| Declared { name: name.to_owned(), dtype: graph.ty(v).dtype, shape: Some(graph.ty(v).shape.clone()) };
+        let inputs = graph.inputs().iter().map(|&v| declared(graph.name_of(v), v)).collect();
+        let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(name, &v)| declared(name, v)).collect();
         return Ok(Signature { inputs, outputs });
     }
-    let signature = onnx::signature(path).map_err(Error::Model)?;
-    Ok(Signature { inputs: signature.inputs, outputs: signature.outputs })
+    let bytes = fs::read(path).map_err(|e| Error::read(path, e))?;
+    let signature = onnx::signature(&bytes, &path.display().to_string()).map_err(Error::Model)?;
+    let declared = |v: onnx::ValueSignature| Declared { name: v.name, dtype: v.dtype, shape: v.shape };
+    let inputs = signature.inputs.into_iter().map(declared).collect();
+    Ok(Signature { inputs, outputs: signature.outputs.into_iter().map(declared).collect() })
 }
 
 fn is_text(path: &Path) -> bool {
@@ -141,11 +175,11 @@ fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
 
 fn input_type(name: &str, ty: &Type, config: &Config) -> Result<Type, String> {
     let Some(shape) = config.input_shapes.get(name) else {
-        let dims: Vec<Dim> = ty.shape.iter().map(|d| bound(d, config)).collect();
+        let dims: Vec<Dim> = ty.shape.0.iter().map(|d| bound(d, config)).collect();
         return Ok(ty.with_dims(dims));
     };
     let fits = shape.len() == ty.rank()
-        && ty.shape.iter().zip(shape).all(|(d, &n)| match bound(d, config) {
+        && ty.shape.0.iter().zip(shape).all(|(d, &n)| match bound(d, config) {
             Dim::Fixed(m) => m == n,
             _ => true,
         });

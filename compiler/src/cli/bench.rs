@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tinsmith::codegen::{Executable, Memory};
-use tinsmith::{Artifact, Error};
+use tinsmith::{Artifact, Error, source};
 
 use super::options::ModelOptions;
 use super::progress::Progress;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     let given = match &args.input {
         None => None,
         Some(file) => {
-            let signature = inputs::signature(&args.model.model)?;
+            let signature = source::signature(&args.model.model)?;
             Some(inputs::bind_to(&signature, arrays::read_npz(file)?, &mut config)?)
         }
     };

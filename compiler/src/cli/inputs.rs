@@ -6,8 +6,8 @@ use std::path::Path;
 use tinsmith::codegen::{Executable, Memory};
 use tinsmith::config::Config;
 use tinsmith::emit::Port;
-use tinsmith::source::{self, Signature};
-use tinsmith::tensor::{DType, Tensor, Type};
+use tinsmith::source::{Declared, Signature};
+use tinsmith::tensor::{DType, Tensor};
 use tinsmith::{Artifact, Error};
 
 use super::arrays;
@@ -17,21 +17,21 @@ use super::arrays;
 pub(crate) fn bind_to(signature: &Signature, mut arrays: BTreeMap<String, Tensor>, config: &mut Config) -> Result<Vec<Tensor>, Error> {
     let mut tensors = vec![];
     let mut missing = vec![];
-    for (name, ty) in &signature.inputs {
-        match arrays.remove(name) {
-            Some(tensor) => tensors.push(fit(name, ty, tensor)?),
-            None => missing.push(format!("`{name}`: {ty}")),
+    for input in &signature.inputs {
+        match arrays.remove(&input.name) {
+            Some(tensor) => tensors.push(fit(input, tensor)?),
+            None => missing.push(format!("`{}`: {input}", input.name)),
         }
     }
     if !missing.is_empty() {
         return Err(Error::Usage(format!("there are no arrays for the inputs {}", missing.join(", "))));
     }
     if let Some(name) = arrays.keys().next() {
-        let names: Vec<&str> = signature.inputs.iter().map(|i| i.0.as_str()).collect();
+        let names: Vec<&str> = signature.inputs.iter().map(|i| i.name.as_str()).collect();
         return Err(Error::Usage(format!("the model has no input `{name}`; its inputs are {}", names.join(", "))));
     }
-    for ((name, _), tensor) in signature.inputs.iter().zip(&tensors) {
-        config.input_shapes.insert(name.clone(), tensor.dims().to_vec());
+    for (input, tensor) in signature.inputs.iter().zip(&tensors) {
+        config.input_shapes.insert(input.name.clone(), tensor.dims().to_vec());
     }
     Ok(tensors)
 }
@@ -39,18 +39,17 @@ pub(crate) fn bind_to(signature: &Signature, mut arrays: BTreeMap<String, Tensor
 /// The arrays `input_0.npy`, `input_1.npy`, ... of a folder, by the inputs' names.
 pub(crate) fn from_folder(folder: &Path, signature: &Signature) -> Result<BTreeMap<String, Tensor>, Error> {
     let mut arrays = BTreeMap::new();
-    for (i, (name, _)) in signature.inputs.iter().enumerate() {
-        arrays.insert(name.clone(), arrays::read_npy(&folder.join(format!("input_{i}.npy")))?);
+    for (i, input) in signature.inputs.iter().enumerate() {
+        arrays.insert(input.name.clone(), arrays::read_npy(&folder.join(format!("input_{i}.npy")))?);
     }
     Ok(arrays)
 }
 
 /// The array as an element type that it may stand for, or an error that says what does not fit.
-fn fit(name: &str, ty: &Type, tensor: Tensor) -> Result<Tensor, Error> {
-    let fits = ty.rank() == tensor.dims().len() && ty.shape.iter().zip(tensor.dims()).all(|(d, &n)| d.fixed().is_none_or(|m| m == n));
-    let tensor = as_type(tensor, ty.dtype);
-    if !fits || tensor.dtype() != ty.dtype {
-        return Err(Error::Usage(format!("input `{name}` is {ty}, which an array {} does not fit", tensor.ty())));
+fn fit(input: &Declared, tensor: Tensor) -> Result<Tensor, Error> {
+    let tensor = as_type(tensor, input.dtype);
+    if !input.fits(tensor.dims()) || tensor.dtype() != input.dtype {
+        return Err(Error::Usage(format!("input `{}` is {input}, which an array {} does not fit", input.name, tensor.ty())));
     }
     Ok(tensor)
 }
@@ -79,11 +78,6 @@ pub(crate) fn random(ports: &[Port]) -> Vec<Tensor> {
         Tensor::from_f64s(port.dtype, &port.dims, &values)
     };
     ports.iter().map(one).collect()
-}
-
-/// Reads what a model's callers see, where arrays decide its dimensions.
-pub(crate) fn signature(path: &Path) -> Result<Signature, Error> {
-    source::signature(path)
 }
 
 /// Buffers with the inputs in them.

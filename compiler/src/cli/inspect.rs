@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tinsmith::codegen::Machine;
-use tinsmith::tensor::Type;
+use tinsmith::source::Declared;
+use tinsmith::tensor::Dim;
 use tinsmith::{Error, source};
 
 use super::options::ModelOptions;
@@ -24,11 +25,14 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     let path = &args.model.model;
     let progress = Progress::new(format!("reading {}", path.display()));
     let signature = source::signature(path)?;
-    let ports = |ports: &[(String, Type)]| -> String { ports.iter().map(|(name, ty)| format!("    {name}: {ty}\n")).collect() };
+    let ports = |ports: &[Declared]| -> String { ports.iter().map(|p| format!("    {}: {p}\n", p.name)).collect() };
     let mut text = format!("{}\n  inputs\n{}  outputs\n{}", path.display(), ports(&signature.inputs), ports(&signature.outputs));
-    let json_ports = |ports: &[(String, Type)]| -> Vec<_> {
-        let dims = |ty: &Type| -> Vec<_> { ty.shape.iter().map(|d| d.fixed().map_or_else(|| json!(d.to_string()), |n| json!(n))).collect() };
-        ports.iter().map(|(name, ty)| json!({"name": name, "dtype": ty.dtype.name(), "shape": dims(ty)})).collect()
+    let dims = |p: &Declared| -> Option<Vec<Value>> {
+        let dim = |d: &Dim| d.fixed().map_or_else(|| json!(d.to_string()), |n| json!(n));
+        p.shape.as_ref().map(|shape| shape.0.iter().map(dim).collect())
+    };
+    let json_ports = |ports: &[Declared]| -> Vec<Value> {
+        ports.iter().map(|p| json!({"name": p.name, "dtype": p.dtype.name(), "shape": dims(p)})).collect()
     };
     let mut facts = json!({"inputs": json_ports(&signature.inputs), "outputs": json_ports(&signature.outputs)});
 

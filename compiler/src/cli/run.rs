@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tinsmith::tensor::Tensor;
-use tinsmith::{Error, emit};
+use tinsmith::{Error, emit, source};
 
 use super::options::ModelOptions;
 use super::progress::Progress;
@@ -31,13 +31,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     let mut config = args.model.config_here();
-    let signature = inputs::signature(&args.model.model)?;
+    let signature = source::signature(&args.model.model)?;
     let arrays = match (&args.input, &args.inputs) {
         (Some(file), _) if file.extension().is_some_and(|e| e == "npy") => {
-            let [(name, _)] = &signature.inputs[..] else {
+            let [input] = &signature.inputs[..] else {
                 return Err(Error::Usage(format!("the model has {} inputs; an .npy file is for one", signature.inputs.len())));
             };
-            [(name.clone(), arrays::read_npy(file)?)].into()
+            [(input.name.clone(), arrays::read_npy(file)?)].into()
         }
         (Some(file), _) => arrays::read_npz(file)?,
         (None, Some(folder)) => inputs::from_folder(folder, &signature)?,

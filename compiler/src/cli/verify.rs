@@ -10,7 +10,7 @@ use tinsmith::codegen::{Executable, Memory, Place};
 use tinsmith::config::Config;
 use tinsmith::source::Signature;
 use tinsmith::tensor::Tensor;
-use tinsmith::{Artifact, Error, graph, onnx, pipeline};
+use tinsmith::{Artifact, Error, graph, onnx, pipeline, source};
 
 use super::compare::{Tolerance, compare};
 use super::options::ModelOptions;
@@ -36,11 +36,17 @@ pub(crate) struct Args {
 struct Case {
     name: String,
     inputs: BTreeMap<String, Tensor>,
-    expected: Vec<(String, Tensor)>,
+    expected: Expected,
+}
+
+/// Outputs by name, or in the order of the model's.
+enum Expected {
+    Named(BTreeMap<String, Tensor>),
+    InOrder(Vec<Tensor>),
 }
 
 pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
-    let signature = inputs::signature(&args.model.model)?;
+    let signature = source::signature(&args.model.model)?;
     let cases = cases(args, &signature)?;
     let tolerance = Tolerance { rtol: args.rtol, atol: args.atol };
     let progress = Progress::new(String::new());
@@ -82,7 +88,11 @@ fn verify(args: &Args, signature: &Signature, case: Case, tolerance: Tolerance) 
     if let Err(status) = status {
         text += &format!("{}: the model returned status {}: {status}\n", case.name, status.0);
     } else {
-        for (name, expected) in case.expected {
+        let expected: Vec<(String, Tensor)> = match case.expected {
+            Expected::Named(tensors) => tensors.into_iter().collect(),
+            Expected::InOrder(tensors) => artifact.interface.outputs.iter().map(|p| p.name.clone()).zip(tensors).collect(),
+        };
+        for (name, expected) in expected {
             let Some(found) = outputs.get(&name) else {
                 return Err(Error::Usage(format!("the model has no output `{name}`")));
             };
@@ -173,7 +183,7 @@ fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {
         && is_npz(input)
         && is_npz(reference)
     {
-        let expected = arrays::read_npz(reference)?.into_iter().collect();
+        let expected = Expected::Named(arrays::read_npz(reference)?);
         let name = reference.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         return Ok(vec![Case { name, inputs: arrays::read_npz(input)?, expected }]);
     }
@@ -204,12 +214,14 @@ fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {
 /// A folder with `input_0.pb ...` and `output_0.pb ...`.
 fn case_of(folder: &Path, signature: &Signature) -> Result<Case, Error> {
     let read = |file: String| onnx::read_tensor_file(&folder.join(file)).map_err(Error::Model);
-    let mut case = Case { name: folder.file_name().unwrap_or_default().to_string_lossy().into_owned(), inputs: BTreeMap::new(), expected: vec![] };
-    for (i, (name, _)) in signature.inputs.iter().enumerate() {
-        case.inputs.insert(name.clone(), read(format!("input_{i}.pb"))?);
+    let mut inputs = BTreeMap::new();
+    for (i, input) in signature.inputs.iter().enumerate() {
+        inputs.insert(input.name.clone(), read(format!("input_{i}.pb"))?);
     }
-    for (i, (name, _)) in signature.outputs.iter().enumerate() {
-        case.expected.push((name.clone(), read(format!("output_{i}.pb"))?));
+    let mut expected = vec![];
+    while folder.join(format!("output_{}.pb", expected.len())).exists() {
+        expected.push(read(format!("output_{}.pb", expected.len()))?);
     }
-    Ok(case)
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Case { name, inputs, expected: Expected::InOrder(expected) })
 }
