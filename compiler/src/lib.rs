@@ -3,6 +3,7 @@
 pub mod codegen;
 pub mod config;
 pub mod diagnostic;
+pub mod emit;
 pub mod expr;
 pub mod graph;
 pub mod lower;

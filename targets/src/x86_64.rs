@@ -3,16 +3,8 @@
 use crate::{Arch, Feature, Features, Level, Target};
 
 const V2: &[Feature] = &[Feature::Sse3, Feature::Ssse3, Feature::Sse41, Feature::Sse42, Feature::Popcnt, Feature::Cmpxchg16b];
-const V3: &[Feature] = &[
-    Feature::Avx,
-    Feature::Avx2,
-    Feature::Bmi1,
-    Feature::Bmi2,
-    Feature::F16c,
-    Feature::Fma,
-    Feature::Lzcnt,
-    Feature::Movbe,
-];
+const V3: &[Feature] =
+    &[Feature::Avx, Feature::Avx2, Feature::Bmi1, Feature::Bmi2, Feature::F16c, Feature::Fma, Feature::Lzcnt, Feature::Movbe];
 const V4: &[Feature] = &[Feature::Avx512f, Feature::Avx512bw, Feature::Avx512cd, Feature::Avx512dq, Feature::Avx512vl];
 
 pub(crate) fn target(level: Level) -> Target {

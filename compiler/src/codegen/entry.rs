@@ -28,6 +28,8 @@ pub struct EntryOptions {
     pub cpu_check: Option<FuncId>,
     /// Whether to keep the text of every function.
     pub listings: bool,
+    /// Define the constants without contents, which [`Symbols::constants`] are given later.
+    pub reserve_constants: bool,
 }
 
 /// What a program became in a module.
@@ -56,9 +58,9 @@ pub fn define_program<M: Module>(
     let mut constants = vec![];
     for constant in &program.constants {
         let error = |e: cranelift_module::ModuleError| CodegenError::Backend { name: constant.name.clone(), message: e.to_string() };
-        let id = module.declare_data(&constant.name, Linkage::Local, false, false).map_err(error)?;
+        let id = module.declare_data(&format!("constant.{}", constant.name), Linkage::Local, false, false).map_err(error)?;
         let mut data = DataDescription::new();
-        data.define(constant.bytes.as_slice().into());
+        data.define(if options.reserve_constants { Box::default() } else { constant.bytes.as_slice().into() });
         data.set_align(ALIGN_BYTES as u64);
         module.define_data(id, &data).map_err(error)?;
         constants.push(id);

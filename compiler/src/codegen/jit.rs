@@ -324,7 +324,7 @@ mod tests {
         for (cpu_status, expected) in [(0, 0), (1, CPU_LACKS_FEATURE as i32)] {
             let mut module = JITModule::new(JITBuilder::with_isa(machine.isa(Usage::InProcess).unwrap(), default_libcall_names()));
             let check = crate::codegen::entry::tests::define_constant_function(&mut module, "check", cpu_status);
-            let options = EntryOptions { run: Some("model_run".into()), cpu_check: Some(check), listings: true };
+            let options = EntryOptions { run: Some("model_run".into()), cpu_check: Some(check), listings: true, ..EntryOptions::default() };
             let symbols = define_program(&mut module, &machine, &program(), &options).unwrap();
             module.finalize_definitions().unwrap();
             assert!(symbols.listings.iter().any(|l| l.name == "model_run" && l.clif.contains("function") && !l.asm.is_empty()));

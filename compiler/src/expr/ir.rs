@@ -3,6 +3,7 @@
 //! Sources: the compute definitions of Halide and TVM; differences: reads carry their padding, writes may be affine,
 //! and a sequential loop (recurrent networks) is an item beside the stages.
 
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -21,6 +22,16 @@ pub struct Program {
     pub constants: Vec<(TensorId, Tensor)>,
     /// What is computed, in order.
     pub items: Vec<Item>,
+}
+
+impl Program {
+    /// A tensor's declaration.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn tensor(&self, t: TensorId) -> &TensorDecl {
+        &self.tensors[t.0 as usize]
+    }
 }
 
 /// A tensor of a program.
@@ -74,6 +85,16 @@ pub struct Stage {
     pub reduce: Vec<usize>,
     /// The value.
     pub body: Body,
+}
+
+impl Stage {
+    /// The expressions of the body: the value, then what a reduction ends with.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        match &self.body {
+            Body::Map(e) | Body::Arg { value: e, .. } => vec![e],
+            Body::Reduce { value, finish, .. } => vec![value, finish],
+        }
+    }
 }
 
 /// A variable of an index.
@@ -428,6 +449,24 @@ impl Expr {
         for child in self.children() {
             child.visit(f);
         }
+    }
+
+    /// As [`Expr::visit`], but a sub-expression that is used in several places is seen once.
+    pub fn visit_once(&self, f: &mut impl FnMut(&Expr)) {
+        fn walk(e: &Expr, seen: &mut HashSet<*const Node>, f: &mut impl FnMut(&Expr)) {
+            if seen.insert(Arc::as_ptr(&e.node)) {
+                f(e);
+                for child in e.children() {
+                    walk(child, seen, f);
+                }
+            }
+        }
+        walk(self, &mut HashSet::new(), f);
+    }
+
+    /// The tensor that is read, if this is a load.
+    pub fn loaded(&self) -> Option<TensorId> {
+        if let Node::Load { tensor, .. } = self.node() { Some(*tensor) } else { None }
     }
 
     /// Rebuilds the expression bottom-up: `f` sees each expression with its children already rebuilt.

@@ -1,7 +1,13 @@
 //! Tensor expressions: *what* a group of operators computes, without loops, lanes or memory. Imports only `tensor`.
 
 pub mod builder;
+mod eval;
 pub mod ir;
+mod print;
+mod scalar;
+mod verify;
 
 pub use builder::Builder;
+pub use eval::{EvalError, eval};
 pub use ir::*;
+pub use verify::{VerifyError, verify};

@@ -216,7 +216,7 @@ pub enum Op {
     Convert(Reg),
     /// The bits in another element type of the same size.
     Bitcast(Reg),
-    /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`.
+    /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`; lane `i` with lane `i + n/2`, until one is left.
     Horizontal(BinaryOp, Reg),
     /// An `i64` scalar that is proved to be in `0..end`: outside it the kernel stops with status "index out of range".
     Check(Reg, i64),

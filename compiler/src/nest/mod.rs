@@ -7,6 +7,8 @@ pub mod ir;
 pub mod math;
 mod parse;
 mod print;
+#[cfg(test)]
+mod random;
 mod scalar;
 mod verify;
 

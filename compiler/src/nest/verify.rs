@@ -102,7 +102,7 @@ pub(super) fn verify_structure(kernel: &Kernel) -> Vec<VerifyError> {
         kernel,
         text: Text::new(kernel),
         errors: vec![],
-        place: String::new(),
+        place: None,
         constants: vec![Constness::Unset; n_regs],
         n_loops: vec![0; kernel.vars.len()],
         open: vec![false; kernel.vars.len()],
@@ -163,7 +163,7 @@ struct Verifier<'a> {
     kernel: &'a Kernel,
     text: Text<'a>,
     errors: Vec<VerifyError>,
-    place: String,
+    place: Option<&'a Stmt>,
     constants: Vec<Constness>,
     n_loops: Vec<u32>,
     open: Vec<bool>,
@@ -172,9 +172,10 @@ struct Verifier<'a> {
     carried: Vec<Option<Var>>,
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
     fn error(&mut self, problem: Problem) {
-        self.errors.push(VerifyError { place: self.place.clone(), problem });
+        let place = self.place.map_or(String::new(), |s| self.text.head(s));
+        self.errors.push(VerifyError { place, problem });
     }
 
     fn header(&mut self) {
@@ -201,9 +202,9 @@ impl Verifier<'_> {
         }
     }
 
-    fn block(&mut self, body: &[Stmt]) {
+    fn block(&mut self, body: &'a [Stmt]) {
         for s in body {
-            self.place = self.text.head(s);
+            self.place = Some(s);
             match s {
                 Stmt::Loop(l) => self.a_loop(l),
                 Stmt::Set { reg, op } => {
@@ -228,7 +229,7 @@ impl Verifier<'_> {
         }
     }
 
-    fn a_loop(&mut self, l: &Loop) {
+    fn a_loop(&mut self, l: &'a Loop) {
         let whole = l.step >= 1 && l.end > l.start && l.end.checked_sub(l.start).is_some_and(|n| n % l.step == 0);
         if !whole {
             self.error(Problem::TripCount { start: l.start, end: l.end, step: l.step });

@@ -119,7 +119,10 @@ impl Tensor {
             DType::F16 => Self::from_slice(dims, &elements.iter().map(|&x| f16::from_f64(x)).collect::<Vec<_>>()),
             DType::BF16 => Self::from_slice(dims, &elements.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<_>>()),
             DType::Bool => Self::from_bools(dims, elements.iter().map(|&x| x != 0.0)),
-            _ => Self::from_ints(dtype, dims, &elements.iter().map(|&x| x as i128).collect::<Vec<_>>()),
+            _ => {
+                let (least, greatest) = dtype.int_range();
+                Self::from_ints(dtype, dims, &elements.iter().map(|&x| (x as i128).clamp(least, greatest)).collect::<Vec<_>>())
+            }
         }
     }
 

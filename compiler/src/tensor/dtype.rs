@@ -65,6 +65,15 @@ impl DType {
         self.is_float() || matches!(self, DType::I8 | DType::I16 | DType::I32 | DType::I64)
     }
 
+    /// Least and greatest value of an integer type or `bool`.
+    pub fn int_range(self) -> (i128, i128) {
+        match self {
+            DType::Bool => (0, 1),
+            d if d.is_signed() => (-(1 << (d.bits() - 1)), (1 << (d.bits() - 1)) - 1),
+            d => (0, (1 << d.bits()) - 1),
+        }
+    }
+
     /// Bits of one element.
     pub fn bits(self) -> u32 {
         8 * self.size_bytes() as u32

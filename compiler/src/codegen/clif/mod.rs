@@ -54,7 +54,7 @@ pub struct Compiled {
     pub listing: Option<Listing>,
 }
 
-/// Compiles a kernel and defines it in the module as a local function named after it.
+/// Compiles a kernel and defines it in the module as a local function named `kernel.` and its name.
 ///
 /// # Errors
 /// Also if the kernel does not verify: whatever is compiled stays inside its buffers.
@@ -67,7 +67,7 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
     ctx.set_disasm(listing);
     ctx.func.signature.params.push(AbiParam::new(types::I64));
     ctx.func.signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function(&kernel.name, Linkage::Local, &ctx.func.signature).map_err(|e| backend(e.to_string()))?;
+    let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature).map_err(|e| backend(e.to_string()))?;
     ctx.func.name = ir::UserFuncName::user(0, id.as_u32());
 
     let target = machine.to_string();

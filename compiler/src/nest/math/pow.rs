@@ -15,7 +15,7 @@ const CP_HI: f32 = 0.961_669_9;
 const CP_LO: f32 = 0.000_126_772_05;
 const CP: f32 = 0.961_796_7;
 /// `(2^r - 1) / r` for `|r| <= 1/2`, error below 2^-28.
-const E: [f32; 6] = [0.693_147_2, 0.240_226_48, 0.055_503_596, 0.009_618_5, 0.001_339_097_3, 0.000_153_288_83];
+const E: [f32; 6] = [std::f32::consts::LN_2, 0.240_226_48, 0.055_503_596, 0.009_618_5, 0.001_339_097_3, 0.000_153_288_83];
 
 /// `log2 x` of a positive finite number as a pair, the first of 12 bits.
 fn log2(m: &mut Math<'_>, x: Reg) -> (Reg, Reg) {

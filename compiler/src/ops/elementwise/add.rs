@@ -38,3 +38,16 @@ impl Operator for Add {
         Ok(vec![b.map(&[x.tensor(0), x.tensor(1)], |v| &v[0] + &v[1])])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn broadcasts() {
+        assert_eq!(check_op("Add", [t("f32[2,1] 1 2"), t("f32[3] 10 20 30")]), [t("f32[2,3] 11 21 31 12 22 32")]);
+        check_op("Add", [random("f32[4,1,3]", 1), random("f32[2,3]", 2)]);
+        check_op("Add", [random("f32[0,3]", 1), random("f32[]", 2)]);
+        assert_eq!(check_error("Add", [t("f32[2]"), t("f32[3]")]), "f32[2] and f32[3] do not broadcast");
+    }
+}

@@ -18,9 +18,11 @@ operator! {
 
 operator! {
     /// `[n, c, h * s, w * s]` to `[n, s * s * c, h, w]` for `s` the `blocksize`.
-    SpaceToDepth(input) -> (output) since [1, 13];
+    SpaceToDepth(input) -> (output) since [1, 13, 28];
     /// Extent of the square that becomes one place.
     blocksize: i64,
+    /// Which axis of the depth is outermost: the square's (`DCR`) or the channels (`CRD`).
+    mode: String = "DCR",
 }
 
 /// Strides in the deep form of channel, row in the square and column in the square, for `c` channels.
@@ -28,7 +30,10 @@ fn deep_steps(s: i64, c: i64, channels_outermost: bool) -> [i64; 3] {
     if channels_outermost { [s * s, s, 1] } else { [1, s * c, c] }
 }
 
-fn images(x: &Operands, blocksize: i64) -> Result<([Dim; 4], usize), InferError> {
+fn images(x: &Operands, blocksize: i64, mode: &str) -> Result<([Dim; 4], usize), InferError> {
+    if !["DCR", "CRD"].contains(&mode) {
+        return Err(InferError::Invalid(format!("mode `{mode}`")));
+    }
     let ty = x.ty(0)?;
     let [n, c, h, w] = &ty.shape.0[..] else { return Err(InferError::Invalid(format!("`{ty}` is not of rank 4"))) };
     match usize::try_from(blocksize) {
@@ -44,11 +49,8 @@ fn six(wide: &[usize], s: usize) -> ([usize; 6], i64) {
 
 impl Operator for DepthToSpace {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        let ([n, ..], s) = images(x, self.blocksize)?;
+        let ([n, ..], s) = images(x, self.blocksize, &self.mode)?;
         let ty = x.ty(0)?;
-        if !["DCR", "CRD"].contains(&self.mode.as_str()) {
-            return Err(InferError::Invalid(format!("mode `{}`", self.mode)));
-        }
         let fixed = |i: usize| ty.shape.0[i].fixed().ok_or_else(|| InferError::UnboundDimension { operand: 0, ty: ty.clone() });
         let (c, h, w) = (fixed(1)?, fixed(2)?, fixed(3)?);
         match (c % (s * s), h.checked_mul(s), w.checked_mul(s)) {
@@ -85,7 +87,7 @@ impl Operator for DepthToSpace {
 
 impl Operator for SpaceToDepth {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        let ([n, ..], s) = images(x, self.blocksize)?;
+        let ([n, ..], s) = images(x, self.blocksize, &self.mode)?;
         let ty = x.ty(0)?;
         let fixed = |i: usize| ty.shape.0[i].fixed().ok_or_else(|| InferError::UnboundDimension { operand: 0, ty: ty.clone() });
         let (c, h, w) = (fixed(1)?, fixed(2)?, fixed(3)?);
@@ -102,13 +104,13 @@ impl Operator for SpaceToDepth {
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let (input, s) = (x.tensor(0), self.blocksize as usize);
         let d = input.dims();
-        Ok(vec![move_squares(input, d, &[d[0], d[1] * s * s, d[2] / s, d[3] / s], s, false)])
+        Ok(vec![move_squares(input, d, &[d[0], d[1] * s * s, d[2] / s, d[3] / s], s, self.mode == "CRD")])
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (input, wide) = (x.tensor(0), x.dims(0));
         let (region, s) = six(&wide, self.blocksize as usize);
-        let steps = deep_steps(s, wide[1] as i64, false);
+        let steps = deep_steps(s, wide[1] as i64, self.mode == "CRD");
         let out = b.declare(b.dtype(input), &x.result_dims(0));
         b.write(out, &region, |b, at| {
             let [n, c, h, row, w, column] = at else { unreachable!("six axes") };

@@ -99,7 +99,7 @@ pub const SCHEMAS: &[&Schema] = &[
 ];
 
 /// The largest result, in bytes, that an operator may make out of small operands.
-const MAX_BYTES: usize = 1 << 40;
+const MAX_BYTES: usize = 1 << 36;
 
 /// A type of these extents; fails where a value of it could not exist.
 fn sized(dtype: DType, dims: &[usize]) -> Result<Type, InferError> {

@@ -1,7 +1,7 @@
 //! `OneHot`: indices as vectors with one element on.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__OneHot.html>
 
-use super::wrap_index_expr;
+use super::{literal, wrap_index_expr};
 use crate::expr::{self, CompareOp, Expr, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
@@ -60,11 +60,16 @@ impl Operator for OneHot {
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (axis, depth) = self.place(x.facts)?;
         let (indices, values) = (x.tensor(0), x.tensor(2));
+        let known = x.facts.get(2).and_then(|f| f.value.clone());
+        let value = |b: &expr::Builder, i: usize| match &known {
+            Some(values) => literal(&values.gather(&[], |_| Some(i))),
+            None => b.load(values, [i as i64]),
+        };
         Ok(vec![b.compute(&x.result_dims(0), |b, at| {
             let mut place = at.to_vec();
             let along = place.remove(axis);
             let index = wrap_index_expr(&b.load(indices, place).cast(DType::I64), depth);
-            index.compare(CompareOp::Eq, &Expr::index(&along)).select(&b.load(values, [1i64]), &b.load(values, [0i64]))
+            index.compare(CompareOp::Eq, &Expr::index(&along)).select(&value(b, 1), &value(b, 0))
         })])
     }
 }

@@ -26,6 +26,9 @@ impl Pad {
         if pads.len() != 2 * axes.len() {
             return Err(InferError::Invalid(format!("{} pads for {} axes", pads.len(), axes.len())));
         }
+        if let Some(pad) = pads.iter().find(|p| p.unsigned_abs() > 1 << 40) {
+            return Err(InferError::Invalid(format!("a border of {pad}")));
+        }
         let mut borders = vec![(0, 0); rank];
         for (i, &axis) in axes.iter().enumerate() {
             borders[normalize_axis(axis, rank)?] = (pads[i], pads[i + axes.len()]);

@@ -35,10 +35,14 @@ impl Operator for Shape {
         Ok(vec![Type::fixed(DType::I64, &[self.range(x)?.len()])])
     }
 
+    fn value_from_types(&self, x: &Operands) -> Option<Vec<Tensor>> {
+        let dims = &x.ty(0).ok()?.shape.0[self.range(x).ok()?];
+        let extents: Vec<i64> = dims.iter().map(|d| d.fixed().map(|d| d as i64)).collect::<Option<_>>()?;
+        Some(vec![Tensor::from_slice(&[extents.len()], &extents)])
+    }
+
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        let range = self.range(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-        let extents: Vec<i64> = x.tensor(0).dims()[range].iter().map(|&d| d as i64).collect();
-        Ok(vec![Tensor::from_slice(&[extents.len()], &extents)])
+        self.value_from_types(x).ok_or_else(|| EvalError::Invalid("a value of unknown extents".to_owned()))
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
@@ -52,6 +56,11 @@ impl Operator for Size {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         x.ty(0)?;
         Ok(vec![Type::fixed(DType::I64, &[])])
+    }
+
+    fn value_from_types(&self, x: &Operands) -> Option<Vec<Tensor>> {
+        let size = x.dims(0).ok()?.into_iter().try_fold(1usize, usize::checked_mul)?;
+        Some(vec![Tensor::scalar(size as i64)])
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

@@ -11,7 +11,8 @@ use crate::tensor::{Dim, Tensor, Type};
 operator! {
     /// Every `steps[i]`-th element from `starts[i]` up to, without, `ends[i]` along axis `axes[i]`; negative steps go backwards.
     ///
-    /// Negative positions count from the back; positions outside are clamped.
+    /// Negative positions count from the back; positions outside are clamped. The greatest `i32` or `i64` as an end is the
+    /// last element in the direction of the step, as ONNX Runtime has it.
     Slice(data, starts, ends, "axes?", "steps?") -> (output) since [1, 10, 11, 13];
 }
 
@@ -62,7 +63,8 @@ fn cut(start: i64, end: i64, step: i64, extent: usize) -> Cut {
     let from_front = |at: i64| if at < 0 { at.saturating_add(n) } else { at };
     let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
     let start = from_front(start).clamp(if step > 0 { 0 } else { 0.min(high) }, high.max(0));
-    let end = from_front(end).clamp(low, high.max(low));
+    let open = end == i64::from(i32::MAX) || end == i64::MAX;
+    let end = if open && step < 0 { low } else { from_front(end).clamp(low, high.max(low)) };
     let distance = if step > 0 { end - start } else { start - end };
     let extent = if n == 0 || distance <= 0 { 0 } else { (distance as u64).div_ceil(step.unsigned_abs()) as usize };
     // A single element has no step, and so the position of the last one always fits.
@@ -109,22 +111,24 @@ impl Operator for Slice {
 mod tests {
     use super::*;
 
-    /// The positions that Python's `range(n)[start:end:step]` names.
+    /// The positions of a slice of an axis of `n`. Unlike Python's, a backward slice from before the front begins with position 0.
     fn taken(n: usize, start: i64, end: i64, step: i64) -> Vec<i64> {
         let c = cut(start, end, step, n);
         (0..c.extent as i64).map(|i| c.start + c.step * i).collect()
     }
 
     #[test]
-    fn positions_are_clamped_as_python_does() {
+    fn positions_are_clamped_as_the_specification_says() {
         assert_eq!(taken(5, 1, 3, 1), [1, 2]);
         assert_eq!(taken(5, -2, i64::MAX, 1), [3, 4]);
         assert_eq!(taken(5, -100, 100, 2), [0, 2, 4]);
         assert_eq!(taken(5, -1, i64::MIN, -1), [4, 3, 2, 1, 0]);
         assert_eq!(taken(5, 100, 0, -2), [4, 2]);
+        assert_eq!(taken(5, 2, i64::MAX, -1), [2, 1, 0]);
+        assert_eq!(taken(5, 2, 100, -1), Vec::<i64>::new());
         assert_eq!(taken(5, 3, -6, -1), [3, 2, 1, 0]);
-        assert_eq!(taken(5, -100, -100, -1), Vec::<i64>::new());
-        assert_eq!(taken(5, i64::MIN, i64::MIN, -1), Vec::<i64>::new());
+        assert_eq!(taken(5, -100, -100, -1), [0]);
+        assert_eq!(taken(5, i64::MIN, i64::MIN, -1), [0]);
         assert_eq!(taken(5, 0, i64::MIN, -1), [0]);
         assert_eq!(taken(5, 3, 1, 1), Vec::<i64>::new());
         assert_eq!(taken(5, 2, 3, i64::MAX), [2]);

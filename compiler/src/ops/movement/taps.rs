@@ -41,8 +41,9 @@ pub(super) type Taps = Vec<Vec<(i64, f32)>>;
 impl AxisResize<'_> {
     /// The place in the operand of result position `x`; `None` where it is extrapolated.
     fn source(&self, x: usize) -> Option<f64> {
-        let (x, n, scale) = (x as f64, self.extent as f64, self.scale);
-        let wide = scale * n;
+        let (x, n, scale) = (x as f64, self.extent as f64, self.rounded(self.scale));
+        // The extent before it was rounded to a whole number.
+        let wide = if (self.scale * n - self.resized as f64).abs() < 1e-6 { self.resized as f64 } else { self.scale * n };
         Some(match self.coordinates {
             "align_corners" => {
                 if wide == 1.0 || self.resized == 1 {
@@ -59,10 +60,11 @@ impl AxisResize<'_> {
                 } else {
                     start * (n - 1.0) + x * (end - start) * (n - 1.0) / (wide - 1.0)
                 };
-                if (at as f32) < 0.0 || at as f32 > (n - 1.0) as f32 {
+                // Ends of the region that are on the border do not miss it by a rounding error.
+                if at < -1e-6 * n || at > n - 1.0 + 1e-6 * n {
                     return None;
                 }
-                at
+                at.clamp(0.0, n - 1.0)
             }
             "tf_half_pixel_for_nn" => self.rounded((x + 0.5) / scale),
             "pytorch_half_pixel" if self.resized == 1 => 0.0,

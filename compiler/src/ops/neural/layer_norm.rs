@@ -4,7 +4,7 @@
 use super::widen::{FLOATS, load_wide, wide};
 use crate::expr::{self, Affine, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, Fact, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Dim, Tensor, Type, broadcast_offset, for_each_index, n_elements};
 
 operator! {
@@ -48,22 +48,15 @@ fn require_fit(x: &Operands, i: usize) -> Result<(), InferError> {
 
 /// Axes in front of `axis` are linked, in operands that have them too.
 fn outer_axes(x: &Operands, axis: Result<usize, InferError>) -> Axes {
-    let (Ok(axis), Ok(rank)) = (axis, x.rank(0)) else { return Axes::unlinked(x) };
-    let labels: Vec<Option<u32>> = (0..rank).map(|i| (i < axis).then_some(i as u32)).collect();
-    let operands = x
-        .facts
-        .iter()
-        .map(|f| {
-            let dims = f.as_ref().map_or(&[][..], |f| &f.ty.shape.0);
-            let skip = rank - dims.len().min(rank);
-            (0..dims.len())
-                .map(|i| if dims[i] == Dim::Fixed(1) && skip + i != 0 { None } else { labels.get(skip + i).copied().flatten() })
-                .collect()
-        })
-        .collect::<Vec<Vec<_>>>();
-    let mut operands = operands;
-    operands[0] = labels.clone();
-    Axes { operands, results: vec![labels; x.n_results.max(1)], elementwise: false }
+    let (Ok(axis), Ok(ty)) = (axis, x.ty(0)) else { return Axes::unlinked(x) };
+    let label = |f: &Fact| -> Vec<Option<u32>> {
+        let dims = &f.ty.shape.0;
+        let skip = ty.rank() - dims.len().min(ty.rank());
+        dims.iter().enumerate().map(|(i, d)| (skip + i < axis && *d == ty.shape.0[skip + i]).then_some((skip + i) as u32)).collect()
+    };
+    let operands: Vec<_> = x.facts.iter().map(|f| f.as_ref().map_or(vec![], label)).collect();
+    let results = vec![operands[0].clone(); x.n_results.max(1)];
+    Axes { operands, results, elementwise: false }
 }
 
 impl Operator for LayerNormalization {
@@ -204,4 +197,37 @@ pub(super) fn inverse_root(sum: Expr, n: f64, epsilon: f32) -> Expr {
 /// The index of the statistics of the row that holds `at`.
 fn row_of(at: &[Affine], axis: usize) -> Vec<Affine> {
     at.iter().enumerate().map(|(i, a)| if i < axis { a.clone() } else { Affine::default() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, check_error, check_op, random, t};
+
+    #[test]
+    fn rows_are_normalized() {
+        let y = Check::new("LayerNormalization epsilon=0.0").results(3).run([t("f32[1,2] 1 5"), t("f32[2] 1 2"), t("f32[2] 0 1")]);
+        assert_eq!(y, [t("f32[1,2] -1 3"), t("f32[1,1] 3"), t("f32[1,1] 0.5")]);
+        assert_eq!(check_op("RMSNormalization epsilon=0.0", [t("f32[1,2] 3 3"), t("f32[2] 1 2")])[0], t("f32[1,2] 1 2"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (axis, scale) in [(-1, "[4]"), (1, "[3,4]"), (0, "[2,3,4]"), (1, "[4]"), (-2, "[3,1]"), (2, "[2,1,4]")] {
+            for dtype in ["f32", "f16", "f64"] {
+                let (x, s) = (random(&format!("{dtype}[2,3,4]"), 1), random(&format!("{dtype}{scale}"), 2));
+                Check::new(&format!("LayerNormalization axis={axis}")).results(3).run([x.clone(), s.clone(), s.clone()]);
+                check_op(&format!("LayerNormalization axis={axis}"), [x.clone(), s.clone()]);
+                check_op(&format!("RMSNormalization axis={axis}"), [x, s]);
+            }
+        }
+        check_op("RMSNormalization", [random("f16[2,4]", 1), random("f32[4]", 2)]);
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        assert_eq!(check_error("LayerNormalization", [t("f32[2,3]"), t("f32[2]")]), "f32[2] does not broadcast to f32[2,3]");
+        assert_eq!(check_error("LayerNormalization axis=2", [t("f32[2,3]"), t("f32[3]")]), "axis 2 of a value of rank 2");
+        let error = check_error("RMSNormalization stash_type=10", [t("f32[2,3]"), t("f32[3]")]);
+        assert_eq!(error, "`stash_type` 10 is not supported, only 1 (f32)");
+    }
 }

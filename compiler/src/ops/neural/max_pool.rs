@@ -66,14 +66,7 @@ pub(super) fn for_each_window(planes: usize, window: &Window, mut f: impl FnMut(
 
 /// The least value of a type: what padding of a maximum holds.
 pub(super) fn least(dtype: DType) -> Expr {
-    match dtype {
-        DType::I8 => Expr::int(dtype, i8::MIN.into()),
-        DType::I16 => Expr::int(dtype, i16::MIN.into()),
-        DType::I32 => Expr::int(dtype, i32::MIN.into()),
-        DType::I64 => Expr::int(dtype, i64::MIN),
-        d if d.is_float() => Expr::constant(d, f64::NEG_INFINITY),
-        d => Expr::int(d, 0),
-    }
+    if dtype.is_float() { Expr::constant(dtype, f64::NEG_INFINITY) } else { Expr::int(dtype, dtype.int_range().0 as i64) }
 }
 
 impl MaxPool {
@@ -144,7 +137,8 @@ impl Operator for MaxPool {
     }
 
     fn axes(&self, x: &Operands) -> Axes {
-        pool_axes(x, self.window(x))
+        // Indices count from the start of the whole operand.
+        if x.n_results > 1 { Axes::unlinked(x) } else { pool_axes(x, self.window(x)) }
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
@@ -217,4 +211,41 @@ pub(super) fn reduce_window(
         },
         finish,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, check_error, check_op, random, t};
+
+    #[test]
+    fn the_first_greatest_element_wins() {
+        let both = Check::new("MaxPool kernel_shape=[2,2] pads=[1,1,0,0]").results(2);
+        let y = both.run([t("f32[1,1,2,3] -1 5 5 7 5 5")]);
+        assert_eq!(y[0], t("f32[1,1,2,3] -1 5 5 7 7 5"));
+        assert_eq!(y[1], t("i64[1,1,2,3] 0 1 1 3 3 1"));
+        let columns = Check::new("MaxPool kernel_shape=[2,2] storage_order=1").results(2).run([t("f32[1,1,2,3] -1 5 5 7 5 5")]);
+        assert_eq!(columns[1], t("i64[1,1,1,2] 1 2"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (op, x) in [
+            ("MaxPool kernel_shape=[3,2] strides=[2,1] pads=[1,0,1,1]", "f32[2,2,5,4]"),
+            ("MaxPool kernel_shape=[2] strides=[3] ceil_mode=1", "f32[1,2,7]"),
+            ("MaxPool kernel_shape=[2] dilations=[2] pads=[1,1]", "f16[1,2,5]"),
+            ("MaxPool kernel_shape=[2,2,2] auto_pad=\"SAME_UPPER\"", "f32[1,1,3,3,3]"),
+            ("MaxPool kernel_shape=[2,2] pads=[1,1,1,1]", "i8[1,2,3,3]"),
+            ("MaxPool kernel_shape=[2,2] strides=[2,2]", "u8[1,2,4,4]"),
+        ] {
+            check_op(op, [random(x, 1)]);
+            Check::new(op).results(2).run([random(x, 2)]);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        assert_eq!(check_error("MaxPool kernel_shape=[2]", [t("f32[1,1,2,2]")]), "a window of 1 axes over 2 spatial axes");
+        assert_eq!(check_error("MaxPool kernel_shape=[-2]", [t("f32[1,1,2]")]), "`kernel_shape` has the value -2");
+        assert_eq!(check_error("MaxPool", [t("f32[1,1,2]")]), "attribute `kernel_shape` is missing");
+    }
 }

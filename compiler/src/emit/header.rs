@@ -1,0 +1,165 @@
+//! The C header: C99 and C++, without warnings. What all models share is behind a guard of its own, so that the headers of
+//! several models can be included together.
+
+use std::fmt::Write;
+
+use tinsmith_targets::abi::{ABI_VERSION, DTypeCode, StatusCode};
+
+use super::names::in_comment;
+use super::{Interface, Port};
+use crate::codegen::program::ALIGN_BYTES;
+use crate::tensor::DType;
+
+/// The text of `NAME.h`.
+pub fn header(interface: &Interface) -> String {
+    let name = &interface.name;
+    let upper = name.to_ascii_uppercase();
+    let mut parameters: Vec<String> = vec![];
+    for (port, is_output) in interface.inputs.iter().map(|p| (p, false)).chain(interface.outputs.iter().map(|p| (p, true))) {
+        let constant = if is_output { "" } else { "const " };
+        let told = if port.ident == port.name { String::new() } else { format!(" \"{}\"", in_comment(&port.name)) };
+        parameters.push(format!("{constant}{} *{} /* {}{told} */", c_type(port.dtype), port.ident, dims(port)));
+    }
+    parameters.push(format!("void *workspace /* {upper}_WORKSPACE_BYTES, aligned */"));
+    parameters.push("tinsmith_pool *pool /* NULL: this thread only */".to_owned());
+    let indent = format!(",\n{}", " ".repeat("tinsmith_status _run(".len() + name.len()));
+    let mut sizes = String::new();
+    for port in interface.ports() {
+        let _ = writeln!(sizes, "#define {upper}_{}_ELEMENTS {}u", port.ident.to_ascii_uppercase(), port.n_elements());
+    }
+    format!(
+        r#"/* {origin}. Generated; do not edit. */
+#ifndef TINSMITH_MODEL_{upper}_H
+#define TINSMITH_MODEL_{upper}_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+{shared}
+/* The memory that a run works in. It holds nothing between runs; runs at the same time need one each. */
+#define {upper}_WORKSPACE_BYTES {workspace}u
+#define {upper}_WORKSPACE_ALIGN {ALIGN_BYTES}u
+
+/* Number of elements of every input and output. */
+{sizes}
+/* Computes the outputs from the inputs. Never allocates, and keeps no state. Inputs, outputs and workspace must not overlap.
+   Tensors are row-major{halves}. */
+tinsmith_status {name}_run({parameters});
+
+/* What this library is: names, types, shapes, sizes, version. */
+const tinsmith_model *{name}_model(void);
+
+#ifdef __cplusplus
+}}
+#endif
+
+#endif
+"#,
+        origin = interface.origin(),
+        shared = shared(),
+        workspace = interface.workspace_bytes,
+        parameters = parameters.join(&indent),
+        halves = if interface.ports().any(|p| matches!(p.dtype, DType::F16 | DType::BF16)) { "; 16-bit floats are their bits" } else { "" },
+    )
+}
+
+/// Types and functions that are the same for every model.
+fn shared() -> String {
+    let mut statuses = vec![];
+    let mut cases = String::new();
+    for status in StatusCode::ALL {
+        statuses.push(format!("    /* {} */\n    {} = {}", capitalized(status.text()), status.c_name(), status.code()));
+        let _ = writeln!(cases, "    case {}: return \"{}\";", status.c_name(), status.text());
+    }
+    let dtypes: Vec<String> =
+        DTypeCode::ALL.iter().map(|(code, name)| format!("    TINSMITH_{} = {}", name.to_ascii_uppercase(), *code as u32)).collect();
+    format!(
+        r#"#ifndef TINSMITH_ABI_VERSION
+#define TINSMITH_ABI_VERSION {ABI_VERSION}
+
+/* What a run returns. */
+typedef enum tinsmith_status {{
+{statuses}
+}} tinsmith_status;
+
+/* Element types. F16 and BF16 travel as their bits in uint16_t, BOOL as 0 or 1 in uint8_t. */
+typedef enum tinsmith_dtype {{
+{dtypes}
+}} tinsmith_dtype;
+
+/* Threads to run on; NULL where there are none. */
+typedef struct tinsmith_pool tinsmith_pool;
+
+/* An input or an output. */
+typedef struct tinsmith_tensor {{
+    const char *name;
+    const uint64_t *dims; /* outermost first */
+    uint32_t rank;
+    uint32_t dtype; /* a tinsmith_dtype */
+    uint64_t bytes;
+}} tinsmith_tensor;
+
+/* What a library says about itself. */
+typedef struct tinsmith_model {{
+    uint32_t abi; /* TINSMITH_ABI_VERSION of the compiler */
+    uint32_t n_inputs;
+    uint32_t n_outputs;
+    uint32_t workspace_align;
+    uint64_t workspace_bytes;
+    uint64_t constant_bytes; /* size of the weights */
+    const char *name;
+    const char *version; /* of the compiler */
+    const char *source_hash; /* SHA-256 of the model's file */
+    const char *target;
+    const tinsmith_tensor *inputs; /* in the order of the parameters */
+    const tinsmith_tensor *outputs;
+}} tinsmith_model;
+
+/* A status in words. */
+static inline const char *tinsmith_status_text(tinsmith_status status) {{
+    switch (status) {{
+{cases}    }}
+    return "unknown status";
+}}
+
+#elif TINSMITH_ABI_VERSION != {ABI_VERSION}
+#error "headers of models from different versions of Tinsmith"
+#endif
+"#,
+        statuses = statuses.join(",\n"),
+        dtypes = dtypes.join(",\n"),
+    )
+}
+
+fn c_type(dtype: DType) -> &'static str {
+    match dtype {
+        DType::Bool | DType::U8 => "uint8_t",
+        DType::I8 => "int8_t",
+        DType::I16 => "int16_t",
+        DType::I32 => "int32_t",
+        DType::I64 => "int64_t",
+        DType::U16 | DType::F16 | DType::BF16 => "uint16_t",
+        DType::U32 => "uint32_t",
+        DType::U64 => "uint64_t",
+        DType::F32 => "float",
+        DType::F64 => "double",
+    }
+}
+
+/// The shape, and the element type where C's does not say it.
+fn dims(port: &Port) -> String {
+    let ty = port.ty();
+    match port.dtype {
+        DType::Bool | DType::F16 | DType::BF16 => ty,
+        _ => ty[port.dtype.name().len()..].to_owned(),
+    }
+}
+
+fn capitalized(text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    format!("{}{rest}.", first.to_ascii_uppercase())
+}
