@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use crate::codegen::clif::Listing;
 use crate::codegen::{Executable, Machine};
 use crate::config::Config;
-use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
 use crate::emit::{Interface, archive, bindings, build_files, files, header};
 use crate::error::Error;
-use crate::graph::{Graph, Value};
+use crate::graph::Value;
+use crate::onnx;
 use crate::passes;
 use crate::pipeline::{self, Compiled};
 use crate::report::Report;
@@ -73,7 +73,10 @@ pub fn compile(path: &Path, config: &Config) -> Result<Artifact, Error> {
 /// # Errors
 /// Every problem of the first stage that finds one.
 pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Result<Artifact, Error> {
-    check_bound(&source.graph)?;
+    let unbound = onnx::unbound_dimensions(&source.graph, &source.file);
+    if !unbound.is_empty() {
+        return Err(Error::Model(unbound));
+    }
     let mut dumps = vec![];
     let (graph, passes) = pipeline::run_passes(source.graph.clone(), config, &mut |pass, graph| {
         if config.dump.after.contains(pass) {
@@ -89,30 +92,6 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
     let outputs = signature(&mut graph.output_names().iter().cloned().zip(graph.outputs().iter().copied()));
     let interface = Interface::new(&source.title, inputs, outputs, &compiled.program, source.hash.clone(), VERSION, machine);
     Ok(Artifact { interface, source, compiled, passes, dumps })
-}
-
-/// All dimensions that nobody gave a value, by name, at once.
-fn check_bound(graph: &Graph) -> Result<(), Error> {
-    use crate::tensor::Dim;
-    let mut problems: Vec<Diagnostic> = vec![];
-    for &v in graph.inputs() {
-        for (axis, dim) in graph.ty(v).shape.0.iter().enumerate() {
-            let name = graph.name_of(v);
-            let (what, help) = match dim {
-                Dim::Fixed(_) => continue,
-                Dim::Symbol(s) => (format!("dimension `{s}` has no value"), format!("give it one: `--bind {s}=N`")),
-                Dim::Unknown => (
-                    format!("dimension {axis} of input `{name}` has no value"),
-                    format!("give the input a shape: `--input-shape {name}={}`", vec!["N"; graph.ty(v).rank()].join(",")),
-                ),
-            };
-            if !problems.iter().any(|d| d.message == what) {
-                let place = format!("input `{name}`: {}", graph.ty(v));
-                problems.push(Diagnostic::new("unbound-dimension", Severity::Unsupported, place, what).with_help(help));
-            }
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Model(problems)) }
 }
 
 impl Artifact {
@@ -226,4 +205,3 @@ pub fn compile_to(path: &Path, folder: &Path, config: &Config) -> Result<(Artifa
     let written = artifact.write(folder, &[Output::Library])?;
     Ok((artifact, written))
 }
-

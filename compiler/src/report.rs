@@ -42,7 +42,13 @@ impl Report {
             interface: artifact.interface.clone(),
             n_nodes: artifact.source.graph.operator_nodes().len(),
             n_steps: compiled.program.steps.len(),
-            kernels: compiled.program.kernels.iter().enumerate().map(|(i, k)| (k.name.clone(), k.schedule.clone(), kernel_bytes(i))).collect(),
+            kernels: compiled
+                .program
+                .kernels
+                .iter()
+                .enumerate()
+                .map(|(i, k)| (k.name.clone(), k.schedule.clone(), kernel_bytes(i)))
+                .collect(),
             workspace_bytes: compiled.program.workspace_bytes,
             workspace_lower_bound_bytes: compiled.lower_bound_bytes,
             object_bytes: object.map(|o| o.bytes.len()),

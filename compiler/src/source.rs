@@ -17,6 +17,8 @@ use crate::tensor::{DType, Dim, Shape, Type};
 /// A model as it was read.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// The file, for diagnostics.
+    pub file: String,
     /// The name that everything generated derives from.
     pub title: String,
     /// SHA-256 of the file, in hexadecimal.
@@ -79,7 +81,7 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
         let options = onnx::ImportOptions { bindings, input_shapes, ..onnx::ImportOptions::default() };
         onnx::import_file(path, &options).map_err(Error::Model)?
     };
-    Ok(Source { title, hash, graph })
+    Ok(Source { file: path.display().to_string(), title, hash, graph })
 }
 
 /// Reads only what a model's callers see.
@@ -89,7 +91,8 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
 pub fn signature(path: &Path) -> Result<Signature, Error> {
     if is_text(path) {
         let graph = read_text(path)?;
-        let declared = |name: &str, v: Value| Declared { name: name.to_owned(), dtype: graph.ty(v).dtype, shape: Some(graph.ty(v).shape.clone()) };
+        let declared =
+            |name: &str, v: Value| Declared { name: name.to_owned(), dtype: graph.ty(v).dtype, shape: Some(graph.ty(v).shape.clone()) };
         let inputs = graph.inputs().iter().map(|&v| declared(graph.name_of(v), v)).collect();
         let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(name, &v)| declared(name, v)).collect();
         return Ok(Signature { inputs, outputs });
@@ -158,9 +161,7 @@ fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
                 let operands: Vec<_> = old.operands(id).into_iter().map(|v| v.and_then(|v| values.get(&v).copied())).collect();
                 let names: Vec<String> = node.results.iter().map(|r| r.name.clone()).collect();
                 let added = new.add_node(op.clone(), &operands, &names, &node.label).map_err(|e| {
-                    Error::Model(vec![
-                        Diagnostic::new("bad-shape", Severity::Input, &place, e.to_string()).with_line(graph::line(old, id)),
-                    ])
+                    Error::Model(vec![Diagnostic::new("bad-shape", Severity::Input, &place, e.to_string()).with_line(graph::line(old, id))])
                 })?;
                 for result in 0..node.results.len() as u32 {
                     values.insert(Value { node: id, result }, Value { node: added, result });

@@ -124,7 +124,15 @@ fn told(artifact: &Artifact, times: &[f64], energy: Option<f64>, steps: &[f64], 
             "name": step.label, "nodes": artifact.compiled.steps.get(i).map(|s| &s.nodes), "kernel": kernel.name, "schedule": kernel.schedule,
             "median_ms": ms, "share": ms / total.max(1e-12), "multiply_adds": macs, "gflops": rate, "gbytes_per_s": gbytes,
         }));
-        lines.push((ms, format!("{ms:9.4} ms {:5.1}% {rate:7.1} GFLOP/s {gbytes:6.1} GB/s  {} {}\n", 100.0 * ms / total.max(1e-12), step.label, kernel.schedule)));
+        lines.push((
+            ms,
+            format!(
+                "{ms:9.4} ms {:5.1}% {rate:7.1} GFLOP/s {gbytes:6.1} GB/s  {} {}\n",
+                100.0 * ms / total.max(1e-12),
+                step.label,
+                kernel.schedule
+            ),
+        ));
     }
     lines.sort_by(|a, b| b.0.total_cmp(&a.0));
     let slowest: String = lines.iter().take(12).map(|l| l.1.as_str()).collect();

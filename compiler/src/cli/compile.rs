@@ -95,7 +95,13 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         bytes_text(report.workspace_lower_bound_bytes),
     );
     for q in &report.quantized {
-        text += &format!("quantized {}: signal to noise {:.1} dB, {} to {}\n", q.weights, q.snr_db, bytes_text(q.before_bytes), bytes_text(q.after_bytes));
+        text += &format!(
+            "quantized {}: signal to noise {:.1} dB, {} to {}\n",
+            q.weights,
+            q.snr_db,
+            bytes_text(q.before_bytes),
+            bytes_text(q.after_bytes)
+        );
     }
     for p in &report.pruned {
         text += &format!("pruned {}: {} of {} channels stay\n", p.value, p.after, p.before);

@@ -289,6 +289,3 @@ fn restate_shape(g: &mut Graph, node: NodeId) {
         set_constant(g, node, at, &name, Tensor::from_slice(&[shape.len()], &shape));
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -158,7 +158,7 @@ mod tests {
         let (a, b) = evaluate(&before, &after, 7);
         let worst = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         // 72 products with an error of at most half a scale, random signs.
-        assert!(worst > 0.0 && worst < 0.1, "{worst}");
+        assert!(worst > 0.0 && worst < 0.2, "{worst}");
     }
 
     #[test]

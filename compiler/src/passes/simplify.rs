@@ -94,6 +94,3 @@ fn apply_rules(g: &mut Graph, node: NodeId, report: &mut Report) -> bool {
     }
     changed
 }
-
-#[cfg(test)]
-mod tests;

@@ -69,29 +69,23 @@ impl Operator for DequantizeLinear {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn dequantize(axis: i64, operands: [Option<Tensor>; 3]) -> Result<Vec<f64>, String> {
-        let op = DequantizeLinear { axis, block_size: 0, output_dtype: 0 };
-        let x = Operands::of_values(operands, 1);
-        op.infer(&x).map_err(|e| e.to_string())?;
-        Ok(op.eval(&x).map_err(|e| e.to_string())?[0].to_f64s())
-    }
+    use crate::ops::check::{check_error, check_op, random, t};
 
     #[test]
     fn scales_spread_over_the_tensor_or_an_axis() {
-        let x = Tensor::from_slice(&[2, 2], &[1i8, -2, 3, -4]);
-        let whole = dequantize(1, [Some(x.clone()), Some(Tensor::scalar(0.5f32)), Some(Tensor::scalar(1i8))]);
-        assert_eq!(whole.unwrap(), [0.0, -1.5, 1.0, -2.5]);
-        let scales = Tensor::from_slice(&[2], &[1f32, 10.0]);
-        assert_eq!(dequantize(0, [Some(x.clone()), Some(scales.clone()), None]).unwrap(), [1.0, -2.0, 30.0, -40.0]);
-        assert_eq!(dequantize(-1, [Some(x), Some(scales), None]).unwrap(), [1.0, -20.0, 3.0, -40.0]);
+        let x = || t("i8[2,2] 1 -2 3 -4");
+        assert_eq!(check_op("DequantizeLinear", [x(), t("f32[] 0.5"), t("i8[] 1")]), [t("f32[2,2] 0 -1.5 1 -2.5")]);
+        assert_eq!(check_op("DequantizeLinear axis=0", [x(), t("f32[2] 1 10")]), [t("f32[2,2] 1 -2 30 -40")]);
+        assert_eq!(check_op("DequantizeLinear axis=-1", [x(), t("f32[2] 1 10"), t("i8[2] 1 0")]), [t("f32[2,2] 0 -20 2 -40")]);
+        assert_eq!(check_op("DequantizeLinear", [t("i32[2] 70000 -3"), t("f32[1] 0.5")]), [t("f32[2] 35000 -1.5")]);
+        check_op("DequantizeLinear axis=2", [random("u8[2,3,4]", 1), random("f32[4]", 2), random("u8[4]", 3)]);
     }
 
     #[test]
     fn scales_that_do_not_fit_are_refused() {
-        let x = Tensor::from_slice(&[2, 2], &[1u8, 2, 3, 4]);
-        let error = dequantize(0, [Some(x), Some(Tensor::from_slice(&[3], &[1f32; 3])), None]).unwrap_err();
-        assert_eq!(error, "3 scales for axis 0 of u8[2,2]");
+        let x = || t("u8[2,2] 1 2 3 4");
+        assert_eq!(check_error("DequantizeLinear axis=0", [x(), t("f32[3] 1 1 1")]), "3 scales for axis 0 of u8[2,2]");
+        let blocks = check_error("DequantizeLinear block_size=2", [x(), t("f32[1,2] 1 1")]);
+        assert_eq!(blocks, "`block_size` 2 (scales of blocks) is not supported");
     }
 }

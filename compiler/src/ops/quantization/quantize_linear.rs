@@ -40,7 +40,11 @@ impl QuantizeLinear {
             }
             (false, asked) => asked.unwrap_or(DType::U8),
         };
-        if INTEGERS.contains(&dtype) { Ok(dtype) } else { Err(InferError::Unsupported(format!("quantization to {dtype} is not supported"))) }
+        if INTEGERS.contains(&dtype) {
+            Ok(dtype)
+        } else {
+            Err(InferError::Unsupported(format!("quantization to {dtype} is not supported")))
+        }
     }
 }
 
@@ -99,14 +103,20 @@ impl Operator for QuantizeLinear {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::ops::check::{check_error, check_op, random, t};
 
     #[test]
     fn ties_go_to_even_and_ends_saturate() {
-        let op = QuantizeLinear { axis: 1, block_size: 0, output_dtype: 0, precision: 0, saturate: true };
-        let x = Tensor::from_slice(&[6], &[1f32, 3.0, 5.0, -1.0, 1000.0, -1000.0]);
-        let operands = Operands::of_values([Some(x), Some(Tensor::scalar(2f32)), Some(Tensor::scalar(1i8))], 1);
-        assert_eq!(op.infer(&operands).unwrap()[0].to_string(), "i8[6]");
-        assert_eq!(op.eval(&operands).unwrap()[0].to_f64s(), [1.0, 3.0, 3.0, 1.0, 127.0, -128.0]);
+        let x = || t("f32[6] 1 3 5 -1 1000 -1000");
+        assert_eq!(check_op("QuantizeLinear", [x(), t("f32[] 2"), t("i8[] 1")]), [t("i8[6] 1 3 3 1 127 -128")]);
+        assert_eq!(check_op("QuantizeLinear", [x(), t("f32[] 2")]), [t("u8[6] 0 2 2 0 255 0")]);
+        check_op("QuantizeLinear axis=0", [random("f32[3,5]", 1), t("f32[3] 0.1 0.01 1"), t("u8[3] 128 0 3")]);
+    }
+
+    #[test]
+    fn types_that_are_missing_are_named() {
+        let x = || t("f32[2] 1 2");
+        assert_eq!(check_error("QuantizeLinear output_dtype=6", [x(), t("f32[] 1")]), "quantization to i32 is not supported");
+        assert_eq!(check_error("QuantizeLinear output_dtype=17", [x(), t("f32[] 1")]), "`output_dtype` 17 is not supported");
     }
 }
