@@ -10,6 +10,7 @@ pub mod lower;
 pub mod nest;
 pub mod pipeline;
 pub mod schedule;
+pub mod onnx;
 pub mod ops;
 pub mod passes;
 pub mod tensor;

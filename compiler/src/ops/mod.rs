@@ -4,11 +4,14 @@ mod attribute;
 mod axes;
 #[cfg(test)]
 pub(crate) mod check;
+#[cfg(test)]
+mod check_compiled;
 pub mod elementwise;
 mod macros;
 pub mod movement;
 pub mod neural;
 mod operator;
+pub mod quantization;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
@@ -16,12 +19,12 @@ pub use operator::{Args, Described, EvalError, Fact, InferError, LowerError, Ope
 
 /// Every operator, sorted by name.
 pub fn schemas() -> Vec<&'static Schema> {
-    let mut all: Vec<&Schema> = [elementwise::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS].concat();
+    let mut all: Vec<&Schema> = [elementwise::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS].concat();
     all.sort_by_key(|s| (s.domain, s.name));
     all
 }
 
 /// The operator of this name in the default domain.
 pub fn find(name: &str) -> Option<&'static Schema> {
-    [elementwise::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS].concat().into_iter().find(|s| s.name == name)
+    [elementwise::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS].concat().into_iter().find(|s| s.name == name)
 }

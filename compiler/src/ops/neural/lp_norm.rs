@@ -238,3 +238,34 @@ fn for_each_row(dims: &[usize], along: impl Fn(usize) -> bool, mut f: impl FnMut
         f(&inner.iter().map(|i| start + i).collect::<Vec<_>>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn norms_divide() {
+        assert_eq!(check_op("LpNormalization", [t("f32[2,2] 3 4 0 0")])[0], t("f32[2,2] 0.6 0.8 0 0"));
+        assert_eq!(check_op("LpNormalization p=1", [t("f32[1,2] -1 3")])[0], t("f32[1,2] -0.25 0.75"));
+        for op in [
+            "LpNormalization axis=0",
+            "LpNormalization axis=1 p=1",
+            "MeanVarianceNormalization axes=[0,2]",
+            "MeanVarianceNormalization axes=[]",
+        ] {
+            check_op(op, [random("f32[3,4,2]", 1)]);
+            check_op(op, [random("f16[3,4,2]", 2)]);
+        }
+        check_op("MeanVarianceNormalization", [random("f32[2,3,2,2]", 1)]);
+        assert_eq!(check_error("LpNormalization p=3", [t("f32[2]")]), "`p` is 3, neither 1 nor 2");
+    }
+
+    #[test]
+    fn neighbouring_channels_inhibit() {
+        let y = check_op("LRN size=2 alpha=2.0 beta=1.0 bias=0.0", [t("f32[1,3,1] 1 2 2")]);
+        assert_eq!(y[0], t("f32[1,3,1] 0.2 0.25 0.5"));
+        for op in ["LRN size=3", "LRN size=4 beta=0.5 alpha=1.0", "LRN size=5 beta=0.6 bias=2.0"] {
+            check_op(op, [random("f32[2,6,2,2]", 1)]);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `DequantizeLinear`: the real values that integers stand for.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html>
+
+use super::{axes_of, for_each_scale, load_spread, spread, zero_points};
+use crate::expr::{self, TensorId};
+use crate::operator;
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, dtype_of_onnx};
+use crate::tensor::{DType, Tensor, Type};
+
+operator! {
+    /// `y = (x - zero_point) * scale`, with one scale and zero point for all or for each element of `axis`.
+    DequantizeLinear(x, x_scale, "x_zero_point?") -> (y) since [10, 13, 19, 21, 23, 24, 25];
+    /// The axis that scales and zero points belong to.
+    axis: i64 = 1,
+    /// Elements of `axis` that share a scale; not supported.
+    block_size: i64 = 0,
+    /// Element type of the result, as ONNX numbers it; that of the scale by default.
+    output_dtype: i64 = 0,
+}
+
+const INTEGERS: &[DType] = &[DType::I8, DType::U8, DType::I16, DType::U16, DType::I32];
+const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
+
+impl Operator for DequantizeLinear {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        x.require_dtype(0, INTEGERS)?;
+        let scale = x.require_dtype(1, FLOATS)?;
+        if x.has(2) {
+            x.require_same_dtype(2, 0)?;
+        }
+        spread(x, self.axis, self.block_size)?;
+        let dtype = match self.output_dtype {
+            0 => scale,
+            n => dtype_of_onnx(n)
+                .filter(|d| FLOATS.contains(d))
+                .ok_or_else(|| InferError::Unsupported(format!("`output_dtype` {n} is not supported")))?,
+        };
+        Ok(vec![x.ty(0)?.with_dtype(dtype)])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        spread(x, self.axis, self.block_size).map_or_else(|_| Axes::unlinked(x), |s| axes_of(x, s))
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let result = self.infer(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let spread = spread(x, self.axis, self.block_size).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let (value, scale) = (x.tensor(0), x.tensor(1).to_f64s());
+        let zero = zero_points(x.tensor_opt(2), scale.len());
+        let mut y = value.to_f64s();
+        for_each_scale(value.dims(), spread, |i, s| y[i] = (y[i] - zero[s]) * scale[s]);
+        Ok(vec![Tensor::from_f64s(result[0].dtype, value.dims(), &y)])
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let spread = spread(x.facts, self.axis, self.block_size)?;
+        let (value, scale, zero) = (x.tensor(0), x.tensor(1), x.get(2));
+        let dtype = x.results[0].dtype;
+        Ok(vec![b.compute(&x.result_dims(0), |b, at| {
+            let v = b.load(value, at.to_vec()).cast(DType::F32);
+            let v = match zero {
+                Some(zero) => v - load_spread(b, zero, spread, at).cast(DType::F32),
+                None => v,
+            };
+            (v * load_spread(b, scale, spread, at).cast(DType::F32)).cast(dtype)
+        })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn scales_spread_over_the_tensor_or_an_axis() {
+        let x = || t("i8[2,2] 1 -2 3 -4");
+        assert_eq!(check_op("DequantizeLinear", [x(), t("f32[] 0.5"), t("i8[] 1")]), [t("f32[2,2] 0 -1.5 1 -2.5")]);
+        assert_eq!(check_op("DequantizeLinear axis=0", [x(), t("f32[2] 1 10")]), [t("f32[2,2] 1 -2 30 -40")]);
+        assert_eq!(check_op("DequantizeLinear axis=-1", [x(), t("f32[2] 1 10"), t("i8[2] 1 0")]), [t("f32[2,2] 0 -20 2 -40")]);
+        assert_eq!(check_op("DequantizeLinear", [t("i32[2] 70000 -3"), t("f32[1] 0.5")]), [t("f32[2] 35000 -1.5")]);
+        check_op("DequantizeLinear axis=2", [random("u8[2,3,4]", 1), random("f32[4]", 2), random("u8[4]", 3)]);
+    }
+
+    #[test]
+    fn scales_that_do_not_fit_are_refused() {
+        let x = || t("u8[2,2] 1 2 3 4");
+        assert_eq!(check_error("DequantizeLinear axis=0", [x(), t("f32[3] 1 1 1")]), "3 scales for axis 0 of u8[2,2]");
+        let blocks = check_error("DequantizeLinear block_size=2", [x(), t("f32[1,2] 1 1")]);
+        assert_eq!(blocks, "`block_size` 2 (scales of blocks) is not supported");
+    }
+}
