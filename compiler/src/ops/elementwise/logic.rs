@@ -105,7 +105,13 @@ impl Operator for BitShift {
         let op = if self.is_left()? { BinaryOp::Shl } else { BinaryOp::Shr };
         let dtype = b.dtype(x.tensor(0));
         let y = broadcast::lower(b, &[x.tensor(0), x.tensor(1)], dtype, |v| {
-            v[1].compare(CompareOp::Lt, &v[1].like(dtype.bits().into())).select(&v[0].binary(op, &v[1]), &v[0].like(0.0))
+            // By constants only: for each bit of the amount, as far as it says.
+            let zero = v[0].like(0.0);
+            let shifted = (0..dtype.bits().trailing_zeros()).fold(v[0].clone(), |x, bit| {
+                let by = x.like(f64::from(1 << bit));
+                v[1].binary(BinaryOp::And, &by).compare(CompareOp::Ne, &zero).select(&x.binary(op, &by), &x)
+            });
+            v[1].compare(CompareOp::Lt, &v[1].like(dtype.bits().into())).select(&shifted, &zero)
         });
         Ok(vec![y])
     }

@@ -114,11 +114,12 @@ fn lower_integers(b: &mut Builder, base: TensorId, exponent: TensorId) -> Tensor
     let dims = broadcast_dims(b.dims(base), b.dims(exponent)).expect("shapes that infer accepted");
     let square = b.compute(&dims, |b, at| b.load_broadcast(base, at));
     let result = b.compute(&dims, |_, _| Expr::int(dtype, 1));
-    let exponent_at = |b: &Builder, at: &[Affine]| b.load_broadcast(exponent, at);
-    b.repeat(of_exponent.bits() as usize, |b, bit| {
+    let exponent_dims = b.dims(exponent).to_vec();
+    let rest = b.compute(&exponent_dims, |b, at| b.load(exponent, at));
+    b.repeat(of_exponent.bits() as usize, |b, _| {
         b.write(result, &dims, |b, at| {
-            let bit = exponent_at(b, at).binary(BinaryOp::Shr, &Expr::index(&bit).cast(of_exponent));
-            let odd = bit.binary(BinaryOp::And, &bit.like(1.0)).cast(DType::Bool);
+            let rest = b.load_broadcast(rest, at);
+            let odd = rest.binary(BinaryOp::And, &rest.like(1.0)).compare(CompareOp::Ne, &rest.like(0.0));
             let now = b.load(result, at);
             (at.to_vec(), odd.select(&(&now * &b.load(square, at)), &now))
         });
@@ -126,13 +127,17 @@ fn lower_integers(b: &mut Builder, base: TensorId, exponent: TensorId) -> Tensor
             let x = b.load(square, at);
             (at.to_vec(), &x * &x)
         });
+        b.write(rest, &exponent_dims, |b, at| {
+            let rest = b.load(rest, at);
+            (at.to_vec(), rest.binary(BinaryOp::Shr, &rest.like(1.0)))
+        });
     });
     if !of_exponent.is_signed() {
         return result;
     }
     // The bits of a negative exponent are right for 1 and -1, whose powers repeat.
     b.compute(&dims, |b, at| {
-        let (x, y, power) = (b.load_broadcast(base, at), exponent_at(b, at), b.load(result, at));
+        let (x, y, power) = (b.load_broadcast(base, at), b.load_broadcast(exponent, at), b.load(result, at));
         let one = x.compare(CompareOp::Eq, &x.like(1.0));
         let unit = if dtype.is_signed() { one.binary(BinaryOp::Or, &x.compare(CompareOp::Eq, &x.like(-1.0))) } else { one };
         let keep = unit.binary(BinaryOp::Or, &y.compare(CompareOp::Ge, &y.like(0.0)));
@@ -187,9 +192,11 @@ mod tests {
         program(%x0: i32[2], %x1: u8[]) -> (%y.1) {
           %y[i0] = %x0[i0] : i32[2]
           %y.1[i0] = 1i32 : i32[2]
+          %y.2[] = %x1[] : u8[]
           repeat l0 in 0..8 {
-            %y.1[i0] = select(bool(%x1[] >> u8(index(l0)) & 1u8), %y.1[i0] * %y[i0], %y.1[i0]) : i32[2]
+            %y.1[i0] = select((%y.2[] & 1u8) != 0u8, %y.1[i0] * %y[i0], %y.1[i0]) : i32[2]
             %y[i0] = %y[i0] * %y[i0] : i32[2]
+            %y.2[] = %y.2[] >> 1u8 : u8[]
           }
         }
         ");
