@@ -14,7 +14,7 @@ use tinsmith::nest::{Access, Affine, BinaryOp, BufferId, Builder, Kernel, Op, Re
 use tinsmith::tensor::DType;
 
 const F: DType = DType::F32;
-const K: usize = 256;
+const K: usize = 240;
 
 /// In which order a tile's operations are written.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -149,7 +149,7 @@ fn peak() -> Kernel {
     let mut b = Builder::new("peak", "");
     let ty = VecType { dtype: F, lanes: 4 };
     let c = b.buffer("c", F, PEAK_ACCUMULATORS * 4, Access::Write);
-    let (x, y) = (b.float(ty, 0.999), b.float(ty, 0.001));
+    let (x, y) = (b.float(ty, 0.5), b.float(ty, 0.25));
     let acc: Vec<Reg> = (0..PEAK_ACCUMULATORS).map(|_| b.float(ty, 1.0)).collect();
     b.for_loop("i", 0..PEAK_TRIPS, 1, |b, _| {
         for _ in 0..4 {
@@ -217,10 +217,25 @@ fn main() {
     let (top, _, _) = measure(&peak(), peak_flops);
     println!("peak {top:.1} GFLOP/s");
     for shape in [Shape::Tile, Shape::Matrix] {
-        for (mr, nv) in
-            [(4, 2), (5, 2), (6, 2), (8, 2), (4, 3), (3, 3), (8, 3), (2, 4), (4, 4), (6, 4), (8, 1), (10, 1), (12, 1), (1, 8), (1, 10)]
-        {
-            for unroll in [1, 2, 4, 8] {
+        for (mr, nv) in [
+            (4, 2),
+            (3, 2),
+            (5, 2),
+            (6, 2),
+            (8, 2),
+            (4, 3),
+            (3, 3),
+            (8, 3),
+            (2, 4),
+            (4, 4),
+            (6, 4),
+            (8, 1),
+            (10, 1),
+            (12, 1),
+            (1, 8),
+            (1, 10),
+        ] {
+            for unroll in [1, 2, 3, 4, 5, 8] {
                 for order in [Order::Rows, Order::SplatsFirst, Order::Columns, Order::LoadAtUse, Order::LastRowSwapped, Order::Ahead] {
                     let kernel = tile(mr, nv, unroll, order, shape);
                     if !kernel.name.contains(&filter) {

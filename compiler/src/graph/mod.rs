@@ -10,5 +10,5 @@ mod verify;
 pub use eval::{EvalError, eval, eval_with};
 pub use graph::{Graph, Node, NodeId, NodeKind, Place, ResultInfo, Value};
 pub use parse::{ParseError, parse, parse_with, rand, read_blobs};
-pub use print::{Blobs, blob_hash, blobs, line, name, print, sigil, write_blobs};
+pub use print::{Blobs, attribute, blob_hash, blobs, line, name, print, sigil, write_blobs};
 pub use verify::{Problem, verify};

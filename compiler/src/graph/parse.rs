@@ -71,7 +71,7 @@ pub fn parse_with(text: &str, blobs: &Blobs) -> Result<Graph> {
 /// # Errors
 /// What is wrong with the bytes.
 pub fn read_blobs(mut bytes: &[u8]) -> Result<Blobs, String> {
-    let mut line = |bytes: &mut &[u8]| {
+    let line = |bytes: &mut &[u8]| {
         let end = bytes.iter().take(100).position(|&b| b == b'\n').ok_or("a blob file ends within a line")?;
         let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
         *bytes = &bytes[end + 1..];

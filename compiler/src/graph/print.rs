@@ -277,7 +277,7 @@ fn float(x: f64, shortest: String, bits: u64, nan: u64) -> String {
 }
 
 /// An attribute's value; floats always look like floats.
-fn attribute(value: &Attribute) -> String {
+pub fn attribute(value: &Attribute) -> String {
     let float = |x: &f32| match x {
         x if x.is_nan() => "nan".to_owned(),
         x => format!("{x:?}"),

@@ -17,6 +17,17 @@ pub enum Attribute {
     Strings(Vec<String>),
 }
 
+impl Attribute {
+    fn is_empty_list(&self) -> bool {
+        match self {
+            Attribute::Ints(x) => x.is_empty(),
+            Attribute::Floats(x) => x.is_empty(),
+            Attribute::Strings(x) => x.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// Attributes on their way into an operator: each is taken once, and what is left over is an error.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributes(pub BTreeMap<String, Attribute>);
@@ -81,10 +92,7 @@ macro_rules! lists {
             fn read(value: &Attribute) -> Option<Self> {
                 match value {
                     Attribute::$v(x) => Some(x.clone()),
-                    Attribute::Ints(x) if x.is_empty() => Some(vec![]),
-                    Attribute::Floats(x) if x.is_empty() => Some(vec![]),
-                    Attribute::Strings(x) if x.is_empty() => Some(vec![]),
-                    _ => None,
+                    other => other.is_empty_list().then(Vec::new),
                 }
             }
 

@@ -40,7 +40,7 @@ macro_rules! arguments {
                 let (t, dims) = (x.tensor(0), x.dims(0));
                 let source = |at: &[Affine], over: &Affine| match self.keepdims {
                     true => with(at, axis, over.clone()),
-                    false => [&at[..axis], &[over.clone()], &at[axis..]].concat(),
+                    false => [&at[..axis], std::slice::from_ref(over), &at[axis..]].concat(),
                 };
                 let value = |b: &expr::Builder, at: &[Affine], over: &Affine| load_wide(b, t, &source(at, over));
                 Ok(vec![b.arg(ReduceOp::$op, self.select_last_index, &x.result_dims(0), dims[axis], value)])
@@ -105,4 +105,24 @@ fn eval(x: &Tensor, axis: usize, keepdims: bool, op: ReduceOp, last: bool) -> Te
         result.remove(axis);
     }
     Tensor::from_slice(&result, &out)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn ties_go_to_the_first_or_last() {
+        let x = || [t("f32[2,3] 1 3 3 2 0 2")];
+        assert_eq!(check_op("ArgMax axis=1", x())[0], t("i64[2,1] 1 0"));
+        assert_eq!(check_op("ArgMax axis=-1 select_last_index=1 keepdims=0", x())[0], t("i64[2] 2 2"));
+        assert_eq!(check_op("ArgMin", x())[0], t("i64[1,3] 0 1 1"));
+        assert_eq!(check_op("ArgMax", [t("i64[2] 9007199254740993 9007199254740992")])[0], t("i64[1] 0"));
+        for op in ["ArgMax", "ArgMin axis=1 keepdims=0", "ArgMin axis=2 select_last_index=1"] {
+            for dtype in ["f32", "f16", "u8", "i64"] {
+                check_op(op, [random(&format!("{dtype}[3,4,2]"), 1)]);
+            }
+        }
+        assert_eq!(check_error("ArgMax", [t("f32[0,2]")]), "axis 0 of f32[0,2] is empty");
+    }
 }

@@ -4,10 +4,10 @@
 use super::max_pool::{extents, for_each_window, pool_axes, pooled, reduce_window};
 use super::widen::{FLOATS, wide};
 use super::window::{Window, WindowAttributes, spatial};
-use crate::expr::{self, Affine, BinaryOp, Expr, ReduceOp, TensorId, UnaryOp};
+use crate::expr::{self, BinaryOp, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, for_each_index, n_elements};
+use crate::tensor::{Tensor, Type, for_each_index, n_elements};
 
 operator! {
     /// `y[n,c,..]` is the mean of a window of `x[n,c,..]`.
@@ -71,19 +71,6 @@ impl AveragePool {
         let position = |at: usize, k: usize| (at * window.strides[i] + k * window.dilations[i]) as i64 - window.begin[i] as i64;
         (0..window.output[i]).map(|at| (0..window.kernel[i]).filter(|&k| (first..behind).contains(&position(at, k))).count()).collect()
     }
-
-    /// The number of elements averaged along axis `i` by the window at `at`, as an expression.
-    fn count(&self, window: &Window, i: usize, at: &Affine) -> Expr {
-        let int = |n: i64| Expr::int(DType::I64, n);
-        let (first, behind) = self.counted(window, i);
-        let (k, d) = (window.kernel[i] as i64, window.dilations[i] as i64);
-        let start = Expr::index(&at.times(window.strides[i] as i64).offset(-(window.begin[i] as i64)));
-        // Taps before `low` are in front of the counted elements; taps from `high` on are behind.
-        let low = (int(first + d - 1) - start.clone()).binary(BinaryOp::Max, &int(0)).binary(BinaryOp::Div, &int(d));
-        let high =
-            (int(behind + d - 1) - start).binary(BinaryOp::Max, &int(0)).binary(BinaryOp::Div, &int(d)).binary(BinaryOp::Min, &int(k));
-        (high - low).binary(BinaryOp::Max, &int(0))
-    }
 }
 
 impl Operator for AveragePool {
@@ -108,29 +95,33 @@ impl Operator for AveragePool {
         let window = self.window(x.facts)?;
         let (image, dims) = (x.tensor(0), x.result_dims(0));
         let (dtype, zero) = (b.dtype(image), Expr::constant(b.dtype(image), 0.0));
-        let value = |e: Expr| e.cast(wide(dtype));
-        let y = reduce_window(b, ReduceOp::Sum, image, &window, &dims, zero, value, |_, at, sum| {
-            let mut constant = 1;
-            let mut varying: Option<Expr> = None;
-            for i in 0..window.rank() {
-                let counts = self.counts(&window, i);
-                match counts.first() {
-                    Some(&c) if counts.iter().all(|&other| other == c) => constant *= c,
-                    None => {}
-                    _ => {
-                        let count = self.count(&window, i, &at[2 + i]);
-                        varying = Some(varying.map_or(count.clone(), |v| v * count));
-                    }
-                }
-            }
-            let constant = Expr::int(DType::I64, constant as i64);
-            let divisor = varying.map_or(constant.clone(), |v| v * constant);
-            let divisor = match divisor.node() {
-                expr::Node::Const(expr::Const::Int(n)) => sum.like(*n as f64),
-                _ => divisor.cast(sum.dtype()),
-            };
-            (sum / divisor).cast(dtype)
+        let compute = wide(dtype);
+        let counts: Vec<Vec<usize>> = (0..window.rank()).map(|i| self.counts(&window, i)).collect();
+        // Axes along which windows differ in what they average go into a table, the others into a factor.
+        let varying: Vec<usize> = (0..window.rank()).filter(|&i| counts[i].iter().any(|&c| c != counts[i][0])).collect();
+        let constant: usize = (0..window.rank()).filter(|i| !varying.contains(i)).filter_map(|i| counts[i].first()).product();
+        let extents: Vec<usize> = varying.iter().map(|&i| window.output[i]).collect();
+        let mut factors = vec![];
+        for_each_index(&extents, |_, at| {
+            factors.push(1.0 / (constant * at.iter().zip(&varying).map(|(&o, &i)| counts[i][o]).product::<usize>()) as f64)
         });
+        let table = (!varying.is_empty()).then(|| b.constant("factors", Tensor::from_f64s(compute, &extents, &factors)));
+        let y = reduce_window(
+            b,
+            ReduceOp::Sum,
+            image,
+            &window,
+            &dims,
+            zero,
+            |e| e.cast(compute),
+            |b, at, sum| {
+                let factor = match table {
+                    Some(table) => b.load(table, varying.iter().map(|&i| at[2 + i].clone())),
+                    None => sum.like(1.0 / constant as f64),
+                };
+                (sum * factor).cast(dtype)
+            },
+        );
         Ok(vec![y])
     }
 }
@@ -210,4 +201,34 @@ fn eval_pool(x: &Operands, window: &Window, f: impl Fn(f64) -> f64, finish: impl
         out[flat] = finish(sum, flat % plane_out);
     });
     Tensor::from_f64s(image.dtype(), &dims, &out)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn padding_counts_when_asked() {
+        let x = || [t("f32[1,1,3] 2 4 6")];
+        assert_eq!(check_op("AveragePool kernel_shape=[2] pads=[1,1]", x())[0], t("f32[1,1,4] 2 3 5 6"));
+        assert_eq!(check_op("AveragePool kernel_shape=[2] pads=[1,1] count_include_pad=1", x())[0], t("f32[1,1,4] 1 3 5 3"));
+        assert_eq!(check_op("AveragePool kernel_shape=[2] strides=[2] ceil_mode=1 count_include_pad=1", x())[0], t("f32[1,1,2] 3 6"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (attributes, x) in [
+            ("kernel_shape=[3,2] strides=[2,1] pads=[1,0,1,1]", "f32[2,2,5,4]"),
+            ("kernel_shape=[2] strides=[3] ceil_mode=1", "f32[1,2,7]"),
+            ("kernel_shape=[3] dilations=[2] pads=[1,2]", "f16[1,2,5]"),
+            ("kernel_shape=[2,2,2] auto_pad=\"SAME_UPPER\"", "f64[1,1,3,3,3]"),
+        ] {
+            check_op(&format!("AveragePool {attributes}"), [random(x, 1)]);
+            check_op(&format!("AveragePool {attributes} count_include_pad=1"), [random(x, 1)]);
+            check_op(&format!("LpPool {attributes}"), [random(x, 1)]);
+            check_op(&format!("LpPool p=1 {attributes}"), [random(x, 1)]);
+            check_op(&format!("LpPool p=3 {attributes}"), [random(x, 1)]);
+        }
+        assert_eq!(check_error("LpPool kernel_shape=[2] p=0", [t("f32[1,1,3]")]), "`p` is 0");
+    }
 }

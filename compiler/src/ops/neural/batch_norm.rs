@@ -73,3 +73,28 @@ impl Operator for BatchNormalization {
         })])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn channels_are_shifted_and_scaled() {
+        let parameters = [t("f32[2] 1 3"), t("f32[2] 0 10"), t("f32[2] 1 2"), t("f32[2] 4 1")];
+        let x = [vec![t("f32[1,2,2] 1 3 2 3")], parameters.to_vec()].concat();
+        assert_eq!(check_op("BatchNormalization epsilon=0.0", x)[0], t("f32[1,2,2] 0 1 10 13"));
+        for image in ["f32[2,3,4,5]", "f16[2,3]", "f64[2,3,1]"] {
+            let v = |seed| random("f32[3]", seed);
+            check_op("BatchNormalization", [random(image, 1), v(2), v(3), v(4), t("f32[3] 0.5 1 2")]);
+        }
+    }
+
+    #[test]
+    fn training_is_refused() {
+        let x = [t("f32[1,1]"), t("f32[1]"), t("f32[1]"), t("f32[1]"), t("f32[1]")];
+        assert_eq!(
+            check_error("BatchNormalization training_mode=1", x),
+            "`training_mode` 1 (the statistics of the batch) is not supported"
+        );
+    }
+}

@@ -166,3 +166,53 @@ fn slide(window: &Window, axis: usize, y: &mut [f64], x: &[f64], w: &[f64]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, lowered, random, t};
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn windows_slide_over_the_padded_image() {
+        let y = check_op("Conv pads=[1,1]", [t("f32[1,1,4] 1 2 3 4"), t("f32[1,1,3] 1 10 100"), t("f32[1] 0.5")]);
+        assert_eq!(y[0], t("f32[1,1,4] 210.5 321.5 432.5 43.5"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (op, x, w) in [
+            ("Conv", "f32[2,3,5,6]", "f32[4,3,3,2]"),
+            ("Conv strides=[2,2] pads=[1,0,2,1]", "f32[2,3,5,6]", "f32[4,3,3,2]"),
+            ("Conv", "f32[2,3,5,4]", "f32[4,3,1,1]"),
+            ("Conv group=2 dilations=[2,1]", "f32[2,4,6,5]", "f32[6,2,2,2]"),
+            ("Conv group=3 pads=[1,1,1,1]", "f32[1,3,4,4]", "f32[3,1,3,3]"),
+            ("Conv group=3", "f64[1,3,4,4]", "f64[6,1,1,1]"),
+            ("Conv auto_pad=\"SAME_LOWER\" strides=[2]", "f16[1,2,7]", "f16[3,2,4]"),
+            ("Conv auto_pad=\"SAME_UPPER\"", "f32[1,1,3,3,4]", "f32[2,1,2,3,2]"),
+            ("Conv", "f32[0,2,5]", "f32[3,2,2]"),
+        ] {
+            check_op(op, [random(x, 1), random(w, 2)]);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        let error = |op: &str, x: &str, w: &str| check_error(op, [t(x), t(w)]);
+        assert_eq!(error("Conv", "f32[1,3,4,4]", "f32[2,2,3,3]"), "channels of the input and of the weights differ: 3 and 2");
+        assert_eq!(error("Conv", "f32[1,3,2,2]", "f32[2,3,3,3]"), "a window of 3 elements over 2 padded ones");
+        assert_eq!(error("Conv group=2", "f32[1,4,4]", "f32[3,2,3]"), "3 filters in 2 groups");
+        assert_eq!(error("Conv strides=[0]", "f32[1,2,4]", "f32[3,2,3]"), "`strides` has the value 0");
+        assert_eq!(error("Conv auto_pad=\"FULL\"", "f32[1,2,4]", "f32[3,2,3]"), "`auto_pad` is `FULL`");
+        assert_eq!(error("Conv", "i32[1,2,4]", "i32[3,2,3]"), "operand 0 has element type `i32`, which is not supported here");
+        assert_eq!(check_error::<Tensor>("Conv", []), "operand 0 is missing");
+    }
+
+    #[test]
+    fn unit_axes_of_groups_are_left_out() {
+        insta::assert_snapshot!(lowered("Conv group=2 pads=[0,1]", &["f32[1,2,5]", "f32[2,1,3]", "f32[2]"]), @r"
+        program(%x0: f32[1,2,5], %x1: f32[2,1,3], %x2: f32[2]) -> (%y) {
+          %y[i0,i1,i2] = reduce sum over r0 in 0..3: (%x0[i0,i1,i2+r0] else 0) * %x1[i1,0,r0] -> acc + %x2[i1] : f32[1,2,4]
+        }
+        ");
+    }
+}

@@ -253,3 +253,41 @@ impl Operator for ConvTranspose {
         Ok(vec![out])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn inputs_spread_over_their_windows() {
+        let y = check_op("ConvTranspose strides=[2]", [t("f32[1,1,3] 1 2 3"), t("f32[1,1,3] 1 10 100")]);
+        assert_eq!(y[0], t("f32[1,1,7] 1 10 102 20 203 30 300"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (op, x, w) in [
+            ("ConvTranspose", "f32[2,3,4,3]", "f32[3,4,3,2]"),
+            ("ConvTranspose strides=[2,3] pads=[1,0,0,1]", "f32[1,2,4,3]", "f32[2,3,3,2]"),
+            ("ConvTranspose strides=[3,3]", "f32[1,2,2,2]", "f32[2,2,2,1]"),
+            ("ConvTranspose strides=[2,2] dilations=[2,1] output_padding=[1,0]", "f32[1,2,3,3]", "f32[2,1,2,3]"),
+            ("ConvTranspose strides=[3] dilations=[2]", "f32[1,2,4]", "f32[2,2,4]"),
+            ("ConvTranspose group=2 strides=[2]", "f32[1,4,4]", "f32[4,3,3]"),
+            ("ConvTranspose group=2 strides=[2]", "f32[1,2,4]", "f32[2,1,3]"),
+            ("ConvTranspose strides=[2] output_shape=[8]", "f32[1,2,4]", "f32[2,1,3]"),
+            ("ConvTranspose strides=[2] auto_pad=\"SAME_UPPER\"", "f16[1,2,4]", "f16[2,1,3]"),
+            ("ConvTranspose strides=[1] auto_pad=\"SAME_LOWER\"", "f64[1,2,4]", "f64[2,1,4]"),
+        ] {
+            check_op(op, [random(x, 1), random(w, 2)]);
+        }
+        check_op("ConvTranspose strides=[3]", [random("f32[1,2,3]", 1), random("f32[2,3,2]", 2), random("f32[3]", 3)]);
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        let error = |op: &str, x: &str, w: &str| check_error(op, [t(x), t(w)]);
+        assert_eq!(error("ConvTranspose", "f32[1,3,4]", "f32[2,2,3]"), "channels of the input and of the weights differ: 3 and 2");
+        assert_eq!(error("ConvTranspose pads=[4,4]", "f32[1,3,2]", "f32[3,2,3]"), "padding 8 of 4 elements");
+        assert_eq!(error("ConvTranspose group=2", "f32[1,3,2]", "f32[3,2,3]"), "3 channels in 2 groups");
+    }
+}

@@ -274,3 +274,60 @@ fn sum<T: Number>(equation: &Equation, extents: &BTreeMap<Label, usize>, x: &Ope
     let out: Vec<T> = (0..n_elements(&dims)).map(|o| (0..n).fold(T::default(), |s, k| s.mul_add(term(o, k), one))).collect();
     T::tensor(x.tensor(0).dtype(), &dims, &out)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, lowered, random, t};
+
+    #[test]
+    fn letters_run_together() {
+        let m = || t("f32[2,2] 1 2 3 4");
+        assert_eq!(check_op(r#"Einsum equation="ij,jk""#, [m(), m()])[0], t("f32[2,2] 7 10 15 22"));
+        assert_eq!(check_op(r#"Einsum equation="ii->i""#, [m()])[0], t("f32[2] 1 4"));
+        assert_eq!(check_op(r#"Einsum equation="ii""#, [m()])[0], t("f32[] 5"));
+        assert_eq!(check_op(r#"Einsum equation="ij->ji""#, [m()])[0], t("f32[2,2] 1 3 2 4"));
+        assert_eq!(check_op(r#"Einsum equation="...j->...""#, [m()])[0], t("f32[2] 3 7"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (equation, dims) in [
+            ("bij,bjk->bik", &["[2,3,4]", "[2,4,5]"][..]),
+            ("...ij,...jk->...ik", &["[2,1,3,4]", "[5,4,2]"]),
+            ("a...,b...->ab...", &["[2,4]", "[3,4]"]),
+            ("i...->...i", &["[2,3,4]"]),
+            ("i,i->", &["[4]", "[4]"]),
+            ("ba,cd->a", &["[2,3]", "[4,5]"]),
+            ("iji->j", &["[3,2,3]"]),
+            ("ab,bc,ac->b", &["[2,3]", "[3,4]", "[2,4]"]),
+            ("ij,jk,kl,lm->im", &["[2,3]", "[3,4]", "[4,2]", "[2,3]"]),
+            ("ij,ij->ij", &["[2,3]", "[1,3]"]),
+            ("bii,bi->b", &["[2,3,3]", "[2,3]"]),
+            (",i->i", &["[]", "[3]"]),
+        ] {
+            for dtype in ["f32", "f16", "i32"] {
+                check_op(&format!("Einsum equation=\"{equation}\""), dims.iter().map(|d| random(&format!("{dtype}{d}"), d.len() as u64)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pair_of_operands_is_one_contraction() {
+        insta::assert_snapshot!(lowered(r#"Einsum equation="bqd,bkd->bqk""#, &["f32[2,3,4]", "f32[2,5,4]"]), @r"
+        program(%x0: f32[2,3,4], %x1: f32[2,5,4]) -> (%y) {
+          %y[i0,i1,i2] = reduce sum over r0 in 0..4: %x0[i0,i1,r0] * %x1[i0,i2,r0] : f32[2,3,5]
+        }
+        ");
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        let error = |e: &str, x: &[&str]| check_error(&format!("Einsum equation=\"{e}\""), x.iter().map(|x| t(x)));
+        assert_eq!(error("ij,jk", &["f32[2,2]"]), "`equation` is `ij,jk`: 2 terms for 1 operands");
+        assert_eq!(error("i", &["f32[2,2]"]), "`equation` is `i`: term `i` for an operand of rank 2");
+        assert_eq!(error("ij->ik", &["f32[2,2]"]), "`equation` is `ij->ik`: `k` is in no operand");
+        assert_eq!(error("ij->ii", &["f32[2,2]"]), "`equation` is `ij->ii`: `i` is repeated in the output");
+        assert_eq!(error("i1->i", &["f32[2,2]"]), "`equation` is `i1->i`: unexpected `1`");
+        assert_eq!(error("ij,jk", &["f32[2,3]", "f32[4,2]"]), "operand 1 has extent 4 where another has 3 for the same letter");
+    }
+}

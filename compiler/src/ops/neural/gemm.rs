@@ -55,8 +55,8 @@ impl Operator for Gemm {
         let (m, n) = (Some(0), Some(1));
         let mut operands =
             vec![if self.trans_a { vec![None, m] } else { vec![m, None] }, if self.trans_b { vec![n, None] } else { vec![None, n] }];
-        if let Some(c) = x.get(2) {
-            let d = &c.ty.shape.0;
+        if x.len() > 2 {
+            let d = x.get(2).map_or(&[][..], |c| &c.ty.shape.0);
             operands.push(
                 (0..d.len()).map(|i| i + 2 - d.len()).zip(d).map(|(i, c)| (*c == result[0].shape.0[i]).then_some(i as u32)).collect(),
             );
@@ -115,5 +115,36 @@ impl Gemm {
             };
         });
         T::tensor(a.dtype(), &dims, &out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn scales_and_transposes() {
+        let y = check_op("Gemm transB=1 alpha=0.5 beta=2.0", [t("f32[1,2] 2 4"), t("f32[2,2] 1 2 3 4"), t("f32[2] 1 -1")]);
+        assert_eq!(y[0], t("f32[1,2] 7 9"));
+        for (op, a, b) in [
+            ("Gemm", "[2,3]", "[3,4]"),
+            ("Gemm transA=1", "[3,2]", "[3,4]"),
+            ("Gemm transB=1 alpha=2.0", "[2,3]", "[4,3]"),
+            ("Gemm transA=1 transB=1 beta=0.0", "[3,2]", "[4,3]"),
+        ] {
+            for c in ["[2,4]", "[4]", "[2,1]", "[1,4]", "[1]", "[]"] {
+                for dtype in ["f32", "f16", "i32"] {
+                    check_op(op, [a, b, c].map(|d| random(&format!("{dtype}{d}"), d.len() as u64)));
+                }
+            }
+            check_op(op, [a, b].map(|d| random(&format!("f64{d}"), 1)));
+        }
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        assert_eq!(check_error("Gemm", [t("f32[2,3]"), t("f32[4,3]")]), "contracted extents differ: 3 and 4");
+        assert_eq!(check_error("Gemm", [t("f32[2,3]"), t("f32[3,2]"), t("f32[3]")]), "f32[3] does not broadcast to [2,2]");
+        assert_eq!(check_error("Gemm", [t("f32[2]"), t("f32[3,2]")]), "expected matrices, found f32[2] and f32[3,2]");
     }
 }

@@ -121,3 +121,22 @@ fn reduce_planes(
     let load = |b: &expr::Builder, at: &[expr::Affine], over: &[expr::Affine]| value(load_wide(b, t, &[&at[..2], over].concat()));
     b.reduce(op, &x.result_dims(0), &dims[2..], load, |_, _, e| finish(e).cast(dtype))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_op, random, t};
+
+    #[test]
+    fn planes_become_points() {
+        let x = || [t("f32[1,2,2,2] 1 2 3 6 -3 0 4 0")];
+        assert_eq!(check_op("GlobalAveragePool", x())[0], t("f32[1,2,1,1] 3 0.25"));
+        assert_eq!(check_op("GlobalMaxPool", x())[0], t("f32[1,2,1,1] 6 4"));
+        assert_eq!(check_op("GlobalLpPool p=1", x())[0], t("f32[1,2,1,1] 12 7"));
+        assert_eq!(check_op("GlobalLpPool", [t("f32[1,1,2] 3 4")])[0], t("f32[1,1,1] 5"));
+        for op in ["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"] {
+            check_op(op, [random("f16[2,3,4,5]", 1)]);
+            check_op(op, [random("f64[2,3,2,1,3]", 1)]);
+            check_op(op, [random("f32[2,3]", 1)]);
+        }
+    }
+}

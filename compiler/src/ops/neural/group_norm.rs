@@ -140,18 +140,30 @@ fn lower(b: &mut expr::Builder, x: &Args<'_>, groups: usize, epsilon: f32) -> Te
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::tensor::Dim;
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn groups_are_normalized() {
+        let y = check_op("GroupNormalization num_groups=1 epsilon=0.0", [t("f32[1,2,1] 1 5"), t("f32[2] 1 2"), t("f32[2] 0 1")]);
+        assert_eq!(y[0], t("f32[1,2,1] -1 3"));
+        let y = check_op("InstanceNormalization epsilon=0.0", [t("f32[1,1,2] 1 5"), t("f32[1] 2"), t("f32[1] 1")]);
+        assert_eq!(y[0], t("f32[1,1,2] -1 3"));
+        for op in [
+            "GroupNormalization num_groups=2",
+            "GroupNormalization num_groups=4",
+            "GroupNormalization num_groups=1",
+            "InstanceNormalization",
+        ] {
+            for (x, v) in [("f32[2,4,3,2]", "f32[4]"), ("f16[2,4,3]", "f16[4]"), ("f64[1,4,2,2,2]", "f64[4]")] {
+                check_op(op, [random(x, 1), random(v, 2), random(v, 3)]);
+            }
+        }
+    }
 
     #[test]
     fn groups_divide_channels() {
-        let image =
-            crate::ops::Fact::of(Type::new(crate::tensor::DType::F32, [Dim::Fixed(1), Dim::Fixed(6), Dim::Fixed(4)].into_iter().collect()));
-        let scale = crate::ops::Fact::of(Type::fixed(crate::tensor::DType::F32, &[6]));
-        let x = Operands { facts: vec![Some(image), Some(scale.clone()), Some(scale)], n_results: 1 };
-        let op = |num_groups| GroupNormalization { epsilon: 1e-5, num_groups, stash_type: 1 };
-        assert!(op(3).infer(&x).is_ok());
-        assert!(op(4).infer(&x).is_err());
-        assert!(op(0).infer(&x).is_err());
+        let error = |op: &str| check_error(op, [t("f32[1,6,4]"), t("f32[6]"), t("f32[6]")]);
+        assert_eq!(error("GroupNormalization num_groups=4"), "6 channels in 4 groups");
+        assert_eq!(error("GroupNormalization num_groups=0"), "6 channels in 0 groups");
     }
 }

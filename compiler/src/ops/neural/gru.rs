@@ -104,3 +104,43 @@ impl Operator for GRU {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, random, t};
+    use crate::tensor::Tensor;
+
+    fn operands(d: usize, batch_first: bool, n: usize) -> Vec<Option<Tensor>> {
+        let x = if batch_first { "f32[2,4,3]" } else { "f32[4,2,3]" };
+        let state = if batch_first { format!("f32[2,{d},2]") } else { format!("f32[{d},2,2]") };
+        let all = [x.to_owned(), format!("f32[{d},6,3]"), format!("f32[{d},6,2]"), format!("f32[{d},12]"), String::new(), state];
+        (0..n).map(|i| if i == 4 { Some(t("i32[2] 1 4")) } else { Some(random(&all[i], i as u64)) }).collect()
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (op, d, n) in [
+            ("GRU", 1, 3),
+            ("GRU linear_before_reset=1", 1, 6),
+            ("GRU linear_before_reset=1 direction=\"bidirectional\"", 2, 3),
+            ("GRU clip=0.25 direction=\"reverse\"", 1, 5),
+            ("GRU direction=\"bidirectional\"", 2, 6),
+        ] {
+            Check::new(op).results(2).run(operands(d, false, n));
+            Check::new(&format!("{op} layout=1")).results(2).run(operands(d, true, n));
+        }
+    }
+
+    #[test]
+    fn an_update_gate_of_one_keeps_the_state() {
+        let x = [
+            Some(t("f32[2,1,1] 1 2")),
+            Some(t("f32[1,3,1]")),
+            Some(t("f32[1,3,1]")),
+            Some(t("f32[1,6] inf 0 3 0 0 0")),
+            None,
+            Some(t("f32[1,1,1] 0.25")),
+        ];
+        assert_eq!(Check::new("GRU").run(x)[0], t("f32[2,1,1,1] 0.25"));
+    }
+}

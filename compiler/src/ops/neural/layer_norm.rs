@@ -198,3 +198,36 @@ pub(super) fn inverse_root(sum: Expr, n: f64, epsilon: f32) -> Expr {
 fn row_of(at: &[Affine], axis: usize) -> Vec<Affine> {
     at.iter().enumerate().map(|(i, a)| if i < axis { a.clone() } else { Affine::default() }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, check_error, check_op, random, t};
+
+    #[test]
+    fn rows_are_normalized() {
+        let y = Check::new("LayerNormalization epsilon=0.0").results(3).run([t("f32[1,2] 1 5"), t("f32[2] 1 2"), t("f32[2] 0 1")]);
+        assert_eq!(y, [t("f32[1,2] -1 3"), t("f32[1,1] 3"), t("f32[1,1] 0.5")]);
+        assert_eq!(check_op("RMSNormalization epsilon=0.0", [t("f32[1,2] 3 3"), t("f32[2] 1 2")])[0], t("f32[1,2] 1 2"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (axis, scale) in [(-1, "[4]"), (1, "[3,4]"), (0, "[2,3,4]"), (1, "[4]"), (-2, "[3,1]"), (2, "[2,1,4]")] {
+            for dtype in ["f32", "f16", "f64"] {
+                let (x, s) = (random(&format!("{dtype}[2,3,4]"), 1), random(&format!("{dtype}{scale}"), 2));
+                Check::new(&format!("LayerNormalization axis={axis}")).results(3).run([x.clone(), s.clone(), s.clone()]);
+                check_op(&format!("LayerNormalization axis={axis}"), [x.clone(), s.clone()]);
+                check_op(&format!("RMSNormalization axis={axis}"), [x, s]);
+            }
+        }
+        check_op("RMSNormalization", [random("f16[2,4]", 1), random("f32[4]", 2)]);
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        assert_eq!(check_error("LayerNormalization", [t("f32[2,3]"), t("f32[2]")]), "f32[2] does not broadcast to f32[2,3]");
+        assert_eq!(check_error("LayerNormalization axis=2", [t("f32[2,3]"), t("f32[3]")]), "axis 2 of a value of rank 2");
+        let error = check_error("RMSNormalization stash_type=10", [t("f32[2,3]"), t("f32[3]")]);
+        assert_eq!(error, "`stash_type` 10 is not supported, only 1 (f32)");
+    }
+}

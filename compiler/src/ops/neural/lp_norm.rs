@@ -133,7 +133,7 @@ impl Operator for MeanVarianceNormalization {
         let extents: Vec<usize> = dims.iter().zip(&reduced).filter(|(_, r)| **r).map(|(&d, _)| d).collect();
         let n = n_elements(&extents) as f64;
         if extents.is_empty() {
-            return Ok(vec![b.map(&[t], |v| &v[0] - &v[0])]);
+            return Ok(vec![b.map(&[t], |v| v[0].binary(BinaryOp::Sub, &v[0]))]);
         }
         let element = |b: &expr::Builder, at: &[Affine], over: &[Affine]| {
             let mut over = over.iter();
@@ -236,5 +236,36 @@ fn for_each_row(dims: &[usize], along: impl Fn(usize) -> bool, mut f: impl FnMut
     let (outer, inner) = (part(false), part(true));
     for start in outer {
         f(&inner.iter().map(|i| start + i).collect::<Vec<_>>());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn norms_divide() {
+        assert_eq!(check_op("LpNormalization", [t("f32[2,2] 3 4 0 0")])[0], t("f32[2,2] 0.6 0.8 0 0"));
+        assert_eq!(check_op("LpNormalization p=1", [t("f32[1,2] -1 3")])[0], t("f32[1,2] -0.25 0.75"));
+        for op in [
+            "LpNormalization axis=0",
+            "LpNormalization axis=1 p=1",
+            "MeanVarianceNormalization axes=[0,2]",
+            "MeanVarianceNormalization axes=[]",
+        ] {
+            check_op(op, [random("f32[3,4,2]", 1)]);
+            check_op(op, [random("f16[3,4,2]", 2)]);
+        }
+        check_op("MeanVarianceNormalization", [random("f32[2,3,2,2]", 1)]);
+        assert_eq!(check_error("LpNormalization p=3", [t("f32[2]")]), "`p` is 3, neither 1 nor 2");
+    }
+
+    #[test]
+    fn neighbouring_channels_inhibit() {
+        let y = check_op("LRN size=2 alpha=2.0 beta=1.0 bias=0.0", [t("f32[1,3,1] 1 2 2")]);
+        assert_eq!(y[0], t("f32[1,3,1] 0.2 0.25 0.5"));
+        for op in ["LRN size=3", "LRN size=4 beta=0.5 alpha=1.0", "LRN size=5 beta=0.6 bias=2.0"] {
+            check_op(op, [random("f32[2,6,2,2]", 1)]);
+        }
     }
 }

@@ -107,3 +107,61 @@ impl Operator for LSTM {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, check_error, random, t};
+    use crate::tensor::Tensor;
+
+    fn operands(d: usize, batch_first: bool, n: usize) -> Vec<Option<Tensor>> {
+        let x = if batch_first { "f32[2,4,3]" } else { "f32[4,2,3]" };
+        let state = if batch_first { format!("f32[2,{d},2]") } else { format!("f32[{d},2,2]") };
+        let all = [
+            x.to_owned(),
+            format!("f32[{d},8,3]"),
+            format!("f32[{d},8,2]"),
+            format!("f32[{d},16]"),
+            String::new(),
+            state.clone(),
+            state,
+            format!("f32[{d},6]"),
+        ];
+        (0..n).map(|i| if i == 4 { Some(t("i32[2] 4 2")) } else { Some(random(&all[i], i as u64)) }).collect()
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (op, d, n) in [
+            ("LSTM hidden_size=2", 1, 3),
+            ("LSTM clip=0.5 input_forget=1", 1, 8),
+            ("LSTM direction=\"reverse\"", 1, 5),
+            ("LSTM direction=\"bidirectional\"", 2, 8),
+            ("LSTM activations=[\"HardSigmoid\",\"Softsign\",\"Elu\"] activation_alpha=[0.3,0.5] activation_beta=[0.4]", 1, 4),
+            ("LSTM activations=[\"Affine\",\"ScaledTanh\",\"Softplus\"] activation_alpha=[0.3,0.5] activation_beta=[0.4,0.7]", 1, 4),
+            ("LSTM activations=[\"Relu\",\"LeakyRelu\",\"ThresholdedRelu\"]", 1, 4),
+        ] {
+            Check::new(op).results(3).run(operands(d, false, n));
+            Check::new(&format!("{op} layout=1")).results(3).run(operands(d, true, n));
+            Check::new(op).run(operands(d, false, n));
+        }
+    }
+
+    #[test]
+    fn a_gate_that_is_shut_keeps_the_state() {
+        // Input gate at -inf, forget gate at infinity: the cell state stays, the output gate is open.
+        let bias = t("f32[1,8] -inf inf inf 0 0 0 0 0");
+        let x =
+            [Some(t("f32[2,1,1] 1 2")), Some(t("f32[1,4,1]")), Some(t("f32[1,4,1]")), Some(bias), None, None, Some(t("f32[1,1,1] 0.5"))];
+        let y = Check::new("LSTM activations=[\"Sigmoid\",\"Tanh\",\"Relu\"]").results(3).run(x);
+        assert_eq!(y, [t("f32[2,1,1,1] 0.5"), t("f32[1,1,1] 0.5"), t("f32[1,1,1] 0.5")]);
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        let error = |op: &str, r: &str| check_error(op, [t("f32[4,2,3]"), t("f32[1,8,3]"), t(r)]);
+        assert_eq!(error("LSTM", "f32[1,8,3]"), "extents of operand 1 must be: 12 and 8");
+        assert_eq!(error("LSTM hidden_size=3", "f32[1,8,2]"), "`hidden_size` is Some(3), but the weights are f32[1,8,2]");
+        assert_eq!(error("LSTM direction=\"up\"", "f32[1,8,2]"), "`direction` is `up`");
+        assert_eq!(error("LSTM activations=[\"Gelu\",\"Tanh\",\"Tanh\"]", "f32[1,8,2]"), "activation `Gelu` is not supported");
+    }
+}

@@ -120,3 +120,40 @@ fn product<T: Number>(a: &Tensor, b: &Tensor) -> Tensor {
     }
     T::tensor(a.dtype(), &dims, &out)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn rows_meet_columns() {
+        assert_eq!(check_op("MatMul", [t("f32[2,2] 1 2 3 4"), t("f32[2,2] 1 10 100 1000")])[0], t("f32[2,2] 201 2010 403 4030"));
+        assert_eq!(check_op("MatMul", [t("i32[2] 1 2"), t("i32[2] 3 4")])[0], t("i32[] 11"));
+        assert_eq!(check_op("MatMul", [t("u64[1] 18446744073709551615"), t("u64[1] 2")])[0], t("u64[] 18446744073709551614"));
+    }
+
+    #[test]
+    fn all_ranks_and_types_agree() {
+        for (a, b) in [
+            ("[2,3]", "[3]"),
+            ("[3]", "[3,4]"),
+            ("[2,2,3]", "[3]"),
+            ("[3]", "[5,3,4]"),
+            ("[2,1,3,4]", "[5,4,2]"),
+            ("[4,3]", "[2,3,5]"),
+            ("[2,0]", "[0,3]"),
+            ("[0,3]", "[3,2]"),
+        ] {
+            for dtype in ["f16", "bf16", "f32", "f64", "i32", "i64", "u32"] {
+                check_op("MatMul", [random(&format!("{dtype}{a}"), 1), random(&format!("{dtype}{b}"), 2)]);
+            }
+        }
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        assert_eq!(check_error("MatMul", [t("f32[2,3]"), t("f32[2,3]")]), "contracted extents differ: 3 and 2");
+        assert_eq!(check_error("MatMul", [t("f32[2,2,3]"), t("f32[3,3,2]")]), "batches of f32[2,2,3] and f32[3,3,2] do not broadcast");
+        assert_eq!(check_error("MatMul", [t("f32[]"), t("f32[2]")]), "no matrix product of f32[] and f32[2]");
+    }
+}

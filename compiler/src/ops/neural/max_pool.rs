@@ -212,3 +212,40 @@ pub(super) fn reduce_window(
         finish,
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, check_error, check_op, random, t};
+
+    #[test]
+    fn the_first_greatest_element_wins() {
+        let both = Check::new("MaxPool kernel_shape=[2,2] pads=[1,1,0,0]").results(2);
+        let y = both.run([t("f32[1,1,2,3] -1 5 5 7 5 5")]);
+        assert_eq!(y[0], t("f32[1,1,2,3] -1 5 5 7 7 5"));
+        assert_eq!(y[1], t("i64[1,1,2,3] 0 1 1 3 3 1"));
+        let columns = Check::new("MaxPool kernel_shape=[2,2] storage_order=1").results(2).run([t("f32[1,1,2,3] -1 5 5 7 5 5")]);
+        assert_eq!(columns[1], t("i64[1,1,1,2] 1 2"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for (op, x) in [
+            ("MaxPool kernel_shape=[3,2] strides=[2,1] pads=[1,0,1,1]", "f32[2,2,5,4]"),
+            ("MaxPool kernel_shape=[2] strides=[3] ceil_mode=1", "f32[1,2,7]"),
+            ("MaxPool kernel_shape=[2] dilations=[2] pads=[1,1]", "f16[1,2,5]"),
+            ("MaxPool kernel_shape=[2,2,2] auto_pad=\"SAME_UPPER\"", "f32[1,1,3,3,3]"),
+            ("MaxPool kernel_shape=[2,2] pads=[1,1,1,1]", "i8[1,2,3,3]"),
+            ("MaxPool kernel_shape=[2,2] strides=[2,2]", "u8[1,2,4,4]"),
+        ] {
+            check_op(op, [random(x, 1)]);
+            Check::new(op).results(2).run([random(x, 2)]);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_does_not_fit() {
+        assert_eq!(check_error("MaxPool kernel_shape=[2]", [t("f32[1,1,2,2]")]), "a window of 1 axes over 2 spatial axes");
+        assert_eq!(check_error("MaxPool kernel_shape=[-2]", [t("f32[1,1,2]")]), "`kernel_shape` has the value -2");
+        assert_eq!(check_error("MaxPool", [t("f32[1,1,2]")]), "attribute `kernel_shape` is missing");
+    }
+}

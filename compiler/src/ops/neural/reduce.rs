@@ -116,8 +116,10 @@ impl Plan {
     fn axes(&self, x: &Operands) -> Axes {
         let labels: Vec<Option<u32>> = self.reduced.iter().enumerate().map(|(i, &r)| (!r).then_some(i as u32)).collect();
         let result = if self.keepdims { labels.clone() } else { labels.iter().copied().filter(Option::is_some).collect() };
-        let axes = x.get(1).map(|f| vec![None; f.ty.rank()]);
-        Axes { operands: [labels].into_iter().chain(axes).collect(), results: vec![result], elementwise: false }
+        let mut axes = Axes::unlinked(x);
+        axes.operands[0] = labels;
+        axes.results = vec![result];
+        axes
     }
 
     fn eval(&self, x: &Tensor) -> Tensor {
@@ -225,5 +227,78 @@ impl Plan {
         });
         let shifted = |b: &expr::Builder, at: &[Affine], over: &[Affine]| value(load(b, at, over) - b.load(top, at.to_vec()));
         b.reduce(op, dims, &extents, shifted, |b, at, e| (e.unary(UnaryOp::Log) + b.load(top, at.to_vec())).cast(dtype))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    const ALL: [&str; 10] = [
+        "ReduceSum",
+        "ReduceMean",
+        "ReduceProd",
+        "ReduceMax",
+        "ReduceMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceSumSquare",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+    ];
+
+    #[test]
+    fn values_are_those_of_the_formula() {
+        let y = |op: &str| check_op(&format!("{op} keepdims=0"), [t("f32[2,2] 1 2 -3 4"), t("i64[1] 0")]).remove(0);
+        assert_eq!(y("ReduceSum"), t("f32[2] -2 6"));
+        assert_eq!(y("ReduceMean"), t("f32[2] -1 3"));
+        assert_eq!(y("ReduceProd"), t("f32[2] -3 8"));
+        assert_eq!(y("ReduceMax"), t("f32[2] 1 4"));
+        assert_eq!(y("ReduceMin"), t("f32[2] -3 2"));
+        assert_eq!(y("ReduceL1"), t("f32[2] 4 6"));
+        assert_eq!(y("ReduceSumSquare"), t("f32[2] 10 20"));
+        assert_eq!(check_op("ReduceL2", [t("f32[2] 3 4")])[0], t("f32[1] 5"));
+        assert_eq!(check_op("ReduceLogSum", [t("f32[2] 0.25 0.75")])[0], t("f32[1] 0"));
+        assert_eq!(check_op("ReduceLogSumExp", [t("f32[2] 1000 -1000")])[0], t("f32[1] 1000"));
+        assert_eq!(check_op("ReduceLogSumExp", [t("f32[2] -inf")])[0], t("f32[1] -inf"));
+        assert_eq!(check_op("ReduceMean", [t("i32[2] -3 -4")])[0], t("i32[1] -3"));
+        assert_eq!(check_op("ReduceMax", [t("bool[2] false true")])[0], t("bool[1] true"));
+        assert_eq!(check_op("ReduceMin", [t("u8[3] 200 100 255")])[0], t("u8[1] 100"));
+    }
+
+    #[test]
+    fn nothing_reduces_to_the_identity() {
+        let y = |op: &str| check_op(op, [t("f32[2,0]"), t("i64[1] 1")]).remove(0);
+        assert_eq!(y("ReduceSum"), t("f32[2,1] 0"));
+        assert_eq!(y("ReduceProd"), t("f32[2,1] 1"));
+        assert_eq!(y("ReduceMax"), t("f32[2,1] -inf"));
+        assert_eq!(y("ReduceLogSumExp"), t("f32[2,1] -inf"));
+        assert_eq!(check_op("ReduceMin", [t("i32[0]")])[0], t("i32[1] 2147483647"));
+    }
+
+    #[test]
+    fn empty_axes_mean_all_or_none() {
+        let x = || t("f32[2] 1 2");
+        assert_eq!(check_op("ReduceSumSquare", [x(), t("i64[0]")])[0], t("f32[1] 5"));
+        assert_eq!(check_op("ReduceSumSquare noop_with_empty_axes=1", [x()])[0], t("f32[2] 1 4"));
+        assert_eq!(check_op("ReduceSum noop_with_empty_axes=1", [Some(x()), None])[0], x());
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for op in ALL {
+            for axes in ["i64[1] -1", "i64[2] 0 2", "i64[3] 0 1 2", "i64[1] 1"] {
+                for keepdims in [0, 1] {
+                    for dtype in ["f32", "f16", "f64", "i32"] {
+                        // Logarithms of integers truncate: they need exact sums to agree.
+                        if dtype != "i32" || !op.starts_with("ReduceLog") {
+                            check_op(&format!("{op} keepdims={keepdims}"), [random(&format!("{dtype}[2,3,4]"), 3), t(axes)]);
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(check_error("ReduceSum", [t("f32[2]"), t("i64[1] 1")]), "axis 1 of a value of rank 1");
+        assert_eq!(check_error("ReduceSum", [t("bool[2]")]), "operand 0 has element type `bool`, which is not supported here");
     }
 }

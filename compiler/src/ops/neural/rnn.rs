@@ -70,3 +70,36 @@ impl Operator for RNN {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, lowered, random, t};
+
+    #[test]
+    fn the_state_runs_through_time() {
+        let op = "RNN activations=[\"Affine\"] activation_alpha=[1.0] activation_beta=[0.5]";
+        let x = || vec![Some(t("f32[3,1,1] 1 2 3")), Some(t("f32[1,1,1] 1")), Some(t("f32[1,1,1] 10"))];
+        let y = Check::new(op).results(2).run(x());
+        assert_eq!(y, [t("f32[3,1,1,1] 1.5 17.5 178.5"), t("f32[1,1,1] 178.5")]);
+        let short = [x(), vec![None, Some(t("i32[1] 2"))]].concat();
+        let y = Check::new(&format!("{op} direction=\"reverse\"")).results(2).run(short);
+        assert_eq!(y, [t("f32[3,1,1,1] 26.5 2.5 0"), t("f32[1,1,1] 26.5")]);
+        let both = [random("f16[3,2,4]", 1), random("f16[2,2,4]", 2), random("f16[2,2,2]", 3), random("f16[2,4]", 4)];
+        Check::new("RNN direction=\"bidirectional\"").results(2).run(both);
+    }
+
+    #[test]
+    fn inputs_are_one_product_before_the_loop() {
+        insta::assert_snapshot!(lowered("RNN", &["f32[5,1,3]", "f32[1,2,3]", "f32[1,2,2]"]), @r"
+        program(%x0: f32[5,1,3], %x1: f32[1,2,3], %x2: f32[1,2,2]) -> (%y) {
+          %y.1[i0,i1,i2] = reduce sum over r0 in 0..3: %x0[i0,i1,r0] * %x1[0,i2,r0] : f32[5,1,2]
+          %y.2[i0,i1] = 0 : f32[1,2]
+          repeat l0 in 0..5 {
+            %y.3[i0,i1] = reduce sum over r0 in 0..2: %y.2[i0,r0] * %x2[0,i1,r0] -> acc + %y.1[l0,i0,i1] : f32[1,2]
+            %y.2[i0,i1] = tanh(%y.3[i0,i1]) : f32[1,2]
+            %y[l0,0,i0,i1] for i0 in 0..1, i1 in 0..2 = %y.2[i0,i1] : f32[5,1,1,2]
+          }
+        }
+        ");
+    }
+}

@@ -68,10 +68,10 @@ along_an_axis!(
     |b: &mut expr::Builder, x: TensorId, axis: usize| {
         let (dims, dtype) = (b.dims(x).to_vec(), b.dtype(x));
         let max = max_along(b, x, axis);
-        let sum = sum_of_exp(b, x, max, axis);
+        let inverse = sum_of_exp(b, x, max, axis, |sum| sum.like(1.0) / sum);
         b.compute(&dims, |b, at| {
             let row = with(at, axis, Affine::default());
-            (centered(b, x, max, at, axis).unary(UnaryOp::Exp) / b.load(sum, row)).cast(dtype)
+            (centered(b, x, max, at, axis).unary(UnaryOp::Exp) * b.load(inverse, row)).cast(dtype)
         })
     }
 );
@@ -86,9 +86,7 @@ along_an_axis!(
     |b: &mut expr::Builder, x: TensorId, axis: usize| {
         let (dims, dtype) = (b.dims(x).to_vec(), b.dtype(x));
         let max = max_along(b, x, axis);
-        let sum = sum_of_exp(b, x, max, axis);
-        let rows = b.dims(sum).to_vec();
-        let log = b.compute(&rows, |b, at| b.load(sum, at.to_vec()).unary(UnaryOp::Log));
+        let log = sum_of_exp(b, x, max, axis, |sum| sum.unary(UnaryOp::Log));
         b.compute(&dims, |b, at| (centered(b, x, max, at, axis) - b.load(log, with(at, axis, Affine::default()))).cast(dtype))
     }
 );
@@ -101,6 +99,9 @@ along_an_axis!(
     },
     |b: &mut expr::Builder, x: TensorId, axis: usize| {
         let (dims, dtype) = (b.dims(x).to_vec(), b.dtype(x));
+        if dims[axis] == 0 {
+            return b.compute(&dims, |_, _| Expr::constant(dtype, 0.0));
+        }
         let best =
             b.arg(ReduceOp::Max, false, &with(&dims, axis, 1), dims[axis], |b, at, over| load_wide(b, x, &with(at, axis, over.clone())));
         b.compute(&dims, |b, at| {
@@ -124,12 +125,12 @@ fn max_along(b: &mut expr::Builder, x: TensorId, axis: usize) -> TensorId {
     b.reduce(ReduceOp::Max, &with(&dims, axis, 1), &[dims[axis]], value, |_, _, e| e)
 }
 
-/// The sum along the axis of `exp(x - max)`.
-fn sum_of_exp(b: &mut expr::Builder, x: TensorId, max: TensorId, axis: usize) -> TensorId {
+/// `finish` of the sum along the axis of `exp(x - max)`.
+fn sum_of_exp(b: &mut expr::Builder, x: TensorId, max: TensorId, axis: usize, finish: impl FnOnce(Expr) -> Expr) -> TensorId {
     let dims = b.dims(x).to_vec();
     let value =
         |b: &expr::Builder, at: &[Affine], over: &[Affine]| centered(b, x, max, &with(at, axis, over[0].clone()), axis).unary(UnaryOp::Exp);
-    b.reduce(ReduceOp::Sum, &with(&dims, axis, 1), &[dims[axis]], value, |_, _, e| e)
+    b.reduce(ReduceOp::Sum, &with(&dims, axis, 1), &[dims[axis]], value, |_, _, sum| finish(sum))
 }
 
 /// `x - max` at `at`.
@@ -149,4 +150,28 @@ fn rows(x: &Tensor, axis: usize, f: impl Fn(&mut [f64])) -> Tensor {
         row.iter().enumerate().for_each(|(k, r)| values[start + k * inner] = *r);
     }
     Tensor::from_f64s(x.dtype(), dims, &values)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn rows_sum_to_one() {
+        assert_eq!(check_op("Softmax", [t("f32[2,2] 1000 1000 -1000 -1000")])[0], t("f32[2,2] 0.5"));
+        assert_eq!(check_op("LogSoftmax", [t("f32[1,2] 0 -inf")])[0], t("f32[1,2] 0 -inf"));
+        assert_eq!(check_op("Hardmax", [t("f32[2,3] 1 3 3 2 1 0")])[0], t("f32[2,3] 0 1 0 1 0 0"));
+    }
+
+    #[test]
+    fn all_forms_agree() {
+        for op in ["Softmax", "LogSoftmax", "Hardmax"] {
+            for axis in [0, 1, -1] {
+                for x in ["f32[2,3,4]", "f16[2,3,4]", "f64[2,1,3]", "f32[2,0,3]"] {
+                    check_op(&format!("{op} axis={axis}"), [random(x, 1)]);
+                }
+            }
+        }
+        assert_eq!(check_error("Softmax axis=1", [t("f32[2]")]), "axis 1 of a value of rank 1");
+    }
 }

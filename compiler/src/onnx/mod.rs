@@ -1,0 +1,48 @@
+//! ONNX files to graphs: protobuf messages, opsets, functions, subgraphs, initializers, dimensions. The only room that names `onnx_protobuf`;
+//! imports `tensor`, `ops` and `graph`. Nothing of ONNX but names is left in the result, and opset numbers end here.
+//!
+//! Files are hostile until checked. Every problem is found, not just the first.
+
+mod attribute;
+mod binding;
+mod external_data;
+mod function;
+mod initializer;
+mod model;
+mod node;
+mod opset;
+mod order;
+mod problems;
+mod scope;
+mod signature;
+mod subgraph;
+mod tensor_file;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use binding::{unbound_dimensions, unbound_symbols};
+pub use external_data::import_file;
+pub use model::import;
+pub use signature::{Signature, ValueSignature, signature};
+pub use tensor_file::read_tensor_file;
+
+/// Oldest opset of the default domain that is understood.
+pub const MIN_OPSET: i64 = 7;
+/// Newest opset of the default domain that is understood.
+pub const MAX_OPSET: i64 = 26;
+
+/// What a user may say about a file.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// The file's name, for diagnostics.
+    pub file: String,
+    /// The folder that external data is in; `None` refuses external data.
+    pub folder: Option<PathBuf>,
+    /// Extents of symbolic dimensions. An unnamed dimension is `INPUT.AXIS`.
+    pub bindings: BTreeMap<String, usize>,
+    /// Extents of inputs.
+    pub input_shapes: BTreeMap<String, Vec<usize>>,
+}

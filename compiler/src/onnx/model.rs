@@ -1,0 +1,238 @@
+//! A model: its message, its operator sets, its graph's inputs, initializers and outputs.
+
+use std::collections::{HashMap, HashSet};
+
+use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+
+use super::attribute::Arguments;
+use super::problems::{Problem, Problems};
+use super::scope::{Known, Pool, Scopes};
+use super::{ImportOptions, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::graph::{Graph, Value};
+
+/// The graph of the model in these bytes.
+///
+/// Symbolic dimensions that nothing needs to know stay in its types.
+///
+/// # Errors
+/// All problems of the model.
+pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
+    let model = parse(bytes, &options.file)?;
+    let mut importer = Importer {
+        options,
+        graph: Graph::new(match model.graph.name.as_str() {
+            "" => "model",
+            name => name,
+        }),
+        scopes: Scopes::default(),
+        problems: Problems::default(),
+        pool: Pool::default(),
+        functions: HashMap::new(),
+        calls: vec![],
+        unbound: false,
+        size: 0,
+        fold_budget: super::node::FOLD_BUDGET,
+    };
+    importer.model(&model);
+    if importer.unbound {
+        for d in binding::unbound_dimensions(&importer.graph, &options.file) {
+            importer.problems.push(d);
+        }
+    }
+    if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
+}
+
+/// The message in these bytes, with a graph.
+pub(super) fn parse(bytes: &[u8], file: &str) -> Result<ModelProto, Vec<Diagnostic>> {
+    let invalid = |why: String| vec![Diagnostic::new("invalid-model", Severity::Input, file, why)];
+    let model = ModelProto::parse_from_bytes(bytes).map_err(|e| invalid(format!("this is not a whole ONNX file: {e}")))?;
+    if model.graph.is_none() {
+        return Err(invalid("this is not an ONNX model: it has no graph".to_owned()));
+    }
+    Ok(model)
+}
+
+/// Whether a domain is the default one.
+pub(super) fn is_default(domain: &str) -> bool {
+    matches!(domain, "" | "ai.onnx")
+}
+
+/// The version of the default operator set.
+pub(super) fn opset(imports: &[OperatorSetIdProto]) -> Option<i64> {
+    imports.iter().filter(|o| is_default(&o.domain)).map(|o| o.version).max()
+}
+
+/// The inputs that are not initializers.
+pub(super) fn true_inputs(g: &GraphProto) -> Vec<&ValueInfoProto> {
+    let initializers: HashSet<&str> = g.initializer.iter().map(|t| t.name.as_str()).collect();
+    g.input.iter().filter(|i| !initializers.contains(i.name.as_str())).collect()
+}
+
+/// What is the same for all nodes of a graph or function.
+pub(super) struct Frame {
+    /// Version of the default operator set.
+    pub(super) opset: i64,
+    /// Attributes that the function was called with.
+    pub(super) arguments: Arguments,
+    /// What names of values begin with in the result.
+    pub(super) prefix: String,
+}
+
+/// The state of an import.
+pub(super) struct Importer<'m> {
+    pub(super) options: &'m ImportOptions,
+    pub(super) graph: Graph,
+    pub(super) scopes: Scopes,
+    pub(super) problems: Problems,
+    pub(super) pool: Pool,
+    pub(super) functions: HashMap<function::Key, &'m FunctionProto>,
+    /// The functions that are being inlined.
+    pub(super) calls: Vec<function::Key>,
+    /// Whether an unbound dimension stopped something.
+    pub(super) unbound: bool,
+    /// Bytes of names of the nodes so far, and a constant for each.
+    pub(super) size: usize,
+    /// Elements that constant folding may still compute.
+    pub(super) fold_budget: usize,
+}
+
+impl<'m> Importer<'m> {
+    fn model(&mut self, model: &'m ModelProto) {
+        let opset = self.opset(opset(&model.opset_import), "the model");
+        for f in &model.functions {
+            self.functions.insert(function::Key::of(&f.domain, &f.name, &f.overload), f);
+        }
+        let frame = Frame { opset, arguments: Arguments::new(), prefix: String::new() };
+        let g = &*model.graph;
+        self.scopes.push(false);
+        self.inputs(g);
+        self.initializers(g, &frame);
+        self.nodes(&g.node, &output_names(g), &frame);
+        let mut outputs: Vec<(String, Value)> = vec![];
+        for name in output_names(g) {
+            if outputs.iter().any(|o| o.0 == name) {
+                self.problem(Problem::invalid(format!("two outputs are named `{name}`")));
+                continue;
+            }
+            match self.scopes.find(name).cloned() {
+                Some(Known::Value(v)) => outputs.push((name.to_owned(), v)),
+                Some(Known::Constant(c)) => {
+                    let v = self.pool.place(&mut self.graph, &c);
+                    outputs.push((name.to_owned(), v));
+                }
+                Some(Known::Failed | Known::Absent) => {}
+                None => self.problem(Problem::invalid(format!("nothing gives output `{name}`"))),
+            }
+        }
+        if g.output.is_empty() {
+            self.problem(Problem::invalid("the graph has no outputs"));
+        }
+        self.graph.set_outputs(outputs);
+    }
+
+    /// A problem of the model as a whole.
+    pub(super) fn problem(&mut self, p: Problem) {
+        self.problems.push(p.at(&self.options.file));
+    }
+
+    /// A version of the default operator set, checked.
+    pub(super) fn opset(&mut self, version: Option<i64>, what: &str) -> i64 {
+        let Some(version) = version else {
+            self.problem(Problem::invalid(format!("{what} does not say its operator set")));
+            return MAX_OPSET;
+        };
+        if !(MIN_OPSET..=MAX_OPSET).contains(&version) {
+            let help = match version < MIN_OPSET {
+                true => "convert the model with `onnx.version_converter`",
+                false => "export the model for an older operator set",
+            };
+            let message = format!("opset {version} of {what} is not between {MIN_OPSET} and {MAX_OPSET}");
+            self.problem(Problem::unsupported("unsupported-opset", message).with_help(help));
+        }
+        version
+    }
+
+    fn inputs(&mut self, g: &GraphProto) {
+        let mut inputs = vec![];
+        for v in true_inputs(g) {
+            if v.name.is_empty() || self.scopes.is_local(&v.name) {
+                self.problem(Problem::invalid(format!("two inputs are named `{}`, or an input has no name", v.name)));
+                continue;
+            }
+            self.scopes.define(&v.name, Known::Failed);
+            match binding::declared(v) {
+                Ok(s) => inputs.push(s),
+                Err(p) => self.problem(p),
+            }
+        }
+        let (types, problems) = binding::bind(&inputs, self.options);
+        problems.into_iter().for_each(|p| self.problem(p));
+        for (input, ty) in inputs.iter().zip(types) {
+            let Some(ty) = ty else {
+                let message = format!("the rank of input `{}` is not declared", input.name);
+                let help = format!("give its shape: --input-shape {}=N,N,...", input.name);
+                self.problem(Problem::unsupported("unbound-dimension", message).with_help(help));
+                continue;
+            };
+            let fixed: Vec<i64> = ty.shape.0.iter().filter_map(|d| d.fixed()).map(|d| i64::try_from(d).unwrap_or(i64::MAX)).collect();
+            match initializer::extents(&fixed) {
+                Ok(_) => {
+                    let v = self.graph.add_input(&input.name, ty);
+                    self.scopes.define(&input.name, Known::Value(v));
+                }
+                Err(p) => self.problem(Problem { message: format!("input `{}`: {}", input.name, p.message), ..p }),
+            }
+        }
+    }
+
+    /// Defines the initializers of a graph.
+    pub(super) fn initializers(&mut self, g: &GraphProto, frame: &Frame) {
+        for t in &g.initializer {
+            let known = match initializer::decode(t, self.options.folder.as_deref()) {
+                Ok(tensor) => Known::constant(&format!("{}{}", frame.prefix, t.name), tensor),
+                Err(p) => {
+                    self.problem(Problem { message: format!("initializer `{}`: {}", t.name, p.message), ..p });
+                    Known::Failed
+                }
+            };
+            if !self.scopes.define(&t.name, known) {
+                self.problem(Problem::invalid(format!("two initializers are named `{}`", t.name)));
+            }
+        }
+        for t in &g.sparse_initializer {
+            let name = &t.values.name;
+            let message = format!("initializer `{name}` is sparse");
+            self.problem(Problem::unsupported("unsupported-initializer", message).with_help("store it as a dense tensor"));
+            self.scopes.define(name, Known::Failed);
+        }
+    }
+
+    /// Reads the nodes of a graph or function.
+    pub(super) fn nodes(&mut self, nodes: &[NodeProto], outputs: &[&str], frame: &Frame) {
+        let mut names = HashSet::new();
+        for name in nodes.iter().flat_map(|n| &n.output).filter(|name| !name.is_empty()) {
+            if !names.insert(name.as_str()) || self.scopes.is_local(name) {
+                self.problem(Problem::invalid(format!("`{name}` is defined twice")));
+            }
+        }
+        let order = order::order(nodes, outputs.iter().copied(), &frame.arguments);
+        if let Some(&first) = order.cyclic.first() {
+            let names: Vec<&str> = order.cyclic.iter().take(4).filter_map(|&i| nodes[i].output.first()).map(String::as_str).collect();
+            let more = if order.cyclic.len() > 4 { ", ..." } else { "" };
+            let message = format!("the graph has a cycle: `{}`{more} wait for each other", names.join("`, `"));
+            self.problems.push(Problem::invalid(message).at(self.place(&nodes[first], frame)));
+            for name in order.cyclic.iter().flat_map(|&i| &nodes[i].output) {
+                self.scopes.define(name, Known::Failed);
+            }
+        }
+        for i in order.live {
+            self.node(&nodes[i], frame);
+        }
+    }
+}
+
+/// The names of a graph's outputs.
+pub(super) fn output_names(g: &GraphProto) -> Vec<&str> {
+    g.output.iter().map(|o| o.name.as_str()).collect()
+}

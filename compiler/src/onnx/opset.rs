@@ -1,0 +1,220 @@
+//! Old forms of operators to the newest ones: attributes that became inputs, defaults and meanings that changed. One line for each.
+
+use super::model::Importer;
+use super::node::At;
+use super::problems::Problem;
+use super::scope::Known;
+use crate::ops::{Attribute, Attributes, normalize_axis};
+use crate::tensor::{DType, Dim, Tensor};
+
+/// An operator on its way to the newest form.
+pub(super) struct Draft {
+    pub(super) op: String,
+    pub(super) inputs: Vec<Option<Known>>,
+    pub(super) attributes: Attributes,
+    /// Names in the graph; empty ones are unused.
+    pub(super) outputs: Vec<String>,
+}
+
+/// What a rule did: changed the draft, or gave the results itself.
+type Modernized = Result<Option<Vec<Known>>, Problem>;
+
+/// A change of an operator: what must be done to nodes of opsets below `below`.
+struct Rule {
+    op: &'static str,
+    below: i64,
+    apply: fn(&mut Importer<'_>, At<'_>, &mut Draft) -> Modernized,
+}
+
+macro_rules! rules {
+    ($( $op:literal < $below:expr => $apply:expr; )*) => { &[ $( Rule { op: $op, below: $below, apply: $apply } ),* ] };
+}
+
+/// Every version.
+const ANY: i64 = i64::MAX;
+
+const RULES: &[Rule] = rules! {
+    "BatchNormalization" < 9 => |_, _, d| only_default(d, "spatial", 1);
+    "BatchNormalization" < 14 => |_, _, d| { d.outputs.truncate(1); Ok(None) };
+    "Clip" < 11 => |i, _, d| { scalar(i, d, "min", 1); scalar(i, d, "max", 2); Ok(None) };
+    "DFT" < 20 => |_, _, d| { let axis = int(d, "axis", 1)?; put(d, 2, Tensor::scalar(axis), "axis"); Ok(None) };
+    "GroupNormalization" < 21 => group_normalization;
+    "GridSample" < 20 => |_, _, d| {
+        if let Some(Attribute::String(mode)) = d.attributes.0.get_mut("mode") {
+            *mode = mode.trim_start_matches("bi").to_owned();
+        }
+        Ok(None)
+    };
+    "Hardmax" < 13 => flattened;
+    "LogSoftmax" < 13 => flattened;
+    "Pad" < 11 => |i, _, d| { list(d, "pads", 1)?; scalar(i, d, "value", 2); Ok(None) };
+    "ReduceL1" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceL2" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceLogSum" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceLogSumExp" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceMax" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceMean" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceMin" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceProd" < 18 => |_, _, d| list(d, "axes", 1);
+    "ReduceSum" < 13 => |_, _, d| list(d, "axes", 1);
+    "ReduceSumSquare" < 18 => |_, _, d| list(d, "axes", 1);
+    "Resize" < 11 => |_, _, d| {
+        d.inputs.insert(1.min(d.inputs.len()), None);
+        default(d, "coordinate_transformation_mode", "asymmetric");
+        default(d, "nearest_mode", "floor");
+        Ok(None)
+    };
+    "Resize" < ANY => |i, _, d| { absent_if_empty(i, d, 1); absent_if_empty(i, d, 2); absent_if_empty(i, d, 3); Ok(None) };
+    "RoiAlign" < 16 => |_, _, d| { default(d, "coordinate_transformation_mode", "output_half_pixel"); Ok(None) };
+    "Slice" < 10 => |_, _, d| { list(d, "starts", 1)?; list(d, "ends", 2)?; list(d, "axes", 3) };
+    "Softmax" < 13 => flattened;
+    "Split" < 13 => |_, _, d| list(d, "split", 1);
+    "Squeeze" < 13 => |_, _, d| list(d, "axes", 1);
+    "TopK" < 10 => |_, _, d| { let k = int(d, "k", 1)?; put(d, 1, Tensor::from_slice(&[1], &[k]), "k"); Ok(None) };
+    "Unsqueeze" < 13 => |_, _, d| list(d, "axes", 1);
+    "Upsample" < 9 => |_, _, d| {
+        match d.attributes.0.remove("scales") {
+            Some(Attribute::Floats(scales)) => put(d, 1, Tensor::from_slice(&[scales.len()], &scales), "scales"),
+            _ => return Err(Problem::invalid("attribute `scales` is missing")),
+        }
+        Ok(None)
+    };
+};
+
+/// Brings a node to its newest form, or gives its results where that is several nodes.
+pub(super) fn modernize(importer: &mut Importer<'_>, at: At<'_>, draft: &mut Draft) -> Modernized {
+    let op = draft.op.clone();
+    for rule in RULES.iter().filter(|r| r.op == op && at.frame.opset < r.below) {
+        if let Some(results) = (rule.apply)(importer, at, draft)? {
+            return Ok(Some(results));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes a constant operand `at`.
+fn put(d: &mut Draft, at: usize, t: Tensor, what: &str) {
+    let base = d.outputs.iter().find(|o| !o.is_empty()).map_or("", String::as_str);
+    let known = Known::constant(&format!("{base}.{what}"), t);
+    d.inputs.resize(d.inputs.len().max(at + 1), None);
+    d.inputs[at] = Some(known);
+}
+
+/// A list of integers becomes operand `at`.
+fn list(d: &mut Draft, name: &str, at: usize) -> Modernized {
+    match d.attributes.0.remove(name) {
+        None => Ok(None),
+        Some(Attribute::Ints(v)) => {
+            put(d, at, Tensor::from_slice(&[v.len()], &v), name);
+            Ok(None)
+        }
+        Some(_) => Err(Problem::invalid(format!("attribute `{name}` is not a list of integers"))),
+    }
+}
+
+/// A number becomes operand `at`, of the element type of the first operand.
+fn scalar(importer: &Importer<'_>, d: &mut Draft, name: &str, at: usize) {
+    if let Some(&Attribute::Float(x)) = d.attributes.0.get(name) {
+        d.attributes.0.remove(name);
+        let fact = d.inputs.first().and_then(Option::as_ref).and_then(|k| k.fact(&importer.graph));
+        put(d, at, Tensor::from_f64s(fact.map_or(DType::F32, |f| f.ty.dtype), &[], &[x.into()]), name);
+    }
+}
+
+/// Takes an integer attribute.
+fn int(d: &mut Draft, name: &str, default: i64) -> Result<i64, Problem> {
+    d.attributes.take(name, Some(default)).map_err(|e| Problem::invalid(e.to_string()))
+}
+
+/// An attribute that went away with only one meaning left.
+fn only_default(d: &mut Draft, name: &str, value: i64) -> Modernized {
+    match int(d, name, value)? {
+        found if found == value => Ok(None),
+        found => Err(Problem::unsupported("unsupported-attribute", format!("attribute `{name}={found}` of `{}` is not supported", d.op))),
+    }
+}
+
+/// A default that changed.
+fn default(d: &mut Draft, name: &str, value: &str) {
+    d.attributes.0.entry(name.to_owned()).or_insert_with(|| Attribute::String(value.to_owned()));
+}
+
+/// An operand that old files give as an empty tensor.
+fn absent_if_empty(importer: &Importer<'_>, d: &mut Draft, at: usize) {
+    if let Some(slot) = d.inputs.get_mut(at)
+        && slot.as_ref().and_then(|k| k.fact(&importer.graph)).is_some_and(|f| f.ty.dims().is_some_and(|dims| dims.contains(&0)))
+    {
+        *slot = None;
+    }
+}
+
+impl Importer<'_> {
+    /// One more operator with one result, named after the draft's.
+    fn step(&mut self, at: At<'_>, op: &str, inputs: Vec<Known>, attributes: &[(&str, Attribute)], name: &str) -> Result<Known, Problem> {
+        let attributes = Attributes(attributes.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect());
+        let inputs = inputs.into_iter().map(Some).collect();
+        let results = self.apply(at, Draft { op: op.to_owned(), inputs, attributes, outputs: vec![name.to_owned()] })?;
+        Ok(results.into_iter().next().unwrap_or(Known::Failed))
+    }
+}
+
+/// Extents for `Reshape`.
+fn target(name: &str, extents: &[i64]) -> Known {
+    Known::constant(&format!("{name}.shape"), Tensor::from_slice(&[extents.len()], extents))
+}
+
+/// Softmax and its like used to work on a matrix: all axes from `axis` on were one.
+fn flattened(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -> Modernized {
+    let axis = int(d, "axis", 1)?;
+    let [Some(x)] = &d.inputs[..] else { return Ok(None) };
+    let x = x.clone();
+    let Some(fact) = x.fact(&importer.graph) else { return Ok(None) };
+    let dims = &fact.ty.shape.0;
+    let rank = dims.len();
+    let axis = if axis == rank as i64 { rank } else { normalize_axis(axis, rank).map_err(|e| Problem::invalid(e.to_string()))? };
+    // The axis that all elements from `axis` on lie along, if it is one.
+    let wide: Vec<usize> = (axis..rank).filter(|&i| dims[i] != Dim::Fixed(1)).collect();
+    let empty = dims.contains(&Dim::Fixed(0));
+    if rank > axis && (wide.len() <= 1 || empty) {
+        let along = wide.first().map_or(axis, |&i| i);
+        d.attributes.0.insert("axis".to_owned(), Attribute::Int(along as i64));
+        return Ok(None);
+    }
+    let tail: Option<Vec<i64>> = dims[axis..].iter().map(|d| d.fixed().and_then(|d| i64::try_from(d).ok())).collect();
+    let Some(tail) = tail else {
+        return match importer.depends_on_unbound(&x) {
+            true => Ok(Some(vec![])),
+            false => Err(Problem::unsupported("dynamic-shape", format!("`{}` over axes of unknown extents: `{}`", d.op, fact.ty))),
+        };
+    };
+    let name = d.outputs.first().cloned().unwrap_or_default();
+    // Zeros keep the extents of the axes in front.
+    let front = vec![0i64; axis];
+    let product = tail.iter().try_fold(1i64, |n, &d| n.checked_mul(d)).ok_or_else(|| Problem::invalid("the operand is too large"))?;
+    let (flat, back) = (target(&format!("{name}.flat"), &[&front[..], &[product]].concat()), target(&name, &[front, tail].concat()));
+    let flat = importer.step(at, "Reshape", vec![x, flat], &[], &format!("{name}.flat"))?;
+    let op = d.op.clone();
+    let y = importer.step(at, &op, vec![flat], &[("axis", Attribute::Int(-1))], &format!("{name}.rows"))?;
+    Ok(Some(vec![importer.step(at, "Reshape", vec![y, back], &[], &name)?]))
+}
+
+/// Scale and bias used to be given for each group, and are now given for each channel.
+fn group_normalization(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -> Modernized {
+    let groups = match d.attributes.0.get("num_groups") {
+        Some(&Attribute::Int(groups)) if groups > 0 => groups,
+        _ => return Err(Problem::invalid("attribute `num_groups` is missing")),
+    };
+    let Some(x) = d.inputs.first().and_then(Option::as_ref).and_then(|k| k.fact(&importer.graph)) else { return Ok(None) };
+    let Some(channels) = x.ty.shape.0.get(1).and_then(Dim::fixed).and_then(|c| i64::try_from(c).ok()) else { return Ok(None) };
+    let name = d.outputs.first().cloned().unwrap_or_default();
+    for (i, what) in [(1, "scale"), (2, "bias")] {
+        let Some(value) = d.inputs.get(i).cloned().flatten() else { continue };
+        let name = format!("{name}.{what}");
+        let column = target(&format!("{name}.column"), &[groups, 1]);
+        let column = importer.step(at, "Reshape", vec![value, column], &[], &format!("{name}.column"))?;
+        let wide = target(&format!("{name}.wide"), &[groups, channels / groups]);
+        let wide = importer.step(at, "Expand", vec![column, wide], &[], &format!("{name}.wide"))?;
+        d.inputs[i] = Some(importer.step(at, "Reshape", vec![wide, target(&name, &[channels])], &[], &name)?);
+    }
+    Ok(None)
+}

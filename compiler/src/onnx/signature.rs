@@ -1,0 +1,104 @@
+//! What can be said of a model without compiling it.
+
+use std::collections::BTreeMap;
+
+use onnx_protobuf::{AttributeProto, GraphProto, NodeProto};
+
+use super::binding;
+use super::model;
+use crate::diagnostic::Diagnostic;
+use crate::tensor::{DType, Shape};
+
+/// A model from outside.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// The graph's name.
+    pub name: String,
+    /// The program that wrote the file, with its version.
+    pub producer: String,
+    /// Version of the file format.
+    pub ir_version: i64,
+    /// Version of the default operator set.
+    pub opset: i64,
+    /// Other operator sets with their versions.
+    pub domains: BTreeMap<String, i64>,
+    /// The inputs that a caller gives; initializers are not among them.
+    pub inputs: Vec<ValueSignature>,
+    /// The outputs.
+    pub outputs: Vec<ValueSignature>,
+    /// How often each operator (or function) occurs, those in subgraphs and functions included.
+    pub operators: BTreeMap<String, usize>,
+    /// Elements of all initializers.
+    pub n_parameters: u64,
+    /// Bytes of all initializers of known element types.
+    pub parameter_bytes: u64,
+}
+
+/// An input or output with its declared type.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ValueSignature {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its dimensions; `None` where not even the rank is declared.
+    pub shape: Option<Shape>,
+}
+
+/// What can be said of the model in these bytes; `file` is for diagnostics.
+///
+/// # Errors
+/// If it is no model, or inputs or outputs are not tensors of known types.
+pub fn signature(bytes: &[u8], file: &str) -> Result<Signature, Vec<Diagnostic>> {
+    let model = model::parse(bytes, file)?;
+    let graph = model.graph.get_or_default();
+    let mut problems = vec![];
+    let mut declared = |v| binding::declared(v).map_err(|p| problems.push(p.at(file))).ok();
+    let inputs = model::true_inputs(graph).into_iter().filter_map(&mut declared).collect();
+    let outputs = graph.output.iter().filter_map(|o| match o.type_.value {
+        // Some writers leave out the types of outputs, which follow from the graph.
+        None => None,
+        Some(_) => declared(o),
+    });
+    let outputs = outputs.collect();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut s = Signature {
+        name: graph.name.clone(),
+        producer: format!("{} {}", model.producer_name, model.producer_version).trim().to_owned(),
+        ir_version: model.ir_version,
+        opset: model::opset(&model.opset_import).unwrap_or(0),
+        domains: model.opset_import.iter().filter(|o| !model::is_default(&o.domain)).map(|o| (o.domain.clone(), o.version)).collect(),
+        inputs,
+        outputs,
+        operators: BTreeMap::new(),
+        n_parameters: 0,
+        parameter_bytes: 0,
+    };
+    count_graph(graph, &mut s);
+    model.functions.iter().for_each(|f| count_nodes(&f.node, &mut s));
+    Ok(s)
+}
+
+fn count_graph(g: &GraphProto, s: &mut Signature) {
+    for t in &g.initializer {
+        if let Ok((_, n)) = super::initializer::extents(&t.dims) {
+            s.n_parameters = s.n_parameters.saturating_add(n as u64);
+            let bytes = super::initializer::dtype(t.data_type).map_or(0, |d| d.size_bytes() as u64);
+            s.parameter_bytes = s.parameter_bytes.saturating_add(n as u64 * bytes);
+        }
+    }
+    count_nodes(&g.node, s);
+}
+
+fn count_nodes(nodes: &[NodeProto], s: &mut Signature) {
+    for n in nodes {
+        let name = if model::is_default(&n.domain) { n.op_type.clone() } else { format!("{}.{}", n.domain, n.op_type) };
+        *s.operators.entry(name).or_default() += 1;
+        for a in &n.attribute {
+            let AttributeProto { g, graphs, .. } = a;
+            g.iter().chain(graphs).for_each(|g| count_graph(g, s));
+        }
+    }
+}
