@@ -1,4 +1,4 @@
-//! The Rust module: a safe, typed `run` over the library, for `include!` in a module of any edition. It needs nothing but
+//! The Rust module: a safe, typed `run` over the library, for `include!` in a module of any edition since 2018. It needs nothing but
 //! `core`, and `alloc` for [`Workspace::boxed`](self).
 
 use std::fmt::Write;
