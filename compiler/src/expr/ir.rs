@@ -261,11 +261,22 @@ pub enum UnaryOp {
     Log,
     /// `log(1 + x)`, exact near 0.
     Log1p,
+    /// `log(1 + exp(x))`, without overflow.
+    Softplus,
     Tanh,
     Sigmoid,
     Erf,
     Sin,
     Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
 }
 
 /// Functions of two operands.
