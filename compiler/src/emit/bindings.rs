@@ -38,8 +38,10 @@ pub fn bindings(interface: &Interface) -> String {
 /// Size of [`Workspace`].
 pub const WORKSPACE_BYTES: usize = {workspace};
 /// Version of the compiler.
+#[allow(dead_code)]
 pub const VERSION: &str = {version:?};
 /// SHA-256 of the model's file.
+#[allow(dead_code)]
 pub const SOURCE_HASH: &str = {hash:?};
 
 /// The memory that a run works in. It holds nothing between runs.
