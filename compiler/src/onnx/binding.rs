@@ -10,7 +10,7 @@ use super::problems::Problem;
 use super::{ImportOptions, ValueSignature};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, name};
-use crate::tensor::{Dim, Shape, Type};
+use crate::tensor::{Dim, Shape, Tensor, Type};
 
 /// The declared type of an input or output; dimensions without name get `NAME.AXIS`.
 pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
@@ -88,6 +88,13 @@ pub(super) fn bind(inputs: &[ValueSignature], options: &ImportOptions) -> (Vec<O
         Some(Type::new(input.dtype, shape))
     });
     (types.collect(), problems)
+}
+
+/// Whether a value is of an input's declared type.
+pub(super) fn fits(input: &ValueSignature, t: &Tensor) -> bool {
+    let dims =
+        |shape: &Shape| shape.rank() == t.dims().len() && shape.0.iter().zip(t.dims()).all(|(d, &n)| d.fixed().is_none_or(|d| d == n));
+    t.dtype() == input.dtype && input.shape.as_ref().is_none_or(dims)
 }
 
 fn symbol(d: &Dim) -> Option<&str> {
