@@ -4,6 +4,8 @@ mod attribute;
 mod axes;
 #[cfg(test)]
 pub(crate) mod check;
+#[cfg(test)]
+mod check_compiled;
 pub mod elementwise;
 mod macros;
 pub mod movement;

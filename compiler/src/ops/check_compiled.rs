@@ -1,0 +1,67 @@
+//! The last oracle of operator tests: the lowered program scheduled, verified, interpreted as a nest and run as machine code.
+
+use crate::codegen::jit::Executable;
+use crate::codegen::program::{IoBuffer, Place, Program, Step};
+use crate::codegen::target::Machine;
+use crate::expr;
+use crate::lower::combine;
+use crate::nest;
+use crate::schedule::{self, Arg, Memory, Source, Storage, schedule};
+use crate::tensor::{DType, Tensor, dense_strides, n_elements};
+
+/// Runs a program as machine code. `Ok(None)` where an element type has no kernels yet.
+pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) -> Result<Option<Vec<Tensor>>, String> {
+    if program.tensors.iter().any(|t| matches!(t.dtype, DType::F16 | DType::BF16)) {
+        return Ok(None);
+    }
+    let mut program = program.clone();
+    combine(&mut program, &|_| constant);
+    let memory = |id: usize, name: &str, dtype: DType, dims: &[usize]| Memory {
+        storage: Storage { id, name: name.to_owned(), dtype, len: n_elements(dims) },
+        offset: 0,
+        strides: dense_strides(dims, &(0..dims.len()).collect::<Vec<_>>()),
+    };
+    let sources = operands
+        .iter()
+        .enumerate()
+        .map(|(i, t)| if constant { Source::Constant(t.clone()) } else { Source::Memory(memory(i, &format!("x{i}"), t.dtype(), t.dims())) })
+        .collect();
+    let decls: Vec<_> = program.results.iter().map(|t| program.tensors[t.0 as usize].clone()).collect();
+    let n = operands.len();
+    let results = decls.iter().enumerate().map(|(j, d)| memory(n + j, &format!("y{j}"), d.dtype, &d.dims)).collect();
+    let scheduled = match schedule("op", &program, sources, results, &schedule::Machine::vector128(16, true)) {
+        Ok(s) => s,
+        Err(e) if e.0.contains("f64") => return Ok(None),
+        Err(e) => return Err(format!("schedule: {e}")),
+    };
+    let errors = nest::verify(&scheduled.kernel);
+    if !errors.is_empty() {
+        return Err(format!("verify: {errors:?}\n{}", scheduled.kernel));
+    }
+    let mut target = Program::default();
+    target.inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
+    target.outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
+    let mut args = vec![];
+    for arg in &scheduled.args {
+        args.push(match arg {
+            Arg::Storage(i) if *i < n => Place::Input(*i, 0),
+            Arg::Storage(i) => Place::Output(i - n, 0),
+            Arg::Scratch(bytes) => {
+                let at = target.workspace_bytes;
+                target.workspace_bytes += bytes.next_multiple_of(64);
+                Place::Arena(at)
+            }
+            Arg::Constant(t) => Place::Constant(target.constant("c", t.clone()), 0),
+        });
+    }
+    let kernel = target.kernel(scheduled.kernel.clone());
+    target.steps.push(Step { label: "op".to_owned(), kernel, args });
+    let exe = Executable::new(&target, &Machine::native()).map_err(|e| format!("codegen: {e}\n{}", scheduled.kernel))?;
+    let mut memory = exe.memory();
+    memory.workspace.as_mut_slice().fill(0xFF);
+    for (to, from) in memory.inputs.iter_mut().zip(operands) {
+        to.as_mut_slice().copy_from_slice(from.bytes());
+    }
+    exe.run(&mut memory).map_err(|s| format!("status {s:?}"))?;
+    Ok(Some(decls.iter().zip(&memory.outputs).map(|(d, bytes)| Tensor::from_bytes(d.dtype, &d.dims, bytes.as_slice())).collect()))
+}
