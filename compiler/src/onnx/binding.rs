@@ -32,7 +32,8 @@ pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
     let shape = tensor.shape.as_ref().map(|shape| {
         let dim = |(axis, d): (usize, &onnx_protobuf::tensor_shape_proto::Dimension)| match &d.value {
             Some(dimension::Value::DimValue(n)) if *n >= 0 => Dim::Fixed(usize::try_from(*n).unwrap_or(usize::MAX)),
-            Some(dimension::Value::DimParam(s)) if !s.is_empty() => Dim::Symbol(s.as_str().into()),
+            // Some writers name every open dimension `?`, which says nothing of equality.
+            Some(dimension::Value::DimParam(s)) if !["", "?", "*", "-1", "None"].contains(&s.as_str()) => Dim::Symbol(s.as_str().into()),
             _ => Dim::Symbol(format!("{}.{axis}", v.name).into()),
         };
         shape.dim.iter().enumerate().map(dim).collect::<Shape>()

@@ -211,6 +211,7 @@ impl Importer<'_> {
                     let message = format!("attribute `{name}` of `{}` is not supported", schema.name);
                     self.problem_at(at, Problem::unsupported("unsupported-attribute", message));
                 }
+                Err(AttributeError::Type(name, _)) if let Some(p) = unsupported_dtype(&name, attributes) => return Err(p),
                 Err(e @ (AttributeError::Missing(_) | AttributeError::Type(..))) => return Err(Problem::invalid(e.to_string())),
             }
         }
@@ -319,6 +320,16 @@ impl Importer<'_> {
             }
         }
         clip(&line)
+    }
+}
+
+/// Why an attribute that names an element type does not.
+fn unsupported_dtype(name: &str, attributes: &Attributes) -> Option<Problem> {
+    match attributes.0.get(name) {
+        Some(&Attribute::Int(number)) if ["to", "dtype", "output_dtype"].contains(&name) => {
+            i32::try_from(number).ok().and_then(|number| initializer::dtype(number).err())
+        }
+        _ => None,
     }
 }
 
