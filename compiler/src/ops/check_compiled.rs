@@ -16,6 +16,7 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     }
     let mut program = program.clone();
     combine(&mut program, &|_| constant);
+    expr::simplify(&mut program);
     let memory = |id: usize, name: &str, dtype: DType, dims: &[usize]| Memory {
         storage: Storage { id, name: name.to_owned(), dtype, len: n_elements(dims) },
         offset: 0,
