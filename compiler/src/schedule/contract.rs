@@ -10,9 +10,9 @@ use super::ScheduleError;
 use super::cost::{Tile, choose_tile};
 use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
-use super::pack::pack;
+use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
-use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
 
 /// Multiply-adds in the unrolled body of the innermost reduction loop, about.
@@ -34,6 +34,8 @@ struct Plan {
     outer: Vec<usize>,
     /// Reduction axes with their extents, outermost first.
     reduction: Vec<(usize, usize)>,
+    /// The same before adjacent axes were merged: the order inside packed panels.
+    packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     columns_first: bool,
     lanes: usize,
@@ -53,7 +55,7 @@ pub(super) fn emit(
         let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
         let mut packed = HashMap::new();
         for load in loads(&plan.value) {
-            if let Some(p) = pack(e, &plan.stage, &load, axis, nr, &batch, &plan.reduction, plan.columns) {
+            if let Some(p) = pack(e, &plan.stage, &load, axis, nr, &batch, &plan.packed_reduction, plan.columns) {
                 packed.insert(load, p);
             }
         }
@@ -103,7 +105,8 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let mut reduction: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| stage.reduce[a - n] > 1).collect();
     reduction.sort_by_key(|&a| -reach(e, a));
 
-    let accesses = accesses(e, &stage, value, finish, &|a| if a < n { out_stride(&stage, a) } else { 0 });
+    let packed_reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
+    let accesses = accesses(e, &stage, value, finish, vector, &|a| if a < n { out_stride(&stage, a) } else { 0 });
     let pinned = pinned(&[value, finish], n + stage.reduce.len());
     let mut i = outer.len();
     while i >= 2 {
@@ -153,22 +156,35 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             && n_rows > tile.mr
             && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
-    Plan { stage, value: value.clone(), finish: finish.clone(), op, vector, columns, rows, tile, outer, reduction, columns_first, lanes }
+    Plan { stage, value: value.clone(), finish: finish.clone(), op, vector, columns, rows, tile, outer, reduction, packed_reduction, columns_first, lanes }
 }
 
 /// Strides of every access along every axis of the stage.
-fn accesses(e: &Emitter, stage: &Stage, value: &Expr, finish: &Expr, out_stride: &dyn Fn(usize) -> i64) -> Vec<Vec<i64>> {
+///
+/// Constants that will be packed follow any order of the reduction, so only their output axes count.
+fn accesses(
+    e: &Emitter,
+    stage: &Stage,
+    value: &Expr,
+    finish: &Expr,
+    vector: Option<usize>,
+    out_stride: &dyn Fn(usize) -> i64,
+) -> Vec<Vec<i64>> {
     let n = stage.axes.len() + stage.reduce.len();
-    let mut list = vec![(0..n).map(out_stride).collect()];
+    let mut list: Vec<Vec<i64>> = vec![(0..n).map(out_stride).collect()];
+    let packable: Vec<Expr> = loads(value).into_iter().filter(|l| vector.is_some_and(|v| packable(e, l, v))).collect();
     for x in [value, finish] {
         x.visit(&mut |x| {
             if let Node::Load { tensor, index, .. } = x.node() {
                 let strides = e.strides_of(*tensor);
-                list.push((0..n).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect());
+                let follows = packable.contains(x);
+                let stride = |axis: usize| -> i64 {
+                    if follows && axis >= stage.axes.len() { 0 } else { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() }
+                };
+                list.push((0..n).map(stride).collect());
             }
         });
     }
-    // A reduction axis has no stride in the result, which must not keep reduction axes apart.
     list
 }
 
@@ -289,8 +305,21 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
             e.hoist(&plan.value, &cell(&point, row, vector), &reduced)?;
         }
     }
+    let factors = (mr > 1).then(|| row_and_column_factors(plan)).flatten();
     reduction_loops(e, &plan.reduction, mr * nv, point.clone(), &mut |e, point| {
         for row in 0..mr {
+            if let Some((row_factor, column_factor)) = &factors {
+                // Vectors first, each broadcast one row ahead: the order that Cranelift's register allocator keeps in registers.
+                for vector in 0..if row == 0 { nv } else { 0 } {
+                    e.value(column_factor, &cell(&point, 0, vector), None)?;
+                }
+                for ahead in if row == 0 { 0..2 } else { row + 1..row + 2 } {
+                    if ahead < mr {
+                        let factor = e.value(row_factor, &cell(&point, ahead, 0), None)?;
+                        e.splat(factor, lanes);
+                    }
+                }
+            }
             for vector in 0..nv {
                 accumulate(e, plan.op, &plan.value, &cell(&point, row, vector), accs[row * nv + vector])?;
             }
@@ -305,6 +334,13 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         }
     }
     Ok(())
+}
+
+/// The factors of a product of which one moves only along rows and the other only along columns.
+fn row_and_column_factors(plan: &Plan) -> Option<(Expr, Expr)> {
+    let (Node::Binary(BinaryOp::Mul, x, y), Some(axis), Some(rows)) = (plan.value.node(), plan.vector, plan.rows) else { return None };
+    let (row, column) = if expr_depends(x, axis) { (y, x) } else { (x, y) };
+    (!expr_depends(row, axis) && !expr_depends(column, rows)).then(|| (row.clone(), column.clone()))
 }
 
 /// Loops over the reduction, the innermost axes unrolled.
@@ -336,10 +372,9 @@ fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], cells: usize, point
         }
         Ok(())
     })?;
-    for k in full..extent as i64 {
+    e.for_loop(&format!("r{axis}"), full..extent as i64, 1, |e, v| {
         let mut at = point.clone();
-        at.axes[axis] = Affine::constant(k);
-        f(e, at)?;
-    }
-    Ok(())
+        at.axes[axis] = v;
+        f(e, at)
+    })
 }
