@@ -1,1 +1,7 @@
-fn main() {}
+//! The command line: `tinsmith compile | inspect | run | verify | bench`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    std::process::ExitCode::from(cli::main())
+}

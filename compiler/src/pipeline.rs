@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 
+use tinsmith_targets::Arch;
+
+use crate::codegen::Machine;
 use crate::codegen::program::{IoBuffer, Place, Program, Step};
+use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
 use crate::graph::{self, Graph, NodeId, Value};
 use crate::lower::{Lowered, lower_group};
+use crate::passes;
 use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
 use crate::passes::plan_memory::{Request, plan_memory};
@@ -69,6 +74,25 @@ enum Home {
     Output(usize),
     Constant,
     Arena(usize),
+}
+
+/// Runs the passes that rewrite the graph; `see` gets it after each.
+pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &Graph)) -> (Graph, passes::Report) {
+    let choices = passes::PassConfig { quantize_weights: config.quantize_weights.is_some(), prune_channels: config.prune };
+    let mut report = passes::Report::default();
+    for pass in passes::PASSES {
+        (pass.run)(&mut graph, &choices, &mut report);
+        see(pass.name, &graph);
+    }
+    (graph, report)
+}
+
+/// What schedules need to know of a machine: 128-bit vectors are the widest that this emitter has.
+pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
+    let target = &machine.target;
+    // Without AVX-512 and on the 128-bit emitter, sixteen registers can be named on x86-64.
+    let n_registers = if target.arch == Arch::Aarch64 { 32 } else { 16 };
+    schedule::Machine { l1_bytes: target.l1d_bytes, l2_bytes: target.l2_bytes, ..schedule::Machine::vector128(n_registers, target.has_fma()) }
 }
 
 /// Compiles a graph whose extents are all fixed; the passes that change the graph have run.

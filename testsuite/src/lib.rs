@@ -1,1 +1,54 @@
+//! The harness of the test suite: fixtures, the command line, and compile-link-run.
 
+pub mod c_program;
+pub mod tool;
+
+use std::path::{Path, PathBuf};
+
+use tinsmith::tensor::{DType, Tensor};
+
+/// The project's root folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
+}
+
+/// A fixture by its path under `testsuite/fixtures`.
+pub fn fixture(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(path)
+}
+
+/// An empty folder of one test, under the target folder.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn scratch(test: &str) -> PathBuf {
+    let folder = tool::target_folder().join("testsuite").join(test);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).expect("the last run's folder can be removed");
+    }
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    folder
+}
+
+/// Says on standard error, captured or not, that a test could not run here, and why.
+pub fn skip(test: &str, why: &str) {
+    use std::io::Write;
+    // Unlike `eprintln!`, this is shown for tests that pass.
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
+/// Deterministic elements: floats in -1..1, integers 0 to 3.
+pub fn random(dtype: DType, dims: &[usize], seed: u64) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let n: usize = dims.iter().product();
+    let values: Vec<f64> = (0..n)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let unit = (state >> 40) as f64 / (1u64 << 24) as f64;
+            if dtype.is_float() { 2.0 * unit - 1.0 } else { (4.0 * unit).floor() }
+        })
+        .collect();
+    Tensor::from_f64s(dtype, dims, &values)
+}

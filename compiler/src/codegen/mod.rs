@@ -13,7 +13,7 @@ pub mod target;
 use thiserror::Error;
 
 pub use entry::{EntryOptions, Symbols, define_program};
-pub use jit::{Executable, Memory, Status};
+pub use jit::{AlignedBytes, Executable, Memory, Status};
 pub use program::{Constant, IoBuffer, Place, Program, Step};
 pub use target::{Level, Machine};
 

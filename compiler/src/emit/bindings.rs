@@ -1,4 +1,4 @@
-//! The Rust module: a safe, typed `run` over the library, for `include!` in a module of any edition. It needs nothing but
+//! The Rust module: a safe, typed `run` over the library, for `include!` in a module of any edition since 2018. It needs nothing but
 //! `core`, and `alloc` for [`Workspace::boxed`](self).
 
 use std::fmt::Write;
@@ -38,8 +38,10 @@ pub fn bindings(interface: &Interface) -> String {
 /// Size of [`Workspace`].
 pub const WORKSPACE_BYTES: usize = {workspace};
 /// Version of the compiler.
+#[allow(dead_code)]
 pub const VERSION: &str = {version:?};
 /// SHA-256 of the model's file.
+#[allow(dead_code)]
 pub const SOURCE_HASH: &str = {hash:?};
 
 /// The memory that a run works in. It holds nothing between runs.

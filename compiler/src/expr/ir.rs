@@ -32,6 +32,25 @@ impl Program {
     pub fn tensor(&self, t: TensorId) -> &TensorDecl {
         &self.tensors[t.0 as usize]
     }
+
+    /// Number of products that are summed.
+    pub fn n_multiply_adds(&self) -> u64 {
+        self.items.iter().map(Item::n_multiply_adds).sum()
+    }
+}
+
+impl Item {
+    fn n_multiply_adds(&self) -> u64 {
+        match self {
+            Item::Stage(Stage { axes, reduce, body: Body::Reduce { op: ReduceOp::Sum, value, .. }, .. })
+                if matches!(value.node(), Node::Binary(BinaryOp::Mul, ..)) =>
+            {
+                axes.iter().chain(reduce).map(|&n| n as u64).product()
+            }
+            Item::Stage(_) | Item::Reshape { .. } => 0,
+            Item::Repeat { extent, items, .. } => *extent as u64 * items.iter().map(Item::n_multiply_adds).sum::<u64>(),
+        }
+    }
 }
 
 /// A tensor of a program.
@@ -242,11 +261,22 @@ pub enum UnaryOp {
     Log,
     /// `log(1 + x)`, exact near 0.
     Log1p,
+    /// `log(1 + exp(x))`, without overflow.
+    Softplus,
     Tanh,
     Sigmoid,
     Erf,
     Sin,
     Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
 }
 
 /// Functions of two operands.

@@ -226,7 +226,7 @@ impl<'a> Printer<'a> {
                     CompareOp::Gt => ">",
                     CompareOp::Ge => ">=",
                 };
-                let (a, b) = (self.text(a, 2), self.text(b, 2));
+                let (a, b) = (self.text(a, 4), self.text(b, 4));
                 return (format!("{a} {symbol} {b}"), 1);
             }
             Node::Select(c, a, b) => format!("select({}, {}, {})", self.text(c, 0), self.text(a, 0), self.text(b, 0)),

@@ -5,7 +5,7 @@
 use half::{bf16, f16};
 
 use super::ir::{BinaryOp, CompareOp, UnaryOp};
-use crate::tensor::{DType, erf};
+use crate::tensor::{DType, erf, softplus};
 
 /// A value of any element type.
 pub(super) type Word = u64;
@@ -57,6 +57,16 @@ pub(super) fn unary(op: UnaryOp, dtype: DType, a: Word) -> Word {
             UnaryOp::Erf => erf(x),
             UnaryOp::Sin => x.sin(),
             UnaryOp::Cos => x.cos(),
+            UnaryOp::Softplus => softplus(x),
+            UnaryOp::Tan => x.tan(),
+            UnaryOp::Asin => x.asin(),
+            UnaryOp::Acos => x.acos(),
+            UnaryOp::Atan => x.atan(),
+            UnaryOp::Sinh => x.sinh(),
+            UnaryOp::Cosh => x.cosh(),
+            UnaryOp::Asinh => x.asinh(),
+            UnaryOp::Acosh => x.acosh(),
+            UnaryOp::Atanh => x.atanh(),
         };
         return float(dtype, y);
     }

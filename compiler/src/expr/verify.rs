@@ -124,7 +124,7 @@ impl Verifier<'_> {
                 Item::Stage(stage) => self.stage(stage),
                 Item::Reshape { out, input } => {
                     let (a, b) = (self.program.tensor(*out), self.program.tensor(*input));
-                    if a.dtype != b.dtype || a.dims.iter().product::<usize>() != b.dims.iter().product() {
+                    if a.dtype != b.dtype || a.dims.iter().product::<usize>() != b.dims.iter().product::<usize>() {
                         self.error(*out, format!("a reshape of {}{:?} to {}{:?}", b.dtype, b.dims, a.dtype, a.dims));
                     }
                     self.reads(*out, *input);

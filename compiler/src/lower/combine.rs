@@ -17,6 +17,9 @@ pub fn combine(program: &mut Program, is_constant: &dyn Fn(usize) -> bool) {
         for (i, t) in program.operands.iter().enumerate() {
             flags[t.0 as usize] = is_constant(i);
         }
+        for (t, _) in &program.constants {
+            flags[t.0 as usize] = true;
+        }
         flags
     };
     let mut items = std::mem::take(&mut program.items);
@@ -258,6 +261,11 @@ fn finish_writers(program: &Program, all: &[Item], items: &mut Vec<Item>, out: T
     if !loads(reader).iter().filter(|l| l.0 == out).all(|(_, index, pad)| !pad && is_identity_over(index, dims)) {
         return false;
     }
+    // An index is computed in scalars, an accumulator may be a vector.
+    if is_read_by_index(value, out) && writers.iter().any(|&w| matches!(&items[w], Item::Stage(s) if matches!(s.body, Body::Reduce { .. })))
+    {
+        return false;
+    }
     // An accumulator has one expression; a heavy one must not be repeated where the value is used twice.
     let (reader, value) = (reader.clone(), value.clone());
     let mut merged = vec![];
@@ -294,6 +302,21 @@ fn finish_writers(program: &Program, all: &[Item], items: &mut Vec<Item>, out: T
         items.remove(w);
     }
     true
+}
+
+/// Whether an index in the expression depends on the tensor.
+fn is_read_by_index(e: &Expr, t: TensorId) -> bool {
+    let mut found = false;
+    e.visit(&mut |e| {
+        if let Node::Load { index, .. } = e.node() {
+            for ix in index {
+                if let Ix::Checked(i) | Ix::Clamped(i) = ix {
+                    i.visit(&mut |i| found |= matches!(i.node(), Node::Load { tensor, .. } if *tensor == t));
+                }
+            }
+        }
+    });
+    found
 }
 
 /// `sum(a * s)` becomes `sum(a) * s` where `s` does not depend on the reduction: quantization scales leave the kernel's loop.

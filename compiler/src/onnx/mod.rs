@@ -16,6 +16,7 @@ mod problems;
 mod scope;
 mod signature;
 mod subgraph;
+mod tensor_file;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use binding::{unbound_dimensions, unbound_symbols};
 pub use external_data::import_file;
 pub use model::import;
 pub use signature::{Signature, ValueSignature, signature};
+pub use tensor_file::read_tensor_file;
 
 /// Oldest opset of the default domain that is understood.
 pub const MIN_OPSET: i64 = 7;

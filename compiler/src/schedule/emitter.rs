@@ -475,6 +475,16 @@ impl Emitter {
                 UnaryOp::Erf => math::erf(b, a)?,
                 UnaryOp::Sin => math::sin(b, a)?,
                 UnaryOp::Cos => math::cos(b, a)?,
+                UnaryOp::Softplus => math::softplus(b, a)?,
+                UnaryOp::Tan => math::tan(b, a)?,
+                UnaryOp::Asin => math::asin(b, a)?,
+                UnaryOp::Acos => math::acos(b, a)?,
+                UnaryOp::Atan => math::atan(b, a)?,
+                UnaryOp::Sinh => math::sinh(b, a)?,
+                UnaryOp::Cosh => math::cosh(b, a)?,
+                UnaryOp::Asinh => math::asinh(b, a)?,
+                UnaryOp::Acosh => math::acosh(b, a)?,
+                UnaryOp::Atanh => math::atanh(b, a)?,
                 _ => unreachable!("the simple ones are above"),
             }
         } else {

@@ -102,6 +102,9 @@ pub fn schedule(
             Source::Constant(value) => e.slots[t.0 as usize] = Some(Slot::Constant(value)),
         }
     }
+    for (t, value) in &program.constants {
+        e.slots[t.0 as usize] = Some(Slot::Constant(value.clone()));
+    }
     for (&t, memory) in program.results.iter().zip(&results) {
         if !program.operands.contains(&t) {
             e.bind_memory(t, memory);

@@ -86,3 +86,21 @@ impl Operator for Concat {
         Ok(vec![out])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn operands_follow_one_another() {
+        assert_eq!(check_op("Concat axis=0", [t("f32[2] 1 2"), t("f32[1] 3")]), [t("f32[3] 1 2 3")]);
+        assert_eq!(check_op("Concat axis=-1", [t("i64[2,1] 1 2"), t("i64[2,2] 3 4 5 6")]), [t("i64[2,3] 1 3 4 2 5 6")]);
+        check_op("Concat axis=1", [random("f32[2,3,4]", 1), random("f32[2,0,4]", 2), random("f32[2,1,4]", 3)]);
+        check_op("Concat axis=0", [random("bool[3]", 1)]);
+        assert_eq!(
+            check_error("Concat axis=0", [random("f32[2,3]", 1), random("f32[2,4]", 1)]),
+            "`f32[2,3]` and `f32[2,4]` differ in axis 1"
+        );
+        assert_eq!(check_error("Concat axis=0", [random("f32[2,3]", 1), random("f32[2]", 1)]), "`f32[2,3]` and `f32[2]` differ in rank");
+    }
+}

@@ -40,3 +40,21 @@ impl Operator for ConstantOfShape {
         Ok(vec![b.compute(&x.result_dims(0), |_, _| literal(&self.element()))])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{check_error, check_op, t};
+
+    #[test]
+    fn one_value_everywhere() {
+        assert_eq!(check_op("ConstantOfShape", [t("i64[2] 1 2")]), [t("f32[1,2] 0 0")]);
+        assert_eq!(check_op("ConstantOfShape", [t("i64[0]")]), [t("f32[] 0")]);
+        let five = ConstantOfShape { value: Some(t("i32[1] 5")) };
+        let x = Operands::of_values([Some(t("i64[1] 3"))], 1);
+        assert_eq!(five.eval(&x).unwrap(), [t("i32[3] 5 5 5")]);
+        assert_eq!(check_error("ConstantOfShape", [t("i64[1] -1")]), "-1 as an extent");
+        let error = check_error("ConstantOfShape", [t("i64[3] 1000000 1000000 1000000")]);
+        assert_eq!(error, "the result `f32[1000000,1000000,1000000]` is too large");
+    }
+}

@@ -113,3 +113,21 @@ impl Operator for CumSum {
         Ok(vec![sums])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn sums_run_along_the_axis() {
+        let x = || t("f32[3] 1 2 3");
+        let axis = || t("i64[] 0");
+        assert_eq!(check_op("CumSum", [x(), axis()]), [t("f32[3] 1 3 6")]);
+        assert_eq!(check_op("CumSum exclusive=1", [x(), axis()]), [t("f32[3] 0 1 3")]);
+        assert_eq!(check_op("CumSum reverse=1", [x(), axis()]), [t("f32[3] 6 5 3")]);
+        assert_eq!(check_op("CumSum exclusive=1 reverse=1", [x(), axis()]), [t("f32[3] 5 3 0")]);
+        check_op("CumSum", [random("i64[2,3,4]", 1), t("i32[1] -2")]);
+        check_op("CumSum", [random("f32[2,0]", 1), t("i64[] 1")]);
+        assert_eq!(check_error("CumSum", [x(), t("i64[2] 0 0")]), "`axis` must be one number");
+    }
+}

@@ -139,3 +139,22 @@ fn move_squares(input: &Tensor, wide: &[usize], dims: &[usize], s: usize, channe
     }
     canvas.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn channels_become_places_and_back() {
+        let x = || t("f32[1,8,1,1] 0 1 2 3 4 5 6 7");
+        assert_eq!(check_op("DepthToSpace blocksize=2", [x()]), [t("f32[1,2,2,2] 0 2 4 6 1 3 5 7")]);
+        assert_eq!(check_op("DepthToSpace blocksize=2 mode=\"CRD\"", [x()]), [t("f32[1,2,2,2] 0 1 2 3 4 5 6 7")]);
+        for mode in ["DCR", "CRD"] {
+            let x = random("f32[2,18,2,3]", 1);
+            let wide = check_op(&format!("DepthToSpace blocksize=3 mode=\"{mode}\""), [x.clone()]).remove(0);
+            assert_eq!(check_op(&format!("SpaceToDepth blocksize=3 mode=\"{mode}\""), [wide]), [x]);
+        }
+        assert_eq!(check_error("DepthToSpace blocksize=2", [random("f32[1,3,1,1]", 1)]), "blocksize 2 for `f32[1,3,1,1]`");
+        assert_eq!(check_error("SpaceToDepth blocksize=0", [random("f32[1,3,1,1]", 1)]), "blocksize 0");
+    }
+}

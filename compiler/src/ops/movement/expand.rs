@@ -51,3 +51,19 @@ impl Operator for Expand {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn both_shapes_broadcast() {
+        assert_eq!(check_op("Expand", [t("f32[2,1] 1 2"), t("i64[2] 2 3")]), [t("f32[2,3] 1 1 1 2 2 2")]);
+        assert_eq!(check_op("Expand", [t("i64[3] 1 2 3"), t("i64[2] 2 1")]), [t("i64[2,3] 1 2 3 1 2 3")]);
+        assert_eq!(check_op("Expand", [random("f32[2,1,3]", 1), t("i64[1] 1")])[0].dims(), [2, 1, 3]);
+        check_op("Expand", [random("bool[]", 1), t("i64[2] 2 0")]);
+        assert_eq!(check_error("Expand", [random("f32[2]", 1), t("i64[1] 3")]), "`f32[2]` does not broadcast to [3]");
+        let error = check_error("Expand", [random("f32[1]", 1), t("i64[2] 4294967296 4294967296")]);
+        assert_eq!(error, "the result `f32[4294967296,4294967296]` is too large");
+    }
+}

@@ -42,3 +42,15 @@ impl Operator for EyeLike {
         })])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_op, random, t};
+
+    #[test]
+    fn ones_on_a_diagonal() {
+        assert_eq!(check_op("EyeLike", [random("i32[2,3]", 1)]), [t("i32[2,3] 1 0 0 0 1 0")]);
+        assert_eq!(check_op("EyeLike dtype=f32 k=-1", [random("i32[2,2]", 1)]), [t("f32[2,2] 0 0 1 0")]);
+        assert_eq!(check_op("EyeLike k=9223372036854775807", [random("f32[2,2]", 1)]), [t("f32[2,2] 0 0 0 0")]);
+    }
+}

@@ -60,3 +60,20 @@ impl Operator for Flatten {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random};
+
+    #[test]
+    fn axes_merge_on_both_sides() {
+        let shape = |op: &str, ty: &str| check_op(op, [random(ty, 1)])[0].dims().to_vec();
+        assert_eq!(shape("Flatten", "f32[2,3,4]"), [2, 12]);
+        assert_eq!(shape("Flatten axis=0", "f32[2,3,4]"), [1, 24]);
+        assert_eq!(shape("Flatten axis=-1", "f32[2,3,4]"), [6, 4]);
+        assert_eq!(shape("Flatten axis=3", "i8[2,3,4]"), [24, 1]);
+        assert_eq!(shape("Flatten axis=0", "f32[]"), [1, 1]);
+        assert_eq!(shape("Flatten", "f32[2,0,3]"), [2, 0]);
+        assert_eq!(check_error("Flatten axis=4", [random("f32[2,3,4]", 1)]), "axis 4 of `f32[2,3,4]`");
+    }
+}

@@ -30,6 +30,9 @@ impl Gather {
 /// The indices as a form over the axes of `dims`, if they are one.
 fn affine_form(indices: &[i64], dims: &[usize]) -> Option<Affine<usize>> {
     let mut form = Affine::constant(*indices.first()?);
+    if indices.iter().any(|&i| i > 1 << 40) {
+        return None;
+    }
     for (axis, (stride, &extent)) in row_major_strides(dims).into_iter().zip(dims).enumerate() {
         if extent > 1 {
             form.add_term(axis, indices[stride] - indices[0]);
@@ -124,5 +127,43 @@ impl Operator for Gather {
             from.extend(at[axis + n_indices..].iter().map(Ix::from));
             b.load(data, from)
         })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn slices_are_chosen() {
+        let x = || t("f32[3,2] 1 2 3 4 5 6");
+        assert_eq!(check_op("Gather", [x(), t("i64[2] 2 -3")]), [t("f32[2,2] 5 6 1 2")]);
+        assert_eq!(check_op("Gather axis=1", [x(), t("i32[] -1")]), [t("f32[3] 2 4 6")]);
+        assert_eq!(check_op("Gather axis=1", [x(), t("i64[1,3] 1 0 1")]), [t("f32[3,1,3] 2 1 2 4 3 4 6 5 6")]);
+        check_op("Gather axis=1", [random("i8[2,20,3]", 1), t("i64[12] 3 1 4 1 5 9 2 6 5 3 5 8")]);
+        check_op("Gather", [random("f32[4,3]", 1), t("i64[0]")]);
+    }
+
+    #[test]
+    fn regular_indices_are_a_view() {
+        let view = |axis: i64, indices: &str| {
+            let x = Operands { facts: vec![Some(random("f32[6,6]", 1).into()), Some(t(indices).into())], n_results: 1 };
+            Gather { axis }.view(&x).is_some()
+        };
+        assert!(view(0, "i64[] 3"));
+        assert!(view(1, "i64[2,2] 0 1 2 3"));
+        assert!(view(0, "i64[3] -1 3 1"));
+        assert!(!view(0, "i64[3] 0 1 3"));
+    }
+
+    #[test]
+    fn indices_are_in_range() {
+        assert_eq!(check_error("Gather", [random("f32[3]", 1), t("i64[1] 3")]), "index 3 is out of range for extent 3");
+        assert_eq!(check_error("Gather", [random("f32[3]", 1), t("i64[1] -4")]), "index -4 is out of range for extent 3");
+        assert_eq!(
+            check_error("Gather", [random("f32[3]", 1), t("f32[1] 1")]),
+            "operand 1 has element type `f32`, which is not supported here"
+        );
     }
 }

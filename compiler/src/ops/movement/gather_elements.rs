@@ -34,9 +34,10 @@ impl Operator for GatherElements {
     fn axes(&self, x: &Operands) -> Axes {
         let mut axes = Axes::unlinked(x);
         if let (Ok(axis), Ok(data), Ok(indices)) = (x.axis(0, self.axis), x.ty(0), x.ty(1)) {
-            let same = |i: usize| i != axis && data.shape.0[i] == indices.shape.0.get(i).cloned().unwrap_or(crate::tensor::Dim::Unknown);
-            axes.operands[0] = (0..data.rank()).map(|i| same(i).then_some(i as u32)).collect();
-            axes.operands[1] = (0..indices.rank() as u32).map(Some).collect();
+            // Along other axes an index stands at the place of its element, unless it has fewer places.
+            let label = |i: usize| (i == axis || data.shape.0.get(i) == Some(&indices.shape.0[i])).then_some(i as u32);
+            axes.operands[1] = (0..indices.rank()).map(label).collect();
+            axes.operands[0] = axes.operands[1].iter().enumerate().map(|(i, l)| l.filter(|_| i != axis)).collect();
             axes.results = vec![axes.operands[1].clone()];
         }
         axes
@@ -69,5 +70,24 @@ impl Operator for GatherElements {
             from[axis] = Ix::Checked(wrap_index_expr(&b.load(indices, at), extent));
             b.load(data, from)
         })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn one_element_for_each_index() {
+        let x = || t("f32[2,3] 1 2 3 4 5 6");
+        assert_eq!(check_op("GatherElements axis=1", [x(), t("i64[2,2] 2 0 -1 1")]), [t("f32[2,2] 3 1 6 5")]);
+        assert_eq!(check_op("GatherElements", [x(), t("i32[1,2] 1 0")]), [t("f32[1,2] 4 2")]);
+        check_op("GatherElements axis=1", [random("u8[3,1,4]", 1), t("i64[2,2,2] 0 0 0 -1 -1 0 0 0")]);
+    }
+
+    #[test]
+    fn indices_fit() {
+        assert_eq!(check_error("GatherElements", [random("f32[2]", 1), t("i64[1] 2")]), "index 2 is out of range for extent 2");
+        assert_eq!(check_error("GatherElements", [random("f32[2,2]", 1), t("i64[1] 0")]), "indices `i64[1]` into `f32[2,2]`");
     }
 }

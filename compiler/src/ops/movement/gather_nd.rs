@@ -81,3 +81,22 @@ impl Operator for GatherND {
         })])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, t};
+
+    #[test]
+    fn slices_at_tuples() {
+        let x = || t("f32[2,2,2] 0 1 2 3 4 5 6 7");
+        assert_eq!(check_op("GatherND", [x(), t("i64[2,3] 0 0 1 1 -1 0")]), [t("f32[2] 1 6")]);
+        assert_eq!(check_op("GatherND", [x(), t("i64[1,1] 1")]), [t("f32[1,2,2] 4 5 6 7")]);
+        assert_eq!(check_op("GatherND batch_dims=1", [x(), t("i64[2,1] 1 0")]), [t("f32[2,2] 2 3 4 5")]);
+        assert_eq!(check_op("GatherND batch_dims=1", [x(), t("i64[2,3,1] 1 0 1 0 1 0")])[0].dims(), [2, 3, 2]);
+        assert_eq!(check_error("GatherND", [x(), t("i64[1,1] 2")]), "index 2 is out of range for extent 2");
+        assert_eq!(
+            check_error("GatherND batch_dims=1", [x(), t("i64[3,1] 0 0 0")]),
+            "indices `i64[3,1]` into `f32[2,2,2]` with 1 batch axes"
+        );
+    }
+}

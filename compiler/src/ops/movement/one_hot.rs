@@ -73,3 +73,18 @@ impl Operator for OneHot {
         })])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, t};
+
+    #[test]
+    fn one_element_is_on() {
+        let values = || t("f32[2] 0 1");
+        assert_eq!(check_op("OneHot", [t("i64[2] 1 -1"), t("i64[] 3"), values()]), [t("f32[2,3] 0 1 0 0 0 1")]);
+        assert_eq!(check_op("OneHot axis=0", [t("i64[2] 1 3"), t("i64[] 2"), values()]), [t("f32[2,2] 0 0 1 0")]);
+        assert_eq!(check_op("OneHot", [t("f32[1] 1"), t("f32[1] 2"), t("i32[2] 7 8")]), [t("i32[1,2] 7 8")]);
+        assert_eq!(check_error("OneHot", [t("i64[1] 0"), t("i64[] 0"), values()]), "depth 0");
+        assert_eq!(check_error("OneHot", [t("i64[1] 0"), t("i64[] 2"), t("f32[1] 0")]), "values `f32[1]` are not two");
+    }
+}

@@ -150,7 +150,7 @@ impl Operator for Pad {
         if self.mode != "constant" {
             return Ok(vec![lower_tables(b, data, &self.tables(x.facts)?)]);
         }
-        let pad = match x.get(2) {
+        let pad = match x.get(2).filter(|_| !x.dims(2).contains(&0)) {
             Some(value) => scalar_of(b, value, x.facts.get(2).and_then(|f| f.value.as_ref())),
             None => Expr::int(b.dtype(data), 0),
         };
@@ -158,5 +158,40 @@ impl Operator for Pad {
         Ok(vec![b.compute(&x.result_dims(0), |b, at| {
             b.load_padded(data, at.iter().zip(&borders).map(|(a, (before, _))| a.offset(-before)), pad)
         })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn borders_hold_what_the_mode_says() {
+        let x = || t("f32[1,3] 1 2 3");
+        let pads = || t("i64[4] 0 2 0 2");
+        assert_eq!(check_op("Pad", [x(), pads()]), [t("f32[1,7] 0 0 1 2 3 0 0")]);
+        assert_eq!(check_op("Pad", [x(), pads(), t("f32[] 9")]), [t("f32[1,7] 9 9 1 2 3 9 9")]);
+        assert_eq!(check_op("Pad mode=\"reflect\"", [x(), pads()]), [t("f32[1,7] 3 2 1 2 3 2 1")]);
+        assert_eq!(check_op("Pad mode=\"edge\"", [x(), pads()]), [t("f32[1,7] 1 1 1 2 3 3 3")]);
+        assert_eq!(check_op("Pad mode=\"wrap\"", [x(), pads()]), [t("f32[1,7] 2 3 1 2 3 1 2")]);
+        check_op("Pad", [Some(random("i64[2,3,2]", 1)), Some(t("i64[2] 1 2")), None, Some(t("i64[1] -2"))]);
+        check_op("Pad mode=\"reflect\"", [random("f32[2,3,4,5]", 1), t("i64[8] 0 0 1 2 0 0 3 4")]);
+        check_op("Pad mode=\"edge\"", [random("u8[2,3,4]", 1), t("i64[6] 1 1 1 2 2 2")]);
+    }
+
+    #[test]
+    fn negative_borders_cut_off() {
+        assert_eq!(check_op("Pad", [t("f32[4] 1 2 3 4"), t("i64[2] -1 2")]), [t("f32[5] 2 3 4 0 0")]);
+        assert_eq!(check_op("Pad", [t("f32[4] 1 2 3 4"), t("i64[2] -1 -2")]), [t("f32[1] 2")]);
+        assert_eq!(check_op("Pad", [t("f32[2] 1 2"), t("i64[2] -3 3")]), [t("f32[2] 0 0")]);
+        assert_eq!(check_op("Pad mode=\"edge\"", [t("f32[4] 1 2 3 4"), t("i64[2] -1 2")]), [t("f32[5] 2 3 4 4 4")]);
+        assert_eq!(check_error("Pad", [t("f32[2] 1 2"), t("i64[2] -3 0")]), "borders -3 and 0 of extent 2");
+    }
+
+    #[test]
+    fn borders_need_something_to_repeat() {
+        assert_eq!(check_error("Pad mode=\"wrap\"", [random("f32[0]", 1), t("i64[2] 1 0")]), "a border of mode `wrap` around nothing");
+        assert_eq!(check_error("Pad", [random("f32[2]", 1), t("i64[3] 1 0 0")]), "3 pads for 1 axes");
+        assert_eq!(check_error("Pad mode=\"mirror\"", [random("f32[2]", 1), t("i64[2] 1 0")]), "mode `mirror`");
     }
 }

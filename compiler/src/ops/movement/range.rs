@@ -78,3 +78,18 @@ impl Operator for Range {
         Ok(vec![b.compute(&x.result_dims(0), |_, at| (Expr::index(&at[0]).cast(wide) * delta.cast(wide) + start.cast(wide)).cast(dtype))])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, t};
+
+    #[test]
+    fn numbers_at_equal_distances() {
+        assert_eq!(check_op("Range", [t("i64[] 3"), t("i64[] 10"), t("i64[] 3")]), [t("i64[3] 3 6 9")]);
+        assert_eq!(check_op("Range", [t("i32[] 3"), t("i32[] 0"), t("i32[] -2")]), [t("i32[2] 3 1")]);
+        assert_eq!(check_op("Range", [t("f32[] 1"), t("f32[] 2"), t("f32[] 0.25")]), [t("f32[4] 1 1.25 1.5 1.75")]);
+        assert_eq!(check_op("Range", [t("f32[] 2"), t("f32[] 1"), t("f32[] 1")]), [t("f32[0]")]);
+        assert_eq!(check_error("Range", [t("i64[] 0"), t("i64[] 1"), t("i64[] 0")]), "a range from 0 to 1 in steps of 0");
+        assert_eq!(check_error("Range", [t("f32[] 0"), t("f32[] 1"), t("f32[] 0")]), "a range from 0 to 1 in steps of 0");
+    }
+}

@@ -91,3 +91,46 @@ impl Operator for Reshape {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn extents_are_copied_and_completed() {
+        let shape = |op: &str, ty: &str, shape: &str| check_op(op, [random(ty, 1), t(shape)])[0].dims().to_vec();
+        assert_eq!(shape("Reshape", "f32[2,3,4]", "i64[2] 6 4"), [6, 4]);
+        assert_eq!(shape("Reshape", "f32[2,3,4]", "i64[3] 0 -1 2"), [2, 6, 2]);
+        assert_eq!(shape("Reshape", "u8[2,3,4]", "i64[1] -1"), [24]);
+        assert_eq!(shape("Reshape", "i64[1]", "i64[0]"), [0usize; 0]);
+        assert_eq!(shape("Reshape", "f32[0,3]", "i64[2] 0 -1"), [0, 3]);
+        assert_eq!(shape("Reshape allowzero=1", "f32[0,3]", "i64[2] 3 0"), [3, 0]);
+        assert_eq!(check_op("Reshape", [t("f32[2,2] 1 2 3 4"), t("i64[1] 4")]), [t("f32[4] 1 2 3 4")]);
+    }
+
+    #[test]
+    fn unnamed_extents_follow_symbols() {
+        let operand = |dims: Vec<Dim>| Some(crate::ops::Fact::of(Type::new(crate::tensor::DType::F32, dims.into_iter().collect())));
+        let symbol = |s: &str| Dim::Symbol(s.into());
+        let reshaped = |dims: Vec<Dim>, shape: &str| {
+            let x = Operands { facts: vec![operand(dims), Some(t(shape).into())], n_results: 1 };
+            Reshape { allowzero: false }.infer(&x).map(|t| t[0].to_string()).map_err(|e| e.to_string())
+        };
+        assert_eq!(reshaped(vec![symbol("n"), 4.into(), 6.into()], "i64[2] 0 -1"), Ok("f32[n,24]".to_owned()));
+        assert_eq!(reshaped(vec![symbol("n"), symbol("s"), 6.into()], "i64[4] 0 0 2 3"), Ok("f32[n,s,2,3]".to_owned()));
+        assert_eq!(reshaped(vec![symbol("n"), 6.into()], "i64[2] -1 6"), Ok("f32[n,6]".to_owned()));
+        assert_eq!(reshaped(vec![symbol("n"), symbol("s")], "i64[1] -1"), Err("operand 0 has an unbound dimension: `f32[n,s]`".to_owned()));
+    }
+
+    #[test]
+    fn elements_neither_appear_nor_vanish() {
+        let error = |op: &str, shape: &str| check_error(op, [random("f32[2,3]", 1), t(shape)]);
+        assert_eq!(error("Reshape", "i64[2] 2 2"), "`f32[2,3]` cannot have the shape [2, 2]: the number of elements differs");
+        assert_eq!(error("Reshape", "i64[2] -1 4"), "`f32[2,3]` cannot have the shape [-1, 4]: the number of elements does not divide");
+        assert_eq!(error("Reshape", "i64[2] -1 -1"), "`f32[2,3]` cannot have the shape [-1, -1]: two extents are -1");
+        assert_eq!(error("Reshape", "i64[3] 2 3 0"), "`f32[2,3]` cannot have the shape [2, 3, 0]: it has no such axis to copy");
+        assert_eq!(error("Reshape allowzero=1", "i64[2] 0 -1"), "`f32[2,3]` cannot have the shape [0, -1]: 0 and -1 together");
+        assert_eq!(error("Reshape", "i64[1] -2"), "-2 as an extent");
+    }
+}

@@ -282,3 +282,89 @@ impl Operator for Resize {
         Ok(vec![value])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{Check, check_error, check_op, random, t};
+
+    /// Resizes the last axis by `scales`.
+    fn scaled(attributes: &str, x: &str, scale: &str) -> Vec<f64> {
+        let mut y = check_op(&format!("Resize {attributes}"), [Some(t(x)), None, Some(t(&format!("f32[1] {scale}")))]);
+        y.remove(0).to_f64s()
+    }
+
+    #[test]
+    fn nearest_rounds_as_it_is_told() {
+        let x = "f32[4] 1 2 3 4";
+        assert_eq!(scaled("", x, "2"), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+        assert_eq!(scaled("", x, "0.5"), [1.0, 3.0]);
+        assert_eq!(scaled("nearest_mode=\"round_prefer_ceil\"", x, "0.5"), [2.0, 4.0]);
+        assert_eq!(scaled("nearest_mode=\"ceil\" coordinate_transformation_mode=\"asymmetric\"", x, "1.5"), [1.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+        assert_eq!(
+            scaled("nearest_mode=\"floor\" coordinate_transformation_mode=\"asymmetric\"", x, "1.5"),
+            [1.0, 1.0, 2.0, 3.0, 3.0, 4.0]
+        );
+        assert_eq!(scaled("coordinate_transformation_mode=\"align_corners\"", x, "2"), [1.0, 1.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0]);
+        check_op("Resize", [Some(random("i64[1,2,3,5]", 1)), None, None, Some(t("i64[4] 1 2 6 7"))]);
+    }
+
+    #[test]
+    fn linear_weighs_two_neighbours() {
+        let x = "f32[2] 1 3";
+        assert_eq!(scaled("mode=\"linear\"", x, "2"), [1.0, 1.5, 2.5, 3.0]);
+        assert_eq!(scaled("mode=\"linear\" coordinate_transformation_mode=\"asymmetric\"", x, "2"), [1.0, 2.0, 3.0, 3.0]);
+        assert_eq!(scaled("mode=\"linear\" coordinate_transformation_mode=\"align_corners\"", x, "2.5"), [1.0, 1.5, 2.0, 2.5, 3.0]);
+        assert_eq!(scaled("mode=\"linear\" coordinate_transformation_mode=\"pytorch_half_pixel\"", x, "0.5"), [1.0]);
+        assert_eq!(scaled("mode=\"linear\" antialias=1", "f32[4] 1 2 3 4", "0.5"), [1.625, 3.375]);
+    }
+
+    #[test]
+    fn every_form_lowers_to_its_value() {
+        let x = || Some(random("f32[1,2,5,7]", 1));
+        for mode in ["linear", "cubic"] {
+            for coordinates in COORDINATES.iter().filter(|c| !c.starts_with("tf_")) {
+                for (extra, sizes) in [("", "10 14"), ("exclude_outside=1", "3 11"), ("antialias=1", "2 3")] {
+                    let op = format!("Resize mode=\"{mode}\" coordinate_transformation_mode=\"{coordinates}\" {extra}");
+                    let sizes = t(&format!("i64[4] 1 2 {sizes}"));
+                    Check::new(&op).bound(1e-5, 1e-5).run([x(), None, None, Some(sizes)]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn regions_of_interest_are_cut_out() {
+        let op = "Resize mode=\"linear\" coordinate_transformation_mode=\"tf_crop_and_resize\" extrapolation_value=9.0";
+        let x = || Some(t("f32[1,5] 1 2 3 4 5"));
+        let roi = |roi: &str| Some(t(&format!("f32[4] {roi}")));
+        let sizes = || Some(t("i64[2] 1 3"));
+        assert_eq!(check_op(op, [x(), roi("0 0.25 1 0.75"), None, sizes()]), [t("f32[1,3] 2 3 4")]);
+        assert_eq!(check_op(op, [x(), roi("0 0.5 1 1.5"), None, sizes()]), [t("f32[1,3] 3 5 9")]);
+        check_op(&op.replace("linear", "nearest"), [x(), roi("0 0.5 1 1.5"), None, sizes()]);
+    }
+
+    #[test]
+    fn limits_keep_the_aspect_ratio() {
+        let shape = |policy: &str| {
+            let op = format!("Resize axes=[2,3] keep_aspect_ratio_policy=\"{policy}\"");
+            check_op(&op, [Some(random("f32[1,1,4,2]", 1)), None, None, Some(t("i64[2] 8 6"))])[0].dims().to_vec()
+        };
+        assert_eq!(shape("stretch"), [1, 1, 8, 6]);
+        assert_eq!(shape("not_larger"), [1, 1, 8, 4]);
+        assert_eq!(shape("not_smaller"), [1, 1, 12, 6]);
+    }
+
+    #[test]
+    fn malformed_operands_are_refused() {
+        let x = || Some(random("f32[2,2]", 1));
+        assert_eq!(check_error("Resize", [x()]), "exactly one of `scales` and `sizes` must be given");
+        assert_eq!(check_error("Resize", [x(), None, Some(t("f32[2] 1 -1"))]), "a scale of -1");
+        assert_eq!(check_error("Resize", [x(), None, Some(t("f32[1] 1"))]), "operand 2 is [1.0] for 2 axes");
+        assert_eq!(check_error("Resize mode=\"area\"", [x(), None, Some(t("f32[2] 1 1"))]), "mode `area`");
+        assert_eq!(
+            check_error("Resize coordinate_transformation_mode=\"tf_crop_and_resize\"", [x(), None, Some(t("f32[2] 1 1"))]),
+            "`tf_crop_and_resize` needs a region of interest"
+        );
+    }
+}

@@ -67,3 +67,18 @@ impl Operator for ReverseSequence {
         })])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn only_the_first_elements_turn() {
+        let x = || t("f32[2,3] 1 2 3 4 5 6");
+        assert_eq!(check_op("ReverseSequence time_axis=1 batch_axis=0", [x(), t("i64[2] 2 3")]), [t("f32[2,3] 2 1 3 6 5 4")]);
+        assert_eq!(check_op("ReverseSequence", [x(), t("i64[3] 2 0 1")]), [t("f32[2,3] 4 2 3 1 5 6")]);
+        check_op("ReverseSequence", [random("i64[3,2,2]", 1), t("i32[2] 3 2")]);
+        assert_eq!(check_error("ReverseSequence", [x(), t("i64[3] 3 0 1")]), "index 3 is out of range for extent 2");
+        assert_eq!(check_error("ReverseSequence", [x(), t("i64[2] 1 1")]), "2 lengths for a batch of 3");
+    }
+}

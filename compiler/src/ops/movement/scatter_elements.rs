@@ -102,3 +102,34 @@ impl Operator for ScatterElements {
         Ok(vec![out])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn updates_land_at_their_index() {
+        let x = || t("f32[2,3] 1 2 3 4 5 6");
+        let updates = || t("f32[2,2] 10 20 30 40");
+        assert_eq!(check_op("ScatterElements axis=1", [x(), t("i64[2,2] 2 0 -1 1"), updates()]), [t("f32[2,3] 20 2 10 4 40 30")]);
+        for reduction in ["add", "mul", "max", "min"] {
+            let op = format!("ScatterElements axis=1 reduction=\"{reduction}\"");
+            check_op(&op, [x(), t("i64[2,2] 2 2 1 0"), updates()]);
+            check_op(&op, [x(), t("i64[2,2] 2 1 1 0"), updates()]);
+        }
+        assert_eq!(
+            check_op("ScatterElements axis=1 reduction=\"add\"", [x(), t("i64[2,2] 2 2 1 0"), updates()]),
+            [t("f32[2,3] 1 2 33 44 35 6")]
+        );
+        check_op("ScatterElements", [random("u8[3,4]", 1), t("i32[2,1] 2 0"), random("u8[2,1]", 2)]);
+        check_op("ScatterElements", [random("f32[3,4]", 1), t("i64[0,1]"), t("f32[0,1]")]);
+    }
+
+    #[test]
+    fn indices_fit() {
+        let x = || random("f32[2]", 1);
+        assert_eq!(check_error("ScatterElements", [x(), t("i64[1] 2"), x()]), "indices `i64[1]` and updates `f32[2]` into `f32[2]`");
+        assert_eq!(check_error("ScatterElements", [x(), t("i64[1] 2"), t("f32[1] 0")]), "index 2 is out of range for extent 2");
+        assert_eq!(check_error("ScatterElements reduction=\"or\"", [x(), t("i64[1] 0"), t("f32[1] 0")]), "reduction `or`");
+    }
+}

@@ -91,3 +91,33 @@ impl Operator for ScatterND {
         Ok(vec![out])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn slices_land_at_their_tuple() {
+        let x = || t("f32[2,2] 1 2 3 4");
+        assert_eq!(check_op("ScatterND", [x(), t("i64[1,1] -1"), t("f32[1,2] 8 9")]), [t("f32[2,2] 1 2 8 9")]);
+        assert_eq!(check_op("ScatterND", [x(), t("i64[2,2] 0 1 1 0"), t("f32[2] 8 9")]), [t("f32[2,2] 1 8 9 4")]);
+        assert_eq!(check_op("ScatterND", [x(), t("i64[2,1] 0 0"), t("f32[2,2] 5 6 7 8")]), [t("f32[2,2] 7 8 3 4")]);
+        assert_eq!(check_op("ScatterND reduction=\"add\"", [x(), t("i64[2,1] 0 0"), t("f32[2,2] 5 6 7 8")]), [t("f32[2,2] 13 16 3 4")]);
+        for reduction in ["mul", "max", "min"] {
+            let op = format!("ScatterND reduction=\"{reduction}\"");
+            check_op(&op, [x(), t("i64[2,1] 0 0"), t("f32[2,2] 5 6 -7 8")]);
+            check_op(&op, [x(), t("i64[1,1] 1"), t("f32[1,2] 3.5 -4")]);
+        }
+        check_op("ScatterND", [random("i64[3,2,2]", 1), t("i64[2,1,2] 0 1 2 0"), random("i64[2,1,2]", 2)]);
+    }
+
+    #[test]
+    fn indices_fit() {
+        let x = || random("f32[2,2]", 1);
+        assert_eq!(check_error("ScatterND", [x(), t("i64[1,1] 2"), t("f32[1,2] 0 0")]), "index 2 is out of range for extent 2");
+        assert_eq!(
+            check_error("ScatterND", [x(), t("i64[1,3] 0 0 0"), t("f32[1] 0")]),
+            "indices `i64[1,3]` and updates `f32[1]` into `f32[2,2]`"
+        );
+    }
+}

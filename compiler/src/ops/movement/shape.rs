@@ -72,3 +72,18 @@ impl Operator for Size {
         Ok(vec![b.compute(&[], |_, _| Expr::int(DType::I64, size as i64))])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_op, random, t};
+
+    #[test]
+    fn extents_are_numbers() {
+        assert_eq!(check_op("Shape", [random("f32[2,3,4]", 1)]), [t("i64[3] 2 3 4")]);
+        assert_eq!(check_op("Shape start=1 end=-1", [random("f32[2,3,4]", 1)]), [t("i64[1] 3")]);
+        assert_eq!(check_op("Shape start=-100 end=100", [random("bool[2,0]", 1)]), [t("i64[2] 2 0")]);
+        assert_eq!(check_op("Shape start=2 end=1", [random("f32[2,3,4]", 1)]), [t("i64[0]")]);
+        assert_eq!(check_op("Size", [random("f32[2,3,4]", 1)]), [t("i64[] 24")]);
+        assert_eq!(check_op("Size", [random("f32[]", 1)]), [t("i64[] 1")]);
+    }
+}

@@ -110,6 +110,7 @@ impl Operator for Slice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::check::{check_error, check_op, random, t};
 
     /// The positions of a slice of an axis of `n`. Unlike Python's, a backward slice from before the front begins with position 0.
     fn taken(n: usize, start: i64, end: i64, step: i64) -> Vec<i64> {
@@ -135,5 +136,24 @@ mod tests {
         assert_eq!(taken(5, 4, i64::MIN, i64::MIN), [4]);
         assert_eq!(taken(0, 0, 10, 1), Vec::<i64>::new());
         assert_eq!(taken(0, -1, -10, -1), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn parts_of_axes() {
+        let x = || t("f32[2,4] 1 2 3 4 5 6 7 8");
+        assert_eq!(check_op("Slice", [x(), t("i64[2] 1 0"), t("i64[2] 2 3"), t("i64[2] 0 1"), t("i64[2] 1 2")]), [t("f32[1,2] 5 7")]);
+        assert_eq!(check_op("Slice", [x(), t("i64[2] 0 1"), t("i64[2] -1 1000")]), [t("f32[1,3] 2 3 4")]);
+        assert_eq!(
+            check_op("Slice", [x(), t("i64[1] -1"), t("i64[1] -9223372036854775808"), t("i64[1] -1"), t("i64[1] -1")]),
+            [t("f32[2,4] 4 3 2 1 8 7 6 5")]
+        );
+        check_op("Slice", [random("u8[3,5,4]", 1), t("i32[1] 4"), t("i32[1] 0"), t("i32[1] 1"), t("i32[1] -2")]);
+        assert_eq!(check_op("Slice", [x(), t("i64[1] 3"), t("i64[1] 1"), t("i64[1] 1")])[0].dims(), [2, 0]);
+    }
+
+    #[test]
+    fn bounds_fit_each_other() {
+        assert_eq!(check_error("Slice", [random("f32[3]", 1), t("i64[1] 0"), t("i64[2] 1 1")]), "1 starts, 2 ends, 1 axes, 1 steps");
+        assert_eq!(check_error("Slice", [random("f32[3]", 1), t("i64[1] 0"), t("i64[1] 1"), t("i64[1] 0"), t("i64[1] 0")]), "a step of 0");
     }
 }

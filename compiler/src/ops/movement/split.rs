@@ -88,3 +88,30 @@ impl Operator for Split {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::check::{Check, check_error, random, t};
+
+    #[test]
+    fn parts_follow_one_another() {
+        let split = |op: &str, n: usize, operands: Vec<Tensor>| Check::new(op).results(n).run(operands);
+        assert_eq!(split("Split", 2, vec![t("f32[4] 1 2 3 4")]), [t("f32[2] 1 2"), t("f32[2] 3 4")]);
+        assert_eq!(split("Split num_outputs=2 axis=-1", 2, vec![t("f32[1,3] 1 2 3")]), [t("f32[1,2] 1 2"), t("f32[1,1] 3")]);
+        assert_eq!(split("Split axis=1", 3, vec![random("f32[2,5,3]", 1), t("i64[3] 1 0 4")])[2].dims(), [2, 4, 3]);
+    }
+
+    #[test]
+    fn parts_cover_the_axis() {
+        assert_eq!(check_error("Split", [random("f32[4]", 1), t("i64[1] 3")]), "axis 0 of `f32[4]` does not split into [3]");
+        assert_eq!(
+            check_error("Split", [random("f32[4]", 1), t("i64[2] 2 2")]),
+            "axis 0 of `f32[4]` splits into 2 parts, but there are 1 results"
+        );
+        assert_eq!(
+            check_error("Split num_outputs=9223372036854775807", [random("f32[4]", 1)]),
+            "axis 0 of `f32[4]` does not split into 9223372036854775807 parts for 1 results"
+        );
+    }
+}

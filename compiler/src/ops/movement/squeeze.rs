@@ -60,3 +60,16 @@ impl Operator for Squeeze {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn only_extents_of_one_go() {
+        assert_eq!(check_op("Squeeze", [random("f32[1,3,1,2]", 1)])[0].dims(), [3, 2]);
+        assert_eq!(check_op("Squeeze", [random("f32[1,3,1,2]", 1), t("i64[1] -2")])[0].dims(), [1, 3, 2]);
+        assert_eq!(check_op("Squeeze", [random("bool[1]", 1), t("i64[1] 0")])[0].dims(), [0usize; 0]);
+        assert_eq!(check_error("Squeeze", [random("f32[1,3]", 1), t("i64[1] 1")]), "axis 1 of `f32[1,3]` cannot be squeezed");
+    }
+}

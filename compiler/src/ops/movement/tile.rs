@@ -76,3 +76,17 @@ impl Operator for Tile {
         Ok(vec![lower_tables(b, x.tensor(0), &self.tables(x.facts)?)])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn each_axis_repeats() {
+        assert_eq!(check_op("Tile", [t("f32[1,2] 1 2"), t("i64[2] 2 2")]), [t("f32[2,4] 1 2 1 2 1 2 1 2")]);
+        check_op("Tile", [random("i32[2,3,4]", 1), t("i64[3] 1 3 2")]);
+        check_op("Tile", [random("f32[2,1]", 1), t("i64[2] 1 5")]);
+        assert_eq!(check_op("Tile", [random("f32[2,3]", 1), t("i64[2] 2 0")])[0].dims(), [4, 0]);
+        assert_eq!(check_error("Tile", [random("f32[2]", 1), t("i64[2] 1 1")]), "2 repeats for `f32[2]`");
+    }
+}

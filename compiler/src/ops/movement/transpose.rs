@@ -60,3 +60,23 @@ impl Operator for Transpose {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn axes_come_in_the_given_order() {
+        assert_eq!(check_op("Transpose", [t("f32[2,3] 1 2 3 4 5 6")]), [t("f32[3,2] 1 4 2 5 3 6")]);
+        assert_eq!(check_op("Transpose perm=[1,0,2]", [t("i64[2,1,2] 1 2 3 4")]), [t("i64[1,2,2] 1 2 3 4")]);
+        check_op("Transpose perm=[0,2,3,1]", [random("f32[2,3,4,5]", 1)]);
+        check_op("Transpose", [random("bool[3,0,2]", 1)]);
+        check_op("Transpose", [random("f16[]", 1)]);
+    }
+
+    #[test]
+    fn an_order_names_each_axis_once() {
+        assert_eq!(check_error("Transpose perm=[0,0]", [random("f32[2,2]", 1)]), "perm [0, 0] is not an order of 2 axes");
+        assert_eq!(check_error("Transpose perm=[-1,0]", [random("f32[2,2]", 1)]), "perm [-1, 0] is not an order of 2 axes");
+    }
+}

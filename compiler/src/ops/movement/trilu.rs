@@ -23,12 +23,17 @@ impl Operator for Trilu {
         if x.has(1) && !x.dtype(1)?.is_int() {
             return Err(InferError::ElementType { operand: 1, dtype: x.dtype(1)? });
         }
+        if x.has(1) && x.ty(1)?.dims().is_some_and(|d| d.iter().product::<usize>() != 1) {
+            return Err(InferError::Invalid(format!("k of type `{}`", x.ty(1)?)));
+        }
         Ok(vec![ty.clone()])
     }
 
     fn axes(&self, x: &Operands) -> Axes {
         let mut axes = Axes::unlinked(x);
-        axes.operands[0] = (0..axes.operands[0].len() as u32).map(Some).collect();
+        // What is kept depends on the place in the matrix.
+        let outer = axes.operands[0].len().saturating_sub(2);
+        axes.operands[0].iter_mut().take(outer).enumerate().for_each(|(i, label)| *label = Some(i as u32));
         axes.results = vec![axes.operands[0].clone()];
         axes
     }
@@ -58,5 +63,21 @@ impl Operator for Trilu {
             let value = b.load(input, at);
             kept.select(&value, &Expr::int(value.dtype(), 0))
         })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn one_side_of_a_diagonal() {
+        let x = || t("f32[2,3] 1 2 3 4 5 6");
+        assert_eq!(check_op("Trilu", [x()]), [t("f32[2,3] 1 2 3 0 5 6")]);
+        assert_eq!(check_op("Trilu upper=0", [x()]), [t("f32[2,3] 1 0 0 4 5 0")]);
+        assert_eq!(check_op("Trilu", [x(), t("i64[] 1")]), [t("f32[2,3] 0 2 3 0 0 6")]);
+        check_op("Trilu upper=0", [random("i64[2,4,4]", 1), t("i64[] -2")]);
+        assert_eq!(check_error("Trilu", [random("f32[3]", 1)]), "`f32[3]` is not a matrix");
+        assert_eq!(check_error("Trilu", [x(), t("i64[0]")]), "k of type `i64[0]`");
     }
 }

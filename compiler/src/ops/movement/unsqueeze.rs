@@ -58,3 +58,17 @@ impl Operator for Unsqueeze {
         lower_views(self, b, x)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn places_are_those_of_the_result() {
+        assert_eq!(check_op("Unsqueeze", [random("f32[3,2]", 1), t("i64[2] 0 -1")])[0].dims(), [1, 3, 2, 1]);
+        assert_eq!(check_op("Unsqueeze", [random("i64[]", 1), t("i64[1] 0")])[0].dims(), [1]);
+        assert_eq!(check_op("Unsqueeze", [random("f32[3,2]", 1), t("i64[2] 3 1")])[0].dims(), [3, 1, 2, 1]);
+        assert_eq!(check_error("Unsqueeze", [random("f32[3]", 1), t("i64[2] 1 -2")]), "axis 1 is given twice");
+        assert_eq!(check_error("Unsqueeze", [random("f32[3]", 1), t("i64[1] 2")]), "axis 2 of a value of rank 2");
+    }
+}

@@ -32,7 +32,10 @@ impl Operator for Upsample {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         let (resize, operands) = self.resize(x);
         x.ty(1)?;
-        resize.infer(&operands)
+        resize.infer(&operands).map_err(|e| match e {
+            InferError::NotConstant { operand: 2 } => InferError::NotConstant { operand: 1 },
+            e => e,
+        })
     }
 
     fn axes(&self, x: &Operands) -> Axes {
@@ -50,5 +53,17 @@ impl Operator for Upsample {
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (resize, operands) = self.resize(x.facts);
         resize.lower(b, &Args { facts: &operands, tensors: vec![x.get(0), None, x.get(1)], results: x.results })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_op, random, t};
+
+    #[test]
+    fn extents_multiply() {
+        assert_eq!(check_op("Upsample", [t("f32[1,2] 1 2"), t("f32[2] 2 2")]), [t("f32[2,4] 1 1 2 2 1 1 2 2")]);
+        assert_eq!(check_op("Upsample mode=\"linear\"", [t("f32[2] 1 3"), t("f32[1] 2")]), [t("f32[4] 1 2 3 3")]);
+        check_op("Upsample", [random("f32[1,2,3,3]", 1), t("f32[4] 1 1 1.5 3")]);
     }
 }

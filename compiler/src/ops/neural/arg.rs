@@ -40,7 +40,7 @@ macro_rules! arguments {
                 let (t, dims) = (x.tensor(0), x.dims(0));
                 let source = |at: &[Affine], over: &Affine| match self.keepdims {
                     true => with(at, axis, over.clone()),
-                    false => [&at[..axis], &[over.clone()], &at[axis..]].concat(),
+                    false => [&at[..axis], std::slice::from_ref(over), &at[axis..]].concat(),
                 };
                 let value = |b: &expr::Builder, at: &[Affine], over: &Affine| load_wide(b, t, &source(at, over));
                 Ok(vec![b.arg(ReduceOp::$op, self.select_last_index, &x.result_dims(0), dims[axis], value)])

@@ -133,7 +133,7 @@ impl Operator for MeanVarianceNormalization {
         let extents: Vec<usize> = dims.iter().zip(&reduced).filter(|(_, r)| **r).map(|(&d, _)| d).collect();
         let n = n_elements(&extents) as f64;
         if extents.is_empty() {
-            return Ok(vec![b.map(&[t], |v| &v[0] - &v[0])]);
+            return Ok(vec![b.map(&[t], |v| v[0].binary(BinaryOp::Sub, &v[0]))]);
         }
         let element = |b: &expr::Builder, at: &[Affine], over: &[Affine]| {
             let mut over = over.iter();

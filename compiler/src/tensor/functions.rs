@@ -1,4 +1,9 @@
-//! The error function in `f64`, which the standard library lacks.
+//! Functions of `f64` that the standard library lacks.
+
+/// `log(1 + e^x)`, without overflow.
+pub fn softplus(x: f64) -> f64 {
+    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
+}
 
 /// The error function, within a few units in the 14th digit.
 pub fn erf(x: f64) -> f64 {
@@ -27,7 +32,7 @@ pub fn erf(x: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::erf;
+    use super::{erf, softplus};
 
     #[test]
     fn known_values() {
@@ -44,5 +49,7 @@ mod tests {
             assert_eq!(erf(-x), -erf(x));
         }
         assert!(erf(f64::NAN).is_nan());
+        assert_eq!([softplus(1e3), softplus(-1e3), softplus(0.0)], [1e3, 0.0, 2f64.ln()]);
+        assert!(softplus(f64::NAN).is_nan());
     }
 }

@@ -1,0 +1,110 @@
+//! The options that all commands share.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tinsmith::config::{Config, Dumps, Goal, WeightFormat};
+
+/// The model and how to compile it.
+#[derive(Args, Debug)]
+pub(crate) struct ModelOptions {
+    /// An ONNX file, or `.graph` text with its `.blobs` beside it
+    pub(crate) model: PathBuf,
+    /// Give a symbolic dimension a value
+    #[arg(long, value_name = "DIM=N", value_parser = binding)]
+    bind: Vec<(String, usize)>,
+    /// Give an input a shape
+    #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
+    input_shape: Vec<(String, Vec<usize>)>,
+    /// Compile for this system, such as aarch64-unknown-linux-gnu; the default is this machine's
+    #[arg(long, value_name = "TRIPLE")]
+    target: Option<String>,
+    /// Compile for this CPU: a level such as x86-64-v3 or native, and features, as in v2+fma
+    #[arg(long, value_name = "LEVEL")]
+    cpu: Option<String>,
+    /// Store weights in fewer bits; results change, and the report says how much the weights do
+    #[arg(long, value_name = "FORMAT")]
+    quantize_weights: Option<Weights>,
+    /// Keep channels that cannot matter
+    #[arg(long)]
+    no_prune: bool,
+    /// Compute convolutions only by direct sums
+    #[arg(long)]
+    exact_conv: bool,
+    /// What to favour where speed and size disagree
+    #[arg(long = "for", value_name = "GOAL", default_value = "speed")]
+    goal: GoalName,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Weights {
+    Int8,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum GoalName {
+    Speed,
+    Size,
+}
+
+impl ModelOptions {
+    /// For a library.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            name: None,
+            target: self.target.clone(),
+            cpu: self.cpu.clone(),
+            bindings: self.bind.iter().cloned().collect(),
+            input_shapes: self.input_shape.iter().cloned().collect(),
+            quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
+            prune: !self.no_prune,
+            exact_conv: self.exact_conv,
+            goal: match self.goal {
+                GoalName::Speed => Goal::Speed,
+                GoalName::Size => Goal::Size,
+            },
+            dump: Dumps::default(),
+        }
+    }
+
+    /// For execution here: where the user names no CPU, this one.
+    pub(crate) fn config_here(&self) -> Config {
+        let mut config = self.config();
+        if config.cpu.is_none() && config.target.is_none() {
+            config.cpu = Some("native".to_owned());
+        }
+        config
+    }
+}
+
+fn binding(text: &str) -> Result<(String, usize), String> {
+    let (name, value) = text.rsplit_once('=').ok_or("expected DIM=N")?;
+    let value = value.parse().map_err(|_| format!("`{value}` is not a number of elements"))?;
+    Ok((name.to_owned(), value))
+}
+
+fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, dims) = text.rsplit_once('=').ok_or("expected INPUT=N,N,...")?;
+    let dims = dims.trim_start_matches('[').trim_end_matches(']');
+    let parse = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not a number of elements"));
+    let dims = if dims.is_empty() { vec![] } else { dims.split(',').map(parse).collect::<Result<_, _>>()? };
+    Ok((name.to_owned(), dims))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_and_bindings_are_read() {
+        assert_eq!(input_shape("a=b=1,3,224"), Ok(("a=b".to_owned(), vec![1, 3, 224])));
+        assert_eq!(input_shape("x="), Ok(("x".to_owned(), vec![])));
+        assert_eq!(input_shape("x=1,?"), Err("`?` is not a number of elements".to_owned()));
+        assert_eq!(binding("batch=4"), Ok(("batch".to_owned(), 4)));
+        assert_eq!(binding("batch=-4"), Err("`-4` is not a number of elements".to_owned()));
+        assert_eq!(binding("batch"), Err("expected DIM=N".to_owned()));
+    }
+}

@@ -1,0 +1,198 @@
+//! Model files to graphs: `.onnx`, and `.graph` text with its `.blobs` beside it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::config::Config;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::error::Error;
+use crate::graph::{self, Graph, NodeKind, Value};
+use crate::onnx;
+use crate::tensor::{DType, Dim, Shape, Type};
+
+/// A model as it was read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file, for diagnostics.
+    pub file: String,
+    /// The name that everything generated derives from.
+    pub title: String,
+    /// SHA-256 of the file, in hexadecimal.
+    pub hash: String,
+    /// The graph, dimensions bound.
+    pub graph: Graph,
+}
+
+/// The inputs and outputs of a model file, before dimensions are bound.
+#[derive(Clone, Debug, Default)]
+pub struct Signature {
+    /// The inputs, in order.
+    pub inputs: Vec<Declared>,
+    /// The outputs that have types, in order.
+    pub outputs: Vec<Declared>,
+}
+
+/// An input or output as a model file declares it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Declared {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub dtype: DType,
+    /// Its dimensions; `None` where not even the rank is declared.
+    pub shape: Option<Shape>,
+}
+
+impl Declared {
+    /// Whether a value of these extents may be what is declared.
+    pub fn fits(&self, dims: &[usize]) -> bool {
+        let Some(shape) = &self.shape else { return true };
+        shape.rank() == dims.len() && shape.0.iter().zip(dims).all(|(d, &n)| d.fixed().is_none_or(|m| m == n))
+    }
+}
+
+impl fmt::Display for Declared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shape {
+            Some(shape) => write!(f, "{}{shape}", self.dtype),
+            None => write!(f, "{} of any rank", self.dtype),
+        }
+    }
+}
+
+/// Reads a model and binds its dimensions.
+///
+/// # Errors
+/// Every problem that reading finds.
+pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
+    let title = match &config.name {
+        Some(name) => name.clone(),
+        None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let hash = hash(path)?;
+    let graph = if is_text(path) {
+        bind(&read_text(path)?, config, path)?
+    } else {
+        let (bindings, input_shapes) = (config.bindings.clone(), config.input_shapes.clone());
+        let options = onnx::ImportOptions { bindings, input_shapes, ..onnx::ImportOptions::default() };
+        onnx::import_file(path, &options).map_err(Error::Model)?
+    };
+    Ok(Source { file: path.display().to_string(), title, hash, graph })
+}
+
+/// Reads only what a model's callers see.
+///
+/// # Errors
+/// Every problem that reading finds.
+pub fn signature(path: &Path) -> Result<Signature, Error> {
+    if is_text(path) {
+        let graph = read_text(path)?;
+        let declared =
+            |name: &str, v: Value| Declared { name: name.to_owned(), dtype: graph.ty(v).dtype, shape: Some(graph.ty(v).shape.clone()) };
+        let inputs = graph.inputs().iter().map(|&v| declared(graph.name_of(v), v)).collect();
+        let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(name, &v)| declared(name, v)).collect();
+        return Ok(Signature { inputs, outputs });
+    }
+    let bytes = fs::read(path).map_err(|e| Error::read(path, e))?;
+    let signature = onnx::signature(&bytes, &path.display().to_string()).map_err(Error::Model)?;
+    let declared = |v: onnx::ValueSignature| Declared { name: v.name, dtype: v.dtype, shape: v.shape };
+    let inputs = signature.inputs.into_iter().map(declared).collect();
+    Ok(Signature { inputs, outputs: signature.outputs.into_iter().map(declared).collect() })
+}
+
+fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "graph")
+}
+
+fn read_text(path: &Path) -> Result<Graph, Error> {
+    let text = fs::read_to_string(path).map_err(|e| Error::read(path, e))?;
+    let blobs_path = path.with_extension("blobs");
+    let blobs = match fs::read(&blobs_path) {
+        Ok(bytes) => graph::read_blobs(&bytes).map_err(|e| Error::read(&blobs_path, e))?,
+        Err(_) => graph::Blobs::new(),
+    };
+    let place = path.display().to_string();
+    let graph = graph::parse_with(&text, &blobs)
+        .map_err(|e| Error::Model(vec![Diagnostic::new("bad-text", Severity::Input, &place, e.to_string())]))?;
+    graph::verify(&graph).map_err(|problems| {
+        Error::Model(problems.iter().map(|p| Diagnostic::new("bad-graph", Severity::Input, &place, p.to_string())).collect())
+    })?;
+    Ok(graph)
+}
+
+fn hash(path: &Path) -> Result<String, Error> {
+    let mut file = fs::File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut hasher = Sha256::new();
+    std::io::copy(&mut file, &mut hasher).map_err(|e| Error::read(path, e))?;
+    Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// The graph with the inputs' shapes of the configuration, types inferred again.
+fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
+    if config.bindings.is_empty() && config.input_shapes.is_empty() {
+        return Ok(old.clone());
+    }
+    let place = path.display().to_string();
+    let refuse = |message: String| Error::Model(vec![Diagnostic::new("bad-binding", Severity::Input, &place, message)]);
+    for name in config.input_shapes.keys() {
+        if !old.inputs().iter().any(|&v| old.name_of(v) == name) {
+            return Err(refuse(format!("`--input-shape {name}=...`: the model has no input `{name}`")));
+        }
+    }
+    let mut new = Graph::new(old.name.clone());
+    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    for &input in old.inputs() {
+        let ty = input_type(old.name_of(input), old.ty(input), config).map_err(refuse)?;
+        values.insert(input, new.add_input(old.name_of(input), ty));
+    }
+    for id in old.order() {
+        let node = old.node(id);
+        match &node.kind {
+            NodeKind::Input => {}
+            NodeKind::Constant(tensor) => {
+                let value = Value { node: id, result: 0 };
+                values.insert(value, new.add_constant(old.name_of(value), tensor.clone()));
+            }
+            NodeKind::Operator(op) => {
+                let operands: Vec<_> = old.operands(id).into_iter().map(|v| v.and_then(|v| values.get(&v).copied())).collect();
+                let names: Vec<String> = node.results.iter().map(|r| r.name.clone()).collect();
+                let added = new.add_node(op.clone(), &operands, &names, &node.label).map_err(|e| {
+                    Error::Model(vec![Diagnostic::new("bad-shape", Severity::Input, &place, e.to_string()).with_line(graph::line(old, id))])
+                })?;
+                for result in 0..node.results.len() as u32 {
+                    values.insert(Value { node: id, result }, Value { node: added, result });
+                }
+            }
+        }
+    }
+    let outputs = old.output_names().iter().cloned().zip(old.outputs().iter().filter_map(|v| values.get(v).copied()));
+    new.set_outputs(outputs.collect());
+    Ok(new)
+}
+
+fn input_type(name: &str, ty: &Type, config: &Config) -> Result<Type, String> {
+    let Some(shape) = config.input_shapes.get(name) else {
+        let dims: Vec<Dim> = ty.shape.0.iter().map(|d| bound(d, config)).collect();
+        return Ok(ty.with_dims(dims));
+    };
+    let fits = shape.len() == ty.rank()
+        && ty.shape.0.iter().zip(shape).all(|(d, &n)| match bound(d, config) {
+            Dim::Fixed(m) => m == n,
+            _ => true,
+        });
+    if !fits {
+        return Err(format!("input `{name}` is `{ty}`, which {shape:?} does not fit"));
+    }
+    Ok(ty.with_dims(shape.iter().copied()))
+}
+
+fn bound(dim: &Dim, config: &Config) -> Dim {
+    match dim {
+        Dim::Symbol(s) => config.bindings.get(&**s).map_or_else(|| dim.clone(), |&n| Dim::Fixed(n)),
+        _ => dim.clone(),
+    }
+}
