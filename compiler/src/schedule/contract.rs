@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::ScheduleError;
-use super::cost::{Tile, choose_tile};
+use super::cost::{Order, Tile, choose_tile};
 use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
@@ -17,8 +17,6 @@ use crate::nest::{Affine, Op, Reg, VecType};
 
 /// Multiply-adds in the unrolled body of the innermost reduction loop, about.
 const UNROLLED_STEPS: usize = 12;
-/// Steps of a long reduction in one iteration.
-const STEPS: i64 = 4;
 
 /// A stage with its loops chosen.
 struct Plan {
@@ -62,7 +60,7 @@ pub(super) fn emit(
         e.packed = packed;
     }
     e.note(match plan.vector {
-        Some(_) => format!("contract(mr={} nr={})", plan.tile.mr, plan.tile.nv * plan.lanes),
+        Some(_) => format!("contract(mr={} nr={} ku={})", plan.tile.mr, plan.tile.nv * plan.lanes, e.machine.choice.steps),
         None => format!("contract(mr={} scalar)", plan.tile.mr),
     });
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
@@ -156,7 +154,21 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             && n_rows > tile.mr
             && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
-    Plan { stage, value: value.clone(), finish: finish.clone(), op, vector, columns, rows, tile, outer, reduction, packed_reduction, columns_first, lanes }
+    Plan {
+        stage,
+        value: value.clone(),
+        finish: finish.clone(),
+        op,
+        vector,
+        columns,
+        rows,
+        tile,
+        outer,
+        reduction,
+        packed_reduction,
+        columns_first,
+        lanes,
+    }
 }
 
 /// Strides of every access along every axis of the stage.
@@ -179,7 +191,11 @@ fn accesses(
                 let strides = e.strides_of(*tensor);
                 let follows = packable.contains(x);
                 let stride = |axis: usize| -> i64 {
-                    if follows && axis >= stage.axes.len() { 0 } else { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() }
+                    if follows && axis >= stage.axes.len() {
+                        0
+                    } else {
+                        index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()
+                    }
                 };
                 list.push((0..n).map(stride).collect());
             }
@@ -305,19 +321,25 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
             e.hoist(&plan.value, &cell(&point, row, vector), &reduced)?;
         }
     }
+    let order = e.machine.choice.order;
     let factors = (mr > 1).then(|| row_and_column_factors(plan)).flatten();
     reduction_loops(e, &plan.reduction, mr * nv, point.clone(), &mut |e, point| {
         for row in 0..mr {
-            if let Some((row_factor, column_factor)) = &factors {
-                // Vectors first, each broadcast one row ahead: the order that Cranelift's register allocator keeps in registers.
+            if let Some((row_factor, column_factor)) = &factors
+                && order != Order::AtUse
+            {
                 for vector in 0..if row == 0 { nv } else { 0 } {
                     e.value(column_factor, &cell(&point, 0, vector), None)?;
                 }
-                for ahead in if row == 0 { 0..2 } else { row + 1..row + 2 } {
-                    if ahead < mr {
-                        let factor = e.value(row_factor, &cell(&point, ahead, 0), None)?;
-                        e.splat(factor, lanes);
-                    }
+                let broadcasts = match (order, row) {
+                    (Order::Ahead, 0) => 0..2,
+                    (Order::Ahead, _) => row + 1..row + 2,
+                    (_, 0) => 0..mr,
+                    _ => 0..0,
+                };
+                for ahead in broadcasts.start..broadcasts.end.min(mr) {
+                    let factor = e.value(row_factor, &cell(&point, ahead, 0), None)?;
+                    e.splat(factor, lanes);
                 }
             }
             for vector in 0..nv {
@@ -363,9 +385,10 @@ fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], cells: usize, point
             reduction_loops(e, rest, cells, at, f)
         });
     }
-    let full = extent as i64 / STEPS * STEPS;
-    e.for_loop(&format!("r{axis}"), 0..full, STEPS, |e, v| {
-        for u in 0..STEPS {
+    let steps = e.machine.choice.steps as i64;
+    let full = extent as i64 / steps * steps;
+    e.for_loop(&format!("r{axis}"), 0..full, steps, |e, v| {
+        for u in 0..steps {
             let mut at = point.clone();
             at.axes[axis] = v.offset(u);
             f(e, at)?;

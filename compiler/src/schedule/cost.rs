@@ -15,13 +15,49 @@ pub struct Machine {
     pub l1_bytes: usize,
     /// Bytes of second-level cache.
     pub l2_bytes: usize,
+    /// How tiles are written out.
+    pub choice: Choice,
 }
 
 impl Machine {
     /// A 128-bit machine with so many vector registers.
     pub fn vector128(n_registers: usize, fma: bool) -> Self {
-        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10 }
+        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, choice: Choice::ALL[0] }
     }
+}
+
+/// In which order the operands of a tile's multiply-adds are loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Vectors first, each broadcast one row ahead of its multiply-adds.
+    Ahead,
+    /// Vectors, then all broadcasts, then all multiply-adds.
+    BroadcastsFirst,
+    /// Each operand at its first use.
+    AtUse,
+}
+
+/// What the emitter's register allocator decides better than a model: tried in turn by the pipeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// Order of a tile's loads.
+    pub order: Order,
+    /// Steps of a long reduction in one iteration.
+    pub steps: usize,
+}
+
+impl Choice {
+    /// The choices worth trying, the best first.
+    pub const ALL: [Choice; 8] = [
+        Choice { order: Order::Ahead, steps: 4 },
+        Choice { order: Order::BroadcastsFirst, steps: 4 },
+        Choice { order: Order::Ahead, steps: 8 },
+        Choice { order: Order::AtUse, steps: 4 },
+        Choice { order: Order::BroadcastsFirst, steps: 8 },
+        Choice { order: Order::Ahead, steps: 3 },
+        Choice { order: Order::AtUse, steps: 8 },
+        Choice { order: Order::BroadcastsFirst, steps: 3 },
+    ];
 }
 
 /// Rows and vectors of a register tile.
@@ -38,7 +74,22 @@ pub(super) struct Tile {
 /// With 16 registers more than eight accumulators spill, and fewer wait for the latency of a multiply-add (40).
 fn tiles(machine: &Machine) -> &'static [(usize, usize, usize)] {
     if machine.n_registers >= 32 {
-        &[(8, 2, 85), (4, 4, 85), (6, 2, 65), (5, 2, 55), (4, 2, 45), (3, 4, 65), (3, 2, 40), (2, 8, 90), (2, 4, 45), (2, 2, 40), (1, 8, 50), (1, 4, 40), (8, 1, 48), (4, 1, 40)]
+        &[
+            (8, 2, 85),
+            (4, 4, 85),
+            (6, 2, 65),
+            (5, 2, 55),
+            (4, 2, 45),
+            (3, 4, 65),
+            (3, 2, 40),
+            (2, 8, 90),
+            (2, 4, 45),
+            (2, 2, 40),
+            (1, 8, 50),
+            (1, 4, 40),
+            (8, 1, 48),
+            (4, 1, 40),
+        ]
     } else {
         &[(4, 2, 44), (3, 2, 40), (2, 4, 53), (2, 2, 40), (1, 8, 50), (1, 4, 40), (1, 2, 40), (8, 1, 48), (4, 1, 40)]
     }
@@ -58,7 +109,8 @@ pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize) -> Til
         let (full, rest) = (vectors / nv, vectors % nv);
         full_rows * (full * step_cost(machine, mr, nv) + part(mr, rest)) + full * part(rest_rows, nv) + part(rest_rows, rest)
     };
-    let &(mr, nv, _) = tiles(machine).iter().filter(|t| t.1 <= vectors || t.1 == 1).min_by_key(|t| (cost(t), t.0 * t.1)).unwrap_or(&(1, 1, 0));
+    let &(mr, nv, _) =
+        tiles(machine).iter().filter(|t| t.1 <= vectors || t.1 == 1).min_by_key(|t| (cost(t), t.0 * t.1)).unwrap_or(&(1, 1, 0));
     Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) }
 }
 
