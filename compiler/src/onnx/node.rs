@@ -20,9 +20,9 @@ pub(super) const FOLD_BUDGET: usize = 1 << 23;
 /// Results and operands of at most these sizes are always folded: shapes, and arithmetic on them.
 const SMALL_RESULT: usize = 4096;
 const SMALL_OPERAND: usize = 65_536;
-/// Bytes of names of all nodes, with `NODE_BYTES` for each node.
+/// Bytes of names of all inlined nodes, with `NODE_BYTES` for each node.
 const MAX_SIZE: usize = 1 << 28;
-const NODE_BYTES: usize = 1 << 10;
+const NODE_BYTES: usize = 1 << 12;
 /// Characters of a line in a diagnostic.
 const MAX_LINE: usize = 300;
 
@@ -33,6 +33,7 @@ const IGNORED: &[(&str, &str)] = &[
     ("Dropout", "ratio"),
     ("Dropout", "seed"),
     ("Cast", "saturate"),
+    ("InstanceNormalization", "consumed_inputs"),
 ];
 
 /// A node while it is read: for its place and its line.
@@ -47,7 +48,9 @@ impl Importer<'_> {
     pub(super) fn node(&mut self, n: &NodeProto, frame: &Frame) {
         let at = At { node: n, frame };
         let names: usize = n.output.iter().map(String::len).sum();
-        self.size = self.size.saturating_add(NODE_BYTES + n.name.len() + names + frame.prefix.len() * (1 + n.output.len()));
+        if !self.calls.is_empty() {
+            self.size = self.size.saturating_add(NODE_BYTES + n.name.len() + names + frame.prefix.len() * (1 + n.output.len()));
+        }
         let results = if self.size > MAX_SIZE {
             Err(Problem::unsupported("too-large", "the model has too many nodes once functions are inlined"))
         } else {
@@ -208,6 +211,7 @@ impl Importer<'_> {
                     let message = format!("attribute `{name}` of `{}` is not supported", schema.name);
                     self.problem_at(at, Problem::unsupported("unsupported-attribute", message));
                 }
+                Err(AttributeError::Type(name, _)) if let Some(p) = unsupported_dtype(&name, attributes) => return Err(p),
                 Err(e @ (AttributeError::Missing(_) | AttributeError::Type(..))) => return Err(Problem::invalid(e.to_string())),
             }
         }
@@ -244,7 +248,8 @@ impl Importer<'_> {
             }
             InferError::UnboundDimension { .. } | InferError::NotConstant { .. } => {
                 let message = format!("a shape depends on the values of inputs, in `{name}`: {e}");
-                Err(Problem::unsupported("dynamic-shape", message).with_help("export the model with fixed shapes"))
+                Err(Problem::unsupported("dynamic-shape", message)
+                    .with_help("export the model with fixed shapes, or make that input a constant"))
             }
             InferError::MissingOperand { .. } | InferError::Invalid(_) => Err(Problem::invalid(format!("`{name}`: {e}"))),
             InferError::ElementType { .. } => Err(Problem::unsupported("unsupported-dtype", format!("`{name}`: {e}"))),
@@ -315,6 +320,16 @@ impl Importer<'_> {
             }
         }
         clip(&line)
+    }
+}
+
+/// Why an attribute that names an element type does not.
+fn unsupported_dtype(name: &str, attributes: &Attributes) -> Option<Problem> {
+    match attributes.0.get(name) {
+        Some(&Attribute::Int(number)) if ["to", "dtype", "output_dtype"].contains(&name) => {
+            i32::try_from(number).ok().and_then(|number| initializer::dtype(number).err())
+        }
+        _ => None,
     }
 }
 

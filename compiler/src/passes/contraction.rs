@@ -172,14 +172,14 @@ pub(super) fn new_bias(g: &Graph, node: NodeId, c: &Contraction, scale: &[f64], 
     rounded(&c.weights, &dims, &values).ok_or_else(|| "a bias would overflow".to_owned()).map(Some)
 }
 
-/// Gives the contraction other weights and another bias.
-pub(super) fn set_weights(g: &mut Graph, node: NodeId, weights: Option<Tensor>, bias: Option<Tensor>) {
+/// Gives the contraction other weights and another bias, which is named after `base` if there was none.
+pub(super) fn set_weights(g: &mut Graph, node: NodeId, weights: Option<Tensor>, bias: Option<Tensor>, base: &str) {
     if let Some(weights) = weights {
         let name = operand_name(g, node, 1, "weights");
         set_constant(g, node, 1, &name, weights);
     }
     if let Some(bias) = bias {
-        let name = operand_name(g, node, 2, "bias");
+        let name = operand(g, node, 2).map_or_else(|| format!("{base}.bias"), |v| g.name_of(v).to_owned());
         set_constant(g, node, 2, &name, bias);
         if let Some(op) = g.node(node).operator()
             && float(op, "beta", 1.0) != 1.0

@@ -67,4 +67,6 @@ pub const PASSES: &[PassInfo] = &[
 ];
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod testing;

@@ -37,7 +37,7 @@ pub struct Plan {
 }
 
 /// Neighbour visits that the local search may spend: some tens of milliseconds.
-const SEARCH_VISITS: usize = 2_000_000;
+const SEARCH_VISITS: usize = 500_000;
 
 /// Plans the arena.
 pub fn plan_memory(requests: &[Request]) -> Plan {

@@ -262,7 +262,7 @@ fn cut(
         Some(kept) if b.len() > 1 || c.n_filters == 1 => select(&b, b.dims().len() - 1, kept),
         _ => b,
     });
-    set_weights(out, node, Some(weights), bias);
+    set_weights(out, node, Some(weights), bias, g.name_of(Value { node, result: 0 }));
     Ok(())
 }
 
@@ -289,3 +289,6 @@ fn restate_shape(g: &mut Graph, node: NodeId) {
         set_constant(g, node, at, &name, Tensor::from_slice(&[shape.len()], &shape));
     }
 }
+
+#[cfg(test)]
+mod tests;

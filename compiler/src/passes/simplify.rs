@@ -48,7 +48,6 @@ const RULES: &[Rule] = &[
     Rule { name: "idempotent",            on: &["Relu", "Abs", "Floor", "Ceil", "Round", "Sign"], apply: arithmetic::idempotent },
     Rule { name: "merge-clips",           on: &["Clip", "Relu"],                    apply: arithmetic::merge_clips },
     Rule { name: "where-constant",        on: &["Where"],                           apply: arithmetic::where_constant },
-    Rule { name: "pad-nothing",           on: &["Pad"],                             apply: padding::pad_nothing },
     Rule { name: "pad-conv",              on: &["Conv"],                            apply: padding::pad_conv },
     Rule { name: "pad-max-pool",          on: &["MaxPool"],                         apply: padding::pad_max_pool },
     Rule { name: "pad-average-pool",      on: &["AveragePool"],                     apply: padding::pad_average_pool },
@@ -94,3 +93,6 @@ fn apply_rules(g: &mut Graph, node: NodeId, report: &mut Report) -> bool {
     }
     changed
 }
+
+#[cfg(test)]
+mod tests;

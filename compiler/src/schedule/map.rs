@@ -98,8 +98,9 @@ fn merge(e: &Emitter, stage: &Stage, value: &Expr, loops: &mut Vec<AxisLoop>, ou
             accesses.push(
                 (0..stage.axes.len()).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect(),
             );
+            // Whether a padded read is inside is decided index by index, so the range of each axis must stay its own.
             if pad.is_some() {
-                (0..stage.axes.len()).filter(|&a| padded_along(e, stage, x, a)).for_each(|a| pinned[a] = true);
+                (0..stage.axes.len()).filter(|&a| super::emitter::index_depends(index, a)).for_each(|a| pinned[a] = true);
             }
             for ix in index {
                 if let Ix::Checked(i) | Ix::Clamped(i) = ix {
@@ -129,21 +130,6 @@ fn merge(e: &Emitter, stage: &Stage, value: &Expr, loops: &mut Vec<AxisLoop>, ou
             loops.remove(i - 1);
         }
     }
-}
-
-/// Whether a padded read can be outside because of this axis.
-fn padded_along(e: &Emitter, stage: &Stage, load: &Expr, axis: usize) -> bool {
-    let Node::Load { tensor, index, .. } = load.node() else { return false };
-    index.iter().zip(e.dims(*tensor)).any(|(ix, &dim)| match ix {
-        Ix::Affine(a) => {
-            let (lo, hi) = a.range(|v| match v {
-                Var::Axis(i) => (0, stage.axes[i as usize] as i64 - 1),
-                Var::Loop(_) => (0, i64::from(u32::MAX)),
-            });
-            a.coefficient(Var::Axis(axis as u32)) != 0 && (lo < 0 || hi >= dim as i64)
-        }
-        _ => false,
-    })
 }
 
 fn nest_loops(

@@ -143,8 +143,8 @@ pub(super) fn affine_after(g: &mut Graph, node: NodeId) -> Outcome {
         };
         let total: Vec<f64> = (0..c.n_filters).map(|i| inner[i] * s[i] + t[i]).collect();
         let Some(total) = rounded(&c.weights, &[c.n_filters], &total) else { return declined("the addend would overflow") };
-        set_weights(g, product.node, weights.flatten(), None);
         let name = g.name_of(result).to_owned();
+        set_weights(g, product.node, weights.flatten(), None, &name);
         if total.to_f64s().iter().all(|&v| v == 0.0) {
             return finish(g, result, product, &name);
         }
@@ -159,8 +159,8 @@ pub(super) fn affine_after(g: &mut Graph, node: NodeId) -> Outcome {
         Ok(bias) => bias,
         Err(why) => return declined(why),
     };
-    set_weights(g, product.node, weights.flatten(), bias);
     let name = g.name_of(result).to_owned();
+    set_weights(g, product.node, weights.flatten(), bias, &name);
     finish(g, result, product, &name)
 }
 
@@ -208,7 +208,8 @@ pub(super) fn affine_before(g: &mut Graph, node: NodeId) -> Outcome {
     } else {
         None
     };
-    set_weights(g, node, (!scale.is(1.0)).then_some(weights), bias);
+    let name = g.name_of(Value { node, result: 0 }).to_owned();
+    set_weights(g, node, (!scale.is(1.0)).then_some(weights), bias, &name);
     g.set_operand(node, 0, Some(x));
     remove_dead(g, scaled.node);
     Outcome::Done

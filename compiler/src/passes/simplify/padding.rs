@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, NodeId, Value};
 use crate::ops::Attribute;
-use crate::passes::edit::{Outcome, alias, declined, int, ints, kind, make, operand, replace, splat_operand, text};
+use crate::passes::edit::{Outcome, declined, int, ints, kind, make, operand, replace, splat_operand, text};
 
 /// What a `Pad` with constant amounts does.
 struct Padding {
@@ -42,14 +42,6 @@ fn padding(g: &Graph, node: NodeId) -> Option<Padding> {
         Some(0.0)
     };
     Some(Padding { input: operand(g, node, 0)?, begin, end, value })
-}
-
-/// A padding by nothing.
-pub(super) fn pad_nothing(g: &mut Graph, node: NodeId) -> Outcome {
-    match padding(g, node) {
-        Some(p) if p.begin.iter().chain(&p.end).all(|&n| n == 0) => alias(g, Value { node, result: 0 }, p.input),
-        _ => Outcome::No,
-    }
 }
 
 /// The padding of the window's operand, if the window can take it over: (it, the window's own pads with it added).

@@ -27,7 +27,7 @@ pub(super) fn no_op_view(g: &mut Graph, node: NodeId) -> Outcome {
         View::Reshape => true,
         View::Affine(forms) => {
             let dims = g.ty(input).dims().unwrap_or_default();
-            forms.iter().enumerate().all(|(axis, f)| *f == Affine::var(axis) || (dims[axis] == 1 && *f == Affine::default()))
+            forms.iter().enumerate().all(|(axis, f)| *f == Affine::var(axis) || dims[axis] == 1)
         }
     };
     if same { alias(g, result, input) } else { Outcome::No }
