@@ -84,7 +84,7 @@ impl Importer<'_> {
         if CONTROL_FLOW.contains(&n.op_type.as_str()) {
             return self.control_flow(n, at.frame);
         }
-        if ops::find(&n.op_type).is_none() {
+        if ops::find(opset::newest_name(&n.op_type)).is_none() {
             self.unknown_operator(n, at.frame);
             return Ok(vec![]);
         }
@@ -105,7 +105,7 @@ impl Importer<'_> {
                 Err(p) => self.problem_at(at, p),
             }
         }
-        let mut draft = Draft { op: n.op_type.clone(), inputs, attributes, outputs };
+        let mut draft = Draft { op: opset::newest_name(&n.op_type).to_owned(), inputs, attributes, outputs };
         match opset::modernize(self, at, &mut draft)? {
             Some(results) => Ok(results),
             None => self.apply(at, draft),
