@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::tensor::Tensor;
+
 /// What a user may choose about a compilation; [`Config::default`] is what happens where nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -15,6 +17,8 @@ pub struct Config {
     pub bindings: BTreeMap<String, usize>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Inputs that are constants in the compiled model: their values.
+    pub constants: BTreeMap<String, Tensor>,
     /// Store weights in fewer bits; changes results.
     pub quantize_weights: Option<WeightFormat>,
     /// Remove channels that cannot matter; never changes results.
@@ -35,6 +39,7 @@ impl Default for Config {
             cpu: None,
             bindings: BTreeMap::new(),
             input_shapes: BTreeMap::new(),
+            constants: BTreeMap::new(),
             quantize_weights: None,
             prune: true,
             exact_conv: false,

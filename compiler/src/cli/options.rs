@@ -59,6 +59,7 @@ impl ModelOptions {
             cpu: self.cpu.clone(),
             bindings: self.bind.iter().cloned().collect(),
             input_shapes: self.input_shape.iter().cloned().collect(),
+            constants: std::collections::BTreeMap::new(),
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
             prune: !self.no_prune,
             exact_conv: self.exact_conv,

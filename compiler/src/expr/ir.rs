@@ -3,8 +3,8 @@
 //! Sources: the compute definitions of Halide and TVM; differences: reads carry their padding, writes may be affine,
 //! and a sequential loop (recurrent networks) is an item beside the stages.
 
-use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::tensor::{Affine as AffineOver, DType, Tensor};
@@ -169,8 +169,15 @@ pub enum ReduceOp {
 /// A scalar expression with its type; cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Expr {
-    node: Arc<Node>,
+    node: Arc<Hashed>,
     dtype: DType,
+}
+
+/// A head with its hash, so that hashing an expression does not walk it.
+#[derive(Debug)]
+struct Hashed {
+    node: Node,
+    hash: u64,
 }
 
 /// A constant.
@@ -345,7 +352,8 @@ impl Hash for Const {
 
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
-        self.dtype == other.dtype && (Arc::ptr_eq(&self.node, &other.node) || self.node == other.node)
+        self.dtype == other.dtype
+            && (Arc::ptr_eq(&self.node, &other.node) || self.node.hash == other.node.hash && self.node.node == other.node.node)
     }
 }
 
@@ -354,14 +362,16 @@ impl Eq for Expr {}
 impl Hash for Expr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.dtype.hash(state);
-        self.node.hash(state);
+        self.node.hash.hash(state);
     }
 }
 
 impl Expr {
     /// An expression of the given head and type.
     pub fn new(node: Node, dtype: DType) -> Self {
-        Expr { node: Arc::new(node), dtype }
+        let mut hasher = DefaultHasher::new();
+        node.hash(&mut hasher);
+        Expr { node: Arc::new(Hashed { node, hash: hasher.finish() }), dtype }
     }
 
     /// A constant, rounded to the type.
@@ -393,7 +403,7 @@ impl Expr {
 
     /// The head.
     pub fn node(&self) -> &Node {
-        &self.node
+        &self.node.node
     }
 
     /// The type.
@@ -473,18 +483,10 @@ impl Expr {
         }
     }
 
-    /// Calls `f` on this and everything below it, outermost first.
+    /// Calls `f` on this and everything below it, outermost first; what is used in several places is seen once.
     pub fn visit(&self, f: &mut impl FnMut(&Expr)) {
-        f(self);
-        for child in self.children() {
-            child.visit(f);
-        }
-    }
-
-    /// As [`Expr::visit`], but a sub-expression that is used in several places is seen once.
-    pub fn visit_once(&self, f: &mut impl FnMut(&Expr)) {
         fn walk(e: &Expr, seen: &mut HashSet<*const Node>, f: &mut impl FnMut(&Expr)) {
-            if seen.insert(Arc::as_ptr(&e.node)) {
+            if seen.insert(e.node()) {
                 f(e);
                 for child in e.children() {
                     walk(child, seen, f);
@@ -499,28 +501,40 @@ impl Expr {
         if let Node::Load { tensor, .. } = self.node() { Some(*tensor) } else { None }
     }
 
-    /// Rebuilds the expression bottom-up: `f` sees each expression with its children already rebuilt.
+    /// Rebuilds the expression bottom-up: `f` sees each expression with its children already rebuilt, and what is used in
+    /// several places once.
     pub fn rewrite(&self, f: &mut impl FnMut(Expr) -> Expr) -> Expr {
+        self.rewrite_with(&mut HashMap::new(), f)
+    }
+
+    fn rewrite_with(&self, known: &mut HashMap<*const Node, Expr>, f: &mut impl FnMut(Expr) -> Expr) -> Expr {
+        if let Some(e) = known.get(&std::ptr::from_ref(self.node())) {
+            return e.clone();
+        }
         let node = match self.node() {
-            Node::Const(_) | Node::Index(_) | Node::Acc => return f(self.clone()),
+            Node::Const(_) | Node::Index(_) | Node::Acc => self.node().clone(),
             Node::Load { tensor, index, pad } => {
                 let index = index
                     .iter()
                     .map(|ix| match ix {
                         Ix::Affine(a) => Ix::Affine(a.clone()),
-                        Ix::Checked(e) => Ix::Checked(e.rewrite(f)),
-                        Ix::Clamped(e) => Ix::Clamped(e.rewrite(f)),
+                        Ix::Checked(e) => Ix::Checked(e.rewrite_with(known, f)),
+                        Ix::Clamped(e) => Ix::Clamped(e.rewrite_with(known, f)),
                     })
                     .collect();
-                Node::Load { tensor: *tensor, index, pad: pad.as_ref().map(|p| p.rewrite(f)) }
+                Node::Load { tensor: *tensor, index, pad: pad.as_ref().map(|p| p.rewrite_with(known, f)) }
             }
-            Node::Unary(op, a) => Node::Unary(*op, a.rewrite(f)),
-            Node::Cast(a) => Node::Cast(a.rewrite(f)),
-            Node::Binary(op, a, b) => Node::Binary(*op, a.rewrite(f), b.rewrite(f)),
-            Node::Compare(op, a, b) => Node::Compare(*op, a.rewrite(f), b.rewrite(f)),
-            Node::Select(c, a, b) => Node::Select(c.rewrite(f), a.rewrite(f), b.rewrite(f)),
+            Node::Unary(op, a) => Node::Unary(*op, a.rewrite_with(known, f)),
+            Node::Cast(a) => Node::Cast(a.rewrite_with(known, f)),
+            Node::Binary(op, a, b) => Node::Binary(*op, a.rewrite_with(known, f), b.rewrite_with(known, f)),
+            Node::Compare(op, a, b) => Node::Compare(*op, a.rewrite_with(known, f), b.rewrite_with(known, f)),
+            Node::Select(c, a, b) => Node::Select(c.rewrite_with(known, f), a.rewrite_with(known, f), b.rewrite_with(known, f)),
         };
-        f(Expr::new(node, self.dtype))
+        // Unchanged expressions stay shared.
+        let rebuilt = if node == *self.node() { self.clone() } else { Expr::new(node, self.dtype) };
+        let e = f(rebuilt);
+        known.insert(self.node(), e.clone());
+        e
     }
 
     /// The expression with every affine form (indices and index values) replaced.

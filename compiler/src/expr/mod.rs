@@ -5,9 +5,11 @@ mod eval;
 pub mod ir;
 mod print;
 mod scalar;
+mod simplify;
 mod verify;
 
 pub use builder::Builder;
 pub use eval::{EvalError, eval};
 pub use ir::*;
+pub use simplify::{simplified, simplify};
 pub use verify::{VerifyError, verify};

@@ -119,7 +119,7 @@ impl<'a> Printer<'a> {
         let mut uses = HashMap::new();
         for e in s.expressions() {
             *uses.entry(std::ptr::from_ref(e.node())).or_insert(0) += 1;
-            e.visit_once(&mut |e| {
+            e.visit(&mut |e| {
                 for child in e.children() {
                     *uses.entry(std::ptr::from_ref(child.node())).or_insert(0) += 1;
                 }

@@ -107,7 +107,7 @@ impl Verifier<'_> {
                     self.exists(stage.out);
                     for e in stage.expressions() {
                         let mut ids = vec![];
-                        e.visit_once(&mut |e| ids.extend(e.loaded()));
+                        e.visit(&mut |e| ids.extend(e.loaded()));
                         for t in ids {
                             self.exists(t);
                         }
@@ -244,7 +244,7 @@ impl Verifier<'_> {
         for (which, e) in stage.expressions().into_iter().enumerate() {
             let same_place_allowed = !(which == 0 && matches!(stage.body, Body::Reduce { .. } | Body::Arg { .. }));
             let mut overlap = false;
-            e.visit_once(&mut |e| {
+            e.visit(&mut |e| {
                 let Node::Load { tensor, index, .. } = e.node() else { return };
                 if *tensor != stage.out {
                     return;
@@ -297,7 +297,7 @@ impl Verifier<'_> {
 
     fn expression(&mut self, e: &Expr, scope: &Scope<'_>) {
         let mut nodes = vec![];
-        e.visit_once(&mut |e| nodes.push(e.clone()));
+        e.visit(&mut |e| nodes.push(e.clone()));
         for e in nodes {
             if let Err(message) = self.node(&e, scope) {
                 self.error(scope.stage.out, message);

@@ -10,7 +10,7 @@ use super::problems::Problem;
 use super::{ImportOptions, ValueSignature};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, name};
-use crate::tensor::{Dim, Shape, Type};
+use crate::tensor::{Dim, Shape, Tensor, Type};
 
 /// The declared type of an input or output; dimensions without name get `NAME.AXIS`.
 pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
@@ -32,7 +32,8 @@ pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
     let shape = tensor.shape.as_ref().map(|shape| {
         let dim = |(axis, d): (usize, &onnx_protobuf::tensor_shape_proto::Dimension)| match &d.value {
             Some(dimension::Value::DimValue(n)) if *n >= 0 => Dim::Fixed(usize::try_from(*n).unwrap_or(usize::MAX)),
-            Some(dimension::Value::DimParam(s)) if !s.is_empty() => Dim::Symbol(s.as_str().into()),
+            // Some writers name every open dimension `?`, which says nothing of equality.
+            Some(dimension::Value::DimParam(s)) if !["", "?", "*", "-1", "None"].contains(&s.as_str()) => Dim::Symbol(s.as_str().into()),
             _ => Dim::Symbol(format!("{}.{axis}", v.name).into()),
         };
         shape.dim.iter().enumerate().map(dim).collect::<Shape>()
@@ -88,6 +89,13 @@ pub(super) fn bind(inputs: &[ValueSignature], options: &ImportOptions) -> (Vec<O
         Some(Type::new(input.dtype, shape))
     });
     (types.collect(), problems)
+}
+
+/// Whether a value is of an input's declared type.
+pub(super) fn fits(input: &ValueSignature, t: &Tensor) -> bool {
+    let dims =
+        |shape: &Shape| shape.rank() == t.dims().len() && shape.0.iter().zip(t.dims()).all(|(d, &n)| d.fixed().is_none_or(|d| d == n));
+    t.dtype() == input.dtype && input.shape.as_ref().is_none_or(dims)
 }
 
 fn symbol(d: &Dim) -> Option<&str> {

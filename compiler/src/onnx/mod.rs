@@ -23,16 +23,18 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::tensor::Tensor;
+
 pub use binding::{unbound_dimensions, unbound_symbols};
 pub use external_data::import_file;
-pub use model::import;
+pub use model::{deciding_inputs, import};
 pub use signature::{Signature, ValueSignature, signature};
 pub use tensor_file::read_tensor_file;
 
 /// Oldest opset of the default domain that is understood.
-pub const MIN_OPSET: i64 = 7;
+pub const MIN_OPSET: i64 = 6;
 /// Newest opset of the default domain that is understood.
-pub const MAX_OPSET: i64 = 26;
+pub const MAX_OPSET: i64 = 28;
 
 /// What a user may say about a file.
 #[derive(Clone, Debug, Default)]
@@ -45,4 +47,6 @@ pub struct ImportOptions {
     pub bindings: BTreeMap<String, usize>,
     /// Extents of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Inputs that are constants instead: their values, of the declared types.
+    pub constants: BTreeMap<String, Tensor>,
 }

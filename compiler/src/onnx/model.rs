@@ -1,6 +1,6 @@
 //! A model: its message, its operator sets, its graph's inputs, initializers and outputs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 
@@ -19,6 +19,20 @@ use crate::graph::{Graph, Value};
 /// All problems of the model.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
     let model = parse(bytes, &options.file)?;
+    let importer = read(&model, options);
+    if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
+}
+
+/// The small inputs whose values decide a shape or a branch, so that the model can be imported once they are among
+/// [`ImportOptions::constants`]. There may be more behind them.
+///
+/// # Errors
+/// If the bytes are no model.
+pub fn deciding_inputs(bytes: &[u8], options: &ImportOptions) -> Result<BTreeSet<String>, Vec<Diagnostic>> {
+    Ok(read(&parse(bytes, &options.file)?, options).deciding)
+}
+
+fn read<'m>(model: &'m ModelProto, options: &'m ImportOptions) -> Importer<'m> {
     let mut importer = Importer {
         options,
         graph: Graph::new(match model.graph.name.as_str() {
@@ -31,16 +45,17 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagno
         functions: HashMap::new(),
         calls: vec![],
         unbound: false,
+        deciding: BTreeSet::new(),
         size: 0,
         fold_budget: super::node::FOLD_BUDGET,
     };
-    importer.model(&model);
+    importer.model(model);
     if importer.unbound {
         for d in binding::unbound_dimensions(&importer.graph, &options.file) {
             importer.problems.push(d);
         }
     }
-    if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
+    importer
 }
 
 /// The message in these bytes, with a graph.
@@ -91,7 +106,9 @@ pub(super) struct Importer<'m> {
     pub(super) calls: Vec<function::Key>,
     /// Whether an unbound dimension stopped something.
     pub(super) unbound: bool,
-    /// Bytes of names of the nodes so far, and a constant for each.
+    /// Inputs whose values must be known.
+    pub(super) deciding: BTreeSet<String>,
+    /// Bytes of names of the inlined nodes so far, and a constant for each.
     pub(super) size: usize,
     /// Elements that constant folding may still compute.
     pub(super) fold_budget: usize,
@@ -99,7 +116,9 @@ pub(super) struct Importer<'m> {
 
 impl<'m> Importer<'m> {
     fn model(&mut self, model: &'m ModelProto) {
-        let opset = self.opset(opset(&model.opset_import), "the model");
+        let version = opset(&model.opset_import);
+        let needs_version = model.graph.node.iter().any(|n| is_default(&n.domain));
+        let opset = if version.is_some() || needs_version { self.opset(version, "the model") } else { MAX_OPSET };
         for f in &model.functions {
             self.functions.insert(function::Key::of(&f.domain, &f.name, &f.overload), f);
         }
@@ -110,8 +129,9 @@ impl<'m> Importer<'m> {
         self.initializers(g, &frame);
         self.nodes(&g.node, &output_names(g), &frame);
         let mut outputs: Vec<(String, Value)> = vec![];
+        let mut names = HashSet::new();
         for name in output_names(g) {
-            if outputs.iter().any(|o| o.0 == name) {
+            if !names.insert(name) {
                 self.problem(Problem::invalid(format!("two outputs are named `{name}`")));
                 continue;
             }
@@ -168,7 +188,19 @@ impl<'m> Importer<'m> {
         }
         let (types, problems) = binding::bind(&inputs, self.options);
         problems.into_iter().for_each(|p| self.problem(p));
+        for name in self.options.constants.keys().filter(|name| !inputs.iter().any(|i| i.name == **name)) {
+            let message = format!("there is no input `{name}`");
+            self.problem(Problem { code: "invalid-binding", severity: Severity::Input, message, help: None });
+        }
         for (input, ty) in inputs.iter().zip(types) {
+            if let Some(t) = self.options.constants.get(&input.name) {
+                self.scopes.define(&input.name, Known::constant(&input.name, t.clone()));
+                if !binding::fits(input, t) {
+                    let message = format!("the value of input `{}` is `{}`, which it cannot be", input.name, t.ty());
+                    self.problem(Problem { code: "invalid-binding", severity: Severity::Input, message, help: None });
+                }
+                continue;
+            }
             let Some(ty) = ty else {
                 let message = format!("the rank of input `{}` is not declared", input.name);
                 let help = format!("give its shape: --input-shape {}=N,N,...", input.name);

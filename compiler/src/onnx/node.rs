@@ -20,9 +20,11 @@ pub(super) const FOLD_BUDGET: usize = 1 << 23;
 /// Results and operands of at most these sizes are always folded: shapes, and arithmetic on them.
 const SMALL_RESULT: usize = 4096;
 const SMALL_OPERAND: usize = 65_536;
-/// Bytes of names of all nodes, with `NODE_BYTES` for each node.
+/// Elements of an input whose values may be fixed because they decide a shape.
+const SMALL_INPUT: usize = 1024;
+/// Bytes of names of all inlined nodes, with `NODE_BYTES` for each node.
 const MAX_SIZE: usize = 1 << 28;
-const NODE_BYTES: usize = 1 << 10;
+const NODE_BYTES: usize = 1 << 12;
 /// Characters of a line in a diagnostic.
 const MAX_LINE: usize = 300;
 
@@ -33,6 +35,7 @@ const IGNORED: &[(&str, &str)] = &[
     ("Dropout", "ratio"),
     ("Dropout", "seed"),
     ("Cast", "saturate"),
+    ("InstanceNormalization", "consumed_inputs"),
 ];
 
 /// A node while it is read: for its place and its line.
@@ -47,7 +50,9 @@ impl Importer<'_> {
     pub(super) fn node(&mut self, n: &NodeProto, frame: &Frame) {
         let at = At { node: n, frame };
         let names: usize = n.output.iter().map(String::len).sum();
-        self.size = self.size.saturating_add(NODE_BYTES + n.name.len() + names + frame.prefix.len() * (1 + n.output.len()));
+        if !self.calls.is_empty() {
+            self.size = self.size.saturating_add(NODE_BYTES + n.name.len() + names + frame.prefix.len() * (1 + n.output.len()));
+        }
         let results = if self.size > MAX_SIZE {
             Err(Problem::unsupported("too-large", "the model has too many nodes once functions are inlined"))
         } else {
@@ -79,7 +84,7 @@ impl Importer<'_> {
         if CONTROL_FLOW.contains(&n.op_type.as_str()) {
             return self.control_flow(n, at.frame);
         }
-        if ops::find(&n.op_type).is_none() {
+        if ops::find(opset::newest_name(&n.op_type)).is_none() {
             self.unknown_operator(n, at.frame);
             return Ok(vec![]);
         }
@@ -100,7 +105,7 @@ impl Importer<'_> {
                 Err(p) => self.problem_at(at, p),
             }
         }
-        let mut draft = Draft { op: n.op_type.clone(), inputs, attributes, outputs };
+        let mut draft = Draft { op: opset::newest_name(&n.op_type).to_owned(), inputs, attributes, outputs };
         match opset::modernize(self, at, &mut draft)? {
             Some(results) => Ok(results),
             None => self.apply(at, draft),
@@ -208,6 +213,7 @@ impl Importer<'_> {
                     let message = format!("attribute `{name}` of `{}` is not supported", schema.name);
                     self.problem_at(at, Problem::unsupported("unsupported-attribute", message));
                 }
+                Err(AttributeError::Type(name, _)) if let Some(p) = unsupported_dtype(&name, attributes) => return Err(p),
                 Err(e @ (AttributeError::Missing(_) | AttributeError::Type(..))) => return Err(Problem::invalid(e.to_string())),
             }
         }
@@ -243,8 +249,14 @@ impl Importer<'_> {
                 Ok(())
             }
             InferError::UnboundDimension { .. } | InferError::NotConstant { .. } => {
+                if let InferError::NotConstant { operand: i } = e
+                    && let Some(k) = operand(i)
+                {
+                    self.depends_on_values(k);
+                }
                 let message = format!("a shape depends on the values of inputs, in `{name}`: {e}");
-                Err(Problem::unsupported("dynamic-shape", message).with_help("export the model with fixed shapes"))
+                Err(Problem::unsupported("dynamic-shape", message)
+                    .with_help("export the model with fixed shapes, or make that input a constant"))
             }
             InferError::MissingOperand { .. } | InferError::Invalid(_) => Err(Problem::invalid(format!("`{name}`: {e}"))),
             InferError::ElementType { .. } => Err(Problem::unsupported("unsupported-dtype", format!("`{name}`: {e}"))),
@@ -254,18 +266,32 @@ impl Importer<'_> {
 
     /// Whether a value is computed from an input with an unbound dimension; if so, that is remembered as a problem.
     pub(super) fn depends_on_unbound(&mut self, known: &Known) -> bool {
-        let Known::Value(v) = known else { return false };
-        let (mut seen, mut open) = (HashSet::from([v.node]), vec![v.node]);
+        let symbolic = |ty: &Type| ty.shape.0.iter().any(|d| matches!(d, Dim::Symbol(_)));
+        let found = self.inputs_of(known).into_iter().any(|v| symbolic(self.graph.ty(v)));
+        self.unbound |= found;
+        found
+    }
+
+    /// Remembers the inputs that a value is computed from, if they are small.
+    pub(super) fn depends_on_values(&mut self, known: &Known) {
+        let inputs = self.inputs_of(known);
+        let small = |ty: &Type| ty.dims().is_some_and(|d| d.iter().product::<usize>() <= SMALL_INPUT);
+        if inputs.iter().all(|&v| small(self.graph.ty(v))) {
+            self.deciding.extend(inputs.into_iter().map(|v| self.graph.name_of(v).to_owned()));
+        }
+    }
+
+    /// The inputs that a value is computed from.
+    fn inputs_of(&self, known: &Known) -> Vec<graph::Value> {
+        let Known::Value(v) = known else { return vec![] };
+        let (mut seen, mut open, mut inputs) = (HashSet::from([v.node]), vec![v.node], vec![]);
         while let Some(node) = open.pop() {
-            let n = self.graph.node(node);
-            let symbolic = |ty: &Type| ty.shape.0.iter().any(|d| matches!(d, Dim::Symbol(_)));
-            if matches!(n.kind, NodeKind::Input) && symbolic(&n.results[0].ty) {
-                self.unbound = true;
-                return true;
+            if matches!(self.graph.node(node).kind, NodeKind::Input) {
+                inputs.push(graph::Value { node, result: 0 });
             }
             open.extend(self.graph.operands(node).into_iter().flatten().map(|v| v.node).filter(|&n| seen.insert(n)));
         }
-        false
+        inputs
     }
 
     /// Reports an operator that is not known.
@@ -315,6 +341,16 @@ impl Importer<'_> {
             }
         }
         clip(&line)
+    }
+}
+
+/// Why an attribute that names an element type does not.
+fn unsupported_dtype(name: &str, attributes: &Attributes) -> Option<Problem> {
+    match attributes.0.get(name) {
+        Some(&Attribute::Int(number)) if ["to", "dtype", "output_dtype"].contains(&name) => {
+            i32::try_from(number).ok().and_then(|number| initializer::dtype(number).err())
+        }
+        _ => None,
     }
 }
 

@@ -34,10 +34,18 @@ macro_rules! rules {
 const ANY: i64 = i64::MAX;
 
 const RULES: &[Rule] = rules! {
-    "BatchNormalization" < 9 => |_, _, d| only_default(d, "spatial", 1);
+    "Add" < 7 => aligned;
+    "And" < 7 => aligned;
+    "BatchNormalization" < 7 => |_, _, d| { d.attributes.0.remove("consumed_inputs"); only(d, "is_test", 0, 1) };
+    "BatchNormalization" < 9 => |_, _, d| only(d, "spatial", 1, 1);
     "BatchNormalization" < 14 => |_, _, d| { d.outputs.truncate(1); Ok(None) };
     "Clip" < 11 => |i, _, d| { scalar(i, d, "min", 1); scalar(i, d, "max", 2); Ok(None) };
     "DFT" < 20 => |_, _, d| { let axis = int(d, "axis", 1)?; put(d, 2, Tensor::scalar(axis), "axis"); Ok(None) };
+    "Div" < 7 => aligned;
+    "Dropout" < 7 => |_, _, d| only(d, "is_test", 0, 1);
+    "Equal" < 7 => aligned;
+    "Gemm" < 7 => |_, _, d| { d.attributes.0.remove("broadcast"); Ok(None) };
+    "Greater" < 7 => aligned;
     "GroupNormalization" < 21 => group_normalization;
     "GridSample" < 20 => |_, _, d| {
         if let Some(Attribute::String(mode)) = d.attributes.0.get_mut("mode") {
@@ -47,7 +55,18 @@ const RULES: &[Rule] = rules! {
     };
     "Hardmax" < 13 => flattened;
     "LogSoftmax" < 13 => flattened;
+    "Less" < 7 => aligned;
+    "Mul" < 7 => aligned;
+    "Or" < 7 => aligned;
+    "PRelu" < 7 => |i, at, d| {
+        let [Some(x), Some(slope)] = [0, 1].map(|n| d.inputs.get(n).cloned().flatten().and_then(|k| k.fact(&i.graph))) else { return Ok(None) };
+        if slope.ty.rank() == 1 && slope.ty.shape.0[0] != Dim::Fixed(1) {
+            widen(i, at, d, 1, x.ty.rank().saturating_sub(2))?;
+        }
+        Ok(None)
+    };
     "Pad" < 11 => |i, _, d| { list(d, "pads", 1)?; scalar(i, d, "value", 2); Ok(None) };
+    "Pow" < 7 => aligned;
     "ReduceL1" < 18 => |_, _, d| list(d, "axes", 1);
     "ReduceL2" < 18 => |_, _, d| list(d, "axes", 1);
     "ReduceLogSum" < 18 => |_, _, d| list(d, "axes", 1);
@@ -70,6 +89,7 @@ const RULES: &[Rule] = rules! {
     "Softmax" < 13 => flattened;
     "Split" < 13 => |_, _, d| list(d, "split", 1);
     "Squeeze" < 13 => |_, _, d| list(d, "axes", 1);
+    "Sub" < 7 => aligned;
     "TopK" < 10 => |_, _, d| { let k = int(d, "k", 1)?; put(d, 1, Tensor::from_slice(&[1], &[k]), "k"); Ok(None) };
     "Unsqueeze" < 13 => |_, _, d| list(d, "axes", 1);
     "Upsample" < 9 => |_, _, d| {
@@ -79,7 +99,16 @@ const RULES: &[Rule] = rules! {
         }
         Ok(None)
     };
+    "Xor" < 7 => aligned;
 };
+
+/// The name that an operator has had since it was renamed without changes.
+pub(super) fn newest_name(op: &str) -> &str {
+    match op {
+        "Scatter" => "ScatterElements",
+        op => op,
+    }
+}
 
 /// Brings a node to its newest form, or gives its results where that is several nodes.
 pub(super) fn modernize(importer: &mut Importer<'_>, at: At<'_>, draft: &mut Draft) -> Modernized {
@@ -127,8 +156,8 @@ fn int(d: &mut Draft, name: &str, default: i64) -> Result<i64, Problem> {
 }
 
 /// An attribute that went away with only one meaning left.
-fn only_default(d: &mut Draft, name: &str, value: i64) -> Modernized {
-    match int(d, name, value)? {
+fn only(d: &mut Draft, name: &str, default: i64, value: i64) -> Modernized {
+    match int(d, name, default)? {
         found if found == value => Ok(None),
         found => Err(Problem::unsupported("unsupported-attribute", format!("attribute `{name}={found}` of `{}` is not supported", d.op))),
     }
@@ -215,6 +244,29 @@ fn group_normalization(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -
         let wide = target(&format!("{name}.wide"), &[groups, channels / groups]);
         let wide = importer.step(at, "Expand", vec![column, wide], &[], &format!("{name}.wide"))?;
         d.inputs[i] = Some(importer.step(at, "Reshape", vec![wide, target(&name, &[channels])], &[], &name)?);
+    }
+    Ok(None)
+}
+
+/// Operand `at` gets so many more axes of extent 1 at its end.
+fn widen(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft, operand: usize, count: usize) -> Result<(), Problem> {
+    let Some(value) = d.inputs.get(operand).cloned().flatten() else { return Ok(()) };
+    let Some(rank) = value.fact(&importer.graph).map(|f| f.ty.rank()).filter(|_| count > 0) else { return Ok(()) };
+    let name = format!("{}.operand", d.outputs.first().map_or("", String::as_str));
+    let axes: Vec<i64> = (rank..rank + count).map(|axis| axis as i64).collect();
+    let axes = Known::constant(&format!("{name}.axes"), Tensor::from_slice(&[count], &axes));
+    d.inputs[operand] = Some(importer.step(at, "Unsqueeze", vec![value, axes], &[], &name)?);
+    Ok(())
+}
+
+/// The second operand used to lie along the first one's axes from `axis` on.
+fn aligned(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -> Modernized {
+    d.attributes.0.remove("broadcast");
+    let ranks = [0, 1].map(|i| d.inputs.get(i).cloned().flatten().and_then(|k| k.fact(&importer.graph)).map(|f| f.ty.rank()));
+    let axis: Option<i64> = d.attributes.take("axis", None).map_err(|e| Problem::invalid(e.to_string()))?;
+    if let ([Some(a), Some(b)], Some(axis)) = (ranks, axis) {
+        let axis = normalize_axis(axis, a.max(1)).map_err(|e| Problem::invalid(e.to_string()))?;
+        widen(importer, at, d, 1, a.saturating_sub(axis + b))?;
     }
     Ok(None)
 }

@@ -1,1 +1,770 @@
-//! x
+//! Models made of messages, sound and hostile.
+
+use std::time::Instant;
+
+use onnx_protobuf::attribute_proto::AttributeType;
+use onnx_protobuf::tensor_proto::DataLocation;
+use onnx_protobuf::tensor_shape_proto::{Dimension, dimension};
+use onnx_protobuf::{
+    AttributeProto, FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto, TensorProto,
+    TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
+};
+
+use super::{ImportOptions, MAX_OPSET, deciding_inputs, import, import_file, signature};
+use crate::diagnostic::Severity;
+use crate::graph::{self, Graph};
+use crate::tensor::Tensor;
+
+/// A dimension: a number, or a name; `-1` and the empty name are open.
+enum D {
+    N(i64),
+    S(&'static str),
+}
+
+fn value(name: &str, elem_type: i32, dims: &[D]) -> ValueInfoProto {
+    let dim = |d: &D| Dimension {
+        value: match d {
+            D::N(-1) => None,
+            D::N(n) => Some(dimension::Value::DimValue(*n)),
+            D::S(s) => Some(dimension::Value::DimParam((*s).to_owned())),
+        },
+        ..Dimension::default()
+    };
+    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect(), ..TensorShapeProto::default() };
+    let tensor = type_proto::Tensor { elem_type, shape: Some(shape).into(), ..type_proto::Tensor::default() };
+    let ty = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() };
+    ValueInfoProto { name: name.to_owned(), type_: Some(ty).into(), ..ValueInfoProto::default() }
+}
+
+fn floats(name: &str, dims: &[i64], data: &[f32]) -> TensorProto {
+    TensorProto { name: name.to_owned(), data_type: 1, dims: dims.to_vec(), float_data: data.to_vec(), ..TensorProto::default() }
+}
+
+fn ints(name: &str, data: &[i64]) -> TensorProto {
+    let dims = vec![data.len() as i64];
+    TensorProto { name: name.to_owned(), data_type: 7, dims, int64_data: data.to_vec(), ..TensorProto::default() }
+}
+
+fn node(op: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) -> NodeProto {
+    let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+    NodeProto { op_type: op.to_owned(), input: names(inputs), output: names(outputs), attribute: attributes, ..NodeProto::default() }
+}
+
+fn attribute(name: &str, kind: AttributeType, fill: impl FnOnce(&mut AttributeProto)) -> AttributeProto {
+    let mut a = AttributeProto { name: name.to_owned(), type_: kind.into(), ..AttributeProto::default() };
+    fill(&mut a);
+    a
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    attribute(name, AttributeType::INT, |a| a.i = i)
+}
+
+fn int_list(name: &str, ints: &[i64]) -> AttributeProto {
+    attribute(name, AttributeType::INTS, |a| a.ints = ints.to_vec())
+}
+
+fn tensor(name: &str, t: TensorProto) -> AttributeProto {
+    attribute(name, AttributeType::TENSOR, |a| a.t = Some(t).into())
+}
+
+fn subgraph(name: &str, g: GraphProto) -> AttributeProto {
+    attribute(name, AttributeType::GRAPH, |a| a.g = Some(g).into())
+}
+
+fn graph(inputs: Vec<ValueInfoProto>, initializer: Vec<TensorProto>, node: Vec<NodeProto>, outputs: &[&str]) -> GraphProto {
+    let output = outputs.iter().map(|o| ValueInfoProto { name: (*o).to_owned(), ..ValueInfoProto::default() }).collect();
+    GraphProto { name: "g".to_owned(), input: inputs, initializer, node, output, ..GraphProto::default() }
+}
+
+fn model(opset: i64, g: GraphProto) -> ModelProto {
+    let opset = OperatorSetIdProto { version: opset, ..OperatorSetIdProto::default() };
+    ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(g).into(), ..ModelProto::default() }
+}
+
+fn options() -> ImportOptions {
+    ImportOptions { file: "m.onnx".to_owned(), ..ImportOptions::default() }
+}
+
+fn read(m: &ModelProto, options: &ImportOptions) -> Result<Graph, Vec<crate::diagnostic::Diagnostic>> {
+    import(&m.write_to_bytes().unwrap(), options)
+}
+
+/// The text of an imported model, which verifies and reads back.
+fn text_with(m: &ModelProto, options: &ImportOptions) -> String {
+    let g = match read(m, options) {
+        Ok(g) => g,
+        Err(problems) => panic!("{}", problems.iter().map(|d| format!("{d}\n")).collect::<String>()),
+    };
+    graph::verify(&g).unwrap();
+    let text = graph::print(&g);
+    assert_eq!(graph::print(&graph::parse_with(&text, &graph::blobs(&g)).unwrap()), text);
+    text
+}
+
+fn text(m: &ModelProto) -> String {
+    text_with(m, &options())
+}
+
+/// The problems of a model, found quickly.
+fn problems_with(m: &ModelProto, options: &ImportOptions) -> String {
+    let bytes = m.write_to_bytes().unwrap();
+    let start = Instant::now();
+    let problems = import(&bytes, options).err().expect("a model with problems");
+    assert!(start.elapsed().as_secs_f64() < 1.0, "took {:?}", start.elapsed());
+    problems.iter().map(|d| format!("{d}\n")).collect()
+}
+
+fn problems(m: &ModelProto) -> String {
+    problems_with(m, &options())
+}
+
+fn x() -> Vec<ValueInfoProto> {
+    vec![value("x", 1, &[D::N(2), D::N(3), D::N(4)])]
+}
+
+#[test]
+fn shapes_are_computed() {
+    let g = graph(
+        x(),
+        vec![ints("zero", &[0]), ints("rest", &[-1])],
+        vec![
+            node("Shape", &["x"], &["s"], vec![]),
+            node("Gather", &["s", "zero"], &["n"], vec![]),
+            node("Concat", &["n", "rest"], &["target"], vec![int("axis", 0)]),
+            node("Reshape", &["x", "target"], &["y"], vec![]),
+        ],
+        &["y"],
+    );
+    insta::assert_snapshot!(text(&model(17, g)), @r#"
+        graph @g(%x: f32[2,3,4]) -> (%y) {
+          @target = const [2,-1]                                      : i64[2]
+          %y = Reshape(%x, @target)                                   : f32[2,12]
+        }
+        "#);
+}
+
+#[test]
+fn nodes_may_stand_in_any_order_and_dead_ones_are_left_out() {
+    let nodes =
+        vec![node("Softmax", &["a"], &["y"], vec![]), node("Unheard", &["x"], &["dead"], vec![]), node("Add", &["x", "x"], &["a"], vec![])];
+    insta::assert_snapshot!(text(&model(17, graph(x(), vec![], nodes, &["y", "x"]))), @r#"
+        graph @g(%x: f32[2,3,4]) -> (%y, %x) {
+          %a = Add(%x, %x)                                            : f32[2,3,4]
+          %y = Softmax(%a)                                            : f32[2,3,4]
+        }
+        "#);
+}
+
+#[test]
+fn old_forms_become_the_newest() {
+    let g = graph(
+        x(),
+        vec![],
+        vec![
+            node("Squeeze", &["u"], &["q"], vec![int_list("axes", &[0])]),
+            node("Unsqueeze", &["x"], &["u"], vec![int_list("axes", &[0])]),
+            node("Slice", &["q"], &["l"], vec![int_list("starts", &[0, 1]), int_list("ends", &[1, 3]), int_list("axes", &[0, 1])]),
+            node("ReduceSum", &["l"], &["r"], vec![int_list("axes", &[1]), int("keepdims", 0)]),
+            node("Softmax", &["q"], &["m"], vec![]),
+            node("Split", &["m"], &["p", "w"], vec![int("axis", 2), int_list("split", &[1, 3])]),
+        ],
+        &["r", "p", "w"],
+    );
+    insta::assert_snapshot!(text(&model(9, g)), @r#"
+        graph @g(%x: f32[2,3,4]) -> (%r, %p, %w) {
+          @u.axes = const [0]                                         : i64[1]
+          %u = Unsqueeze(%x, @u.axes)                                 : f32[1,2,3,4]
+          %q = Squeeze(%u, @u.axes)                                   : f32[2,3,4]
+          @l.starts = const [0,1]                                     : i64[2]
+          @l.ends = const [1,3]                                       : i64[2]
+          %l = Slice(%q, @l.starts, @l.ends, @l.starts)               : f32[1,2,4]
+          @r.axes = const [1]                                         : i64[1]
+          %r = ReduceSum(%l, @r.axes) keepdims=0                      : f32[1,4]
+          @m.flat.shape = const [0,12]                                : i64[2]
+          %m.flat = Reshape(%q, @m.flat.shape)                        : f32[2,12]
+          %m.rows = Softmax(%m.flat)                                  : f32[2,12]
+          @m.shape = const [0,3,4]                                    : i64[3]
+          %m = Reshape(%m.rows, @m.shape)                             : f32[2,3,4]
+          %p, %w = Split(%m, @l.ends) axis=2                          : f32[2,3,1], f32[2,3,3]
+        }
+        "#);
+}
+
+#[test]
+fn softmax_of_the_last_axis_stays_one_operator() {
+    let g = graph(x(), vec![], vec![node("Softmax", &["x"], &["y"], vec![int("axis", 2)])], &["y"]);
+    assert!(text(&model(11, g)).contains("  %y = Softmax(%x) "));
+}
+
+#[test]
+fn every_storage_of_elements_is_read() {
+    let typed = |data_type, fill: &dyn Fn(&mut TensorProto)| {
+        let mut t = TensorProto { name: format!("t{data_type}"), data_type, dims: vec![2], ..TensorProto::default() };
+        fill(&mut t);
+        t
+    };
+    let small = |t: &mut TensorProto| t.int32_data = vec![1, 0x3c00];
+    let list = vec![
+        floats("f", &[2], &[1.0, -2.5]),
+        typed(2, &|t| t.int32_data = vec![1, 255]),
+        typed(3, &|t| t.int32_data = vec![1, -128]),
+        typed(4, &|t| t.int32_data = vec![1, 65535]),
+        typed(5, &|t| t.int32_data = vec![1, -2]),
+        typed(6, &|t| t.int32_data = vec![1, i32::MIN]),
+        typed(7, &|t| t.int64_data = vec![1, i64::MIN]),
+        typed(9, &|t| t.int32_data = vec![1, 0]),
+        typed(10, &small),
+        typed(11, &|t| t.double_data = vec![0.5, 1e300]),
+        typed(12, &|t| t.uint64_data = vec![1, 4294967295]),
+        typed(13, &|t| t.uint64_data = vec![1, u64::MAX]),
+        typed(16, &|t| t.int32_data = vec![0x3f80, 0xbf80]),
+        TensorProto { name: "raw".to_owned(), ..typed(5, &|t| t.raw_data = vec![1, 0, 255, 255]) },
+        TensorProto { name: "raw_bool".to_owned(), ..typed(9, &|t| t.raw_data = vec![7, 0]) },
+    ];
+    let names: Vec<String> = list.iter().map(|t| t.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    insta::assert_snapshot!(text(&model(17, graph(vec![], list.clone(), vec![], &names))), @r#"
+        graph @g() -> (@f, @t2, @t3, @t4, @t5, @t6, @t7, @t9, @t10, @t11, @t12, @t13, @t16, @raw, @t9 as raw_bool) {
+          @f = const [1,-2.5]                                         : f32[2]
+          @t2 = const [1,255]                                         : u8[2]
+          @t3 = const [1,-128]                                        : i8[2]
+          @t4 = const [1,65535]                                       : u16[2]
+          @t5 = const [1,-2]                                          : i16[2]
+          @t6 = const [1,-2147483648]                                 : i32[2]
+          @t7 = const [1,-9223372036854775808]                        : i64[2]
+          @t9 = const [true,false]                                    : bool[2]
+          @t10 = const [5.9604645e-8,1]                               : f16[2]
+          @t11 = const [0.5,1e300]                                    : f64[2]
+          @t12 = const [1,4294967295]                                 : u32[2]
+          @t13 = const [1,18446744073709551615]                       : u64[2]
+          @t16 = const [1,-1]                                         : bf16[2]
+          @raw = const [1,-1]                                         : i16[2]
+        }
+        "#);
+}
+
+#[test]
+fn constants_have_many_forms_and_equal_ones_are_shared() {
+    let g = graph(
+        vec![value("x", 1, &[D::N(2)]), value("w", 1, &[D::N(2)])],
+        vec![floats("w", &[2], &[1.0, 2.0])],
+        vec![
+            node("Constant", &[], &["c0"], vec![tensor("value", floats("", &[2], &[1.0, 2.0]))]),
+            node("Constant", &[], &["c1"], vec![attribute("value_floats", AttributeType::FLOATS, |a| a.floats = vec![1.0, 2.0])]),
+            node("Constant", &[], &["c2"], vec![attribute("value_float", AttributeType::FLOAT, |a| a.f = 0.5)]),
+            node("Constant", &[], &["i0"], vec![int("value_int", 7)]),
+            node("Constant", &[], &["i1"], vec![int_list("value_ints", &[7, 8])]),
+            node("Add", &["x", "w"], &["a"], vec![]),
+            node("Add", &["a", "c0"], &["b"], vec![]),
+            node("Add", &["b", "c1"], &["c"], vec![]),
+            node("Add", &["c", "c2"], &["d"], vec![]),
+        ],
+        &["d", "i0", "i1"],
+    );
+    insta::assert_snapshot!(text(&model(17, g)), @r#"
+        graph @g(%x: f32[2]) -> (%d, @i0, @i1) {
+          @w = const [1,2]                                            : f32[2]
+          %a = Add(%x, @w)                                            : f32[2]
+          %b = Add(%a, @w)                                            : f32[2]
+          %c = Add(%b, @w)                                            : f32[2]
+          @c2 = const [0.5]                                           : f32[]
+          %d = Add(%c, @c2)                                           : f32[2]
+          @i0 = const [7]                                             : i64[]
+          @i1 = const [7,8]                                           : i64[2]
+        }
+        "#);
+}
+
+#[test]
+fn a_condition_that_is_known_chooses_a_branch() {
+    let branch = |op: &str| {
+        // `t` is shadowed, `x` is taken from outside.
+        let nodes = vec![node(op, &["x", "x"], &["t"], vec![]), node("Add", &["t", "k"], &["out"], vec![])];
+        graph(vec![], vec![floats("k", &[], &[1.0])], nodes, &["out"])
+    };
+    let g = graph(
+        x(),
+        vec![ints("three", &[3])],
+        vec![
+            node("Shape", &["x"], &["s"], vec![]),
+            node("Size", &["s"], &["rank"], vec![]),
+            node("Equal", &["rank", "three"], &["is"], vec![]),
+            node("Add", &["x", "x"], &["t"], vec![]),
+            node("If", &["is"], &["y"], vec![subgraph("then_branch", branch("Add")), subgraph("else_branch", branch("Unheard"))]),
+            node("Add", &["y", "t"], &["z"], vec![]),
+        ],
+        &["z"],
+    );
+    if crate::ops::find("Equal").is_some() {
+        insta::assert_snapshot!(text(&model(17, g)), @r#"
+        graph @g(%x: f32[2,3,4]) -> (%z) {
+          %t = Add(%x, %x)                                            : f32[2,3,4]
+          %t.1 = Add(%x, %x)                                          : f32[2,3,4]
+          @k = const [1]                                              : f32[]
+          %out = Add(%t.1, @k)                                        : f32[2,3,4]
+          %z = Add(%out, %t)                                          : f32[2,3,4]
+        }
+        "#);
+    }
+}
+
+#[test]
+fn control_flow_that_depends_on_data_is_looked_through() {
+    let branch = |op: &str| graph(vec![], vec![], vec![node(op, &["x"], &["out"], vec![])], &["out"]);
+    let mut inputs = x();
+    inputs.push(value("c", 9, &[]));
+    let branches = vec![subgraph("then_branch", branch("Unheard")), subgraph("else_branch", branch("Softmax"))];
+    let nodes = vec![node("If", &["c"], &["y"], branches), node("Softmax", &["y"], &["z"], vec![])];
+    insta::assert_snapshot!(problems(&model(17, graph(inputs, vec![], nodes, &["z"]))), @r#"
+        error[unsupported-operator]: `Unheard` cannot be compiled
+          --> m.onnx: Unheard giving "out", opset 17
+           |  %out = Unheard(%x)
+        error[unsupported-operator]: `If` whose condition is not constant cannot be compiled
+          --> m.onnx: If giving "y", opset 17
+           |  %y = If(%c)
+           = help: export the model with the condition fixed
+        "#);
+}
+
+fn function(name: &str, node: Vec<NodeProto>) -> FunctionProto {
+    let opset = OperatorSetIdProto { version: 11, ..OperatorSetIdProto::default() };
+    FunctionProto {
+        domain: "f".to_owned(),
+        name: name.to_owned(),
+        input: vec!["a".to_owned(), "b".to_owned()],
+        output: vec!["r".to_owned()],
+        attribute: vec!["axis".to_owned()],
+        node,
+        opset_import: vec![opset],
+        ..FunctionProto::default()
+    }
+}
+
+fn call(name: &str, inputs: &[&str], outputs: &[&str], attributes: Vec<AttributeProto>) -> NodeProto {
+    NodeProto { domain: "f".to_owned(), name: format!("call_{}", outputs[0]), ..node(name, inputs, outputs, attributes) }
+}
+
+fn reference(name: &str, to: &str) -> AttributeProto {
+    AttributeProto { ref_attr_name: to.to_owned(), ..int(name, 0) }
+}
+
+#[test]
+fn functions_are_inlined_with_their_attributes() {
+    let inner = function("inner", vec![node("Softmax", &["a"], &["r"], vec![reference("axis", "axis")])]);
+    let outer =
+        function("outer", vec![call("inner", &["a"], &["t"], vec![reference("axis", "axis")]), node("Add", &["t", "b"], &["r"], vec![])]);
+    let nodes = vec![call("outer", &["x", "x"], &["y"], vec![int("axis", 2)]), call("inner", &["y"], &["z"], vec![int("axis", -1)])];
+    let m = ModelProto { functions: vec![inner, outer], ..model(17, graph(x(), vec![], nodes, &["z"])) };
+    insta::assert_snapshot!(text(&m), @r#"
+        graph @g(%x: f32[2,3,4]) -> (%"call_z/r" as z) {
+          %"call_y/call_t/r" = Softmax(%x) axis=2                     : f32[2,3,4]
+          %"call_y/r" = Add(%"call_y/call_t/r", %x)                   : f32[2,3,4]
+          %"call_z/r" = Softmax(%"call_y/r") axis=2                   : f32[2,3,4]
+        }
+        "#);
+}
+
+#[test]
+fn functions_that_never_end_are_refused() {
+    let mut functions = vec![function("loop", vec![call("loop", &["a"], &["r"], vec![])])];
+    for i in 0..20 {
+        let name = format!("f{}", i + 1);
+        let calls = vec![call(&name, &["a"], &["t"], vec![]), call(&name, &["t"], &["r"], vec![])];
+        functions.push(function(&format!("f{i}"), calls));
+    }
+    functions.push(function("f20", vec![node("Softmax", &["a"], &["r"], vec![])]));
+    let nodes = vec![call("loop", &["x"], &["y"], vec![]), call("f0", &["x"], &["z"], vec![])];
+    let m = ModelProto { functions, ..model(17, graph(x(), vec![], nodes, &["y", "z"])) };
+    let bytes = m.write_to_bytes().unwrap();
+    let problems = import(&bytes, &options()).unwrap_err();
+    let messages: Vec<&str> = problems.iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(messages, ["function `loop` calls itself", "the model has too many nodes once functions are inlined"]);
+}
+
+#[test]
+fn dimensions_are_bound() {
+    let inputs = vec![value("x", 1, &[D::S("batch"), D::N(-1), D::N(4)]), value("y", 1, &[D::S("batch"), D::N(1), D::N(4)])];
+    let g = graph(inputs, vec![], vec![node("Add", &["x", "y"], &["z"], vec![])], &["z"]);
+    let m = model(17, g);
+    let bind = |bindings: &[(&str, usize)], shapes: &[(&str, &[usize])]| ImportOptions {
+        bindings: bindings.iter().map(|&(k, v)| (k.to_owned(), v)).collect(),
+        input_shapes: shapes.iter().map(|&(k, v)| (k.to_owned(), v.to_vec())).collect(),
+        ..options()
+    };
+    insta::assert_snapshot!([
+        text(&m),
+        text_with(&m, &bind(&[("batch", 2), ("x.1", 5)], &[])),
+        text_with(&m, &bind(&[], &[("x", &[3, 1, 4])])),
+        problems_with(&m, &bind(&[("batch", 2), ("seq", 5)], &[("z", &[1])])),
+        problems_with(&m, &bind(&[("batch", 2)], &[("x", &[3, 1, 5]), ("y", &[1])])),
+    ].join("\n"), @r#"
+        graph @g(%x: f32[batch,"x.1",4], %y: f32[batch,1,4]) -> (%z) {
+          %z = Add(%x, %y)                                            : f32[batch,"x.1",4]
+        }
+
+        graph @g(%x: f32[2,5,4], %y: f32[2,1,4]) -> (%z) {
+          %z = Add(%x, %y)                                            : f32[2,5,4]
+        }
+
+        graph @g(%x: f32[3,1,4], %y: f32[3,1,4]) -> (%z) {
+          %z = Add(%x, %y)                                            : f32[3,1,4]
+        }
+
+        error[invalid-binding]: there is no input `z`
+          --> m.onnx
+           = help: the inputs are `x`, `y`
+        error[invalid-binding]: there is no dimension `seq`
+          --> m.onnx
+           = help: the symbolic dimensions are `batch`, `x.1`
+
+        error[invalid-binding]: dimension `batch` is 2, and 3 in the shape of input `x`
+          --> m.onnx
+           = help: it is declared as `f32[batch,"x.1",4]`
+        error[invalid-binding]: axis 2 of input `x` is 4, not 5
+          --> m.onnx
+           = help: it is declared as `f32[batch,"x.1",4]`
+        error[invalid-binding]: input `y` has 3 dimensions, not 1
+          --> m.onnx
+           = help: it is declared as `f32[batch,1,4]`
+        "#);
+}
+
+#[test]
+fn an_unbound_dimension_is_one_problem() {
+    let inputs = vec![value("x", 1, &[D::S("N"), D::S("M"), D::N(4)])];
+    let nodes = vec![
+        node("Shape", &["x"], &["s"], vec![]),
+        node("Reshape", &["x", "s"], &["y"], vec![]),
+        node("Reshape", &["y", "s"], &["z"], vec![]),
+        node("Unheard", &["z"], &["w"], vec![]),
+    ];
+    insta::assert_snapshot!(problems(&model(17, graph(inputs, vec![], nodes, &["w"]))), @r#"
+        error[unsupported-operator]: `Unheard` cannot be compiled
+          --> m.onnx: Unheard giving "w", opset 17
+           |  %w = Unheard(%z)
+        error[unbound-dimension]: dimension `M` has no extent
+          --> m.onnx: input "x"
+           |  %x: f32[N,M,4]
+           = help: give it one: --bind M=N, or --input-shape x=N,N,4
+        error[unbound-dimension]: dimension `N` has no extent
+          --> m.onnx: input "x"
+           |  %x: f32[N,M,4]
+           = help: give it one: --bind N=N, or --input-shape x=N,N,4
+        "#);
+}
+
+#[test]
+fn all_problems_are_found() {
+    let mut inputs = x();
+    inputs.push(value("text", 8, &[D::N(1)]));
+    let nodes = vec![
+        NodeProto { name: "/a/first".to_owned(), ..node("Unheard", &["x"], &["a"], vec![]) },
+        node("Unheard", &["a"], &["b"], vec![]),
+        node("Softmax", &["b"], &["c"], vec![int("colour", 3), int("size", 4)]),
+        node("Add", &["x"], &["d"], vec![]),
+        node("Add", &["x", "nowhere"], &["e"], vec![]),
+        node("Softmax", &["x"], &["f"], vec![int("axis", 9)]),
+        NodeProto { domain: "com.microsoft".to_owned(), ..node("Fused", &["x"], &["h"], vec![]) },
+        node("Reshape", &["x", "text"], &["i"], vec![]),
+    ];
+    insta::assert_snapshot!(problems(&model(17, graph(inputs, vec![], nodes, &["c", "d", "e", "f", "h", "i", "nothing", "c"]))), @r#"
+        error[unsupported-dtype]: `text`: element type `string` is not supported
+          --> m.onnx
+        error[unsupported-operator]: `Unheard` cannot be compiled (2 nodes)
+          --> m.onnx: node "/a/first", opset 17
+           |  %a = Unheard(%x)
+        error[unsupported-attribute]: attribute `colour` of `Softmax` is not supported
+          --> m.onnx: Softmax giving "c", opset 17
+           |  %c = Softmax(%b) colour=3 size=4
+        error[unsupported-attribute]: attribute `size` of `Softmax` is not supported
+          --> m.onnx: Softmax giving "c", opset 17
+           |  %c = Softmax(%b) colour=3 size=4
+        error[invalid-model]: `Add` wants operands a, b
+          --> m.onnx: Add giving "d", opset 17
+           |  %d = Add(%x)
+        error[invalid-model]: nothing gives operand `nowhere`
+          --> m.onnx: Add giving "e", opset 17
+           |  %e = Add(%x, %nowhere)
+        error[invalid-model]: `Softmax`: axis 9 of a value of rank 3
+          --> m.onnx: Softmax giving "f", opset 17
+           |  %f = Softmax(%x) axis=9
+        error[unsupported-operator]: `com.microsoft.Fused` cannot be compiled
+          --> m.onnx: Fused giving "h", opset 17
+           |  %h = Fused(%x)
+        error[invalid-model]: nothing gives output `nothing`
+          --> m.onnx
+        error[invalid-model]: two outputs are named `c`
+          --> m.onnx
+        "#);
+}
+
+#[test]
+fn hostile_structure_is_refused() {
+    let relu = |i: &[&str], o: &[&str]| node("Add", i, o, vec![]);
+    let cycle = graph(x(), vec![], vec![relu(&["x", "b"], &["a"]), relu(&["a", "x"], &["b"])], &["b"]);
+    let twice = graph(x(), vec![], vec![relu(&["x", "x"], &["y"]), relu(&["x", "x"], &["y"])], &["y"]);
+    let rank = graph(x(), vec![floats("w", &[4, 3, 3, 3], &[0.0; 108])], vec![node("Conv", &["x", "w"], &["y"], vec![])], &["y"]);
+    let results = graph(x(), vec![], vec![node("Add", &["x", "x"], &["y", "z"], vec![])], &["y", "z"]);
+    let empty = graph(x(), vec![], vec![], &[]);
+    let huge = graph(vec![value("x", 1, &[D::N(i64::MAX), D::N(2)])], vec![], vec![], &["x"]);
+    let big = graph(
+        vec![value("x", 1, &[D::N(1 << 39), D::N(1)]), value("y", 1, &[D::N(1 << 30)])],
+        vec![],
+        vec![relu(&["x", "y"], &["z"])],
+        &["z"],
+    );
+    insta::assert_snapshot!([cycle, twice, rank, results, empty, huge, big].map(|g| problems(&model(17, g))).join("\n"), @r#"
+        error[invalid-model]: the graph has a cycle: `a`, `b` wait for each other
+          --> m.onnx: Add giving "a", opset 17
+
+        error[invalid-model]: `y` is defined twice
+          --> m.onnx
+
+        error[invalid-model]: `Conv`: input f32[2,3,4] and weights f32[4,3,3,3] differ in rank
+          --> m.onnx: Conv giving "y", opset 17
+           |  %y = Conv(%x, @w)
+
+        error[invalid-model]: `Add` has 1 results at most
+          --> m.onnx: Add giving "y", opset 17
+           |  %y, %z = Add(%x, %x)
+
+        error[invalid-model]: the graph has no outputs
+          --> m.onnx
+
+        error[invalid-model]: input `x`: the dimensions [9223372036854775807, 2] are too large
+          --> m.onnx
+
+        error[invalid-model]: the result is too large: `f32[549755813888,1073741824]`
+          --> m.onnx: Add giving "z", opset 17
+           |  %z = Add(%x, %y)
+        "#);
+}
+
+#[test]
+fn hostile_tensors_are_refused() {
+    let tensor = |dims: &[i64], fill: &dyn Fn(&mut TensorProto)| {
+        let mut t = TensorProto { name: "w".to_owned(), data_type: 1, dims: dims.to_vec(), ..TensorProto::default() };
+        fill(&mut t);
+        problems(&model(17, graph(vec![], vec![t], vec![], &["w"])))
+    };
+    insta::assert_snapshot!([
+        tensor(&[1 << 40, 1 << 40], &|_| {}),
+        tensor(&[1 << 33], &|_| {}),
+        tensor(&[0, i64::MAX, i64::MAX], &|_| {}),
+        tensor(&[-1], &|_| {}),
+        tensor(&[2], &|t| t.float_data = vec![1.0]),
+        tensor(&[2], &|t| t.raw_data = vec![0; 9]),
+        tensor(&[2], &|t| t.data_type = 17),
+        tensor(&[2], &|t| t.data_type = 99),
+        tensor(&[2], &|t| t.data_type = 0),
+    ].concat(), @r#"
+        error[invalid-model]: initializer `w`: the dimensions [1099511627776, 1099511627776] are too large
+          --> m.onnx
+        error[invalid-model]: initializer `w`: 0 elements in float_data where `f32[8589934592]` has 8589934592
+          --> m.onnx
+        error[invalid-model]: initializer `w`: the dimensions [0, 9223372036854775807, 9223372036854775807] are too large
+          --> m.onnx
+        error[invalid-model]: initializer `w`: the dimensions [-1] are negative
+          --> m.onnx
+        error[invalid-model]: initializer `w`: 1 elements in float_data where `f32[2]` has 2
+          --> m.onnx
+        error[invalid-model]: initializer `w`: 9 bytes of raw data where `f32[2]` has 8
+          --> m.onnx
+        error[unsupported-dtype]: initializer `w`: element type `float8e4m3fn` is not supported
+          --> m.onnx
+        error[unsupported-dtype]: initializer `w`: element type number 99 is not known
+          --> m.onnx
+        error[invalid-model]: initializer `w`: an element type is missing
+          --> m.onnx
+        "#);
+}
+
+#[test]
+fn folding_allocates_little() {
+    let fill = tensor("value", ints("", &[1]));
+    let g = graph(
+        vec![],
+        vec![ints("n", &[1 << 20, 1 << 6])],
+        vec![
+            node("ConstantOfShape", &["n"], &["a"], vec![fill]),
+            node("Add", &["a", "a"], &["b"], vec![]),
+            node("Add", &["b", "a"], &["c"], vec![]),
+        ],
+        &["c"],
+    );
+    let start = Instant::now();
+    let text = text(&model(17, g));
+    assert!(start.elapsed().as_secs_f64() < 1.0);
+    assert!(text.contains("%a = ConstantOfShape(@n)"), "{text}");
+}
+
+#[test]
+fn graphs_within_graphs_end_somewhere() {
+    let mut g = graph(vec![], vec![], vec![node("Softmax", &["x"], &["y"], vec![])], &["y"]);
+    for _ in 0..100 {
+        let inner = node("If", &["c"], &["y"], vec![subgraph("then_branch", g.clone()), subgraph("else_branch", GraphProto::new())]);
+        g = graph(vec![], vec![], vec![inner], &["y"]);
+    }
+    g.input = x();
+    g.input.push(value("c", 9, &[]));
+    let d = &read(&model(17, g), &options()).unwrap_err()[0];
+    assert!(d.message.starts_with("this is not a whole ONNX file"), "{d}");
+}
+
+#[test]
+fn no_part_of_a_file_makes_it_panic() {
+    let g = graph(
+        x(),
+        vec![floats("w", &[3], &[1.0, 2.0, 3.0]), ints("s", &[2, 12])],
+        vec![node("Softmax", &["x"], &["a"], vec![int("axis", 1)]), node("Reshape", &["a", "s"], &["y"], vec![])],
+        &["y", "w"],
+    );
+    let bytes = model(11, g).write_to_bytes().unwrap();
+    for end in 0..bytes.len() {
+        let _ = import(&bytes[..end], &options());
+        let _ = signature(&bytes[..end], "m.onnx");
+    }
+    for at in 0..bytes.len() {
+        for flip in [1u8, 0x80, 0xff] {
+            let mut changed = bytes.clone();
+            changed[at] ^= flip;
+            let _ = import(&changed, &options());
+        }
+    }
+    for junk in [&b""[..], b"\x00", b"hello world, this is text", &[0xff; 64]] {
+        assert_eq!(import(junk, &options()).unwrap_err()[0].severity, Severity::Input);
+    }
+}
+
+#[test]
+fn external_data_stays_in_the_folder() {
+    let root = std::env::temp_dir().join(format!("tinsmith-external-{}", std::process::id()));
+    let folder = root.join("model");
+    std::fs::create_dir_all(folder.join("data")).unwrap();
+    let bytes: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(folder.join("data/w.bin"), &bytes).unwrap();
+    std::fs::write(root.join("secret.bin"), &bytes).unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root.join("secret.bin"), folder.join("link.bin")).unwrap();
+    let with = |entries: &[(&str, &str)]| {
+        let entry = |&(k, v): &(&str, &str)| StringStringEntryProto { key: k.to_owned(), value: v.to_owned(), ..Default::default() };
+        let t = TensorProto {
+            name: "w".to_owned(),
+            data_type: 1,
+            dims: vec![2],
+            data_location: DataLocation::EXTERNAL.into(),
+            external_data: entries.iter().map(entry).collect(),
+            ..TensorProto::default()
+        };
+        model(17, graph(vec![], vec![t], vec![], &["w"]))
+    };
+    let m = with(&[("location", "data/w.bin"), ("offset", "8"), ("length", "8")]);
+    let path = folder.join("m.onnx");
+    std::fs::write(&path, m.write_to_bytes().unwrap()).unwrap();
+    let g = import_file(&path, &ImportOptions::default()).unwrap();
+    assert_eq!(g.constant(g.outputs()[0]), Some(&Tensor::from_slice(&[2], &[3f32, 4.0])));
+
+    let options = ImportOptions { folder: Some(folder.clone()), ..options() };
+    let absolute = folder.join("data/w.bin").display().to_string();
+    for (entries, why) in [
+        (vec![("location", "../secret.bin")], "is outside the model's folder"),
+        (vec![("location", "data/../../secret.bin")], "is outside the model's folder"),
+        (vec![("location", absolute.as_str())], "is outside the model's folder"),
+        (vec![("location", "link.bin")], "is outside the model's folder"),
+        (vec![("location", "data")], "is not a file"),
+        (vec![("location", "none.bin")], "cannot be read"),
+        (vec![("location", "data/w.bin"), ("offset", "12")], "ends before byte 12 + 8"),
+        (vec![("location", "data/w.bin"), ("offset", "18446744073709551615")], "ends before byte"),
+        (vec![("location", "data/w.bin"), ("offset", "-8")], "has offset `-8`"),
+        (vec![("location", "data/w.bin"), ("length", "4")], "has 4 bytes where the type has 8"),
+        (vec![], "has no location"),
+    ] {
+        let text = problems_with(&with(&entries), &options);
+        assert!(text.contains(why) || (cfg!(not(unix)) && text.contains("cannot be read")), "{entries:?}: {text}");
+    }
+    let refused = problems(&with(&[("location", "data/w.bin")]));
+    assert!(refused.contains("the model's folder is not known"), "{refused}");
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_signature_needs_no_binding() {
+    let inputs = vec![value("x", 1, &[D::S("N"), D::N(-1)]), value("w", 1, &[D::N(2)])];
+    let nodes = vec![node("Unheard", &["x", "w"], &["y"], vec![]), node("Add", &["y", "w"], &["z"], vec![])];
+    let mut g = graph(inputs, vec![floats("w", &[2], &[1.0, 2.0])], nodes, &["z"]);
+    g.output = vec![value("z", 1, &[D::S("N"), D::S("M")])];
+    let s = signature(&model(12, g).write_to_bytes().unwrap(), "m.onnx").unwrap();
+    insta::assert_snapshot!(format!("{s:#?}"), @r#"
+        Signature {
+            name: "g",
+            producer: "",
+            ir_version: 8,
+            opset: 12,
+            domains: {},
+            inputs: [
+                ValueSignature {
+                    name: "x",
+                    dtype: F32,
+                    shape: Some(
+                        Shape(
+                            [
+                                Symbol(
+                                    "N",
+                                ),
+                                Symbol(
+                                    "x.1",
+                                ),
+                            ],
+                        ),
+                    ),
+                },
+            ],
+            outputs: [
+                ValueSignature {
+                    name: "z",
+                    dtype: F32,
+                    shape: Some(
+                        Shape(
+                            [
+                                Symbol(
+                                    "N",
+                                ),
+                                Symbol(
+                                    "M",
+                                ),
+                            ],
+                        ),
+                    ),
+                },
+            ],
+            operators: {
+                "Add": 1,
+                "Unheard": 1,
+            },
+            n_parameters: 2,
+            parameter_bytes: 8,
+        }
+        "#);
+}
+
+#[test]
+fn operator_sets_outside_the_range_are_refused() {
+    for opset in [0, 5, MAX_OPSET + 1] {
+        let g = graph(x(), vec![], vec![node("Add", &["x", "x"], &["y"], vec![])], &["y"]);
+        let problems = read(&model(opset, g), &options()).unwrap_err();
+        assert_eq!((problems.len(), problems[0].code), (1, "unsupported-opset"));
+    }
+}
+
+#[test]
+fn an_input_can_be_a_constant() {
+    let inputs = vec![value("x", 1, &[D::N(2), D::N(3)]), value("shape", 7, &[D::N(1)])];
+    let m = model(17, graph(inputs, vec![], vec![node("Reshape", &["x", "shape"], &["y"], vec![])], &["y"]));
+    assert!(problems(&m).starts_with("error[dynamic-shape]"));
+    let deciding = deciding_inputs(&m.write_to_bytes().unwrap(), &options()).unwrap();
+    assert_eq!(deciding.into_iter().collect::<Vec<_>>(), ["shape"]);
+    let constants = |t: Tensor| ImportOptions { constants: [("shape".to_owned(), t)].into(), ..options() };
+    assert!(text_with(&m, &constants(Tensor::from_slice(&[1], &[6i64]))).contains("%y = Reshape(%x, @shape)"));
+    assert!(problems_with(&m, &constants(Tensor::from_slice(&[2], &[6i64, 1]))).starts_with("error[invalid-binding]"));
+}

@@ -104,7 +104,8 @@ const MAX_BYTES: usize = 1 << 36;
 /// A type of these extents; fails where a value of it could not exist.
 fn sized(dtype: DType, dims: &[usize]) -> Result<Type, InferError> {
     let ty = Type::fixed(dtype, dims);
-    match ty.size_bytes() {
+    // An extent of 0 does not make the others harmless: tables of positions are as long as they are.
+    match dims.iter().try_fold(dtype.size_bytes(), |bytes, &d| bytes.checked_mul(d.max(1))) {
         Some(bytes) if bytes <= MAX_BYTES => Ok(ty),
         _ => Err(InferError::Invalid(format!("the result `{ty}` is too large"))),
     }

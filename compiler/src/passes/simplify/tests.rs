@@ -1,3 +1,5 @@
+//! Every rule on the smallest graph that shows it.
+
 use super::*;
 use crate::graph::Graph;
 use crate::passes::testing::{close, exact};
