@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::tensor::Tensor;
+
 /// What a user may choose about a compilation; [`Config::default`] is what happens where nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -15,14 +17,14 @@ pub struct Config {
     pub bindings: BTreeMap<String, usize>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Inputs that are constants in the compiled model: their values.
+    pub constants: BTreeMap<String, Tensor>,
     /// Store weights in fewer bits; changes results.
     pub quantize_weights: Option<WeightFormat>,
     /// Remove channels that cannot matter; never changes results.
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
-    /// What to favour where speed and size disagree.
-    pub goal: Goal,
     /// Texts to keep.
     pub dump: Dumps,
 }
@@ -35,10 +37,10 @@ impl Default for Config {
             cpu: None,
             bindings: BTreeMap::new(),
             input_shapes: BTreeMap::new(),
+            constants: BTreeMap::new(),
             quantize_weights: None,
             prune: true,
             exact_conv: false,
-            goal: Goal::Speed,
             dump: Dumps::default(),
         }
     }
@@ -49,15 +51,6 @@ impl Default for Config {
 pub enum WeightFormat {
     /// Eight bits, one scale per output channel, symmetric.
     Int8,
-}
-
-/// What to favour.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Goal {
-    /// The least latency.
-    Speed,
-    /// The smallest library.
-    Size,
 }
 
 /// Texts that a compilation keeps on its way.

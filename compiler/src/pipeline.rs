@@ -5,21 +5,25 @@ use std::collections::HashMap;
 use tinsmith_targets::Arch;
 
 use crate::codegen::Machine;
+use crate::codegen::clif::Probe;
 use crate::codegen::program::{IoBuffer, Place, Program, Step};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
 use crate::graph::{self, Graph, NodeId, Value};
 use crate::lower::{Lowered, lower_group};
+use crate::nest::Kernel;
 use crate::passes;
 use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
 use crate::passes::plan_memory::{Request, plan_memory};
-use crate::schedule::{self, Arg, Memory, Scheduled, Source, Storage, schedule};
+use crate::schedule::{self, Arg, Choice, Memory, ScheduleError, Scheduled, Source, Storage, schedule};
 use crate::tensor::{Tensor, Type, for_each_index};
 
 /// Alignment of everything in the arena.
 const ALIGN_BYTES: usize = 64;
+/// What [`Probe::spills`] gives for one stack access in a deepest loop.
+const DEEPEST_SPILL: u64 = 64;
 
 /// A model ready for code generation, with what it was made of.
 #[derive(Clone, Debug)]
@@ -92,15 +96,20 @@ pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
     let target = &machine.target;
     // Without AVX-512 and on the 128-bit emitter, sixteen registers can be named on x86-64.
     let n_registers = if target.arch == Arch::Aarch64 { 32 } else { 16 };
-    schedule::Machine { l1_bytes: target.l1d_bytes, l2_bytes: target.l2_bytes, ..schedule::Machine::vector128(n_registers, target.has_fma()) }
+    schedule::Machine {
+        l1_bytes: target.l1d_bytes,
+        l2_bytes: target.l2_bytes,
+        ..schedule::Machine::vector128(n_registers, target.has_fma())
+    }
 }
 
 /// Compiles a graph whose extents are all fixed; the passes that change the graph have run.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule(mut graph: Graph, machine: &schedule::Machine) -> Result<Compiled, Vec<Diagnostic>> {
+pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
+    let mut tuner = Tuner::new(machine)?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
     let mut lowered = vec![];
@@ -178,7 +187,7 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &schedule::Machine) -> Resu
             }
         };
         let name = kernel_name(&graph, task, output_of[t]);
-        match schedule(&name, &task.lowered.program, operands, results, machine) {
+        match tuner.schedule(&name, &task.lowered.program, operands, results) {
             Ok(s) => task.scheduled = Some(s),
             Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
         }
@@ -187,6 +196,58 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &schedule::Machine) -> Resu
         return Err(problems);
     }
     assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)
+}
+
+/// Schedules kernels, choosing among the forms of a contraction by how its registers come out.
+struct Tuner {
+    probe: Probe,
+    machine: schedule::Machine,
+    /// The choice made for each kernel, by its first form.
+    known: HashMap<String, Choice>,
+}
+
+impl Tuner {
+    fn new(machine: &Machine) -> Result<Self, Vec<Diagnostic>> {
+        let probe =
+            Probe::new(machine).map_err(|e| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", e.to_string())])?;
+        Ok(Tuner { probe, machine: schedule_machine(machine), known: HashMap::new() })
+    }
+
+    fn schedule(
+        &mut self,
+        name: &str,
+        program: &expr::Program,
+        operands: Vec<Source>,
+        results: Vec<Memory>,
+    ) -> Result<Scheduled, ScheduleError> {
+        let first = schedule(name, program, operands.clone(), results.clone(), &self.machine)?;
+        if !first.kernel.schedule.contains("contract(") {
+            return Ok(first);
+        }
+        let key = Kernel { name: String::new(), ..first.kernel.clone() }.to_string();
+        let form =
+            |choice: Choice| schedule(name, program, operands.clone(), results.clone(), &schedule::Machine { choice, ..self.machine });
+        if let Some(&choice) = self.known.get(&key) {
+            return if choice == self.machine.choice { Ok(first) } else { form(choice) };
+        }
+        let spills = |s: &Scheduled| self.probe.spills(&s.kernel).unwrap_or(u64::MAX);
+        let (mut best, mut best_spills, mut chosen) = (first.clone(), spills(&first), self.machine.choice);
+        for choice in Choice::ALL {
+            if best_spills < DEEPEST_SPILL {
+                break;
+            }
+            if choice == self.machine.choice {
+                continue;
+            }
+            let other = form(choice)?;
+            let n = spills(&other);
+            if n < best_spills {
+                (best, best_spills, chosen) = (other, n, choice);
+            }
+        }
+        self.known.insert(key, chosen);
+        Ok(best)
+    }
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
@@ -510,7 +571,6 @@ mod tests {
     use crate::graph::{Graph, Value};
     use crate::nest;
     use crate::ops::{self, Attribute, Attributes, Operands};
-    use crate::schedule;
     use crate::tensor::{DType, Tensor, Type};
 
     /// Deterministic values in -1..1.
@@ -579,8 +639,7 @@ mod tests {
                     }
                 }
             }
-            let compiled =
-                lower_and_schedule(self.graph.clone(), &schedule::Machine::vector128(16, true)).unwrap_or_else(|e| panic!("{e:?}"));
+            let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(Level::V3)).unwrap_or_else(|e| panic!("{e:?}"));
             for kernel in &compiled.program.kernels {
                 let errors = nest::verify(kernel);
                 assert!(errors.is_empty(), "{errors:?}\n{kernel}");

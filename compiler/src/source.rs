@@ -1,6 +1,6 @@
 //! Model files to graphs: `.onnx`, and `.graph` text with its `.blobs` beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -77,11 +77,28 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
     let graph = if is_text(path) {
         bind(&read_text(path)?, config, path)?
     } else {
-        let (bindings, input_shapes) = (config.bindings.clone(), config.input_shapes.clone());
-        let options = onnx::ImportOptions { bindings, input_shapes, ..onnx::ImportOptions::default() };
-        onnx::import_file(path, &options).map_err(Error::Model)?
+        onnx::import_file(path, &import_options(config)).map_err(Error::Model)?
     };
     Ok(Source { file: path.display().to_string(), title, hash, graph })
+}
+
+/// The small inputs of a model whose values decide shapes: it may compile once they are among [`Config::constants`].
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn deciding_inputs(path: &Path, config: &Config) -> Result<BTreeSet<String>, Error> {
+    if is_text(path) {
+        return Ok(BTreeSet::new());
+    }
+    let bytes = fs::read(path).map_err(|e| Error::read(path, e))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let options = onnx::ImportOptions { folder: Some(folder.to_owned()), ..import_options(config) };
+    onnx::deciding_inputs(&bytes, &options).map_err(Error::Model)
+}
+
+fn import_options(config: &Config) -> onnx::ImportOptions {
+    let (bindings, input_shapes) = (config.bindings.clone(), config.input_shapes.clone());
+    onnx::ImportOptions { bindings, input_shapes, constants: config.constants.clone(), ..onnx::ImportOptions::default() }
 }
 
 /// Reads only what a model's callers see.

@@ -37,16 +37,16 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         return Err(Error::Usage(format!("`--seconds {}` is not a length of time", args.seconds)));
     }
     let mut config = args.model.config_here();
-    let given = match &args.input {
-        None => None,
-        Some(file) => {
-            let signature = source::signature(&args.model.model)?;
-            Some(inputs::bind_to(&signature, arrays::read_npz(file)?, &mut config)?)
-        }
-    };
     let progress = Progress::new(format!("compiling {}", args.model.model.display()));
     let start = Instant::now();
-    let artifact = tinsmith::compile(&args.model.model, &config)?;
+    let (artifact, given) = match &args.input {
+        None => (tinsmith::compile(&args.model.model, &config)?, None),
+        Some(file) => {
+            let signature = source::signature(&args.model.model)?;
+            let (artifact, given) = inputs::compile(&args.model.model, &signature, arrays::read_npz(file)?, &mut config)?;
+            (artifact, Some(given))
+        }
+    };
     let executable = artifact.executable()?;
     let compile_seconds = start.elapsed().as_secs_f64();
     let tensors = given.unwrap_or_else(|| inputs::random(&artifact.interface.inputs));

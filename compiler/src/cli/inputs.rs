@@ -8,7 +8,7 @@ use tinsmith::config::Config;
 use tinsmith::emit::Port;
 use tinsmith::source::{Declared, Signature};
 use tinsmith::tensor::{DType, Tensor};
-use tinsmith::{Artifact, Error};
+use tinsmith::{Artifact, Error, source};
 
 use super::arrays;
 
@@ -34,6 +34,34 @@ pub(crate) fn bind_to(signature: &Signature, mut arrays: BTreeMap<String, Tensor
         config.input_shapes.insert(input.name.clone(), tensor.dims().to_vec());
     }
     Ok(tensors)
+}
+
+/// Compiles a model for arrays for all its inputs. Those whose values decide shapes become constants of the compiled model; the arrays of
+/// the others are given back in order.
+pub(crate) fn compile(
+    path: &Path,
+    signature: &Signature,
+    arrays: BTreeMap<String, Tensor>,
+    config: &mut Config,
+) -> Result<(Artifact, Vec<Tensor>), Error> {
+    let tensors = bind_to(signature, arrays, config)?;
+    let names = || signature.inputs.iter().map(|i| &i.name);
+    loop {
+        let problems = match tinsmith::compile(path, config) {
+            Err(Error::Model(problems)) => problems,
+            compiled => {
+                let rest = names().zip(tensors).filter(|(name, _)| !config.constants.contains_key(*name)).map(|(_, t)| t);
+                return Ok((compiled?, rest.collect()));
+            }
+        };
+        let deciding = source::deciding_inputs(path, config)?;
+        let fixed = config.constants.len();
+        let new = names().zip(&tensors).filter(|(name, _)| deciding.contains(*name)).map(|(name, t)| (name.clone(), t.clone()));
+        config.constants.extend(new);
+        if config.constants.len() == fixed {
+            return Err(Error::Model(problems));
+        }
+    }
 }
 
 /// The arrays `input_0.npy`, `input_1.npy`, ... of a folder, by the inputs' names.

@@ -43,9 +43,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         (None, Some(folder)) => inputs::from_folder(folder, &signature)?,
         (None, None) => return Err(Error::Usage("there are no inputs".to_owned())),
     };
-    let tensors = inputs::bind_to(&signature, arrays, &mut config)?;
     let progress = Progress::new(format!("compiling {}", args.model.model.display()));
-    let artifact = tinsmith::compile(&args.model.model, &config)?;
+    let (artifact, tensors) = inputs::compile(&args.model.model, &signature, arrays, &mut config)?;
     let executable = artifact.executable()?;
     progress.say("running".to_owned());
     let mut memory = inputs::memory(&artifact, &executable, &tensors)?;

@@ -75,8 +75,7 @@ struct Verified {
 
 fn verify(args: &Args, signature: &Signature, case: Case, tolerance: Tolerance) -> Result<Verified, Error> {
     let mut config: Config = args.model.config_here();
-    let tensors = inputs::bind_to(signature, case.inputs, &mut config)?;
-    let artifact = tinsmith::compile(&args.model.model, &config)?;
+    let (artifact, tensors) = inputs::compile(&args.model.model, signature, case.inputs, &mut config)?;
     let executable = artifact.executable()?;
     let mut memory = inputs::memory(&artifact, &executable, &tensors)?;
     let status = executable.run(&mut memory);

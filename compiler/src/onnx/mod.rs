@@ -27,7 +27,7 @@ use crate::tensor::Tensor;
 
 pub use binding::{unbound_dimensions, unbound_symbols};
 pub use external_data::import_file;
-pub use model::import;
+pub use model::{deciding_inputs, import};
 pub use signature::{Signature, ValueSignature, signature};
 pub use tensor_file::read_tensor_file;
 

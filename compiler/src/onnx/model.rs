@@ -1,6 +1,6 @@
 //! A model: its message, its operator sets, its graph's inputs, initializers and outputs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
 
@@ -19,6 +19,20 @@ use crate::graph::{Graph, Value};
 /// All problems of the model.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
     let model = parse(bytes, &options.file)?;
+    let importer = read(&model, options);
+    if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
+}
+
+/// The small inputs whose values decide a shape or a branch, so that the model can be imported once they are among
+/// [`ImportOptions::constants`]. There may be more behind them.
+///
+/// # Errors
+/// If the bytes are no model.
+pub fn deciding_inputs(bytes: &[u8], options: &ImportOptions) -> Result<BTreeSet<String>, Vec<Diagnostic>> {
+    Ok(read(&parse(bytes, &options.file)?, options).deciding)
+}
+
+fn read<'m>(model: &'m ModelProto, options: &'m ImportOptions) -> Importer<'m> {
     let mut importer = Importer {
         options,
         graph: Graph::new(match model.graph.name.as_str() {
@@ -31,16 +45,17 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagno
         functions: HashMap::new(),
         calls: vec![],
         unbound: false,
+        deciding: BTreeSet::new(),
         size: 0,
         fold_budget: super::node::FOLD_BUDGET,
     };
-    importer.model(&model);
+    importer.model(model);
     if importer.unbound {
         for d in binding::unbound_dimensions(&importer.graph, &options.file) {
             importer.problems.push(d);
         }
     }
-    if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
+    importer
 }
 
 /// The message in these bytes, with a graph.
@@ -91,6 +106,8 @@ pub(super) struct Importer<'m> {
     pub(super) calls: Vec<function::Key>,
     /// Whether an unbound dimension stopped something.
     pub(super) unbound: bool,
+    /// Inputs whose values must be known.
+    pub(super) deciding: BTreeSet<String>,
     /// Bytes of names of the inlined nodes so far, and a constant for each.
     pub(super) size: usize,
     /// Elements that constant folding may still compute.

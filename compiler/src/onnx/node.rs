@@ -20,6 +20,8 @@ pub(super) const FOLD_BUDGET: usize = 1 << 23;
 /// Results and operands of at most these sizes are always folded: shapes, and arithmetic on them.
 const SMALL_RESULT: usize = 4096;
 const SMALL_OPERAND: usize = 65_536;
+/// Elements of an input whose values may be fixed because they decide a shape.
+const SMALL_INPUT: usize = 1024;
 /// Bytes of names of all inlined nodes, with `NODE_BYTES` for each node.
 const MAX_SIZE: usize = 1 << 28;
 const NODE_BYTES: usize = 1 << 12;
@@ -82,7 +84,7 @@ impl Importer<'_> {
         if CONTROL_FLOW.contains(&n.op_type.as_str()) {
             return self.control_flow(n, at.frame);
         }
-        if ops::find(&n.op_type).is_none() {
+        if ops::find(opset::newest_name(&n.op_type)).is_none() {
             self.unknown_operator(n, at.frame);
             return Ok(vec![]);
         }
@@ -103,7 +105,7 @@ impl Importer<'_> {
                 Err(p) => self.problem_at(at, p),
             }
         }
-        let mut draft = Draft { op: n.op_type.clone(), inputs, attributes, outputs };
+        let mut draft = Draft { op: opset::newest_name(&n.op_type).to_owned(), inputs, attributes, outputs };
         match opset::modernize(self, at, &mut draft)? {
             Some(results) => Ok(results),
             None => self.apply(at, draft),
@@ -247,6 +249,11 @@ impl Importer<'_> {
                 Ok(())
             }
             InferError::UnboundDimension { .. } | InferError::NotConstant { .. } => {
+                if let InferError::NotConstant { operand: i } = e
+                    && let Some(k) = operand(i)
+                {
+                    self.depends_on_values(k);
+                }
                 let message = format!("a shape depends on the values of inputs, in `{name}`: {e}");
                 Err(Problem::unsupported("dynamic-shape", message)
                     .with_help("export the model with fixed shapes, or make that input a constant"))
@@ -259,18 +266,32 @@ impl Importer<'_> {
 
     /// Whether a value is computed from an input with an unbound dimension; if so, that is remembered as a problem.
     pub(super) fn depends_on_unbound(&mut self, known: &Known) -> bool {
-        let Known::Value(v) = known else { return false };
-        let (mut seen, mut open) = (HashSet::from([v.node]), vec![v.node]);
+        let symbolic = |ty: &Type| ty.shape.0.iter().any(|d| matches!(d, Dim::Symbol(_)));
+        let found = self.inputs_of(known).into_iter().any(|v| symbolic(self.graph.ty(v)));
+        self.unbound |= found;
+        found
+    }
+
+    /// Remembers the inputs that a value is computed from, if they are small.
+    pub(super) fn depends_on_values(&mut self, known: &Known) {
+        let inputs = self.inputs_of(known);
+        let small = |ty: &Type| ty.dims().is_some_and(|d| d.iter().product::<usize>() <= SMALL_INPUT);
+        if inputs.iter().all(|&v| small(self.graph.ty(v))) {
+            self.deciding.extend(inputs.into_iter().map(|v| self.graph.name_of(v).to_owned()));
+        }
+    }
+
+    /// The inputs that a value is computed from.
+    fn inputs_of(&self, known: &Known) -> Vec<graph::Value> {
+        let Known::Value(v) = known else { return vec![] };
+        let (mut seen, mut open, mut inputs) = (HashSet::from([v.node]), vec![v.node], vec![]);
         while let Some(node) = open.pop() {
-            let n = self.graph.node(node);
-            let symbolic = |ty: &Type| ty.shape.0.iter().any(|d| matches!(d, Dim::Symbol(_)));
-            if matches!(n.kind, NodeKind::Input) && symbolic(&n.results[0].ty) {
-                self.unbound = true;
-                return true;
+            if matches!(self.graph.node(node).kind, NodeKind::Input) {
+                inputs.push(graph::Value { node, result: 0 });
             }
             open.extend(self.graph.operands(node).into_iter().flatten().map(|v| v.node).filter(|&n| seen.insert(n)));
         }
-        false
+        inputs
     }
 
     /// Reports an operator that is not known.

@@ -85,7 +85,6 @@ const RULES: &[Rule] = rules! {
     };
     "Resize" < ANY => |i, _, d| { absent_if_empty(i, d, 1); absent_if_empty(i, d, 2); absent_if_empty(i, d, 3); Ok(None) };
     "RoiAlign" < 16 => |_, _, d| { default(d, "coordinate_transformation_mode", "output_half_pixel"); Ok(None) };
-    "Scatter" < ANY => |_, _, d| { d.op = "ScatterElements".to_owned(); Ok(None) };
     "Slice" < 10 => |_, _, d| { list(d, "starts", 1)?; list(d, "ends", 2)?; list(d, "axes", 3) };
     "Softmax" < 13 => flattened;
     "Split" < 13 => |_, _, d| list(d, "split", 1);
@@ -102,6 +101,14 @@ const RULES: &[Rule] = rules! {
     };
     "Xor" < 7 => aligned;
 };
+
+/// The name that an operator has had since it was renamed without changes.
+pub(super) fn newest_name(op: &str) -> &str {
+    match op {
+        "Scatter" => "ScatterElements",
+        op => op,
+    }
+}
 
 /// Brings a node to its newest form, or gives its results where that is several nodes.
 pub(super) fn modernize(importer: &mut Importer<'_>, at: At<'_>, draft: &mut Draft) -> Modernized {

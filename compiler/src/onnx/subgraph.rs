@@ -35,6 +35,7 @@ impl Importer<'_> {
                 if matches!(condition, Known::Failed) || self.depends_on_unbound(&condition) {
                     return Ok(vec![Known::Failed; n.output.len()]);
                 }
+                self.depends_on_values(&condition);
                 let message = "`If` whose condition is not constant cannot be compiled".to_owned();
                 let help = "export the model with the condition fixed";
                 return Err(Problem::unsupported("unsupported-operator", message).with_help(help));

@@ -10,7 +10,7 @@ use onnx_protobuf::{
     TensorShapeProto, TypeProto, ValueInfoProto, type_proto,
 };
 
-use super::{ImportOptions, MAX_OPSET, import, import_file, signature};
+use super::{ImportOptions, MAX_OPSET, deciding_inputs, import, import_file, signature};
 use crate::diagnostic::Severity;
 use crate::graph::{self, Graph};
 use crate::tensor::Tensor;
@@ -762,6 +762,8 @@ fn an_input_can_be_a_constant() {
     let inputs = vec![value("x", 1, &[D::N(2), D::N(3)]), value("shape", 7, &[D::N(1)])];
     let m = model(17, graph(inputs, vec![], vec![node("Reshape", &["x", "shape"], &["y"], vec![])], &["y"]));
     assert!(problems(&m).starts_with("error[dynamic-shape]"));
+    let deciding = deciding_inputs(&m.write_to_bytes().unwrap(), &options()).unwrap();
+    assert_eq!(deciding.into_iter().collect::<Vec<_>>(), ["shape"]);
     let constants = |t: Tensor| ImportOptions { constants: [("shape".to_owned(), t)].into(), ..options() };
     assert!(text_with(&m, &constants(Tensor::from_slice(&[1], &[6i64]))).contains("%y = Reshape(%x, @shape)"));
     assert!(problems_with(&m, &constants(Tensor::from_slice(&[2], &[6i64, 1]))).starts_with("error[invalid-binding]"));

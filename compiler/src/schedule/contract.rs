@@ -7,18 +7,16 @@
 use std::collections::HashMap;
 
 use super::ScheduleError;
-use super::cost::{Tile, choose_tile};
+use super::cost::{Order, Tile, choose_tile};
 use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
-use super::pack::pack;
+use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
-use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
 
 /// Multiply-adds in the unrolled body of the innermost reduction loop, about.
 const UNROLLED_STEPS: usize = 12;
-/// Steps of a long reduction in one iteration.
-const STEPS: i64 = 4;
 
 /// A stage with its loops chosen.
 struct Plan {
@@ -34,6 +32,8 @@ struct Plan {
     outer: Vec<usize>,
     /// Reduction axes with their extents, outermost first.
     reduction: Vec<(usize, usize)>,
+    /// The same before adjacent axes were merged: the order inside packed panels.
+    packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     columns_first: bool,
     lanes: usize,
@@ -53,14 +53,14 @@ pub(super) fn emit(
         let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
         let mut packed = HashMap::new();
         for load in loads(&plan.value) {
-            if let Some(p) = pack(e, &plan.stage, &load, axis, nr, &batch, &plan.reduction, plan.columns) {
+            if let Some(p) = pack(e, &plan.stage, &load, axis, nr, &batch, &plan.packed_reduction, plan.columns) {
                 packed.insert(load, p);
             }
         }
         e.packed = packed;
     }
     e.note(match plan.vector {
-        Some(_) => format!("contract(mr={} nr={})", plan.tile.mr, plan.tile.nv * plan.lanes),
+        Some(_) => format!("contract(mr={} nr={} ku={})", plan.tile.mr, plan.tile.nv * plan.lanes, e.machine.choice.steps),
         None => format!("contract(mr={} scalar)", plan.tile.mr),
     });
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
@@ -103,7 +103,8 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let mut reduction: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| stage.reduce[a - n] > 1).collect();
     reduction.sort_by_key(|&a| -reach(e, a));
 
-    let accesses = accesses(e, &stage, value, finish, &|a| if a < n { out_stride(&stage, a) } else { 0 });
+    let packed_reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
+    let accesses = accesses(e, &stage, value, finish, vector, &|a| if a < n { out_stride(&stage, a) } else { 0 });
     let pinned = pinned(&[value, finish], n + stage.reduce.len());
     let mut i = outer.len();
     while i >= 2 {
@@ -153,22 +154,53 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             && n_rows > tile.mr
             && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
-    Plan { stage, value: value.clone(), finish: finish.clone(), op, vector, columns, rows, tile, outer, reduction, columns_first, lanes }
+    Plan {
+        stage,
+        value: value.clone(),
+        finish: finish.clone(),
+        op,
+        vector,
+        columns,
+        rows,
+        tile,
+        outer,
+        reduction,
+        packed_reduction,
+        columns_first,
+        lanes,
+    }
 }
 
 /// Strides of every access along every axis of the stage.
-fn accesses(e: &Emitter, stage: &Stage, value: &Expr, finish: &Expr, out_stride: &dyn Fn(usize) -> i64) -> Vec<Vec<i64>> {
+///
+/// Constants that will be packed follow any order of the reduction, so only their output axes count.
+fn accesses(
+    e: &Emitter,
+    stage: &Stage,
+    value: &Expr,
+    finish: &Expr,
+    vector: Option<usize>,
+    out_stride: &dyn Fn(usize) -> i64,
+) -> Vec<Vec<i64>> {
     let n = stage.axes.len() + stage.reduce.len();
-    let mut list = vec![(0..n).map(out_stride).collect()];
+    let mut list: Vec<Vec<i64>> = vec![(0..n).map(out_stride).collect()];
+    let packable: Vec<Expr> = loads(value).into_iter().filter(|l| vector.is_some_and(|v| packable(e, l, v))).collect();
     for x in [value, finish] {
         x.visit(&mut |x| {
             if let Node::Load { tensor, index, .. } = x.node() {
                 let strides = e.strides_of(*tensor);
-                list.push((0..n).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect());
+                let follows = packable.contains(x);
+                let stride = |axis: usize| -> i64 {
+                    if follows && axis >= stage.axes.len() {
+                        0
+                    } else {
+                        index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()
+                    }
+                };
+                list.push((0..n).map(stride).collect());
             }
         });
     }
-    // A reduction axis has no stride in the result, which must not keep reduction axes apart.
     list
 }
 
@@ -289,8 +321,27 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
             e.hoist(&plan.value, &cell(&point, row, vector), &reduced)?;
         }
     }
+    let order = e.machine.choice.order;
+    let factors = (mr > 1).then(|| row_and_column_factors(plan)).flatten();
     reduction_loops(e, &plan.reduction, mr * nv, point.clone(), &mut |e, point| {
         for row in 0..mr {
+            if let Some((row_factor, column_factor)) = &factors
+                && order != Order::AtUse
+            {
+                for vector in 0..if row == 0 { nv } else { 0 } {
+                    e.value(column_factor, &cell(&point, 0, vector), None)?;
+                }
+                let broadcasts = match (order, row) {
+                    (Order::Ahead, 0) => 0..2,
+                    (Order::Ahead, _) => row + 1..row + 2,
+                    (_, 0) => 0..mr,
+                    _ => 0..0,
+                };
+                for ahead in broadcasts.start..broadcasts.end.min(mr) {
+                    let factor = e.value(row_factor, &cell(&point, ahead, 0), None)?;
+                    e.splat(factor, lanes);
+                }
+            }
             for vector in 0..nv {
                 accumulate(e, plan.op, &plan.value, &cell(&point, row, vector), accs[row * nv + vector])?;
             }
@@ -305,6 +356,13 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         }
     }
     Ok(())
+}
+
+/// The factors of a product of which one moves only along rows and the other only along columns.
+fn row_and_column_factors(plan: &Plan) -> Option<(Expr, Expr)> {
+    let (Node::Binary(BinaryOp::Mul, x, y), Some(axis), Some(rows)) = (plan.value.node(), plan.vector, plan.rows) else { return None };
+    let (row, column) = if expr_depends(x, axis) { (y, x) } else { (x, y) };
+    (!expr_depends(row, axis) && !expr_depends(column, rows)).then(|| (row.clone(), column.clone()))
 }
 
 /// Loops over the reduction, the innermost axes unrolled.
@@ -327,19 +385,19 @@ fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], cells: usize, point
             reduction_loops(e, rest, cells, at, f)
         });
     }
-    let full = extent as i64 / STEPS * STEPS;
-    e.for_loop(&format!("r{axis}"), 0..full, STEPS, |e, v| {
-        for u in 0..STEPS {
+    let steps = e.machine.choice.steps as i64;
+    let full = extent as i64 / steps * steps;
+    e.for_loop(&format!("r{axis}"), 0..full, steps, |e, v| {
+        for u in 0..steps {
             let mut at = point.clone();
             at.axes[axis] = v.offset(u);
             f(e, at)?;
         }
         Ok(())
     })?;
-    for k in full..extent as i64 {
+    e.for_loop(&format!("r{axis}"), full..extent as i64, 1, |e, v| {
         let mut at = point.clone();
-        at.axes[axis] = Affine::constant(k);
-        f(e, at)?;
-    }
-    Ok(())
+        at.axes[axis] = v;
+        f(e, at)
+    })
 }

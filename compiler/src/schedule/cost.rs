@@ -1,7 +1,6 @@
 //! What the templates know of the machine, and the cost of register tiles.
 //!
-//! The model: a tile of `mr` rows and `nv` vectors needs `mr * nv` fused multiply-adds, `mr` broadcasts and `nv` loads for
-//! each step of the reduction, and no step is faster than the latency of one multiply-add.
+//! The model: rows and columns are covered by full tiles and by what is left at the edges, each with its measured cost.
 
 /// The part of a target that schedules depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,13 +15,49 @@ pub struct Machine {
     pub l1_bytes: usize,
     /// Bytes of second-level cache.
     pub l2_bytes: usize,
+    /// How tiles are written out.
+    pub choice: Choice,
 }
 
 impl Machine {
     /// A 128-bit machine with so many vector registers.
     pub fn vector128(n_registers: usize, fma: bool) -> Self {
-        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10 }
+        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, choice: Choice::ALL[0] }
     }
+}
+
+/// In which order the operands of a tile's multiply-adds are loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Vectors first, each broadcast one row ahead of its multiply-adds.
+    Ahead,
+    /// Vectors, then all broadcasts, then all multiply-adds.
+    BroadcastsFirst,
+    /// Each operand at its first use.
+    AtUse,
+}
+
+/// What the emitter's register allocator decides better than a model: tried in turn by the pipeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// Order of a tile's loads.
+    pub order: Order,
+    /// Steps of a long reduction in one iteration.
+    pub steps: usize,
+}
+
+impl Choice {
+    /// The choices worth trying, the best first.
+    pub const ALL: [Choice; 8] = [
+        Choice { order: Order::Ahead, steps: 4 },
+        Choice { order: Order::BroadcastsFirst, steps: 4 },
+        Choice { order: Order::Ahead, steps: 8 },
+        Choice { order: Order::AtUse, steps: 4 },
+        Choice { order: Order::BroadcastsFirst, steps: 8 },
+        Choice { order: Order::Ahead, steps: 3 },
+        Choice { order: Order::AtUse, steps: 8 },
+        Choice { order: Order::BroadcastsFirst, steps: 3 },
+    ];
 }
 
 /// Rows and vectors of a register tile.
@@ -34,30 +69,48 @@ pub(super) struct Tile {
     pub(super) nv: usize,
 }
 
-/// The tiles that leave room for operands: with 16 registers at most ten accumulators, with 32 at most 24.
-fn tiles(machine: &Machine) -> &'static [(usize, usize)] {
+/// Tiles with the tenths of a cycle that one reduction step takes, measured in cache (`benches/contract.rs`).
+///
+/// With 16 registers more than eight accumulators spill, and fewer wait for the latency of a multiply-add (40).
+fn tiles(machine: &Machine) -> &'static [(usize, usize, usize)] {
     if machine.n_registers >= 32 {
-        &[(8, 2), (6, 4), (6, 3), (5, 4), (4, 4), (7, 2), (6, 2), (5, 2), (4, 2), (8, 1), (4, 1), (3, 4), (2, 8), (2, 4), (1, 8), (1, 4)]
+        &[
+            (8, 2, 85),
+            (4, 4, 85),
+            (6, 2, 65),
+            (5, 2, 55),
+            (4, 2, 45),
+            (3, 4, 65),
+            (3, 2, 40),
+            (2, 8, 90),
+            (2, 4, 45),
+            (2, 2, 40),
+            (1, 8, 50),
+            (1, 4, 40),
+            (8, 1, 48),
+            (4, 1, 40),
+        ]
     } else {
-        &[(5, 2), (4, 2), (3, 2), (2, 4), (2, 2), (1, 8), (1, 4), (8, 1), (6, 1), (4, 1)]
+        &[(4, 2, 44), (3, 2, 40), (2, 4, 53), (2, 2, 40), (1, 8, 50), (1, 4, 40), (1, 2, 40), (8, 1, 48), (4, 1, 40)]
     }
 }
 
 /// Tenths of a cycle for one reduction step of a tile.
-fn step_cost(mr: usize, nv: usize) -> usize {
-    (mr * nv * 5).max((mr + nv) * 5).max(40) + 5
+fn step_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
+    tiles(machine).iter().find(|t| (t.0, t.1) == (mr, nv)).map_or_else(|| (mr * nv * 6).max(40), |t| t.2)
 }
 
 /// The tile with the least cost for `rows` by `columns` outputs, `lanes` columns in a vector.
 pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize) -> Tile {
     let vectors = columns.div_ceil(machine.lanes as usize).max(1);
-    let cost = |&(mr, nv): &(usize, usize)| {
-        let part = |rows: usize, vectors: usize| if rows == 0 || vectors == 0 { 0 } else { step_cost(rows, vectors) };
+    let cost = |&(mr, nv, _): &(usize, usize, usize)| {
+        let part = |rows: usize, vectors: usize| if rows == 0 || vectors == 0 { 0 } else { step_cost(machine, rows, vectors) };
         let (full_rows, rest_rows) = (rows / mr, rows % mr);
         let (full, rest) = (vectors / nv, vectors % nv);
-        full_rows * (full * step_cost(mr, nv) + part(mr, rest)) + full * part(rest_rows, nv) + part(rest_rows, rest)
+        full_rows * (full * step_cost(machine, mr, nv) + part(mr, rest)) + full * part(rest_rows, nv) + part(rest_rows, rest)
     };
-    let &(mr, nv) = tiles(machine).iter().filter(|t| t.1 <= vectors || t.1 == 1).min_by_key(|t| (cost(t), t.0 * t.1)).unwrap_or(&(1, 1));
+    let &(mr, nv, _) =
+        tiles(machine).iter().filter(|t| t.1 <= vectors || t.1 == 1).min_by_key(|t| (cost(t), t.0 * t.1)).unwrap_or(&(1, 1, 0));
     Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) }
 }
 
@@ -68,7 +121,7 @@ mod tests {
     #[test]
     fn many_rows_take_the_widest_tile_and_one_row_streams() {
         let machine = Machine::vector128(16, true);
-        assert_eq!(choose_tile(&machine, 3136, 64), Tile { mr: 5, nv: 2 });
+        assert_eq!(choose_tile(&machine, 3136, 64), Tile { mr: 4, nv: 2 });
         assert_eq!(choose_tile(&machine, 1, 512), Tile { mr: 1, nv: 8 });
         assert_eq!(choose_tile(&machine, 56, 3), Tile { mr: 8, nv: 1 });
     }

@@ -4,6 +4,12 @@ use super::emitter::{Emitter, Packed, coefficient, index_depends};
 use crate::expr::{Expr, Ix, Node, Stage};
 use crate::tensor::{Tensor, n_elements};
 
+/// Whether `load` reads a constant that [`pack`] takes.
+pub(super) fn packable(e: &Emitter, load: &Expr, axis: usize) -> bool {
+    let Node::Load { tensor, index, pad: None } = load.node() else { return false };
+    e.constant_of(*tensor).is_some() && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) && index_depends(index, axis)
+}
+
 /// Packs the constant that `load` reads, if it is a constant with plain indices: `[batch axes][panel][reduction axes][nr]`.
 ///
 /// `batch` are output axes, `reduction` the stage's axes in loop order, outermost first; both with extents above one.
@@ -18,11 +24,11 @@ pub(super) fn pack(
     reduction: &[(usize, usize)],
     column_extent: usize,
 ) -> Option<Packed> {
-    let Node::Load { tensor, index, pad: None } = load.node() else { return None };
-    let value = e.constant_of(*tensor)?.clone();
-    if index.iter().any(|ix| !matches!(ix, Ix::Affine(_))) || !index_depends(index, axis) {
+    if !packable(e, load, axis) {
         return None;
     }
+    let Node::Load { tensor, index, .. } = load.node() else { return None };
+    let value = e.constant_of(*tensor)?.clone();
     let strides = e.strides_of(*tensor);
     let stride = |axis: usize| -> i64 { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() };
     let base: i64 = index

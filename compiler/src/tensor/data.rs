@@ -268,6 +268,8 @@ impl PartialEq for Tensor {
     }
 }
 
+impl Eq for Tensor {}
+
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.ty())?;

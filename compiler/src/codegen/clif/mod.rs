@@ -10,6 +10,7 @@ mod convert;
 mod function;
 mod liveness;
 mod op;
+mod spills;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -29,6 +30,7 @@ use function::Lower;
 use value::Caps;
 
 pub use function::{INDEX_OUT_OF_RANGE, OK};
+pub use spills::Probe;
 
 /// The text of a compiled function.
 #[derive(Clone, PartialEq, Eq, Debug)]

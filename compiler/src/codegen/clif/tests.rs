@@ -1,3 +1,5 @@
+//! Kernels through Cranelift against the loop interpreter, at every level of this machine.
+
 use crate::codegen::{Executable, IoBuffer, Level, Machine, Memory, Place, Program, Status, Step};
 use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Cond, Index, Kernel, Op, Reg, Scalar, UnaryOp, VecType};
 use crate::tensor::{DType, Tensor};

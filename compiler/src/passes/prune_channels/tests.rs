@@ -1,3 +1,5 @@
+//! Which channels leave, and that the results stay.
+
 use super::*;
 use crate::passes::testing::{close, exact};
 

@@ -20,14 +20,16 @@ fn with_splat(g: &Graph, node: NodeId) -> Option<(Value, usize, f64)> {
     }
 }
 
-/// `x + 0`, `x - 0`. For floats only the zero that keeps the sign of zeros: `x + (-0.0)`, `x - 0.0`.
+/// `x + 0`, `x - 0`. For floats only the zero that keeps the sign of zeros, `x + (-0.0)` and `x - 0.0`, or any after a sum of products,
+/// which begins with `0.0` and so can be `-0.0` only where it underflows.
 pub(super) fn add_zero(g: &mut Graph, node: NodeId) -> Outcome {
     let Some((x, at, zero)) = with_splat(g, node) else { return Outcome::No };
     let sub = kind(g, node) == "Sub";
     if zero != 0.0 || (sub && at == 1) {
         return Outcome::No;
     }
-    if g.ty(x).dtype.is_float() && zero.is_sign_negative() == sub {
+    let sum = matches!(kind(g, x.node), "Conv" | "ConvTranspose" | "Gemm" | "MatMul");
+    if g.ty(x).dtype.is_float() && zero.is_sign_negative() == sub && !sum {
         return declined("it would change the sign of zeros");
     }
     alias(g, result(node), x)

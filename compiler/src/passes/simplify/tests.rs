@@ -1,3 +1,5 @@
+//! Every rule on the smallest graph that shows it.
+
 use super::*;
 use crate::graph::Graph;
 use crate::passes::testing::{close, exact};
@@ -37,6 +39,7 @@ const CASES: &[Case] = &[
     case("transpose-of-ones", 0.0, "%x: f32[1,4,6]", "%a = Transpose(%x) perm=[1,0,2]\n%y = Neg(%a)", "Reshape Neg"),
     case("expand-element-wise", 0.0, "%x: f32[1,4,6,6], %z: f32[4,1,1]", "@s = const [1,4,6,6] : i64[4]\n%a = Expand(%z, @s)\n%y = Add(%x, %a)", "Add"),
     case("add-zero", 0.0, IMAGE, "@z = const splat(0) : f32[4,1,1]\n%a = Relu(%x)\n%b = Sub(%a, @z)\n%y = Neg(%b)", "Relu Neg"),
+    case("add-zero", 0.0, "%x: f32[2,8]", "@w = const rand(1) : f32[8,6]\n@z = const splat(0) : f32[6]\n%a = MatMul(%x, @w)\n%b = Add(%a, @z)\n%y = Abs(%b)", "MatMul Abs"),
     case("add-zero", 0.0, "%x: i32[7]", "@z = const [0] : i32[]\n%a = Neg(%x)\n%b = Add(@z, %a)\n%y = Abs(%b)", "Neg Abs"),
     case("mul-one", 0.0, IMAGE, "@o = const splat(1) : f32[4,1,1]\n@p = const [1] : f32[]\n%a = Relu(%x)\n%b = Mul(@o, %a)\n%c = Div(%b, @p)\n%d = Pow(%c, @p)\n%y = Neg(%d)", "Relu Neg"),
     case("div-power-of-two", 0.0, IMAGE, "@d = const [8] : f32[]\n%y = Div(%x, @d)", "Mul"),
