@@ -235,6 +235,8 @@ fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
     pinned
 }
 
+/// Called with the number of vectors and the valid lanes of the last one.
+type Columns<'f> = dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError> + 'f;
 type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + 'f;
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
@@ -267,12 +269,7 @@ fn row_loop(
 }
 
 /// `f` gets the number of vectors and the valid lanes of the last one.
-fn column_loop(
-    e: &mut Emitter,
-    plan: &Plan,
-    point: Point,
-    f: &mut dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError>,
-) -> Result<(), ScheduleError> {
+fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) -> Result<(), ScheduleError> {
     let Some(axis) = plan.vector else { return f(e, point, 1, 1) };
     let extent = plan.columns as i64;
     let lanes = plan.lanes as i64;
