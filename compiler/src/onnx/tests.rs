@@ -108,7 +108,7 @@ pub(super) fn text(m: &ModelProto) -> String {
 pub(super) fn problems_with(m: &ModelProto, options: &ImportOptions) -> String {
     let bytes = m.write_to_bytes().unwrap();
     let start = Instant::now();
-    let problems = import(&bytes, options).err().expect("a model with problems");
+    let problems = import(&bytes, options).expect_err("a model with problems");
     assert!(start.elapsed().as_secs_f64() < 1.0, "took {:?}", start.elapsed());
     problems.iter().map(|d| format!("{d}\n")).collect()
 }

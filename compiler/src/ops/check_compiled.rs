@@ -39,9 +39,9 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     if !errors.is_empty() {
         return Err(format!("verify: {errors:?}\n{}", scheduled.kernel));
     }
-    let mut target = Program::default();
-    target.inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
-    target.outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
+    let inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
+    let outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
+    let mut target = Program { inputs, outputs, ..Program::default() };
     let mut args = vec![];
     for arg in &scheduled.args {
         args.push(match arg {
