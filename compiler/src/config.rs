@@ -25,8 +25,6 @@ pub struct Config {
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
-    /// What to favour where speed and size disagree.
-    pub goal: Goal,
     /// Texts to keep.
     pub dump: Dumps,
 }
@@ -43,7 +41,6 @@ impl Default for Config {
             quantize_weights: None,
             prune: true,
             exact_conv: false,
-            goal: Goal::Speed,
             dump: Dumps::default(),
         }
     }
@@ -54,15 +51,6 @@ impl Default for Config {
 pub enum WeightFormat {
     /// Eight bits, one scale per output channel, symmetric.
     Int8,
-}
-
-/// What to favour.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Goal {
-    /// The least latency.
-    Speed,
-    /// The smallest library.
-    Size,
 }
 
 /// Texts that a compilation keeps on its way.

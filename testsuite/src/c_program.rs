@@ -80,11 +80,7 @@ pub fn source(models: &[&Model], checks: Checks) -> String {
             let _ = writeln!(text, "static {} {}_out{i}[{}];", c_type(port.dtype), interface.name, port.n_elements().max(1));
         }
         let upper = interface.name.to_ascii_uppercase();
-        let _ = writeln!(
-            text,
-            "static unsigned char {}_memory[{upper}_WORKSPACE_BYTES + {upper}_WORKSPACE_ALIGN];",
-            interface.name
-        );
+        let _ = writeln!(text, "static unsigned char {}_memory[{upper}_WORKSPACE_BYTES + {upper}_WORKSPACE_ALIGN];", interface.name);
     }
     text += "int main(void) {\n    int wrong = 0, i;\n    void *workspace;\n    tinsmith_status status;\n";
     for model in models {

@@ -94,7 +94,9 @@ fn bad_usage_and_bad_input_end_with_3() {
         let (status, stderr) = fails(arguments);
         assert!(status == 3 && !stderr.is_empty(), "{arguments:?}: {status}\n{stderr}");
     }
-    for (name, bytes) in [("empty.onnx", &b""[..]), ("noise.onnx", &[0xff; 100]), ("bad.graph", b"graph @g(%x: f32[1]) -> (%y) {\n  %y = Nothing(%x)\n}")] {
+    for (name, bytes) in
+        [("empty.onnx", &b""[..]), ("noise.onnx", &[0xff; 100]), ("bad.graph", b"graph @g(%x: f32[1]) -> (%y) {\n  %y = Nothing(%x)\n}")]
+    {
         let file = folder.join(name);
         fs::write(&file, bytes).expect("written");
         let (status, stderr) = fails(&["inspect", &file.display().to_string()]);

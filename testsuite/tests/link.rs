@@ -83,9 +83,14 @@ fn a_processor_without_the_features_gets_a_status() {
     if !tool::exists("qemu-x86_64") {
         return skip(test, "there is no qemu-x86_64");
     }
-    for (level, cpu, status) in
-        [("v1", "qemu64", 0), ("v2", "core2duo", 12), ("v2", "Nehalem", 0), ("v3", "Nehalem", 12), ("v3", "Haswell", 0), ("v4", "Haswell", 12)]
-    {
+    for (level, cpu, status) in [
+        ("v1", "qemu64", 0),
+        ("v2", "core2duo", 12),
+        ("v2", "Nehalem", 0),
+        ("v3", "Nehalem", 12),
+        ("v3", "Haswell", 0),
+        ("v4", "Haswell", 12),
+    ] {
         let folder = scratch(&format!("features-{level}-{cpu}"));
         let model = Model::compile(&fixture(FIXTURES[0]), &folder, &config(X86_64, level));
         let program = link("cc", &folder, &[&model], &source(&[&model], Checks::default()));
@@ -163,7 +168,8 @@ fn a_library_describes_itself() {
 fn headers_are_c_and_cpp_without_warnings() {
     let folder = scratch("headers");
     compile_all(&folder, &config(X86_64, "v1"));
-    let include: String = FIXTURES.iter().map(|f| format!("#include \"{}.h\"\n", Path::new(f).file_stem().expect("a name").display())).collect();
+    let include: String =
+        FIXTURES.iter().map(|f| format!("#include \"{}.h\"\n", Path::new(f).file_stem().expect("a name").display())).collect();
     for name in ["all.c", "all.cpp"] {
         std::fs::write(folder.join(name), format!("{include}{include}int main(void) {{ return 0; }}\n")).expect("written");
     }
@@ -285,7 +291,9 @@ fn build_systems_find_the_library() {
                        add_executable(t main.c)\ntarget_link_libraries(t PRIVATE two_layers::two_layers m)\n";
         std::fs::write(folder.join("CMakeLists.txt"), project).expect("written");
         let build = folder.join("cmake");
-        tool::succeed(Command::new("cmake").arg("-S").arg(&folder).arg("-B").arg(&build).arg(format!("-DCMAKE_PREFIX_PATH={}", folder.display())));
+        tool::succeed(
+            Command::new("cmake").arg("-S").arg(&folder).arg("-B").arg(&build).arg(format!("-DCMAKE_PREFIX_PATH={}", folder.display())),
+        );
         tool::succeed(Command::new("cmake").arg("--build").arg(&build));
         tool::succeed(&mut Command::new(build.join("t")));
     } else {

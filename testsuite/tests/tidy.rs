@@ -185,7 +185,8 @@ fn files_that_documents_name_exist() {
             problems.push(format!("there is no {document}"));
         }
         for path in text.split('`').skip(1).step_by(2) {
-            let is_path = ["compiler/", "runtime/", "targets/", "testsuite/", "examples/", "docs/", "bench/"].iter().any(|p| path.starts_with(p));
+            let is_path =
+                ["compiler/", "runtime/", "targets/", "testsuite/", "examples/", "docs/", "bench/"].iter().any(|p| path.starts_with(p));
             let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.".contains(c));
             if is_path && plain && !root().join(path).exists() {
                 problems.push(format!("{document} names `{path}`, which does not exist"));

@@ -39,7 +39,8 @@ pub(crate) fn compare(found: &Tensor, expected: &Tensor, tolerance: Tolerance) -
             let difference = if same { 0.0 } else { (a - b).abs() };
             let difference = if difference.is_nan() { f64::INFINITY } else { difference };
             // An infinite bound must not let everything through.
-            let wrong = !same && !(difference.is_finite() && difference <= tolerance.atol + tolerance.rtol * b.abs());
+            let within = difference.is_finite() && difference <= tolerance.atol + tolerance.rtol * b.abs();
+            let wrong = !(same || within);
             see(i, difference, wrong, &|| format!("expected {b}, found {a}"));
         }
     } else {

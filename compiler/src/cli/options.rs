@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tinsmith::config::{Config, Dumps, Goal, WeightFormat};
+use tinsmith::config::{Config, Dumps, WeightFormat};
 
 /// The model and how to compile it.
 #[derive(Args, Debug)]
@@ -28,12 +28,9 @@ pub(crate) struct ModelOptions {
     /// Keep channels that cannot matter
     #[arg(long)]
     no_prune: bool,
-    /// Compute convolutions only by direct sums
+    /// Compute convolutions only by direct sums, which this version always does
     #[arg(long)]
     exact_conv: bool,
-    /// What to favour where speed and size disagree
-    #[arg(long = "for", value_name = "GOAL", default_value = "speed")]
-    goal: GoalName,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -42,12 +39,6 @@ pub(crate) struct ModelOptions {
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum Weights {
     Int8,
-}
-
-#[derive(Clone, Copy, ValueEnum, Debug)]
-enum GoalName {
-    Speed,
-    Size,
 }
 
 impl ModelOptions {
@@ -63,10 +54,6 @@ impl ModelOptions {
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
             prune: !self.no_prune,
             exact_conv: self.exact_conv,
-            goal: match self.goal {
-                GoalName::Speed => Goal::Speed,
-                GoalName::Size => Goal::Size,
-            },
             dump: Dumps::default(),
         }
     }

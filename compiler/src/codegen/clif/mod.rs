@@ -68,7 +68,9 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
     ctx.set_disasm(listing);
     ctx.func.signature.params.push(AbiParam::new(types::I64));
     ctx.func.signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature).map_err(|e| backend(e.to_string()))?;
+    let id = module
+        .declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature)
+        .map_err(|e| backend(e.to_string()))?;
     ctx.func.name = ir::UserFuncName::user(0, id.as_u32());
 
     let target = machine.to_string();

@@ -36,16 +36,25 @@ impl Pad {
         Ok(borders)
     }
 
+    /// For each axis with borders what negative borders leave, which positive ones repeat: its first position, its extent, and the positive
+    /// borders; not for constant borders.
+    fn repeated(&self, x: &Operands) -> Result<Vec<Option<[i64; 4]>>, InferError> {
+        let mut axes = vec![];
+        for ((before, behind), d) in self.borders(x)?.into_iter().zip(x.dims(0)?) {
+            let (first, n) = ((-before).max(0), d as i64 - (-before).max(0) - (-behind).max(0));
+            let has_borders = (before, behind) != (0, 0);
+            let (before, behind) = (before.max(0), behind.max(0));
+            if n <= 0 && before + behind > 0 {
+                return Err(InferError::Invalid(format!("a border of mode `{}` around nothing", self.mode)));
+            }
+            axes.push(has_borders.then_some([first, n, before, behind]));
+        }
+        Ok(axes)
+    }
+
     /// For each axis with borders the operand's position for each result position; not for constant borders.
     fn tables(&self, x: &Operands) -> Result<Vec<Option<Vec<i64>>>, InferError> {
-        let mut tables = vec![];
-        for ((before, behind), d) in self.borders(x)?.into_iter().zip(x.dims(0)?) {
-            if (before, behind) == (0, 0) {
-                tables.push(None);
-                continue;
-            }
-            // What negative borders leave is what positive ones repeat.
-            let (first, n) = ((-before).max(0), d as i64 - (-before).max(0) - (-behind).max(0));
+        let table = |[first, n, before, behind]: [i64; 4]| {
             let position = |i: i64| match self.mode.as_str() {
                 "edge" => i.clamp(0, n - 1),
                 "wrap" => i.rem_euclid(n),
@@ -55,13 +64,9 @@ impl Pad {
                     at.min(2 * (n - 1) - at)
                 }
             };
-            let (before, behind) = (before.max(0), behind.max(0));
-            if n <= 0 && before + behind > 0 {
-                return Err(InferError::Invalid(format!("a border of mode `{}` around nothing", self.mode)));
-            }
-            tables.push(Some((-before..n.max(0) + behind).map(|i| first + position(i)).collect()));
-        }
-        Ok(tables)
+            (-before..n.max(0) + behind).map(|i| first + position(i)).collect()
+        };
+        Ok(self.repeated(x)?.into_iter().map(|axis| axis.map(table)).collect())
     }
 }
 
@@ -93,7 +98,7 @@ impl Operator for Pad {
         if let Some(dims) = result.dims() {
             super::sized(ty.dtype, &dims)?;
             if self.mode != "constant" {
-                self.tables(x)?;
+                self.repeated(x)?;
             }
         }
         Ok(vec![result])
