@@ -1,6 +1,6 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tinsmith_targets::Arch;
 
@@ -140,6 +140,7 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compile
     roots.sort_unstable();
     let storage_id: HashMap<Value, usize> = roots.iter().enumerate().map(|(i, &v)| (v, i)).collect();
     let n_roots = roots.len();
+    let tables = tables(&graph, &placements, &tasks);
     for (t, task) in tasks.iter_mut().enumerate() {
         if task.lowered.program.items.is_empty() && output_of[t].is_none() {
             continue;
@@ -161,6 +162,9 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compile
             .map(|&v| {
                 let p = &placements.of[&v];
                 match graph.constant(p.root) {
+                    Some(constant) if tables.contains(&p.root) => {
+                        Source::Table { value: constant.clone(), offset: p.offset, strides: p.strides.clone() }
+                    }
                     Some(constant) => Source::Constant(view_of_constant(constant, &graph, v, p)),
                     None => Source::Memory(memory(v)),
                 }
@@ -330,6 +334,44 @@ fn choose_homes(graph: &Graph, placements: &Placements) -> HashMap<Value, Home> 
         homes.entry(v).or_insert(Home::Arena(i));
     }
     homes
+}
+
+/// Constants of at least so many bytes are laid out once.
+const TABLE_BYTES: usize = 1 << 20;
+
+/// The large constants that some kernel indexes by data: it reads them where they are, and so does every other reader, instead
+/// of a second copy in a layout of its own.
+fn tables(graph: &Graph, placements: &Placements, tasks: &[Task]) -> HashSet<Value> {
+    fn indexes(items: &[expr::Item], t: expr::TensorId) -> bool {
+        items.iter().any(|item| match item {
+            expr::Item::Reshape { .. } => false,
+            expr::Item::Repeat { items, .. } => indexes(items, t),
+            expr::Item::Stage(stage) => {
+                let mut found = false;
+                let mut see = |x: &expr::Expr| {
+                    if let expr::Node::Load { tensor, index, .. } = x.node() {
+                        found |= *tensor == t && index.iter().any(|ix| !matches!(ix, expr::Ix::Affine(_)));
+                    }
+                };
+                match &stage.body {
+                    expr::Body::Map(value) | expr::Body::Arg { value, .. } => value.visit(&mut see),
+                    expr::Body::Reduce { value, finish, .. } => {
+                        value.visit(&mut see);
+                        finish.visit(&mut see);
+                    }
+                }
+                found
+            }
+        })
+    }
+    let operands = tasks.iter().flat_map(|task| task.lowered.operands.iter().zip(&task.lowered.program.operands).map(move |o| (task, o)));
+    operands
+        .filter_map(|(task, (v, &t))| {
+            let root = placements.of[v].root;
+            let large = graph.constant(root).is_some_and(|c| c.bytes().len() >= TABLE_BYTES);
+            (large && indexes(&task.lowered.program.items, t)).then_some(root)
+        })
+        .collect()
 }
 
 /// The elements of a value that is a view of a constant.
@@ -704,6 +746,23 @@ mod tests {
         let g = net.op("Conv", &[c, w], &[("group", Attribute::Int(4))]);
         let p = net.op("GlobalAveragePool", &[g], &[]);
         net.check(&[p, g]);
+    }
+
+    #[test]
+    fn a_large_table_that_data_indexes_has_no_second_copy() {
+        let mut net = Net::new();
+        let x = net.input(&[5, 520]);
+        let table = net.weight(&[523, 520]);
+        let keep = ("keepdims", Attribute::Int(0));
+        let rows = net.op("ArgMax", &[x], &[("axis", Attribute::Int(1)), keep]);
+        let embedding = net.op("Gather", &[table, rows], &[]);
+        let h = net.op("Add", &[embedding, x], &[]);
+        let back = net.op("Transpose", &[table], &[]);
+        let y = net.op("MatMul", &[h, back], &[]);
+        let compiled = net.check(&[y]);
+        let large: Vec<usize> = compiled.program.constants.iter().map(|c| c.bytes.as_slice().len()).filter(|&n| n > 4096).collect();
+        assert_eq!(large, [523 * 520 * 4]);
+        assert!(compiled.program.workspace_bytes < 1 << 20);
     }
 
     #[test]

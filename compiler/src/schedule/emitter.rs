@@ -103,6 +103,7 @@ pub(super) struct Emitter {
     scopes: Vec<HashMap<Key, Reg>>,
     storages: HashMap<usize, BufferId>,
     constants: HashMap<TensorId, BufferId>,
+    tables: Vec<TensorId>,
     name: String,
 }
 
@@ -121,6 +122,7 @@ impl Emitter {
             scopes: vec![HashMap::new()],
             storages: HashMap::new(),
             constants: HashMap::new(),
+            tables: vec![],
             name: name.to_owned(),
         }
     }
@@ -158,6 +160,19 @@ impl Emitter {
             }
         };
         self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset: m.offset, strides: m.strides.clone() });
+    }
+
+    /// Binds an operand to a constant that is read where it is.
+    pub(super) fn bind_table(&mut self, t: TensorId, value: Tensor, offset: i64, strides: Vec<i64>) {
+        let name = self.program.tensors[t.0 as usize].name.clone();
+        let buffer = self.new_constant(&name, value);
+        self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset, strides });
+        self.tables.push(t);
+    }
+
+    /// Whether a tensor is a constant that is read where it is: too large to copy.
+    pub(super) fn is_table(&self, t: TensorId) -> bool {
+        self.tables.contains(&t)
     }
 
     /// A new tensor in scratch, dense in the given physical order.

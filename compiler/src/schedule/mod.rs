@@ -50,6 +50,15 @@ pub enum Source {
     Memory(Memory),
     /// A constant, which is laid out here as the kernel likes it.
     Constant(Tensor),
+    /// A view of a constant that others read in place, and so does this kernel.
+    Table {
+        /// The constant, row-major.
+        value: Tensor,
+        /// First element.
+        offset: i64,
+        /// One stride for each axis of the operand.
+        strides: Vec<i64>,
+    },
 }
 
 /// One entry of a kernel's argument table.
@@ -100,6 +109,7 @@ pub fn schedule(
         match source {
             Source::Memory(m) => e.bind_memory(t, &m),
             Source::Constant(value) => e.slots[t.0 as usize] = Some(Slot::Constant(value)),
+            Source::Table { value, offset, strides } => e.bind_table(t, value, offset, strides),
         }
     }
     for (t, value) in &program.constants {

@@ -72,7 +72,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
                 Along::Unit | Along::Independent => {}
                 Along::Strided => {
                     plain = false;
-                    strided += 1;
+                    strided += if is_table(e, &load) { 2 } else { 1 };
                 }
             }
         }
@@ -147,6 +147,10 @@ pub(super) fn loads(value: &Expr) -> Vec<Expr> {
         }
     });
     list
+}
+
+fn is_table(e: &Emitter, load: &Expr) -> bool {
+    matches!(load.node(), Node::Load { tensor, .. } if e.is_table(*tensor))
 }
 
 fn product(value: &Expr) -> bool {
