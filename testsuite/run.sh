@@ -37,5 +37,9 @@ echo "== trained models, at every instruction set level that this machine has"
 python=target/venv/bin/python
 [ -e target/models/manifest.json ] || $python testsuite/scripts/fetch_models.py
 $python testsuite/scripts/verify_models.py --cpu all
+echo "== models as static libraries in C programs, natively and for aarch64 under an emulator"
+$python testsuite/scripts/verify_library.py --only ppocr_cls,mtcnn_pnet,silero_vad_static --levels x86-64-v1,x86-64-v3,aarch64
+echo "== sizes"
+$python testsuite/scripts/measure_sizes.py --models target/models
 echo "== the digits example"
 examples/digits/run.sh | tail -n 1

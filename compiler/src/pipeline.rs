@@ -126,12 +126,7 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compile
     let placements = assign_layouts(&mut graph, &mut lowered);
     let mut tasks = order_tasks(&graph, &placements, members, lowered)?;
     let homes = choose_homes(&graph, &placements);
-    let mut outputs_done = vec![false; graph.outputs().len()];
-    for home in homes.values() {
-        if let Home::Output(j) = home {
-            outputs_done[*j] = true;
-        }
-    }
+    let outputs_done: Vec<bool> = (0..graph.outputs().len()).map(|j| homes.values().any(|&h| h == Home::Output(j))).collect();
     let n_tasks = tasks.len();
     for (j, done) in outputs_done.iter().enumerate() {
         if !done {

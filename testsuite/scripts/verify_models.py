@@ -16,23 +16,9 @@ import subprocess
 import sys
 import time
 
+from library import LEVELS, lacks
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LEVELS = {  # what /proc/cpuinfo must list, each level beside those of the one before
-    "x86-64-v1": set(),
-    "x86-64-v2": {"cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3"},
-    "x86-64-v3": {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"},
-    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
-}
-
-
-def lacks(level):
-    """True for an x86-64 level that this machine cannot run."""
-    if level not in LEVELS:
-        return False
-    with open("/proc/cpuinfo") as f:
-        flags = next((set(line.split(":")[1].split()) for line in f if line.startswith("flags")), set())
-    names = list(LEVELS)
-    return not set().union(*(LEVELS[n] for n in names[:names.index(level) + 1])) <= flags
 
 
 def verify(command, timeout):

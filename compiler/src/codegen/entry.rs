@@ -10,9 +10,11 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
-use super::clif::{Compiled, Listing, OK, define_kernel};
-use super::program::{ALIGN_BYTES, Place, Program};
+use super::clif::{self, Compiled, Listing, OK};
+use super::program::{ALIGN_BYTES, Emitter, Place, Program};
 use super::target::Machine;
+use super::wide;
+use crate::nest::Kernel;
 
 /// What the exported function returns when a pointer is null or misaligned.
 pub const BAD_ARGUMENT: i64 = StatusCode::BadArgument as i64;
@@ -67,7 +69,7 @@ pub fn define_program<M: Module>(
     }
     let mut kernels = vec![];
     for kernel in &program.kernels {
-        kernels.push(define_kernel(module, machine, kernel, options.listings)?);
+        kernels.push(define_kernel(module, machine, kernel, program.emitter, options.listings)?);
     }
     let mut listings: Vec<Listing> = kernels.iter().filter_map(|k| k.listing.clone()).collect();
     let entry_name = match &options.run {
@@ -83,6 +85,26 @@ pub fn define_program<M: Module>(
         listings.extend(text);
     }
     Ok(Symbols { kernels, constants, entry, run, listings })
+}
+
+/// Compiles a kernel by the emitter that is asked for.
+fn define_kernel(
+    module: &mut dyn Module,
+    machine: &Machine,
+    kernel: &Kernel,
+    emitter: Emitter,
+    listing: bool,
+) -> Result<Compiled, CodegenError> {
+    if emitter != Emitter::Clif {
+        match wide::define_kernel(module, machine, kernel, listing)? {
+            Ok(compiled) => return Ok(compiled),
+            Err(refused) if emitter == Emitter::Wide => {
+                return Err(CodegenError::Unsupported { kernel: kernel.name.clone(), what: refused.0, target: machine.to_string() });
+            }
+            Err(_) => {}
+        }
+    }
+    clif::define_kernel(module, machine, kernel, listing)
 }
 
 type Defined = (FuncId, Option<Listing>);

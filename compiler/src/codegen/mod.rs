@@ -4,17 +4,19 @@
 //! In: [`Program`] (kernels, the steps that call them, constants, the arena's size). Out: definitions in any
 //! [`cranelift_module::Module`], so that object files and in-process execution share every line.
 
+mod address;
 pub mod clif;
 pub mod entry;
 pub mod jit;
 pub mod program;
 pub mod target;
+pub mod wide;
 
 use thiserror::Error;
 
 pub use entry::{EntryOptions, Symbols, define_program};
 pub use jit::{AlignedBytes, Executable, Memory, Status};
-pub use program::{Constant, IoBuffer, Place, Program, Step};
+pub use program::{Constant, Emitter, IoBuffer, Place, Program, Step};
 pub use target::{Level, Machine};
 
 /// Why a program could not be compiled or executed.

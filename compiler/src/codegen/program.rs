@@ -23,6 +23,20 @@ pub struct Program {
     pub outputs: Vec<IoBuffer>,
     /// Size of the arena.
     pub workspace_bytes: usize,
+    /// What turns kernels into machine code.
+    pub emitter: Emitter,
+}
+
+/// What turns kernels into machine code.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Emitter {
+    /// [`super::clif`] only.
+    #[default]
+    Clif,
+    /// [`super::wide`] where it takes a kernel, else [`super::clif`].
+    Auto,
+    /// [`super::wide`] only; what it refuses is an error.
+    Wide,
 }
 
 /// One call of a kernel.

@@ -352,9 +352,36 @@ impl Hash for Const {
 
 impl PartialEq for Expr {
     fn eq(&self, other: &Self) -> bool {
-        self.dtype == other.dtype
-            && (Arc::ptr_eq(&self.node, &other.node) || self.node.hash == other.node.hash && self.node.node == other.node.node)
+        same(self, other, &mut HashSet::new())
     }
+}
+
+/// Equality; pairs in `seen` are equal, or their difference is found elsewhere.
+fn same(a: &Expr, b: &Expr, seen: &mut HashSet<(*const Node, *const Node)>) -> bool {
+    if a.dtype != b.dtype || a.node.hash != b.node.hash {
+        return false;
+    }
+    if Arc::ptr_eq(&a.node, &b.node) || !seen.insert((a.node(), b.node())) {
+        return true;
+    }
+    let heads = match (a.node(), b.node()) {
+        (Node::Const(x), Node::Const(y)) => x == y,
+        (Node::Index(x), Node::Index(y)) => x == y,
+        (Node::Load { tensor: t, index: x, pad: p }, Node::Load { tensor: u, index: y, pad: q }) => {
+            let same_kind = |(x, y): (&Ix, &Ix)| match (x, y) {
+                (Ix::Affine(x), Ix::Affine(y)) => x == y,
+                (Ix::Checked(_), Ix::Checked(_)) | (Ix::Clamped(_), Ix::Clamped(_)) => true,
+                _ => false,
+            };
+            t == u && p.is_some() == q.is_some() && x.len() == y.len() && x.iter().zip(y).all(same_kind)
+        }
+        (Node::Unary(x, _), Node::Unary(y, _)) => x == y,
+        (Node::Binary(x, ..), Node::Binary(y, ..)) => x == y,
+        (Node::Compare(x, ..), Node::Compare(y, ..)) => x == y,
+        (Node::Select(..), Node::Select(..)) | (Node::Cast(_), Node::Cast(_)) | (Node::Acc, Node::Acc) => true,
+        _ => false,
+    };
+    heads && a.children().into_iter().zip(b.children()).all(|(x, y)| same(x, y, seen))
 }
 
 impl Eq for Expr {}
@@ -577,3 +604,36 @@ macro_rules! operators {
     )* };
 }
 operators!(Add add Add, Sub sub Sub, Mul mul Mul, Div div Div);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `e = e * e`, so often that walking every path would not end.
+    fn deep(last: f64) -> Expr {
+        (0..100).fold(Expr::acc(DType::F32), |e, _| &e * &e) + last
+    }
+
+    #[test]
+    fn shared_parts_are_walked_once() {
+        assert_eq!(deep(1.0), deep(1.0));
+        assert_ne!(deep(1.0), deep(2.0));
+        let mut n = 0;
+        deep(1.0).visit(&mut |_| n += 1);
+        assert_eq!(n, 103);
+        assert_eq!(deep(1.0).rewrite(&mut |e| e), deep(1.0));
+    }
+
+    #[test]
+    fn equality_sees_every_part() {
+        let load = |i: i64, pad: Option<f64>| {
+            let pad = pad.map(|p| Expr::constant(DType::F32, p));
+            Expr::new(Node::Load { tensor: TensorId(0), index: vec![Ix::from(i)], pad }, DType::F32)
+        };
+        assert_eq!(load(1, None), load(1, None));
+        assert_ne!(load(1, None), load(2, None));
+        assert_ne!(load(1, None), load(1, Some(0.0)));
+        assert_ne!(load(1, Some(0.0)), load(1, Some(-0.0)));
+        assert_ne!(load(1, None).unary(UnaryOp::Exp), load(1, None).unary(UnaryOp::Log));
+    }
+}

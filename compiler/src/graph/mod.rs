@@ -1,5 +1,6 @@
 //! The graph of operators: structure, text form, verifier, interpreter. The only room that names petgraph; imports `tensor` and `ops`.
 
+mod blob;
 mod eval;
 #[expect(clippy::module_inception, reason = "the graph itself, beside its text form and interpreter")]
 mod graph;
@@ -7,8 +8,9 @@ mod parse;
 mod print;
 mod verify;
 
+pub use blob::{Blobs, blob_hash, blobs, rand, read_blobs, write_blobs};
 pub use eval::{EvalError, eval, eval_with};
 pub use graph::{Graph, Node, NodeId, NodeKind, Place, ResultInfo, Value};
-pub use parse::{ParseError, parse, parse_with, rand, read_blobs};
-pub use print::{Blobs, attribute, blob_hash, blobs, line, name, print, sigil, write_blobs};
+pub use parse::{ParseError, parse, parse_with};
+pub use print::{attribute, line, name, print, sigil};
 pub use verify::{Problem, verify};

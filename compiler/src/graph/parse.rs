@@ -19,18 +19,18 @@
 //! name      = letters, digits, "_" and "." | string
 //! ```
 //!
-//! `//` starts a comment. Types of operators may be left out; constants need theirs, except `blob`. `rand(seed)` are numbers of mean 0 and
-//! variance 1 for floats (sums of four uniform ones), from -8 to 7 for signed integers, 0 to 15 for unsigned ones, and coin tosses.
+//! `//` starts a comment. Types of operators may be left out; constants need theirs.
 
 use std::collections::HashMap;
 
 use half::{bf16, f16};
 use thiserror::Error;
 
-use super::print::{self, Blobs, axis_letters};
+use super::blob::{Blobs, rand};
+use super::print::{self, axis_letters};
 use super::{Graph, NodeId, Place, Value};
 use crate::ops::{self, Attribute, Attributes};
-use crate::tensor::{DType, Dim, Shape, Tensor, Type, n_elements};
+use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 
 /// Elements of a constant that text may ask for without giving them.
 const MAX_ELEMENTS: usize = 1 << 28;
@@ -64,68 +64,6 @@ pub fn parse_with(text: &str, blobs: &Blobs) -> Result<Graph> {
     let mut p = Parser { text, at: 0, start: 0, graph: Graph::new(""), blobs, values: HashMap::new(), places: vec![], groups: 0 };
     p.graph()?;
     Ok(p.graph)
-}
-
-/// The blobs in the bytes that [`super::write_blobs`] wrote.
-///
-/// # Errors
-/// What is wrong with the bytes.
-pub fn read_blobs(mut bytes: &[u8]) -> Result<Blobs, String> {
-    let line = |bytes: &mut &[u8]| {
-        let end = bytes.iter().take(100).position(|&b| b == b'\n').ok_or("a blob file ends within a line")?;
-        let line = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        *bytes = &bytes[end + 1..];
-        Ok::<_, String>(line)
-    };
-    if line(&mut bytes)? != "tinsmith blobs" {
-        return Err("not a blob file".to_owned());
-    }
-    let mut blobs = Blobs::new();
-    while !bytes.is_empty() {
-        let line = line(&mut bytes)?;
-        let entry = line.split_once(' ').and_then(|(hash, len)| Some((hash.to_owned(), len.parse::<usize>().ok()?)));
-        let (hash, len) = entry.ok_or_else(|| format!("`{line}` is not a blob's hash and length"))?;
-        if len > bytes.len() {
-            return Err(format!("blob `{hash}` is cut off"));
-        }
-        if print::hash_bytes(&bytes[..len]) != hash {
-            return Err(format!("blob `{hash}` has other contents"));
-        }
-        blobs.insert(hash, Tensor::from_bytes(DType::U8, &[len], &bytes[..len]));
-        bytes = &bytes[len..];
-    }
-    Ok(blobs)
-}
-
-/// The numbers that `rand(seed)` stands for.
-pub fn rand(ty: DType, dims: &[usize], seed: u64) -> Tensor {
-    // SplitMix64, whose first numbers for neighbouring seeds differ.
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x1234_5678_9abc_def1);
-    let mut next = move || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
-    let n = n_elements(dims);
-    if ty.is_float() {
-        let quarter = |bits: u64| (bits & 0xffff) as f64 / 65536.0 - 0.5;
-        let mut normal = || {
-            let bits = next();
-            (quarter(bits) + quarter(bits >> 16) + quarter(bits >> 32) + quarter(bits >> 48)) * 3f64.sqrt()
-        };
-        let values: Vec<f64> = (0..n).map(|_| normal()).collect();
-        return Tensor::from_f64s(ty, dims, &values);
-    }
-    let values: Vec<i128> = (0..n)
-        .map(|_| match ty {
-            DType::Bool => i128::from(next() >> 63),
-            ty if ty.is_signed() => i128::from(next() >> 60) - 8,
-            _ => i128::from(next() >> 60),
-        })
-        .collect();
-    Tensor::from_ints(ty, dims, &values)
 }
 
 struct Parser<'a> {
@@ -627,7 +565,7 @@ impl<'a> Parser<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{blobs, print, verify, write_blobs};
+    use crate::graph::{blobs, print, read_blobs, verify, write_blobs};
 
     /// Prints and reads until it must be a fixed point.
     fn round_trip(text: &str) -> String {
@@ -697,27 +635,6 @@ mod tests {
             let name = &graph.node(node).results[0].name;
             assert_eq!(graph.node(node).constant(), again.constant(again.find(name).unwrap()), "{name}");
         }
-    }
-
-    #[test]
-    fn blobs_are_checked() {
-        let graph = parse("graph @g() -> (@a) {\n @a = const rand(1) : f32[9]\n}").unwrap();
-        assert!(parse(&print(&graph)).unwrap_err().message.ends_with("are not at hand"));
-        let bytes = write_blobs(&blobs(&graph));
-        assert!(read_blobs(&bytes[..bytes.len() - 1]).unwrap_err().ends_with("is cut off"));
-        let mut changed = bytes.clone();
-        *changed.last_mut().unwrap() ^= 1;
-        assert!(read_blobs(&changed).unwrap_err().ends_with("has other contents"));
-        assert_eq!(read_blobs(b"junk\n").unwrap_err(), "not a blob file");
-    }
-
-    #[test]
-    fn random_numbers_are_normal() {
-        let x = rand(DType::F32, &[10_000], 3).to_f64s();
-        let mean = x.iter().sum::<f64>() / 10_000.0;
-        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 10_000.0;
-        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
-        assert_ne!(rand(DType::I8, &[100], 1), rand(DType::I8, &[100], 2));
     }
 
     fn error(body: &str) -> String {

@@ -2,12 +2,11 @@
 //!
 //! Types start at a fixed column, values are quoted where their names are odd, and attributes equal to their default are left out.
 
-use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
 use half::{bf16, f16};
-use sha2::{Digest, Sha256};
 
+use super::blob::blob_hash;
 use super::{Graph, Node, NodeId, NodeKind, Place, Value};
 use crate::ops::Attribute;
 use crate::tensor::{DType, Tensor};
@@ -18,9 +17,6 @@ const TYPE_COLUMN: usize = 64;
 const INLINE_ELEMENTS: usize = 8;
 /// Letters of the axes of layouts of any rank but 3 to 5.
 const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
-
-/// The constants that a printed graph names by hash.
-pub type Blobs = BTreeMap<String, Tensor>;
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,37 +72,6 @@ pub fn print(graph: &Graph) -> String {
 /// The line of one node, without indentation and padding: for diagnostics.
 pub fn line(graph: &Graph, node: NodeId) -> String {
     padded(graph, node, 0)
-}
-
-/// The constants that `print` writes as `blob(hash)`, for [`super::parse_with`].
-pub fn blobs(graph: &Graph) -> Blobs {
-    let constants = graph.order().into_iter().filter_map(|n| graph.node(n).constant());
-    constants.filter(|t| matches!(Form::of(t), Form::Blob)).map(|t| (blob_hash(t), t.clone())).collect()
-}
-
-/// The blobs as the bytes of a file that stands beside a `.graph` file; [`super::read_blobs`] reads it.
-///
-/// A line `tinsmith blobs`, then for each blob a line `HASH LENGTH` and its bytes.
-pub fn write_blobs(blobs: &Blobs) -> Vec<u8> {
-    let mut out = b"tinsmith blobs\n".to_vec();
-    for (hash, t) in blobs {
-        out.extend_from_slice(format!("{hash} {}\n", t.bytes().len()).as_bytes());
-        out.extend_from_slice(t.bytes());
-    }
-    out
-}
-
-/// The name of a constant's bytes in text: `h` and 16 hexadecimal digits of their SHA-256.
-pub fn blob_hash(t: &Tensor) -> String {
-    hash_bytes(t.bytes())
-}
-
-pub(super) fn hash_bytes(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest[..8].iter().fold("h".to_owned(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    })
 }
 
 /// The value with its sigil: `@` for a constant, `%` for others.
@@ -209,14 +174,14 @@ fn layout_tag(layout: &[usize]) -> String {
 }
 
 /// How a constant is written.
-enum Form {
+pub(super) enum Form {
     Inline,
     Splat,
     Blob,
 }
 
 impl Form {
-    fn of(t: &Tensor) -> Form {
+    pub(super) fn of(t: &Tensor) -> Form {
         if t.len() <= INLINE_ELEMENTS {
             return Form::Inline;
         }

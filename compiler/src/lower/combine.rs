@@ -355,7 +355,8 @@ fn split_factors(e: &Expr, n: usize) -> (Option<Expr>, Option<Expr>) {
         (Some(x), Some(y)) => Some(x.binary(BinaryOp::Mul, &y)),
         (x, y) => x.or(y),
     };
-    let ((a_in, a_out), (b_in, b_out)) = (split_factors(a, n), split_factors(b, n));
+    let (a_in, a_out) = split_factors(a, n);
+    let (b_in, b_out) = if a == b { (a_in.clone(), a_out.clone()) } else { split_factors(b, n) };
     (product(a_in, b_in), product(a_out, b_out))
 }
 

@@ -65,6 +65,7 @@ pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId
         let at = program_operand(&operands, t);
         at.is_some_and(|v| graph.constant(v).is_some())
     });
+    expr::simplify(&mut program);
     prune_operands(&mut program, &mut operands);
     Ok(Lowered { program, operands, results })
 }

@@ -8,7 +8,7 @@ use std::path::{Component, Path};
 use onnx_protobuf::StringStringEntryProto;
 
 use super::problems::Problem;
-use super::{ImportOptions, import};
+use super::{ImportOptions, model};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::Graph;
 
@@ -26,7 +26,9 @@ pub fn import_file(path: &Path, options: &ImportOptions) -> Result<Graph, Vec<Di
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
         options.folder = Some(parent.unwrap_or(Path::new(".")).to_owned());
     }
-    import(&bytes, &options)
+    let model = model::parse(&bytes, &options.file)?;
+    drop(bytes);
+    model::import_model(model, &options)
 }
 
 /// The `size` bytes that the entries of an initializer name, in `folder`.

@@ -7,6 +7,8 @@ mod attribute;
 mod binding;
 mod external_data;
 mod function;
+#[cfg(test)]
+mod hostile_tests;
 mod initializer;
 mod model;
 mod node;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto};
+use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 
 use super::attribute::Arguments;
 use super::problems::{Problem, Problems};
@@ -10,6 +10,7 @@ use super::scope::{Known, Pool, Scopes};
 use super::{ImportOptions, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, Value};
+use crate::tensor::Tensor;
 
 /// The graph of the model in these bytes.
 ///
@@ -18,8 +19,13 @@ use crate::graph::{Graph, Value};
 /// # Errors
 /// All problems of the model.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
-    let model = parse(bytes, &options.file)?;
-    let importer = read(&model, options);
+    import_model(parse(bytes, &options.file)?, options)
+}
+
+/// The graph of a model.
+pub(super) fn import_model(mut model: ModelProto, options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
+    let weights = take_weights(&mut model, options);
+    let importer = read(&model, weights, options);
     if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
 }
 
@@ -29,10 +35,23 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagno
 /// # Errors
 /// If the bytes are no model.
 pub fn deciding_inputs(bytes: &[u8], options: &ImportOptions) -> Result<BTreeSet<String>, Vec<Diagnostic>> {
-    Ok(read(&parse(bytes, &options.file)?, options).deciding)
+    let mut model = parse(bytes, &options.file)?;
+    let weights = take_weights(&mut model, options);
+    Ok(read(&model, weights, options).deciding)
 }
 
-fn read<'m>(model: &'m ModelProto, options: &'m ImportOptions) -> Importer<'m> {
+/// The initializers of the graph, each of which leaves the message as it becomes a tensor.
+fn take_weights(model: &mut ModelProto, options: &ImportOptions) -> Vec<Result<Tensor, Problem>> {
+    let Some(graph) = model.graph.as_mut() else { return vec![] };
+    let take = |t: &mut TensorProto| {
+        let tensor = initializer::decode(t, options.folder.as_deref());
+        *t = TensorProto { name: std::mem::take(&mut t.name), ..TensorProto::default() };
+        tensor
+    };
+    graph.initializer.iter_mut().map(take).collect()
+}
+
+fn read<'m>(model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>, options: &'m ImportOptions) -> Importer<'m> {
     let mut importer = Importer {
         options,
         graph: Graph::new(match model.graph.name.as_str() {
@@ -49,7 +68,7 @@ fn read<'m>(model: &'m ModelProto, options: &'m ImportOptions) -> Importer<'m> {
         size: 0,
         fold_budget: super::node::FOLD_BUDGET,
     };
-    importer.model(model);
+    importer.model(model, weights);
     if importer.unbound {
         for d in binding::unbound_dimensions(&importer.graph, &options.file) {
             importer.problems.push(d);
@@ -115,7 +134,7 @@ pub(super) struct Importer<'m> {
 }
 
 impl<'m> Importer<'m> {
-    fn model(&mut self, model: &'m ModelProto) {
+    fn model(&mut self, model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>) {
         let version = opset(&model.opset_import);
         let needs_version = model.graph.node.iter().any(|n| is_default(&n.domain));
         let opset = if version.is_some() || needs_version { self.opset(version, "the model") } else { MAX_OPSET };
@@ -126,7 +145,7 @@ impl<'m> Importer<'m> {
         let g = &*model.graph;
         self.scopes.push(false);
         self.inputs(g);
-        self.initializers(g, &frame);
+        self.initializers(g, weights, &frame);
         self.nodes(&g.node, &output_names(g), &frame);
         let mut outputs: Vec<(String, Value)> = vec![];
         let mut names = HashSet::new();
@@ -219,9 +238,9 @@ impl<'m> Importer<'m> {
     }
 
     /// Defines the initializers of a graph.
-    pub(super) fn initializers(&mut self, g: &GraphProto, frame: &Frame) {
-        for t in &g.initializer {
-            let known = match initializer::decode(t, self.options.folder.as_deref()) {
+    pub(super) fn initializers(&mut self, g: &GraphProto, values: impl IntoIterator<Item = Result<Tensor, Problem>>, frame: &Frame) {
+        for (t, value) in g.initializer.iter().zip(values) {
+            let known = match value {
                 Ok(tensor) => Known::constant(&format!("{}{}", frame.prefix, t.name), tensor),
                 Err(p) => {
                     self.problem(Problem { message: format!("initializer `{}`: {}", t.name, p.message), ..p });

@@ -3,6 +3,7 @@
 use onnx_protobuf::{AttributeProto, GraphProto, NodeProto};
 
 use super::attribute::{self, Arguments};
+use super::initializer;
 use super::model::{self, Frame, Importer};
 use super::problems::Problem;
 use super::scope::Known;
@@ -50,7 +51,8 @@ impl Importer<'_> {
             return Err(Problem::invalid(format!("`{name}` has {} outputs, and the node {}", outputs.len(), n.output.len())));
         }
         self.scopes.push(false);
-        self.initializers(branch, frame);
+        let values = branch.initializer.iter().map(|t| initializer::decode(t, self.options.folder.as_deref())).collect::<Vec<_>>();
+        self.initializers(branch, values, frame);
         self.nodes(&branch.node, &outputs, frame);
         let results: Vec<Option<Known>> = outputs.iter().map(|name| self.scopes.find(name).cloned()).collect();
         self.scopes.pop();

@@ -16,6 +16,7 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     }
     let mut program = program.clone();
     combine(&mut program, &|_| constant);
+    expr::simplify(&mut program);
     let memory = |id: usize, name: &str, dtype: DType, dims: &[usize]| Memory {
         storage: Storage { id, name: name.to_owned(), dtype, len: n_elements(dims) },
         offset: 0,
@@ -38,9 +39,9 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     if !errors.is_empty() {
         return Err(format!("verify: {errors:?}\n{}", scheduled.kernel));
     }
-    let mut target = Program::default();
-    target.inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
-    target.outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
+    let inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
+    let outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
+    let mut target = Program { inputs, outputs, ..Program::default() };
     let mut args = vec![];
     for arg in &scheduled.args {
         args.push(match arg {
@@ -64,4 +65,24 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     }
     exe.run(&mut memory).map_err(|s| format!("status {s:?}"))?;
     Ok(Some(decls.iter().zip(&memory.outputs).map(|(d, bytes)| Tensor::from_bytes(d.dtype, &d.dims, bytes.as_slice())).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_chains_that_use_each_value_twice_compile() {
+        let mut b = expr::Builder::new();
+        let mut x = b.operand("x", DType::F32, &[8]);
+        for _ in 0..60 {
+            x = b.map(&[x], |v| &v[0] - &(&(&v[0] * &v[0]) * 0.25));
+        }
+        let program = b.finish(&[x]);
+        let values: Vec<f32> = (0..8).map(|i| i as f32 / 8.0).collect();
+        let operands = [Tensor::from_slice(&[8], &values)];
+        let expected = expr::eval(&program, &operands).unwrap();
+        let got = run(&program, &operands, false).unwrap().unwrap();
+        crate::ops::check::assert_close(&got[0], &expected[0]);
+    }
 }

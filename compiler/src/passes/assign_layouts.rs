@@ -109,9 +109,7 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
             place_views(graph, &mut p, node);
         }
     }
-    for (v, (parent, _)) in nested {
-        p.within.insert(v, parent);
-    }
+    p.within = nested.into_iter().map(|(v, (parent, _))| (v, parent)).collect();
     for lowered in groups.iter_mut() {
         let operands: HashMap<_, _> = lowered.program.operands.iter().copied().zip(lowered.operands.iter().copied()).collect();
         let results = lowered.results.clone();

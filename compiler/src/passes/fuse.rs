@@ -1,7 +1,7 @@
 //! Groups nodes so that intermediate values stay in registers.
 //!
 //! Requires: types with fixed extents. Ensures: every operator that is not a mere view has a group; a group's inner values are
-//! used once, inside it; groups are numbered in execution order. Keeps: layouts unassigned.
+//! used by one node, inside it; groups are numbered in execution order. Keeps: layouts unassigned.
 //!
 //! What may join is read off each operator's tensor expression, never off its name: an element-wise operator joins the
 //! contraction, reduction or map that gives one of its operands place for place, and maps join the reductions that read them once.
@@ -141,10 +141,12 @@ fn n_operands(graph: &Graph, members: &[NodeId]) -> usize {
     members.iter().map(|&m| graph.operands(m).len()).sum()
 }
 
-/// The group whose only outside value is `v`, if `v` is used just once.
+/// The group whose only outside value is `v`, if just one node uses `v`.
 fn tail_group(graph: &Graph, group_of: &HashMap<NodeId, usize>, v: Value) -> Option<usize> {
     let g = *group_of.get(&v.node)?;
-    (graph.n_uses(v) == 1 && !graph.is_output(v) && graph.results(v.node).len() == 1).then_some(g)
+    let users = graph.users(v);
+    let one_user = users.first().is_some_and(|first| users.iter().all(|u| u.0 == first.0));
+    (one_user && !graph.is_output(v) && graph.results(v.node).len() == 1).then_some(g)
 }
 
 fn shape_of(graph: &Graph, node: NodeId) -> Result<Shape, (NodeId, LowerError)> {

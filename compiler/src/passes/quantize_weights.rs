@@ -150,7 +150,7 @@ mod tests {
               @b = const rand(2) : f32[16]
               %y = Conv(%x, @w, @b) pads=[1,1,1,1]
             }";
-        let (before, after, report) = run(|g, r| quantize_weights(g, r), text);
+        let (before, after, report) = run(quantize_weights, text);
         assert_eq!(after.operator_nodes().len(), 2);
         let entry = &report.quantized[0];
         assert_eq!((entry.weights.as_str(), entry.user.as_str(), entry.before_bytes, entry.after_bytes), ("w", "y", 4608, 1152 + 64));
@@ -172,7 +172,7 @@ mod tests {
               %v = Gemm(%u, @b) transB=1
               %y = Gemm(%v, @c)
             }";
-        let (_, after, report) = run(|g, r| quantize_weights(g, r), text);
+        let (_, after, report) = run(quantize_weights, text);
         let axes: Vec<String> = after
             .operator_nodes()
             .into_iter()
@@ -191,7 +191,7 @@ mod tests {
               %y = MatMul(%x, @w)
               %z = Gather(@w, %i)
             }";
-        let (_, _, report) = run(|g, r| quantize_weights(g, r), text);
+        let (_, _, report) = run(quantize_weights, text);
         assert!(report.quantized.is_empty());
         assert_eq!(report.reasons(PASS), ["`Gather` reads it in another way"]);
     }

@@ -104,7 +104,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     reduction.sort_by_key(|&a| -reach(e, a));
 
     let packed_reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
-    let accesses = accesses(e, &stage, value, finish, vector, &|a| if a < n { out_stride(&stage, a) } else { 0 });
+    let accesses = accesses(e, &stage, value, finish, vector, &packed_reduction, &|a| if a < n { out_stride(&stage, a) } else { 0 });
     let pinned = pinned(&[value, finish], n + stage.reduce.len());
     let mut i = outer.len();
     while i >= 2 {
@@ -173,13 +173,14 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
 
 /// Strides of every access along every axis of the stage.
 ///
-/// Constants that will be packed follow any order of the reduction, so only their output axes count.
+/// Constants that will be packed count with the strides that they will have along the reduction.
 fn accesses(
     e: &Emitter,
     stage: &Stage,
     value: &Expr,
     finish: &Expr,
     vector: Option<usize>,
+    reduction: &[(usize, usize)],
     out_stride: &dyn Fn(usize) -> i64,
 ) -> Vec<Vec<i64>> {
     let n = stage.axes.len() + stage.reduce.len();
@@ -189,15 +190,16 @@ fn accesses(
         x.visit(&mut |x| {
             if let Node::Load { tensor, index, .. } = x.node() {
                 let strides = e.strides_of(*tensor);
-                let follows = packable.contains(x);
-                let stride = |axis: usize| -> i64 {
-                    if follows && axis >= stage.axes.len() {
-                        0
-                    } else {
-                        index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()
+                let mut along: Vec<i64> =
+                    (0..n).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect();
+                if packable.contains(x) {
+                    let mut stride = 1;
+                    for &(axis, extent) in reduction.iter().rev().filter(|r| expr_depends(x, r.0)) {
+                        along[axis] = stride;
+                        stride *= extent as i64;
                     }
-                };
-                list.push((0..n).map(stride).collect());
+                }
+                list.push(along);
             }
         });
     }
@@ -233,6 +235,8 @@ fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
     pinned
 }
 
+/// Called with the number of vectors and the valid lanes of the last one.
+type Columns<'f> = dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError> + 'f;
 type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + 'f;
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
@@ -265,12 +269,7 @@ fn row_loop(
 }
 
 /// `f` gets the number of vectors and the valid lanes of the last one.
-fn column_loop(
-    e: &mut Emitter,
-    plan: &Plan,
-    point: Point,
-    f: &mut dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError>,
-) -> Result<(), ScheduleError> {
+fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) -> Result<(), ScheduleError> {
     let Some(axis) = plan.vector else { return f(e, point, 1, 1) };
     let extent = plan.columns as i64;
     let lanes = plan.lanes as i64;

@@ -1,6 +1,6 @@
 //! Scalar expressions to nest registers: addressing, broadcasting, value numbering, padding, checked indices.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::cost::Machine;
 use super::{Arg, Memory, ScheduleError, Scheduled};
@@ -398,7 +398,16 @@ impl Emitter {
     /// The value of an expression at a point: a vector where it depends on the vector axis, else a scalar.
     /// `acc` is the value of [`Node::Acc`].
     pub(super) fn value(&mut self, e: &Expr, at: &Point, acc: Option<Reg>) -> Result<Reg, ScheduleError> {
-        Ok(match e.node() {
+        self.value_once(e, at, acc, &mut HashMap::new())
+    }
+
+    /// As [`Emitter::value`]; what is used in several places is computed once.
+    fn value_once(&mut self, e: &Expr, at: &Point, acc: Option<Reg>, known: &mut HashMap<*const Node, Reg>) -> Result<Reg, ScheduleError> {
+        let key = std::ptr::from_ref(e.node());
+        if let Some(&reg) = known.get(&key) {
+            return Ok(reg);
+        }
+        let reg = match e.node() {
             Node::Const(c) => self.constant(e.dtype(), *c, 1),
             Node::Acc => acc.ok_or_else(|| ScheduleError("an accumulator outside `finish`".to_owned()))?,
             Node::Index(a) => {
@@ -410,16 +419,16 @@ impl Emitter {
             }
             Node::Load { tensor, index, pad } => self.load(e, *tensor, index, pad.as_ref(), at)?,
             Node::Unary(op, a) => {
-                let a = self.value(a, at, acc)?;
+                let a = self.value_once(a, at, acc, known)?;
                 self.unary(*op, a)?
             }
             Node::Binary(op, x, y) => {
-                let (x, y) = (self.value(x, at, acc)?, self.value(y, at, acc)?);
+                let (x, y) = (self.value_once(x, at, acc, known)?, self.value_once(y, at, acc, known)?);
                 let (x, y, _) = self.level(x, y);
                 self.binary(*op, x, y)?
             }
             Node::Compare(op, x, y) => {
-                let (x, y) = (self.value(x, at, acc)?, self.value(y, at, acc)?);
+                let (x, y) = (self.value_once(x, at, acc, known)?, self.value_once(y, at, acc, known)?);
                 let (x, y, _) = self.level(x, y);
                 let relation = match op {
                     CompareOp::Eq => nest::CompareOp::Eq,
@@ -432,18 +441,21 @@ impl Emitter {
                 self.numbered(Key::Compare(*op, x, y), |b| b.compare(relation, x, y))
             }
             Node::Select(c, x, y) => {
-                let (c, x, y) = (self.value(c, at, acc)?, self.value(x, at, acc)?, self.value(y, at, acc)?);
+                let (c, x, y) =
+                    (self.value_once(c, at, acc, known)?, self.value_once(x, at, acc, known)?, self.value_once(y, at, acc, known)?);
                 let (x, y, lanes) = self.level(x, y);
                 let lanes = lanes.max(self.b.ty(c).lanes);
                 let (c, x, y) = (self.splat(c, lanes), self.splat(x, lanes), self.splat(y, lanes));
                 self.numbered(Key::Select(c, x, y), |b| b.select(c, x, y))
             }
             Node::Cast(a) => {
-                let a = self.value(a, at, acc)?;
+                let a = self.value_once(a, at, acc, known)?;
                 let to = e.dtype();
                 self.numbered(Key::Cast(a, to), |b| b.convert(a, to))
             }
-        })
+        };
+        known.insert(key, reg);
+        Ok(reg)
     }
 
     fn unary(&mut self, op: UnaryOp, a: Reg) -> Result<Reg, ScheduleError> {
@@ -657,15 +669,16 @@ impl Emitter {
 
     /// Emits in the current scope what `e` computes without the axes in `inner`, so that loops over them find it done.
     pub(super) fn hoist(&mut self, e: &Expr, at: &Point, inner: &[usize]) -> Result<(), ScheduleError> {
-        if matches!(e.node(), Node::Const(_) | Node::Acc) || contains_acc(e) && !inner.iter().any(|&a| expr_depends(e, a)) {
-            for child in e.children() {
-                self.hoist(child, at, inner)?;
-            }
+        self.hoist_once(e, at, inner, &mut HashSet::new())
+    }
+
+    fn hoist_once(&mut self, e: &Expr, at: &Point, inner: &[usize], seen: &mut HashSet<*const Node>) -> Result<(), ScheduleError> {
+        if !seen.insert(e.node()) {
             return Ok(());
         }
-        if inner.iter().any(|&a| expr_depends(e, a)) {
+        if matches!(e.node(), Node::Const(_) | Node::Acc) || contains_acc(e) || inner.iter().any(|&a| expr_depends(e, a)) {
             for child in e.children() {
-                self.hoist(child, at, inner)?;
+                self.hoist_once(child, at, inner, seen)?;
             }
             return Ok(());
         }
@@ -740,7 +753,9 @@ fn mark_accesses(body: &[Stmt], read: &mut [bool], written: &mut [bool]) {
 }
 
 fn contains_acc(e: &Expr) -> bool {
-    matches!(e.node(), Node::Acc) || e.children().into_iter().any(contains_acc)
+    let mut found = false;
+    e.visit(&mut |e| found |= matches!(e.node(), Node::Acc));
+    found
 }
 
 /// The coefficient of a stage axis in an affine index.
@@ -761,11 +776,16 @@ pub(super) fn index_depends(index: &[Ix], axis: usize) -> bool {
 
 /// Whether an expression depends on a stage axis.
 pub(super) fn expr_depends(e: &Expr, axis: usize) -> bool {
-    match e.node() {
-        Node::Index(a) => a.coefficient(Var::Axis(axis as u32)) != 0,
-        Node::Load { index, pad, .. } => index_depends(index, axis) || pad.as_ref().is_some_and(|p| expr_depends(p, axis)),
-        _ => e.children().into_iter().any(|c| expr_depends(c, axis)),
-    }
+    let uses = |a: &StageAffine| a.coefficient(Var::Axis(axis as u32)) != 0;
+    let mut depends = false;
+    e.visit(&mut |e| {
+        depends |= match e.node() {
+            Node::Index(a) => uses(a),
+            Node::Load { index, .. } => index.iter().any(|ix| matches!(ix, Ix::Affine(a) if uses(a))),
+            _ => false,
+        }
+    });
+    depends
 }
 
 /// The nest's operator.
@@ -790,22 +810,35 @@ pub(super) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, a condition on
 /// `f32`, or a constant integer widened to `f32`.
 pub(super) fn vector_ok(e: &Expr, axis: usize) -> bool {
+    vector_ok_once(e, axis, &mut HashMap::new())
+}
+
+fn vector_ok_once(e: &Expr, axis: usize, known: &mut HashMap<*const Node, bool>) -> bool {
+    let key = std::ptr::from_ref(e.node());
+    if let Some(&ok) = known.get(&key) {
+        return ok;
+    }
     if !expr_depends(e, axis) {
+        known.insert(key, true);
         return true;
     }
-    match e.node() {
+    let ok = match e.node() {
         Node::Load { .. } => e.dtype() == DType::F32 || e.dtype() == DType::Bool,
         Node::Cast(a) => {
             e.dtype() == DType::F32
                 && (matches!(a.node(), Node::Load { .. }) && matches!(a.dtype(), DType::I8 | DType::U8)
-                    || a.dtype() == DType::Bool && vector_ok(a, axis))
+                    || a.dtype() == DType::Bool && vector_ok_once(a, axis, known))
         }
-        Node::Compare(_, a, b) => a.dtype() == DType::F32 && vector_ok(a, axis) && vector_ok(b, axis),
-        Node::Select(c, a, b) => vector_ok(c, axis) && e.dtype() == DType::F32 && vector_ok(a, axis) && vector_ok(b, axis),
+        Node::Compare(_, a, b) => a.dtype() == DType::F32 && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known),
+        Node::Select(c, a, b) => {
+            vector_ok_once(c, axis, known) && e.dtype() == DType::F32 && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known)
+        }
         Node::Index(_) => false,
         Node::Const(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => {
-            (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok(c, axis))
+            (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok_once(c, axis, known))
         }
-    }
+    };
+    known.insert(key, ok);
+    ok
 }

@@ -14,6 +14,7 @@ pub(super) fn packable(e: &Emitter, load: &Expr, axis: usize) -> bool {
 ///
 /// `batch` are output axes, `reduction` the stage's axes in loop order, outermost first; both with extents above one.
 /// Columns past the end are zero.
+#[expect(clippy::too_many_arguments, reason = "a load, and how the kernel walks it")]
 pub(super) fn pack(
     e: &mut Emitter,
     stage: &Stage,

@@ -10,7 +10,7 @@ use cranelift_codegen::ir::{self, Block, BlockArg, InstBuilder, MemFlagsData, ty
 use cranelift_frontend::FunctionBuilder;
 use tinsmith_targets::abi::StatusCode;
 
-use super::address::{Addresses, Pointer, scaled_displacement, wide_displacement};
+use super::super::address::{Addresses, Pointer, scaled_displacement, wide_displacement};
 use super::liveness::{Liveness, Regs};
 use super::value::{Caps, Val};
 use crate::codegen::CodegenError;

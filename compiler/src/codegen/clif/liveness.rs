@@ -156,7 +156,7 @@ fn for_each_dynamic(index: &Index, mut f: impl FnMut(Reg)) {
 }
 
 /// Calls `f` with every register that `op` reads.
-pub(super) fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
+pub(in crate::codegen) fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
     match op {
         Op::Const(_) | Op::Index(_) => {}
         Op::Load { index, .. } => for_each_dynamic(index, f),

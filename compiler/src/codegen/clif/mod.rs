@@ -2,17 +2,16 @@
 //!
 //! Every kernel becomes `extern "C" fn(buffers: *const *mut u8) -> i32`: one pointer for each of its buffers; it returns
 //! 0, or 3 when a checked index is out of range. Kernels arrive scheduled, so the instruction order is theirs: the
-//! optimizer is off, and address arithmetic is moved out of the loops here ([`address`]).
+//! optimizer is off, and address arithmetic is moved out of the loops ([`super::address`]).
 
-mod address;
 mod arithmetic;
 mod convert;
 mod function;
-mod liveness;
+pub(super) mod liveness;
 mod op;
 mod spills;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod value;
 
 use cranelift_codegen::Context;
@@ -69,7 +68,9 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
     ctx.set_disasm(listing);
     ctx.func.signature.params.push(AbiParam::new(types::I64));
     ctx.func.signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature).map_err(|e| backend(e.to_string()))?;
+    let id = module
+        .declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature)
+        .map_err(|e| backend(e.to_string()))?;
     ctx.func.name = ir::UserFuncName::user(0, id.as_u32());
 
     let target = machine.to_string();

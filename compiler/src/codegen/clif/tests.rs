@@ -1,6 +1,6 @@
 //! Kernels through Cranelift against the loop interpreter, at every level of this machine.
 
-use crate::codegen::{Executable, IoBuffer, Level, Machine, Memory, Place, Program, Status, Step};
+use crate::codegen::{Emitter, Executable, IoBuffer, Level, Machine, Memory, Place, Program, Status, Step};
 use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Cond, Index, Kernel, Op, Reg, Scalar, UnaryOp, VecType};
 use crate::tensor::{DType, Tensor};
 
@@ -46,19 +46,20 @@ fn as_f32s(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
-fn contraction(mr: usize, nv: usize, unroll: usize, k: usize) -> Kernel {
-    let n = nv * 4;
+pub(in crate::codegen) fn contraction(lanes: u32, mr: usize, nv: usize, unroll: usize, k: usize) -> Kernel {
+    let l = lanes as usize;
+    let n = nv * l;
     let mut b = Builder::new("contract", format!("contract(mr={mr} nr={n})"));
     let (a, w, c) =
         (b.buffer("a", F, mr * k, Access::Read), b.buffer("b", F, k * n, Access::Read), b.buffer("c", F, mr * n, Access::Write));
-    let ty = VecType { dtype: F, lanes: 4 };
+    let ty = VecType { dtype: F, lanes };
     let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
     b.for_loop("k", 0..k as i64, unroll as i64, |b, kv| {
         for u in 0..unroll {
-            let ws: Vec<Reg> = (0..nv).map(|v| b.load(w, Affine::var(kv).times(n as i64).offset((u * n + v * 4) as i64), 4)).collect();
+            let ws: Vec<Reg> = (0..nv).map(|v| b.load(w, Affine::var(kv).times(n as i64).offset((u * n + v * l) as i64), lanes)).collect();
             for r in 0..mr {
                 let x = b.load(a, Affine::var(kv).offset((r * k + u) as i64), 1);
-                let x = b.splat(x, 4);
+                let x = b.splat(x, lanes);
                 for v in 0..nv {
                     b.set(acc[r * nv + v], Op::Fma(x, ws[v], acc[r * nv + v]));
                 }
@@ -67,7 +68,7 @@ fn contraction(mr: usize, nv: usize, unroll: usize, k: usize) -> Kernel {
     });
     for r in 0..mr {
         for v in 0..nv {
-            b.store(c, Affine::constant((r * n + v * 4) as i64), acc[r * nv + v]);
+            b.store(c, Affine::constant((r * n + v * l) as i64), acc[r * nv + v]);
         }
     }
     b.finish()
@@ -81,13 +82,13 @@ fn a_register_tile_multiplies_matrices() {
     let w: Vec<f32> = (0..k * n).map(|i| (i % 5) as f32 - 2.0).collect();
     let expected: Vec<f32> = (0..mr * n).map(|i| (0..k).map(|p| a[i / n * k + p] * w[p * n + i % n]).sum()).collect();
     for machine in machines() {
-        let (status, memory) = run_on(&machine, &contraction(mr, nv, 4, k), &[f32s(&a), f32s(&w)]);
+        let (status, memory) = run_on(&machine, &contraction(4, mr, nv, 4, k), &[f32s(&a), f32s(&w)]);
         assert_eq!(status, Ok(()));
         assert_eq!(as_f32s(memory.outputs[0].as_slice()), expected, "{machine}");
     }
 }
 
-const LANES: [u32; 5] = [1, 2, 4, 8, 16];
+pub(in crate::codegen) const LANES: [u32; 5] = [1, 2, 4, 8, 16];
 const N: usize = 64;
 
 /// Numbers that are often special, and random bits.
@@ -155,6 +156,7 @@ impl Numbers {
 
 /// One operation at every number of lanes: `out[case * N + i] = op(inputs[..][i])`.
 fn op_kernel(
+    lanes: &[u32],
     name: &str,
     inputs: &[DType],
     result: DType,
@@ -163,8 +165,8 @@ fn op_kernel(
 ) -> Kernel {
     let mut b = Builder::new(name, "");
     let buffers: Vec<_> = inputs.iter().enumerate().map(|(i, &d)| b.buffer(format!("in{i}"), d, N, Access::Read)).collect();
-    let out = b.buffer("out", result, N * LANES.len(), Access::Write);
-    for (case, lanes) in LANES.into_iter().enumerate() {
+    let out = b.buffer("out", result, N * lanes.len(), Access::Write);
+    for (case, &lanes) in lanes.iter().enumerate() {
         let ty = VecType { dtype: result, lanes: if scalar_result { 1 } else { lanes } };
         b.for_loop("i", 0..N as i64, i64::from(lanes), |b, i| {
             let operands: Vec<Reg> = buffers.iter().map(|&x| b.load(x, Affine::var(i), lanes)).collect();
@@ -176,13 +178,14 @@ fn op_kernel(
     b.finish()
 }
 
-fn op_kernels() -> Vec<Kernel> {
+/// Every operation on every type, each at these numbers of lanes.
+pub(in crate::codegen) fn op_kernels(lanes: &[u32]) -> Vec<Kernel> {
     use BinaryOp as B;
     use UnaryOp as U;
     let mut all = vec![];
     for d in DType::ALL {
         let mut add = |name: String, inputs: &[DType], result: DType, scalar: bool, make: &dyn Fn(&mut Builder, VecType, &[Reg]) -> Op| {
-            all.push(op_kernel(&format!("{name}_{d}"), inputs, result, scalar, make));
+            all.push(op_kernel(lanes, &format!("{name}_{d}"), inputs, result, scalar, make));
         };
         for op in [U::Neg, U::Abs, U::Sqrt, U::Floor, U::Ceil, U::Trunc, U::Round, U::Not] {
             let applies = match op {
@@ -340,10 +343,16 @@ fn report(machine: &Machine, wrong: &[String]) {
 
 /// Runs every kernel on this machine at every level, and compares with the interpreter.
 fn check_all(kernels: &[Kernel], seed: u64) {
-    let cases = Cases::new(kernels, seed);
+    check_on(&machines(), Emitter::Clif, kernels, seed);
+}
+
+/// [`check_all`] on some machines, through an emitter.
+pub(in crate::codegen) fn check_on(machines: &[Machine], emitter: Emitter, kernels: &[Kernel], seed: u64) {
+    let mut cases = Cases::new(kernels, seed);
+    cases.program.emitter = emitter;
     let expected = [false, true].map(|fused| (0..kernels.len()).map(|i| cases.expected(i, fused)).collect::<Vec<_>>());
-    for machine in machines() {
-        let exe = Executable::new(&cases.program, &machine).unwrap_or_else(|e| panic!("{machine}: {e}"));
+    for machine in machines {
+        let exe = Executable::new(&cases.program, machine).unwrap_or_else(|e| panic!("{machine}: {e}"));
         let mut memory = exe.memory();
         memory.workspace.as_mut_slice().copy_from_slice(&cases.workspace());
         let mut wrong = vec![];
@@ -360,13 +369,13 @@ fn check_all(kernels: &[Kernel], seed: u64) {
                 }
             }
         }
-        report(&machine, &wrong);
+        report(machine, &wrong);
     }
 }
 
 #[test]
 fn every_operation_agrees_with_the_interpreter() {
-    check_all(&op_kernels(), 1);
+    check_all(&op_kernels(&LANES), 1);
 }
 
 /// Random kernels of loops, branches, accumulators and checked indices, all in bounds.
@@ -378,20 +387,27 @@ struct Maker {
     vars: Vec<(crate::nest::Var, i64)>,
     buffers: Vec<crate::nest::BufferId>,
     budget: usize,
+    // Where set, only what the wide emitter knows, with up to so many lanes.
+    wide: Option<u32>,
 }
 
 const TYPES: [DType; 6] = [DType::F32, DType::I32, DType::I64, DType::U8, DType::Bool, DType::F64];
+const LANES_OF_RANDOM: [u32; 6] = [1, 1, 2, 4, 4, 8];
 const LEN: usize = 512;
 
 impl Maker {
     fn kernel(seed: u64) -> Kernel {
+        Self::random(seed, None)
+    }
+
+    fn random(seed: u64, wide: Option<u32>) -> Kernel {
         let mut b = Builder::new(format!("random_{seed}"), "");
         let mut buffers = vec![];
         for d in TYPES {
             buffers.push(b.buffer(format!("read_{d}"), d, LEN, Access::Read));
             buffers.push(b.buffer(format!("write_{d}"), d, LEN, Access::ReadWrite));
         }
-        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40 };
+        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40, wide };
         for _ in 0..6 {
             m.set();
         }
@@ -459,7 +475,12 @@ impl Maker {
     }
 
     fn ty(&mut self) -> VecType {
-        VecType { dtype: TYPES[self.pick(TYPES.len())], lanes: [1, 1, 2, 4, 4, 8][self.pick(6)] }
+        let Some(most) = self.wide else {
+            return VecType { dtype: TYPES[self.pick(TYPES.len())], lanes: LANES_OF_RANDOM[self.pick(6)] };
+        };
+        let dtype = [F, F, DType::I32, DType::I64, DType::Bool][self.pick(5)];
+        let lanes = [1, 4, 8, most][self.pick(4)];
+        VecType { dtype, lanes: if dtype == DType::I64 { 1 } else { lanes } }
     }
 
     fn op(&mut self, ty: VecType) -> Op {
@@ -472,13 +493,17 @@ impl Maker {
             0 | 1 => Op::Binary([BinaryOp::And, BinaryOp::Or, BinaryOp::Xor][self.pick(3)], self.reg(ty), self.reg(ty)),
             2 if number => Op::Fma(self.reg(ty), self.reg(ty), self.reg(ty)),
             2 => {
-                let from = VecType { dtype: TYPES[self.pick(4)], ..ty };
+                let from = VecType { dtype: TYPES[self.pick(if self.wide.is_some() { 2 } else { 4 })], ..ty };
                 Op::Compare([CompareOp::Lt, CompareOp::Eq, CompareOp::Ge][self.pick(3)], self.reg(from), self.reg(from))
             }
             3 => Op::Select(self.reg(ty.with_dtype(DType::Bool)), self.reg(ty), self.reg(ty)),
-            4 => Op::Convert(self.reg(ty.with_dtype(TYPES[self.numbers.0 as usize >> 7 & 3]))),
+            4 if self.wide.is_none() || ty.dtype != DType::I64 => {
+                Op::Convert(self.reg(ty.with_dtype(TYPES[self.numbers.0 as usize >> 7 & if self.wide.is_some() { 1 } else { 3 }])))
+            }
             5 if ty.lanes > 1 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
-            5 if number => Op::Horizontal(BinaryOp::Add, self.reg(VecType { lanes: 4, ..ty })),
+            5 if number && (self.wide.is_none() || ty.dtype != DType::I64) => {
+                Op::Horizontal(BinaryOp::Add, self.reg(VecType { lanes: 4, ..ty }))
+            }
             6 if number => Op::Unary(UnaryOp::Neg, self.reg(ty)),
             6 => Op::Unary(UnaryOp::Not, self.reg(ty)),
             _ => self.leaf(ty),
@@ -503,7 +528,10 @@ impl Maker {
     }
 
     fn store(&mut self) {
-        let ty = self.ty();
+        let mut ty = self.ty();
+        if self.wide.is_some() && ty.dtype == DType::Bool {
+            ty.lanes = 1;
+        }
         let (buffer, index, value) = (self.buffer(ty.dtype, true), self.index(ty.lanes), self.reg(ty));
         self.b.store(buffer, index, value);
     }
@@ -558,6 +586,11 @@ impl Maker {
     }
 }
 
+/// Random kernels of what the wide emitter knows, with up to so many lanes.
+pub(in crate::codegen) fn random_wide_kernels(seeds: std::ops::Range<u64>, lanes: u32) -> Vec<Kernel> {
+    seeds.map(|i| Maker::random(i * 7919, Some(lanes))).collect()
+}
+
 #[test]
 fn random_kernels_agree_with_the_interpreter() {
     let kernels: Vec<Kernel> = (1..120).map(|i| Maker::kernel(i * 7919)).collect();
@@ -576,7 +609,7 @@ fn every_operation_agrees_with_the_interpreter_on_aarch64() {
     use std::process::Command;
 
     let machine = Machine::aarch64();
-    let mut kernels = op_kernels();
+    let mut kernels = op_kernels(&LANES);
     kernels.extend((200..260).map(|i| Maker::kernel(i * 7919)));
     let mut cases = Cases::new(&kernels, 3);
     let expected: Vec<_> = (0..kernels.len()).map(|i| cases.expected(i, true)).collect();
@@ -638,7 +671,7 @@ fn a_kernel_that_could_leave_its_buffers_is_refused() {
 
 #[test]
 fn an_operation_without_code_is_named() {
-    let kernel = op_kernel("narrow", &[DType::F64], DType::F16, false, |_, _, r| Op::Convert(r[0]));
+    let kernel = op_kernel(&LANES, "narrow", &[DType::F64], DType::F16, false, |_, _, r| Op::Convert(r[0]));
     let message = refusal(&kernel);
     assert!(message.starts_with("kernel `narrow`: conversion of f64 to f16 has no machine code on "), "{message}");
 }

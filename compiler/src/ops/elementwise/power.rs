@@ -2,7 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Pow.html>
 
 use super::broadcast::{self, NUMBERS, wide};
-use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, TensorId, UnaryOp};
+use crate::expr::{BinaryOp, Builder, CompareOp, Expr, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, broadcast_dims};

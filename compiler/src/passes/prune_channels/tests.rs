@@ -200,7 +200,7 @@ fn outputs_and_mixed_channels_stay() {
         %c = Conv(%x, @w)
         %z = Softmax(%c) axis=1
     }";
-    let (_, report) = exact(|g, r| prune_channels(g, r), text);
+    let (_, report) = exact(prune_channels, text);
     assert!(report.pruned.is_empty());
 }
 
@@ -216,6 +216,6 @@ fn chains_unravel_from_the_end() {
         %r = MatMul(%q, @b)
         %y = MatMul(%r, @d)
     }";
-    let (_, report) = close(0.0, |g, r| prune_channels(g, r), text);
+    let (_, report) = close(0.0, prune_channels, text);
     assert_eq!(summary(&report), ["q 2>1 0/1", "p 2>1 0/1"]);
 }

@@ -11,30 +11,30 @@ use crate::nest::{Affine, BufferId, Index, Kernel, Op, Reg, Stmt, Var};
 /// A pointer: a buffer, byte strides of loop variables (outermost first), and the part of the constant that does not fit
 /// the target's displacement.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Pointer {
-    pub(super) buffer: BufferId,
-    pub(super) terms: Vec<(Var, i64)>,
-    pub(super) far: i64,
+pub(in crate::codegen) struct Pointer {
+    pub(in crate::codegen) buffer: BufferId,
+    pub(in crate::codegen) terms: Vec<(Var, i64)>,
+    pub(in crate::codegen) far: i64,
 }
 
 /// A pointer that a loop carries.
 #[derive(Clone, Debug)]
-pub(super) struct Stepping {
-    pub(super) pointer: Pointer,
+pub(in crate::codegen) struct Stepping {
+    pub(in crate::codegen) pointer: Pointer,
     /// The pointer without the loop's variable.
-    pub(super) parent: Pointer,
+    pub(in crate::codegen) parent: Pointer,
     /// Bytes for each unit of the variable.
-    pub(super) stride: i64,
+    pub(in crate::codegen) stride: i64,
 }
 
 /// Pointers of a kernel.
-pub(super) struct Addresses {
+pub(in crate::codegen) struct Addresses {
     /// By loop variable.
-    pub(super) stepping: HashMap<Var, Vec<Stepping>>,
+    pub(in crate::codegen) stepping: HashMap<Var, Vec<Stepping>>,
     /// Pointers that no variable moves.
-    pub(super) fixed: Vec<Pointer>,
+    pub(in crate::codegen) fixed: Vec<Pointer>,
     /// Byte strides with which each register is used in indices.
-    pub(super) scales: HashMap<Reg, Vec<i64>>,
+    pub(in crate::codegen) scales: HashMap<Reg, Vec<i64>>,
     // Value of the variable of a loop that runs once.
     single: HashMap<Var, i64>,
     depth: HashMap<Var, usize>,
@@ -42,18 +42,18 @@ pub(super) struct Addresses {
 }
 
 /// x86-64 takes 31 bits of displacement; half of it is plenty.
-pub(super) fn wide_displacement(_size: usize) -> i64 {
+pub(in crate::codegen) fn wide_displacement(_size: usize) -> i64 {
     1 << 30
 }
 
 /// aarch64 takes 12 bits, scaled by the size of what is loaded.
-pub(super) fn scaled_displacement(size: usize) -> i64 {
+pub(in crate::codegen) fn scaled_displacement(size: usize) -> i64 {
     4096 * size as i64
 }
 
 impl Addresses {
     /// Plans the pointers of a kernel. `Err` names a variable that is used outside its loop.
-    pub(super) fn plan(kernel: &Kernel, displacement_limit: fn(usize) -> i64) -> Result<Self, Var> {
+    pub(in crate::codegen) fn plan(kernel: &Kernel, displacement_limit: fn(usize) -> i64) -> Result<Self, Var> {
         let mut plan = Addresses {
             stepping: HashMap::new(),
             fixed: vec![],
@@ -67,12 +67,12 @@ impl Addresses {
     }
 
     /// The value of a loop variable that has only one.
-    pub(super) fn single(&self, var: Var) -> Option<i64> {
+    pub(in crate::codegen) fn single(&self, var: Var) -> Option<i64> {
         self.single.get(&var).copied()
     }
 
     /// The pointer and the displacement of an access.
-    pub(super) fn split(&self, buffer: BufferId, affine: &Affine, size: usize) -> (Pointer, i64) {
+    pub(in crate::codegen) fn split(&self, buffer: BufferId, affine: &Affine, size: usize) -> (Pointer, i64) {
         let bytes = size as i64;
         let mut constant = affine.constant * bytes;
         let mut terms = vec![];

@@ -1,0 +1,219 @@
+//! Bytes: prologue, instructions, epilogue, constants; and the listing of them.
+
+use std::collections::HashMap;
+
+use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Formatter, GasFormatter, IcedError, Instruction, MemoryOperand, Register};
+
+use super::Refused;
+use super::inst::{Base, Body, FAIL, Inst, Label, Mem, Operand, Step};
+use super::registers::Allocation;
+use crate::codegen::clif::INDEX_OUT_OF_RANGE;
+
+/// Bytes of the stack for each spilled register.
+const SLOT_BYTES: i64 = 64;
+/// Alignment of functions, and so the most that a constant may ask for.
+pub(super) const ALIGN_BYTES: usize = 64;
+
+/// A function's machine code.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Encoded {
+    /// Instructions, then constants.
+    pub(super) bytes: Vec<u8>,
+    /// How many of them are instructions.
+    pub(super) code_len: usize,
+    pub(super) stack_bytes: usize,
+}
+
+struct Assembler<'a> {
+    encoder: Encoder,
+    at: u64,
+    allocation: &'a Allocation,
+    labels: HashMap<Label, u64>,
+    // Position of a 32-bit displacement, and what it leads to.
+    jumps: Vec<(usize, Label)>,
+    constants: Vec<(usize, u64, usize)>,
+}
+
+fn backend(e: IcedError) -> Refused {
+    Refused(format!("an instruction has no encoding: {e}"))
+}
+
+impl Assembler<'_> {
+    fn emit(&mut self, instruction: &Instruction) -> Result<(), Refused> {
+        let n = self.encoder.encode(instruction, self.at).map_err(backend)?;
+        self.at += n as u64;
+        Ok(())
+    }
+
+    fn jump(&mut self, code: Code, label: Label) -> Result<(), Refused> {
+        // Far away, so that no short form fits.
+        let jump = Instruction::with_branch(code, self.at + (1 << 20)).map_err(backend)?;
+        self.emit(&jump)?;
+        self.jumps.push((self.at as usize - 4, label));
+        Ok(())
+    }
+
+    fn memory(&self, m: &Mem) -> Result<MemoryOperand, Refused> {
+        let register =
+            |v| self.allocation.register(v, super::inst::View::R64).ok_or_else(|| Refused("an address has no register".to_owned()));
+        let (base, displacement) = match m.base {
+            Base::Register(v) => (register(v)?, m.displacement),
+            Base::Pool(_) => return Ok(MemoryOperand::with_base_displ(Register::RIP, 0)),
+            Base::Slot(n) => (Register::RSP, n as i64 * SLOT_BYTES + m.displacement),
+        };
+        if i32::try_from(displacement).is_err() {
+            return Err(Refused("a displacement is too long".to_owned()));
+        }
+        Ok(match m.index {
+            Some((v, scale)) => MemoryOperand::with_base_index_scale_displ_size(base, register(v)?, scale, displacement, 1),
+            None => MemoryOperand::with_base_displ(base, displacement),
+        })
+    }
+
+    fn inst(&mut self, inst: &Inst) -> Result<(), Refused> {
+        if let Some((from, to)) = inst.copy()
+            && self.allocation.register(from, super::inst::View::K) == self.allocation.register(to, super::inst::View::K)
+        {
+            return Ok(());
+        }
+        let Some(mut instruction) = self.instruction(inst)? else { return Ok(()) };
+        if let Some((mask, zero)) = inst.mask {
+            let Some(mask) = self.allocation.register(mask, super::inst::View::K) else { return Ok(()) };
+            instruction.set_op_mask(mask);
+            instruction.set_zeroing_masking(zero);
+        }
+        let pool = inst.operands.iter().find_map(|o| match o {
+            Operand::Mem(m, _) => match m.base {
+                Base::Pool(n) => Some(n),
+                _ => None,
+            },
+            _ => None,
+        });
+        if inst.operands.iter().any(|o| matches!(o, Operand::Mem(_, true))) {
+            instruction.set_is_broadcast(true);
+        }
+        let start = self.at;
+        self.emit(&instruction)?;
+        if let Some(n) = pool {
+            let field = start as usize + self.encoder.get_constant_offsets().displacement_offset();
+            self.constants.push((field, self.at, n));
+        }
+        Ok(())
+    }
+
+    fn instruction(&self, inst: &Inst) -> Result<Option<Instruction>, Refused> {
+        #[derive(Clone, Copy)]
+        enum O {
+            R(Register),
+            M(MemoryOperand),
+            I(i64),
+        }
+        let mut ops = vec![];
+        for operand in &inst.operands {
+            ops.push(match operand {
+                Operand::Def(v, view) | Operand::Use(v, view) | Operand::Both(v, view) => match self.allocation.register(*v, *view) {
+                    Some(r) => O::R(r),
+                    None => return Err(Refused("an operand has no register".to_owned())),
+                },
+                Operand::Mem(m, _) => O::M(self.memory(m)?),
+                Operand::Imm(i) => O::I(*i),
+            });
+        }
+        let code = inst.code;
+        let made = match ops[..] {
+            [O::R(a)] => Instruction::with1(code, a),
+            [O::R(a), O::R(b)] => Instruction::with2(code, a, b),
+            [O::R(a), O::M(b)] => Instruction::with2(code, a, b),
+            [O::M(a), O::R(b)] => Instruction::with2(code, a, b),
+            [O::R(a), O::I(b)] => Instruction::with2(code, a, b),
+            [O::R(a), O::R(b), O::R(c)] => Instruction::with3(code, a, b, c),
+            [O::R(a), O::R(b), O::M(c)] => Instruction::with3(code, a, b, c),
+            [O::R(a), O::M(b), O::R(c)] => Instruction::with3(code, a, b, c),
+            [O::R(a), O::R(b), O::I(c)] => Instruction::with3(code, a, b, c as i32),
+            [O::R(a), O::M(b), O::I(c)] => Instruction::with3(code, a, b, c as i32),
+            [O::R(a), O::R(b), O::R(c), O::R(d)] => Instruction::with4(code, a, b, c, d),
+            [O::R(a), O::R(b), O::M(c), O::R(d)] => Instruction::with4(code, a, b, c, d),
+            [O::R(a), O::R(b), O::R(c), O::I(d)] => Instruction::with4(code, a, b, c, d as i32),
+            [O::R(a), O::R(b), O::M(c), O::I(d)] => Instruction::with4(code, a, b, c, d as i32),
+            _ => return Err(Refused(format!("{code:?} with {} operands", ops.len()))),
+        };
+        made.map(Some).map_err(backend)
+    }
+}
+
+/// Encodes a function.
+pub(super) fn encode(body: &Body, allocation: &Allocation) -> Result<Encoded, Refused> {
+    let mut a = Assembler { encoder: Encoder::new(64), at: 0, allocation, labels: HashMap::new(), jumps: vec![], constants: vec![] };
+    let saved = allocation.saved(body);
+    let frame = body.n_slots as i64 * SLOT_BYTES;
+    for &r in &saved {
+        a.emit(&Instruction::with1(Code::Push_r64, r).map_err(backend)?)?;
+    }
+    if frame > 0 {
+        a.emit(&Instruction::with2(Code::Sub_rm64_imm32, Register::RSP, frame).map_err(backend)?)?;
+    }
+    for step in &body.steps {
+        match step {
+            Step::Inst(inst) => a.inst(inst)?,
+            Step::Label(label) => {
+                a.labels.insert(*label, a.at);
+            }
+            Step::Jump(code, label) => a.jump(*code, *label)?,
+        }
+    }
+    let fails = a.jumps.iter().any(|j| j.1 == FAIL);
+    a.emit(&Instruction::with2(Code::Xor_r32_rm32, Register::EAX, Register::EAX).map_err(backend)?)?;
+    let leave = Label(body.n_labels + 1);
+    a.labels.insert(leave, a.at);
+    a.emit(&Instruction::with(Code::VEX_Vzeroupper))?;
+    if frame > 0 {
+        a.emit(&Instruction::with2(Code::Add_rm64_imm32, Register::RSP, frame).map_err(backend)?)?;
+    }
+    for &r in saved.iter().rev() {
+        a.emit(&Instruction::with1(Code::Pop_r64, r).map_err(backend)?)?;
+    }
+    a.emit(&Instruction::with(Code::Retnq))?;
+    if fails {
+        a.labels.insert(FAIL, a.at);
+        a.emit(&Instruction::with2(Code::Mov_r32_imm32, Register::EAX, INDEX_OUT_OF_RANGE as i32).map_err(backend)?)?;
+        a.jump(Code::Jmp_rel32_64, leave)?;
+    }
+    let mut bytes = a.encoder.take_buffer();
+    let code_len = bytes.len();
+    for (field, label) in a.jumps {
+        let Some(&to) = a.labels.get(&label) else { return Err(Refused("a jump leads nowhere".to_owned())) };
+        patch(&mut bytes, field, to as i64 - (field as i64 + 4))?;
+    }
+    let mut places = vec![0; body.pool.entries.len()];
+    let mut by_size: Vec<usize> = (0..places.len()).collect();
+    by_size.sort_by_key(|&i| std::cmp::Reverse(body.pool.entries[i].len()));
+    for i in by_size {
+        let entry = &body.pool.entries[i];
+        bytes.resize(bytes.len().next_multiple_of(entry.len().min(ALIGN_BYTES)), 0xcc);
+        places[i] = bytes.len();
+        bytes.extend_from_slice(entry);
+    }
+    for (field, next, entry) in a.constants {
+        patch(&mut bytes, field, places[entry] as i64 - next as i64)?;
+    }
+    Ok(Encoded { bytes, code_len, stack_bytes: frame as usize + 8 * saved.len() })
+}
+
+fn patch(bytes: &mut [u8], at: usize, value: i64) -> Result<(), Refused> {
+    let value = i32::try_from(value).map_err(|_| Refused("its code is too long".to_owned()))?;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    Ok(())
+}
+
+/// The instructions as text, with their addresses.
+pub(super) fn disassemble(code: &[u8]) -> String {
+    let mut formatter = GasFormatter::new();
+    let mut text = String::new();
+    let mut line = String::new();
+    for instruction in Decoder::with_ip(64, code, 0, DecoderOptions::NONE) {
+        line.clear();
+        formatter.format(&instruction, &mut line);
+        text += &format!("{:6x}:  {line}\n", instruction.ip());
+    }
+    text
+}

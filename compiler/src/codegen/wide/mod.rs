@@ -1,0 +1,108 @@
+//! Nests through iced-x86: x86-64 with 256-bit (`x86-64-v3`) and 512-bit (`x86-64-v4`) vectors.
+//!
+//! In: the kernels that [`super::clif`] takes, with vectors of up to 8 or 16 lanes. Out: the same functions, as bytes that
+//! need no relocation, since constants lie behind the code. What is not known here is refused before anything is defined,
+//! so that a caller can turn to [`super::clif`].
+//!
+//! [`select`] turns operations into instructions over virtual registers, loads folded into their users; [`registers`] finds
+//! registers; [`encode`] makes bytes.
+
+mod encode;
+mod forms;
+mod inst;
+mod integers;
+mod masks;
+mod registers;
+mod select;
+#[cfg(test)]
+mod tests;
+mod vectors;
+
+use cranelift_codegen::ir::{AbiParam, types};
+use cranelift_module::{Linkage, Module};
+use tinsmith_targets::{Arch, Feature};
+
+use super::CodegenError;
+use super::clif::{Compiled, Listing};
+use super::target::Machine;
+use crate::nest::{self, Kernel};
+use encode::Encoded;
+
+/// What the code may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isa {
+    /// AVX2 and FMA: sixteen registers of 256 bits.
+    V3,
+    /// AVX-512 F, BW, DQ and VL: thirty-two registers of 512 bits, and masks.
+    V4,
+}
+
+impl Isa {
+    /// What a machine offers, if it is enough for this emitter.
+    pub fn of(machine: &Machine) -> Option<Self> {
+        let has = |features: &[Feature]| features.iter().all(|&f| machine.target.has(f));
+        if machine.target.arch != Arch::X86_64 || !has(&[Feature::Avx2, Feature::Fma]) {
+            return None;
+        }
+        Some(if has(&[Feature::Avx512f, Feature::Avx512bw, Feature::Avx512dq, Feature::Avx512vl]) { Isa::V4 } else { Isa::V3 })
+    }
+
+    /// Lanes of 32 bits in the widest vector.
+    pub fn lanes(self) -> u32 {
+        match self {
+            Isa::V3 => 8,
+            Isa::V4 => 16,
+        }
+    }
+}
+
+/// Why a kernel is left to another emitter.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// Whether this emitter compiles a kernel.
+///
+/// # Errors
+/// Why it does not.
+pub fn check(machine: &Machine, kernel: &Kernel) -> Result<(), Refused> {
+    compile(machine, kernel).map(|_| ())
+}
+
+fn compile(machine: &Machine, kernel: &Kernel) -> Result<Encoded, Refused> {
+    let Some(isa) = Isa::of(machine) else { return Err(Refused(format!("{machine} lacks 256-bit vectors"))) };
+    let mut body = select::select(kernel, isa)?;
+    let allocation = registers::allocate(&mut body, isa)?;
+    encode::encode(&body, &allocation)
+}
+
+/// Compiles a kernel and defines it in the module as a local function named `kernel.` and its name.
+///
+/// # Errors
+/// `Ok(Err(_))` where the kernel is refused; an error where it does not verify or the module does not take it.
+pub fn define_kernel(
+    module: &mut dyn Module,
+    machine: &Machine,
+    kernel: &Kernel,
+    listing: bool,
+) -> Result<Result<Compiled, Refused>, CodegenError> {
+    if let Some(error) = nest::verify(kernel).into_iter().next() {
+        return Err(CodegenError::Malformed { kernel: kernel.name.clone(), what: error.to_string() });
+    }
+    let code = match compile(machine, kernel) {
+        Ok(code) => code,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let backend = |e: cranelift_module::ModuleError| CodegenError::Backend { name: kernel.name.clone(), message: e.to_string() };
+    let mut signature = module.make_signature();
+    signature.params.push(AbiParam::new(types::I64));
+    signature.returns.push(AbiParam::new(types::I32));
+    let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &signature).map_err(backend)?;
+    module.define_function_bytes(id, encode::ALIGN_BYTES as u64, &code.bytes, &[]).map_err(backend)?;
+    let listing = listing.then(|| Listing {
+        name: kernel.name.clone(),
+        clif: format!("; kernel {} {}: straight to instructions\n", kernel.name, kernel.schedule),
+        asm: encode::disassemble(&code.bytes[..code.code_len]),
+    });
+    Ok(Ok(Compiled { id, code_bytes: code.bytes.len(), stack_bytes: code.stack_bytes, listing }))
+}

@@ -1,0 +1,182 @@
+//! Kernels through the wide emitter against the loop interpreter, at every level of this machine that it serves.
+
+use super::super::clif::tests::{check_on, contraction, op_kernels, random_wide_kernels};
+use super::{Isa, check};
+use crate::codegen::{Emitter, Level, Machine};
+use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, Op, Reg, VecType};
+use crate::tensor::DType;
+
+/// The levels that this machine can execute.
+fn machines() -> Vec<Machine> {
+    let (run, skipped): (Vec<Machine>, Vec<Machine>) =
+        [Level::V3, Level::V4].map(Machine::x86_64).into_iter().partition(|m| m.check_host().is_ok());
+    for machine in skipped {
+        eprintln!("skipped: this machine cannot execute code for {machine}");
+    }
+    run
+}
+
+fn lanes(machine: &Machine) -> &'static [u32] {
+    if Isa::of(machine) == Some(Isa::V4) { &[1, 4, 8, 16] } else { &[1, 4, 8] }
+}
+
+/// The kernels that the emitter takes on a machine, and how many there were.
+fn taken(machine: &Machine, kernels: Vec<Kernel>) -> (Vec<Kernel>, usize) {
+    let n = kernels.len();
+    (kernels.into_iter().filter(|k| check(machine, k).is_ok()).collect(), n)
+}
+
+#[test]
+fn every_operation_agrees_with_the_interpreter() {
+    for machine in machines() {
+        let (kernels, _) = taken(&machine, op_kernels(lanes(&machine)));
+        let has = |name: &str| kernels.iter().any(|k| k.name == name);
+        let mut missing = vec![];
+        for name in ["Neg", "Abs", "Sqrt", "Floor", "Ceil", "Trunc", "Round", "Add", "Sub", "Mul", "Div", "Min", "Max", "fma", "select"] {
+            if !has(&format!("{name}_f32")) {
+                missing.push(format!("{name}_f32"));
+            }
+        }
+        for name in ["Add", "Sub", "Mul", "Min", "Max", "And", "Or", "Xor", "Neg", "Abs", "Not", "Shl_3", "Shr_3", "Lt_select", "Ne_select"]
+        {
+            if !has(&format!("{name}_i32")) {
+                missing.push(format!("{name}_i32"));
+            }
+        }
+        for name in [
+            "Lt_select",
+            "Le_select",
+            "Eq_select",
+            "Ne_select",
+            "Gt_select",
+            "Ge_select",
+            "copy",
+            "last_lane",
+            "splat_lane",
+            "reverse",
+            "constant",
+            "to_i32_from",
+            "as_i32",
+            "all_Add",
+            "all_Mul",
+            "all_Min",
+            "all_Max",
+        ] {
+            if !has(&format!("{name}_f32")) {
+                missing.push(format!("{name}_f32"));
+            }
+        }
+        for name in ["to_f32_from_i32", "as_f32_i32", "to_f32_from_i8", "to_f32_from_u8", "to_f32_from_bool"] {
+            if !has(name) {
+                missing.push(name.to_owned());
+            }
+        }
+        assert!(missing.is_empty(), "{machine} refuses {missing:?}");
+        check_on(&[machine], Emitter::Wide, &kernels, 1);
+    }
+}
+
+#[test]
+fn random_kernels_agree_with_the_interpreter() {
+    for machine in machines() {
+        let most = *lanes(&machine).last().unwrap();
+        let (kernels, n) = taken(&machine, random_wide_kernels(1..400, most));
+        assert!(kernels.len() * 2 > n, "{machine} takes {} of {n}", kernels.len());
+        check_on(&[machine], Emitter::Wide, &kernels, 2);
+    }
+}
+
+#[test]
+fn register_tiles_need_no_stack() {
+    for machine in machines() {
+        let lanes = Isa::of(&machine).unwrap().lanes();
+        let tiles: &[(usize, usize)] =
+            if lanes == 16 { &[(14, 2), (12, 2), (8, 3), (6, 4), (1, 16), (4, 4)] } else { &[(6, 2), (4, 3), (4, 2), (1, 8), (2, 4)] };
+        let kernels: Vec<Kernel> = tiles.iter().map(|&(mr, nv)| contraction(lanes, mr, nv, 4, 16)).collect();
+        for k in &kernels {
+            assert_eq!(check(&machine, k), Ok(()), "{}", k.schedule);
+            let mut body = super::select::select(k, Isa::of(&machine).unwrap()).unwrap();
+            super::registers::allocate(&mut body, Isa::of(&machine).unwrap()).unwrap();
+            assert_eq!(body.n_slots, 0, "{}", k.schedule);
+        }
+        let mut kernels = kernels;
+        for (i, k) in kernels.iter_mut().enumerate() {
+            k.name = format!("tile_{i}");
+        }
+        check_on(&[machine], Emitter::Wide, &kernels, 3);
+    }
+}
+
+const F: DType = DType::F32;
+
+/// Loads and stores of the first lanes only, as schedules write them.
+fn tail(lanes: u32, valid: u32) -> Kernel {
+    let mut b = Builder::new(format!("tail_{lanes}_{valid}"), "");
+    let (x, y) = (b.buffer("x", F, valid as usize, Access::Read), b.buffer("y", F, valid as usize, Access::Write));
+    let zero = b.float(VecType::scalar(F), 0.0);
+    let mut regs: Vec<Reg> = (0..valid).map(|i| b.load(x, Affine::constant(i.into()), 1)).collect();
+    regs.resize(lanes as usize, zero);
+    let v = b.op(VecType { dtype: F, lanes }, Op::Pack(regs));
+    let v = b.binary(BinaryOp::Add, v, v);
+    for i in 0..valid {
+        let lane = b.op(VecType::scalar(F), Op::Lane(v, i));
+        b.store(y, Affine::constant(i.into()), lane);
+    }
+    b.finish()
+}
+
+#[test]
+fn tails_stay_inside_their_buffers() {
+    for machine in machines() {
+        let mut kernels = vec![];
+        for &l in lanes(&machine) {
+            kernels.extend((1..=l).filter(|_| l > 1).map(|valid| tail(l, valid)));
+        }
+        check_on(&[machine], Emitter::Wide, &kernels, 4);
+    }
+}
+
+#[test]
+fn failed_checks_return_their_status() {
+    let mut b = Builder::new("gather", "");
+    let (x, at, y) = (b.buffer("x", F, 8, Access::Read), b.buffer("at", DType::I64, 64, Access::Read), b.buffer("y", F, 64, Access::Write));
+    b.for_loop("i", 0..64, 1, |b, i| {
+        let p = b.load(at, Affine::var(i), 1);
+        let p = b.op(VecType::scalar(DType::I64), Op::Check(p, 8));
+        let v = b.load(x, Index { affine: Affine::default(), dynamic: vec![(p, 1)] }, 1);
+        b.store(y, Affine::var(i), v);
+    });
+    check_on(&machines(), Emitter::Wide, &[b.finish()], 5);
+}
+
+#[test]
+fn more_values_than_registers_go_to_the_stack_outside_inner_loops() {
+    let mut b = Builder::new("many", "");
+    let (x, y) = (b.buffer("x", F, 8 * 64, Access::Read), b.buffer("y", F, 8 * 64, Access::Write));
+    let all: Vec<Reg> = (0..40).map(|i| b.load(x, Affine::constant(8 * i), 8)).collect();
+    let sum = b.float(VecType { dtype: F, lanes: 8 }, 0.0);
+    b.for_loop("i", 0..16, 1, |b, i| {
+        let v = b.load(x, Affine::var(i).times(8), 8);
+        b.set(sum, Op::Binary(BinaryOp::Add, sum, v));
+    });
+    for (i, r) in all.into_iter().enumerate() {
+        let r = b.binary(BinaryOp::Add, r, sum);
+        b.store(y, Affine::constant(8 * i as i64), r);
+    }
+    let kernel = b.finish();
+    for machine in machines() {
+        assert_eq!(check(&machine, &kernel), Ok(()));
+    }
+    check_on(&machines(), Emitter::Wide, &[kernel], 6);
+}
+
+#[test]
+fn what_it_does_not_know_is_refused_with_a_reason() {
+    let text = "kernel @k (x: f64[4] read, y: f64[4] write) { %0: f64x4 = load x[0] store y[0], %0 }";
+    let kernel = nest::parse(text).unwrap();
+    assert_eq!(check(&Machine::x86_64(Level::V3), &kernel).unwrap_err().to_string(), "it holds f64x4");
+    assert_eq!(
+        check(&Machine::x86_64(Level::V2), &kernel).unwrap_err().to_string(),
+        "x86_64-unknown-linux-gnu at x86-64-v2 lacks 256-bit vectors"
+    );
+}
