@@ -22,6 +22,8 @@ use crate::tensor::{Tensor, Type, for_each_index};
 
 /// Alignment of everything in the arena.
 const ALIGN_BYTES: usize = 64;
+/// Constants of this size have one layout, even where two kernels would like different ones.
+const SHARED_CONSTANT_BYTES: usize = 1 << 20;
 /// What [`Probe::spills`] gives for one stack access in a deepest loop.
 const DEEPEST_SPILL: u64 = 64;
 
@@ -136,11 +138,11 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compile
     let mut undone = (0..outputs_done.len()).filter(|&j| !outputs_done[j]);
     let output_of: Vec<Option<usize>> = (0..tasks.len()).map(|t| if t < n_tasks { None } else { undone.next() }).collect();
 
+    let row_major = shared_constants(&graph, &placements, &tasks);
     let mut roots: Vec<Value> = homes.keys().copied().collect();
     roots.sort_unstable();
     let storage_id: HashMap<Value, usize> = roots.iter().enumerate().map(|(i, &v)| (v, i)).collect();
     let n_roots = roots.len();
-    let tables = tables(&graph, &placements, &tasks);
     for (t, task) in tasks.iter_mut().enumerate() {
         if task.lowered.program.items.is_empty() && output_of[t].is_none() {
             continue;
@@ -162,8 +164,8 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compile
             .map(|&v| {
                 let p = &placements.of[&v];
                 match graph.constant(p.root) {
-                    Some(constant) if tables.contains(&p.root) => {
-                        Source::Table { value: constant.clone(), offset: p.offset, strides: p.strides.clone() }
+                    Some(constant) if row_major.contains(&p.root) => {
+                        Source::RowMajor { value: constant.clone(), offset: p.offset, strides: p.strides.clone() }
                     }
                     Some(constant) => Source::Constant(view_of_constant(constant, &graph, v, p)),
                     None => Source::Memory(memory(v)),
@@ -294,6 +296,20 @@ fn order_tasks(
     Ok(tasks)
 }
 
+/// Large constants that more than one task reads, one of them not in a product: a packed copy beside the plain one would double them.
+fn shared_constants(graph: &Graph, placements: &Placements, tasks: &[Task]) -> HashSet<Value> {
+    let mut readers: HashMap<Value, Vec<bool>> = HashMap::new();
+    for task in tasks {
+        for &v in &task.lowered.operands {
+            let root = placements.of[&v].root;
+            if graph.constant(root).is_some_and(|c| c.bytes().len() >= SHARED_CONSTANT_BYTES) {
+                readers.entry(root).or_default().push(task.lowered.program.n_multiply_adds() > 0);
+            }
+        }
+    }
+    readers.into_iter().filter(|(_, products)| products.contains(&true) && products.contains(&false)).map(|(v, _)| v).collect()
+}
+
 /// A program that copies one value.
 fn copy_program(graph: &Graph, v: Value) -> Lowered {
     let mut b = expr::Builder::new();
@@ -334,44 +350,6 @@ fn choose_homes(graph: &Graph, placements: &Placements) -> HashMap<Value, Home> 
         homes.entry(v).or_insert(Home::Arena(i));
     }
     homes
-}
-
-/// Constants of at least so many bytes are laid out once.
-const TABLE_BYTES: usize = 1 << 20;
-
-/// The large constants that some kernel indexes by data: it reads them where they are, and so does every other reader, instead
-/// of a second copy in a layout of its own.
-fn tables(graph: &Graph, placements: &Placements, tasks: &[Task]) -> HashSet<Value> {
-    fn indexes(items: &[expr::Item], t: expr::TensorId) -> bool {
-        items.iter().any(|item| match item {
-            expr::Item::Reshape { .. } => false,
-            expr::Item::Repeat { items, .. } => indexes(items, t),
-            expr::Item::Stage(stage) => {
-                let mut found = false;
-                let mut see = |x: &expr::Expr| {
-                    if let expr::Node::Load { tensor, index, .. } = x.node() {
-                        found |= *tensor == t && index.iter().any(|ix| !matches!(ix, expr::Ix::Affine(_)));
-                    }
-                };
-                match &stage.body {
-                    expr::Body::Map(value) | expr::Body::Arg { value, .. } => value.visit(&mut see),
-                    expr::Body::Reduce { value, finish, .. } => {
-                        value.visit(&mut see);
-                        finish.visit(&mut see);
-                    }
-                }
-                found
-            }
-        })
-    }
-    let operands = tasks.iter().flat_map(|task| task.lowered.operands.iter().zip(&task.lowered.program.operands).map(move |o| (task, o)));
-    operands
-        .filter_map(|(task, (v, &t))| {
-            let root = placements.of[v].root;
-            let large = graph.constant(root).is_some_and(|c| c.bytes().len() >= TABLE_BYTES);
-            (large && indexes(&task.lowered.program.items, t)).then_some(root)
-        })
-        .collect()
 }
 
 /// The elements of a value that is a view of a constant.

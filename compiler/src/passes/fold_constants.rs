@@ -1,8 +1,7 @@
 //! Computes nodes whose results are known now: all operands constant, or the result decided by types alone.
 //!
 //! Requires: types. Ensures: no node is left that could be computed now, except those whose result is much larger than their operands
-//! (a filled or repeated tensor is smaller as code), other views of large constants that have more readers, and those that fail.
-//! Keeps: values, bit for bit.
+//! (a filled or repeated tensor is smaller as code), views of large constants that others read too, and those that fail. Keeps: values, bit for bit.
 
 use super::Report;
 use super::edit::remove_dead;
@@ -12,12 +11,12 @@ use crate::tensor::Tensor;
 
 const PASS: &str = "fold-constants";
 
+/// Constants from this size on are not copied for a view.
+const LARGE_BYTES: usize = 1 << 20;
 /// Results up to this size are always folded.
 const SMALL_BYTES: usize = 64 << 10;
 /// Larger ones are folded up to this multiple of their operands' size.
 const MAX_GROWTH: usize = 4;
-/// A view of a constant of this size that others read too stays a view: its value would be a second copy.
-const LARGE_BYTES: usize = 1 << 20;
 
 /// Replaces nodes by their values.
 pub fn fold_constants(g: &mut Graph, report: &mut Report) {
@@ -41,16 +40,16 @@ pub fn fold_constants(g: &mut Graph, report: &mut Report) {
 /// The values of a node's results, if they are known and not too large.
 fn values(g: &Graph, node: NodeId, facts: &Operands) -> Result<Option<Vec<Tensor>>, String> {
     let Some(op) = g.node(node).operator() else { return Ok(None) };
+    if let Some(Some(shared)) = g.operands(node).first()
+        && op.view(facts).is_some()
+        && g.constant(*shared).is_some_and(|c| c.bytes().len() >= LARGE_BYTES)
+        && g.users(*shared).iter().any(|u| u.0 != node)
+    {
+        return Err("a view of a large constant that others read needs no copy of it".to_owned());
+    }
     let values = match op.value_from_types(facts) {
         Some(values) => values,
         None if facts.facts.iter().flatten().all(|f| f.value.is_some()) => {
-            let shared = g.operands(node).into_iter().flatten().any(|v| {
-                let large = g.constant(v).is_some_and(|t| t.bytes().len() >= LARGE_BYTES);
-                large && g.n_uses(v) > 1
-            });
-            if shared && op.view(facts).is_some() {
-                return Err("a large constant with other readers stays one".to_owned());
-            }
             let operand_bytes: usize = facts.facts.iter().flatten().filter_map(|f| f.value.as_ref()).map(|t| t.bytes().len()).sum();
             let limit = SMALL_BYTES.max(operand_bytes.saturating_mul(MAX_GROWTH));
             let result_bytes = g.node(node).results.iter().try_fold(0usize, |sum, r| sum.checked_add(r.ty.size_bytes()?));

@@ -103,7 +103,6 @@ pub(super) struct Emitter {
     scopes: Vec<HashMap<Key, Reg>>,
     storages: HashMap<usize, BufferId>,
     constants: HashMap<TensorId, BufferId>,
-    tables: Vec<TensorId>,
     name: String,
 }
 
@@ -122,7 +121,6 @@ impl Emitter {
             scopes: vec![HashMap::new()],
             storages: HashMap::new(),
             constants: HashMap::new(),
-            tables: vec![],
             name: name.to_owned(),
         }
     }
@@ -160,19 +158,6 @@ impl Emitter {
             }
         };
         self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset: m.offset, strides: m.strides.clone() });
-    }
-
-    /// Binds an operand to a constant that is read where it is.
-    pub(super) fn bind_table(&mut self, t: TensorId, value: Tensor, offset: i64, strides: Vec<i64>) {
-        let name = self.program.tensors[t.0 as usize].name.clone();
-        let buffer = self.new_constant(&name, value);
-        self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset, strides });
-        self.tables.push(t);
-    }
-
-    /// Whether a tensor is a constant that is read where it is: too large to copy.
-    pub(super) fn is_table(&self, t: TensorId) -> bool {
-        self.tables.contains(&t)
     }
 
     /// A new tensor in scratch, dense in the given physical order.
@@ -297,8 +282,8 @@ impl Emitter {
         }
     }
 
-    /// Whether a tensor is a constant.
-    pub(super) fn constant_of(&self, t: TensorId) -> Option<&Tensor> {
+    /// The value of a constant that may be laid out anew.
+    pub(super) fn packable_constant(&self, t: TensorId) -> Option<&Tensor> {
         match &self.slots[t.0 as usize] {
             Some(Slot::Constant(value)) => Some(value),
             _ => None,

@@ -50,9 +50,10 @@ pub enum Source {
     Memory(Memory),
     /// A constant, which is laid out here as the kernel likes it.
     Constant(Tensor),
-    /// A view of a constant that others read in place, and so does this kernel.
-    Table {
-        /// The constant, row-major.
+    /// A constant that stays row-major, because another kernel reads it so and a second copy would be too large: the operand's
+    /// element at `i` is at `offset + sum(i * strides)`.
+    RowMajor {
+        /// The constant.
         value: Tensor,
         /// First element.
         offset: i64,
@@ -109,7 +110,10 @@ pub fn schedule(
         match source {
             Source::Memory(m) => e.bind_memory(t, &m),
             Source::Constant(value) => e.slots[t.0 as usize] = Some(Slot::Constant(value)),
-            Source::Table { value, offset, strides } => e.bind_table(t, value, offset, strides),
+            Source::RowMajor { value, offset, strides } => {
+                let buffer = e.new_constant("shared", value);
+                e.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset, strides });
+            }
         }
     }
     for (t, value) in &program.constants {
