@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tensor::Tensor;
 
+pub use crate::codegen::Emitter;
+
 /// What a user may choose about a compilation; [`Config::default`] is what happens where nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -25,6 +27,8 @@ pub struct Config {
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
+    /// What turns kernels into machine code.
+    pub emitter: Emitter,
     /// Texts to keep.
     pub dump: Dumps,
 }
@@ -41,6 +45,7 @@ impl Default for Config {
             quantize_weights: None,
             prune: true,
             exact_conv: false,
+            emitter: Emitter::Auto,
             dump: Dumps::default(),
         }
     }
