@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::codegen::clif::Listing;
-use crate::codegen::{Executable, Machine};
+use crate::codegen::{Emitter, Executable, Machine, wide};
 use crate::config::Config;
 use crate::emit::object::{ObjectFile, object_file};
 use crate::emit::{Interface, archive, bindings, build_files, files, header};
@@ -179,7 +179,15 @@ impl Artifact {
 
     /// The kernels as loops.
     pub fn nest_text(&self) -> String {
-        self.compiled.program.kernels.iter().map(|kernel| format!("{kernel}\n")).collect()
+        let program = &self.compiled.program;
+        let emitter = |kernel| match program.emitter {
+            Emitter::Clif => String::new(),
+            Emitter::Auto | Emitter::Wide => match wide::check(&self.interface.machine, kernel) {
+                Ok(()) => "// by the wide emitter\n".to_owned(),
+                Err(refused) => format!("// not by the wide emitter: {refused}\n"),
+            },
+        };
+        program.kernels.iter().map(|kernel| format!("{}{kernel}\n", emitter(kernel))).collect()
     }
 }
 
