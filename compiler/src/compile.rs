@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::codegen::clif::Listing;
 use crate::codegen::{Emitter, Executable, Machine, wide};
 use crate::config::Config;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
 use crate::emit::{Interface, archive, bindings, build_files, files, header};
 use crate::error::Error;
@@ -77,6 +78,10 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
     if !unbound.is_empty() {
         return Err(Error::Model(unbound));
     }
+    let too_large = too_large(&source);
+    if !too_large.is_empty() {
+        return Err(Error::Model(too_large));
+    }
     let mut dumps = vec![];
     let (graph, passes) = pipeline::run_passes(source.graph.clone(), config, &mut |pass, graph| {
         if config.dump.after.contains(pass) {
@@ -92,6 +97,28 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
     let outputs = signature(&mut graph.output_names().iter().cloned().zip(graph.outputs().iter().copied()));
     let interface = Interface::new(&source.title, inputs, outputs, &compiled.program, source.hash.clone(), VERSION, machine);
     Ok(Artifact { interface, source, compiled, passes, dumps })
+}
+
+/// No tensor may have more bytes: sums and products of sizes stay far from overflowing.
+const MAX_TENSOR_BYTES: usize = 1 << 40;
+
+/// A problem for every value that no memory holds.
+fn too_large(source: &Source) -> Vec<Diagnostic> {
+    let graph = &source.graph;
+    let mut problems = vec![];
+    for node in graph.order() {
+        for v in graph.results(node) {
+            let ty = graph.ty(v);
+            // Without zeros, so that no part of a product overflows either.
+            let bytes = ty.dims().and_then(|d| d.iter().try_fold(ty.dtype.size_bytes(), |n, &d| n.checked_mul(d.max(1))));
+            if bytes.is_none_or(|b| b > MAX_TENSOR_BYTES) && ty.dims().is_some() {
+                let place = format!("{}: value \"{}\"", source.file, graph.name_of(v));
+                let problem = Diagnostic::new("too-large", Severity::Unsupported, place, format!("`{ty}` is too large"));
+                problems.push(problem.with_line(crate::graph::line(graph, node)));
+            }
+        }
+    }
+    problems
 }
 
 impl Artifact {

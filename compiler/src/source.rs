@@ -160,6 +160,13 @@ fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
             return Err(refuse(format!("`--input-shape {name}=...`: the model has no input `{name}`")));
         }
     }
+    let known: BTreeSet<String> = onnx::unbound_symbols(old).into_iter().collect();
+    if let Some(name) = config.bindings.keys().find(|name| !known.contains(*name)) {
+        let list: Vec<String> = known.iter().map(|s| format!("`{s}`")).collect();
+        let has =
+            if list.is_empty() { "no symbolic dimensions".to_owned() } else { format!("the symbolic dimensions {}", list.join(", ")) };
+        return Err(refuse(format!("there is no dimension `{name}`; the model has {has}")));
+    }
     let mut new = Graph::new(old.name.clone());
     let mut values: BTreeMap<Value, Value> = BTreeMap::new();
     for &input in old.inputs() {

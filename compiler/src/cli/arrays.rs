@@ -60,7 +60,8 @@ pub(crate) fn write_npy(path: &Path, tensor: &Tensor) -> Result<(), Error> {
 }
 
 fn read_from(mut from: impl Read) -> Result<Tensor, String> {
-    let header = NpyHeader::from_reader(&mut from).map_err(|e| e.to_string())?;
+    let start = header_bytes(&mut from).map_err(|e| e.to_string())?;
+    let header = NpyHeader::from_reader(&mut start.as_slice()).map_err(|e| e.to_string())?;
     let descr = header.dtype().descr();
     let descr = descr.trim_matches('\'');
     let (dtype, big_endian) = dtype_of(descr).ok_or_else(|| format!("elements of type `{descr}` are not supported"))?;
@@ -87,6 +88,32 @@ fn read_from(mut from: impl Read) -> Result<Tensor, String> {
         strides[i] = strides[i - 1] * dims[i - 1];
     }
     Ok(columns.gather(&dims, |index| Some(index.iter().zip(&strides).map(|(i, s)| i * s).sum())))
+}
+
+/// The header of an array, its shape checked: the reader of headers multiplies the extents without looking.
+fn header_bytes(from: &mut impl Read) -> std::io::Result<Vec<u8>> {
+    let invalid = |message: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, message);
+    let mut bytes = vec![0; 10];
+    from.read_exact(&mut bytes)?;
+    if !bytes.starts_with(b"\x93NUMPY") {
+        return Err(invalid("it is not an array"));
+    }
+    let mut length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    if bytes[6] > 1 {
+        let mut high = [0; 2];
+        from.read_exact(&mut high)?;
+        bytes.extend(high);
+        length |= usize::from(u16::from_le_bytes(high)) << 16;
+    }
+    let from_here = bytes.len();
+    from.take(length as u64).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes[from_here..]);
+    let shape = text.split_once("'shape':").map_or("", |(_, rest)| rest.split(')').next().unwrap_or(""));
+    let mut extents = shape.split(|c: char| !c.is_ascii_digit()).filter(|s| !s.is_empty()).map(str::parse::<u64>);
+    if extents.try_fold(1u64, |n, d| n.checked_mul(d.ok()?.max(1))).is_none() {
+        return Err(invalid("the array is too large"));
+    }
+    Ok(bytes)
 }
 
 fn write_to(to: &mut impl Write, tensor: &Tensor) -> std::io::Result<()> {

@@ -53,7 +53,7 @@ pub(super) fn emit(
         let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
         let mut packed = HashMap::new();
         for load in loads(&plan.value) {
-            if let Some(p) = pack(e, &plan.stage, &load, axis, nr, &batch, &plan.packed_reduction, plan.columns) {
+            if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &plan.packed_reduction, plan.columns) {
                 packed.insert(load, p);
             }
         }

@@ -64,10 +64,12 @@ pub(super) struct Packed {
     pub(super) nr: i64,
     /// Elements of one panel.
     pub(super) panel: i64,
+    /// Panels before the last, narrower one, if there is such a one.
+    pub(super) full: i64,
     /// The vector axis.
     pub(super) axis: usize,
-    /// Strides of the other axes it depends on.
-    pub(super) strides: Vec<(usize, i64)>,
+    /// Strides of the other axes it depends on, in full panels and in the last.
+    pub(super) strides: Vec<(usize, i64, i64)>,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -551,8 +553,9 @@ impl Emitter {
             let (panels, lane) = (place.constant.div_euclid(packed.nr), place.constant.rem_euclid(packed.nr));
             let base = Affine { constant: 0, terms: place.terms.clone() };
             let mut flat = base.times(packed.panel / packed.nr).offset(panels * packed.panel + lane);
-            for &(axis, stride) in &packed.strides {
-                flat = flat.plus(&at.axes[axis].times(stride));
+            let is_last = place.terms.is_empty() && panels == packed.full;
+            for &(axis, stride, in_last) in &packed.strides {
+                flat = flat.plus(&at.axes[axis].times(if is_last { in_last } else { stride }));
             }
             let index = Index::from(flat);
             return Ok(self.numbered(Key::Load(packed.buffer, index.clone(), v.lanes), |b| b.load(packed.buffer, index, v.lanes)));
