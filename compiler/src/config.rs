@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tensor::Tensor;
 
-pub use crate::codegen::Emitter;
-
 /// What a user may choose about a compilation; [`Config::default`] is what happens where nothing is said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -49,6 +47,18 @@ impl Default for Config {
             dump: Dumps::default(),
         }
     }
+}
+
+/// What turns kernels into machine code.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Emitter {
+    /// The wide one where it takes a kernel, else Cranelift.
+    #[default]
+    Auto,
+    /// Cranelift only.
+    Clif,
+    /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
+    Wide,
 }
 
 /// How quantized weights are stored.
