@@ -1,6 +1,6 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tinsmith_targets::Arch;
 
@@ -23,6 +23,8 @@ use crate::tensor::{Tensor, Type, for_each_index};
 
 /// Alignment of everything in the arena.
 const ALIGN_BYTES: usize = 64;
+/// Constants of this size have one layout, even where two kernels would like different ones.
+const SHARED_CONSTANT_BYTES: usize = 1 << 20;
 /// What [`Probe::spills`] gives for one stack access in a deepest loop.
 const DEEPEST_SPILL: u64 = 64;
 
@@ -152,6 +154,7 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, emitter: Emitter)
     let mut undone = (0..outputs_done.len()).filter(|&j| !outputs_done[j]);
     let output_of: Vec<Option<usize>> = (0..tasks.len()).map(|t| if t < n_tasks { None } else { undone.next() }).collect();
 
+    let row_major = shared_constants(&graph, &placements, &tasks);
     let mut roots: Vec<Value> = homes.keys().copied().collect();
     roots.sort_unstable();
     let storage_id: HashMap<Value, usize> = roots.iter().enumerate().map(|(i, &v)| (v, i)).collect();
@@ -177,6 +180,9 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, emitter: Emitter)
             .map(|&v| {
                 let p = &placements.of[&v];
                 match graph.constant(p.root) {
+                    Some(constant) if row_major.contains(&p.root) => {
+                        Source::RowMajor { value: constant.clone(), offset: p.offset, strides: p.strides.clone() }
+                    }
                     Some(constant) => Source::Constant(view_of_constant(constant, &graph, v, p)),
                     None => Source::Memory(memory(v)),
                 }
@@ -344,6 +350,20 @@ fn order_tasks(
     }
     tasks.sort_by_key(|t| t.nodes.last().map(|n| position[n]));
     Ok(tasks)
+}
+
+/// Large constants that more than one task reads, one of them not in a product: a packed copy beside the plain one would double them.
+fn shared_constants(graph: &Graph, placements: &Placements, tasks: &[Task]) -> HashSet<Value> {
+    let mut readers: HashMap<Value, Vec<bool>> = HashMap::new();
+    for task in tasks {
+        for &v in &task.lowered.operands {
+            let root = placements.of[&v].root;
+            if graph.constant(root).is_some_and(|c| c.bytes().len() >= SHARED_CONSTANT_BYTES) {
+                readers.entry(root).or_default().push(task.lowered.program.n_multiply_adds() > 0);
+            }
+        }
+    }
+    readers.into_iter().filter(|(_, products)| products.contains(&true) && products.contains(&false)).map(|(v, _)| v).collect()
 }
 
 /// A program that copies one value.

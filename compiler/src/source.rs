@@ -34,6 +34,12 @@ pub struct Signature {
     pub inputs: Vec<Declared>,
     /// The outputs that have types, in order.
     pub outputs: Vec<Declared>,
+    /// How often each operator occurs in the file.
+    pub operators: BTreeMap<String, usize>,
+    /// Elements of all constants of the file.
+    pub n_parameters: u64,
+    /// Bytes of all constants of the file.
+    pub parameter_bytes: u64,
 }
 
 /// An input or output as a model file declares it.
@@ -112,13 +118,27 @@ pub fn signature(path: &Path) -> Result<Signature, Error> {
             |name: &str, v: Value| Declared { name: name.to_owned(), dtype: graph.ty(v).dtype, shape: Some(graph.ty(v).shape.clone()) };
         let inputs = graph.inputs().iter().map(|&v| declared(graph.name_of(v), v)).collect();
         let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(name, &v)| declared(name, v)).collect();
-        return Ok(Signature { inputs, outputs });
+        let mut operators = BTreeMap::new();
+        for node in graph.operator_nodes() {
+            if let Some(op) = graph.node(node).operator() {
+                *operators.entry(op.schema().name.to_owned()).or_default() += 1;
+            }
+        }
+        let constants =
+            graph.order().into_iter().filter_map(|n| graph.node(n).constant().map(|t| (t.len() as u64, t.bytes().len() as u64)));
+        let (n_parameters, parameter_bytes) = constants.fold((0, 0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
+        return Ok(Signature { inputs, outputs, operators, n_parameters, parameter_bytes });
     }
     let bytes = fs::read(path).map_err(|e| Error::read(path, e))?;
     let signature = onnx::signature(&bytes, &path.display().to_string()).map_err(Error::Model)?;
     let declared = |v: onnx::ValueSignature| Declared { name: v.name, dtype: v.dtype, shape: v.shape };
-    let inputs = signature.inputs.into_iter().map(declared).collect();
-    Ok(Signature { inputs, outputs: signature.outputs.into_iter().map(declared).collect() })
+    Ok(Signature {
+        inputs: signature.inputs.into_iter().map(declared).collect(),
+        outputs: signature.outputs.into_iter().map(declared).collect(),
+        operators: signature.operators,
+        n_parameters: signature.n_parameters,
+        parameter_bytes: signature.parameter_bytes,
+    })
 }
 
 fn is_text(path: &Path) -> bool {

@@ -1,6 +1,7 @@
 //! The harness of the test suite: fixtures, the command line, and compile-link-run.
 
 pub mod c_program;
+pub mod random_graphs;
 pub mod tool;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! `tinsmith inspect MODEL`: what it is, and whether it compiles, with every reason if not.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 use tinsmith::codegen::Machine;
 use tinsmith::source::Declared;
@@ -36,20 +34,17 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     };
     let mut facts = json!({"inputs": json_ports(&signature.inputs), "outputs": json_ports(&signature.outputs)});
 
+    let listed: Vec<String> = signature.operators.iter().map(|(name, n)| format!("{name} {n}")).collect();
+    text += &format!(
+        "  operators: {}\n  parameters: {} ({})\n",
+        listed.join(", "),
+        signature.n_parameters,
+        bytes_text(usize::try_from(signature.parameter_bytes).unwrap_or(usize::MAX)),
+    );
+    facts["operators"] = json!(signature.operators);
+    facts["parameters"] = json!(signature.n_parameters);
+    facts["parameter_bytes"] = json!(signature.parameter_bytes);
     let source = source::read(path, &config).inspect_err(|_| show(&text, args))?;
-    let mut operators: BTreeMap<&str, usize> = BTreeMap::new();
-    for node in source.graph.operator_nodes() {
-        if let Some(op) = source.graph.node(node).operator() {
-            *operators.entry(op.schema().name).or_default() += 1;
-        }
-    }
-    let constants = source.graph.order().into_iter().filter_map(|n| source.graph.node(n).constant().map(|t| (t.len(), t.bytes().len())));
-    let (n_parameters, parameter_bytes) = constants.fold((0, 0), |sum, c| (sum.0 + c.0, sum.1 + c.1));
-    let listed: Vec<String> = operators.iter().map(|(name, n)| format!("{name} {n}")).collect();
-    text += &format!("  operators: {}\n  parameters: {n_parameters} ({})\n", listed.join(", "), bytes_text(parameter_bytes));
-    facts["operators"] = json!(operators);
-    facts["parameters"] = json!(n_parameters);
-    facts["parameter_bytes"] = json!(parameter_bytes);
 
     progress.say(format!("compiling {}", path.display()));
     let artifact = tinsmith::compile_source(source, &config, &machine).inspect_err(|_| show(&text, args))?;

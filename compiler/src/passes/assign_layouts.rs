@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use crate::expr::{Affine, Body, Expr, Item, Ix, Node, Stage, Var};
+use crate::expr::{Affine, Body, Expr, Item, Ix, Node, Program, Stage, TensorId, Var};
 use crate::graph::{Graph, NodeId, NodeKind, Value};
 use crate::lower::Lowered;
 use crate::ops::View;
@@ -113,12 +113,14 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
     for lowered in groups.iter_mut() {
         let operands: HashMap<_, _> = lowered.program.operands.iter().copied().zip(lowered.operands.iter().copied()).collect();
         let results = lowered.results.clone();
-        lowered.program.items.retain(|item| {
+        let mut items = std::mem::take(&mut lowered.program.items);
+        items.retain(|item| {
             let Item::Stage(stage) = item else { return true };
-            copied_operand(stage)
+            copied_operand(&lowered.program, stage)
                 .and_then(|t| operands.get(&t))
                 .is_none_or(|v| p.within.get(v).is_none_or(|parent| !results.contains(parent)))
         });
+        lowered.program.items = items;
     }
     p
 }
@@ -217,7 +219,7 @@ fn choose_order(graph: &Graph, lowered: &Lowered, v: Value, p: &Placements) -> V
     wanted_by_view(graph, v).filter(|wanted| wanted.last() == order.last()).unwrap_or(order)
 }
 
-fn writer(items: &[Item], out: crate::expr::TensorId) -> Option<&Stage> {
+fn writer(items: &[Item], out: TensorId) -> Option<&Stage> {
     items.iter().find_map(|item| match item {
         Item::Stage(s) if s.out == out => Some(s),
         Item::Repeat { items, .. } => writer(items, out),
@@ -248,15 +250,16 @@ fn wanted_by_view(graph: &Graph, v: Value) -> Option<Vec<usize>> {
     }
 }
 
-/// The operand tensor that a stage merely copies, place for place up to an offset.
-fn copied_operand(stage: &Stage) -> Option<crate::expr::TensorId> {
+/// The tensor that a stage merely copies, whole and place for place up to an offset.
+fn copied_operand(program: &Program, stage: &Stage) -> Option<TensorId> {
     let Body::Map(value) = &stage.body else { return None };
     let Node::Load { tensor, index, pad: None } = value.node() else { return None };
     let identity = |a: &Affine, i: usize| a.terms == [(Var::Axis(i as u32), 1)] || (stage.axes[i] == 1 && a.terms.is_empty());
     let plain = index.len() == stage.axes.len()
         && index.iter().enumerate().all(|(i, ix)| matches!(ix, Ix::Affine(a) if a.constant == 0 && identity(a, i)));
     let offset = stage.write.len() == stage.axes.len() && stage.write.iter().enumerate().all(|(i, a)| identity(a, i));
-    (plain && offset).then_some(*tensor)
+    let whole = program.tensors[tensor.0 as usize].dims == stage.axes;
+    (plain && offset && whole).then_some(*tensor)
 }
 
 /// Finds values that can be written straight into a concatenation: for each the concatenation and the place inside it.
@@ -272,11 +275,14 @@ fn choose_parents(graph: &Graph, groups: &[Lowered], made_by: &HashMap<Value, us
                 _ => None,
             })
             .collect();
-        if stages.len() != lowered.program.items.len() || stages.len() < 2 || !stages.iter().all(|s| copied_operand(s).is_some()) {
+        if stages.len() != lowered.program.items.len()
+            || stages.len() < 2
+            || !stages.iter().all(|s| copied_operand(&lowered.program, s).is_some())
+        {
             continue;
         }
         for stage in stages {
-            let tensor = copied_operand(stage).expect("checked above");
+            let tensor = copied_operand(&lowered.program, stage).expect("checked above");
             let Some(position) = lowered.program.operands.iter().position(|&t| t == tensor) else { continue };
             let v = lowered.operands[position];
             let once = lowered.operands.iter().filter(|&&o| o == v).count() == 1

@@ -1,7 +1,7 @@
 //! Computes nodes whose results are known now: all operands constant, or the result decided by types alone.
 //!
 //! Requires: types. Ensures: no node is left that could be computed now, except those whose result is much larger than their operands
-//! (a filled or repeated tensor is smaller as code) and those that fail. Keeps: values, bit for bit.
+//! (a filled or repeated tensor is smaller as code), views of large constants that others read too, and those that fail. Keeps: values, bit for bit.
 
 use super::Report;
 use super::edit::remove_dead;
@@ -11,6 +11,8 @@ use crate::tensor::Tensor;
 
 const PASS: &str = "fold-constants";
 
+/// Constants from this size on are not copied for a view.
+const LARGE_BYTES: usize = 1 << 20;
 /// Results up to this size are always folded.
 const SMALL_BYTES: usize = 64 << 10;
 /// Larger ones are folded up to this multiple of their operands' size.
@@ -38,6 +40,13 @@ pub fn fold_constants(g: &mut Graph, report: &mut Report) {
 /// The values of a node's results, if they are known and not too large.
 fn values(g: &Graph, node: NodeId, facts: &Operands) -> Result<Option<Vec<Tensor>>, String> {
     let Some(op) = g.node(node).operator() else { return Ok(None) };
+    if let Some(Some(shared)) = g.operands(node).first()
+        && op.view(facts).is_some()
+        && g.constant(*shared).is_some_and(|c| c.bytes().len() >= LARGE_BYTES)
+        && g.users(*shared).iter().any(|u| u.0 != node)
+    {
+        return Err("a view of a large constant that others read needs no copy of it".to_owned());
+    }
     let values = match op.value_from_types(facts) {
         Some(values) => values,
         None if facts.facts.iter().flatten().all(|f| f.value.is_some()) => {

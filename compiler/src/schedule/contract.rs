@@ -93,7 +93,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let reach = |e: &Emitter, axis: usize| -> i64 {
         let strides = loads(value).into_iter().map(|l| {
             let Node::Load { tensor, index, .. } = l.node() else { return 0 };
-            if e.constant_of(*tensor).is_some() {
+            if e.packable_constant(*tensor).is_some() {
                 return 0;
             }
             index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum::<i64>().abs()

@@ -282,8 +282,8 @@ impl Emitter {
         }
     }
 
-    /// Whether a tensor is a constant.
-    pub(super) fn constant_of(&self, t: TensorId) -> Option<&Tensor> {
+    /// The value of a constant that may be laid out anew.
+    pub(super) fn packable_constant(&self, t: TensorId) -> Option<&Tensor> {
         match &self.slots[t.0 as usize] {
             Some(Slot::Constant(value)) => Some(value),
             _ => None,

@@ -50,6 +50,16 @@ pub enum Source {
     Memory(Memory),
     /// A constant, which is laid out here as the kernel likes it.
     Constant(Tensor),
+    /// A constant that stays row-major, because another kernel reads it so and a second copy would be too large: the operand's
+    /// element at `i` is at `offset + sum(i * strides)`.
+    RowMajor {
+        /// The constant.
+        value: Tensor,
+        /// First element.
+        offset: i64,
+        /// One stride for each axis of the operand.
+        strides: Vec<i64>,
+    },
 }
 
 /// One entry of a kernel's argument table.
@@ -100,6 +110,10 @@ pub fn schedule(
         match source {
             Source::Memory(m) => e.bind_memory(t, &m),
             Source::Constant(value) => e.slots[t.0 as usize] = Some(Slot::Constant(value)),
+            Source::RowMajor { value, offset, strides } => {
+                let buffer = e.new_constant("shared", value);
+                e.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset, strides });
+            }
         }
     }
     for (t, value) in &program.constants {

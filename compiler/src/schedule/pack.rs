@@ -8,7 +8,7 @@ use crate::tensor::{Tensor, n_elements};
 /// Whether `load` reads a constant that [`pack`] takes.
 pub(super) fn packable(e: &Emitter, load: &Expr, axis: usize) -> bool {
     let Node::Load { tensor, index, pad: None } = load.node() else { return false };
-    e.constant_of(*tensor).is_some() && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) && index_depends(index, axis)
+    e.packable_constant(*tensor).is_some() && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) && index_depends(index, axis)
 }
 
 /// Packs the constant that `load` reads, if it is a constant with plain indices: `[batch axes][panel][reduction axes][nr]`.
@@ -30,7 +30,7 @@ pub(super) fn pack(
         return None;
     }
     let Node::Load { tensor, index, .. } = load.node() else { return None };
-    let value = e.constant_of(*tensor)?.clone();
+    let value = e.packable_constant(*tensor)?.clone();
     let strides = e.strides_of(*tensor);
     let stride = |axis: usize| -> i64 { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() };
     let base: i64 = index

@@ -64,7 +64,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let candidates: Vec<usize> =
         (0..stage.axes.len()).filter(|&a| f32_only && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
 
-    let rank = |e: &Emitter, axis: usize| -> Option<usize> {
+    // How good an axis is for lanes, least first, with the elements that must be copied for it.
+    let rank = |e: &Emitter, axis: usize| -> Option<(usize, usize)> {
         let (mut plain, mut packed, mut strided) = (true, false, 0);
         for load in loads(&value) {
             match along(e, &load, axis) {
@@ -79,10 +80,13 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         let adjacent = out_stride(axis) == 1;
         let short = stage.axes[axis] < 4;
         match (plain, packed, adjacent) {
-            (true, true, true) => Some(if short { 3 } else { 0 }),
-            (true, false, true) if !short => Some(1),
-            (true, true, false) if depth >= SCATTER_DEPTH => Some(if short { 5 } else { 2 }),
-            (false, _, true) if strided == 1 && !short && product(&value) && reuse(&stage, &value, axis) >= TRANSPOSE_REUSE => Some(4),
+            (true, true, true) => Some((if short { 3 } else { 0 }, 0)),
+            (true, false, true) if !short => Some((1, 0)),
+            (true, true, false) if depth >= SCATTER_DEPTH => Some((if short { 5 } else { 2 }, 0)),
+            (false, _, _) if strided == 1 && !short && product(&value) && (adjacent || depth >= SCATTER_DEPTH) => {
+                let (reads, copied) = reuse(&stage, &value, axis);
+                (reads >= TRANSPOSE_REUSE).then_some((4, 2 * copied + usize::from(!adjacent)))
+            }
             _ => None,
         }
     };
@@ -90,7 +94,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let inner = inner_product::axis(e, &stage, &value, finish);
     let chosen = match best {
         // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
-        Some((3 | 5, _, a)) if stage.axes[a] < 3 && inner.is_some() => None,
+        Some(((3 | 5, _), _, a)) if stage.axes[a] < 3 && inner.is_some() => None,
         Some((_, _, a)) => Some(a),
         None => None,
     };
@@ -130,7 +134,7 @@ pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
         return Along::Independent;
     }
     let affine = index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
-    if affine && pad.is_none() && e.constant_of(*tensor).is_some() {
+    if affine && pad.is_none() && e.packable_constant(*tensor).is_some() {
         return Along::Constant;
     }
     let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
@@ -153,15 +157,19 @@ fn product(value: &Expr) -> bool {
     matches!(value.node(), Node::Binary(BinaryOp::Mul, ..))
 }
 
-/// How often the operand that is strided along `axis` is read.
-fn reuse(stage: &Stage, value: &Expr, axis: usize) -> usize {
+/// How often each element of the operand that is strided along `axis` is read, and how many elements it has.
+fn reuse(stage: &Stage, value: &Expr, axis: usize) -> (usize, usize) {
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
     loads(value)
         .iter()
         .filter(|l| expr_depends(l, axis))
-        .map(|l| (0..extents.len()).filter(|&a| !expr_depends(l, a)).map(|a| extents[a]).product::<usize>())
+        .map(|l| {
+            let (copied, read): (Vec<usize>, Vec<usize>) = (0..extents.len()).partition(|&a| expr_depends(l, a));
+            let points = |axes: Vec<usize>| axes.into_iter().map(|a| extents[a]).product::<usize>();
+            (points(read), points(copied))
+        })
         .min()
-        .unwrap_or(0)
+        .unwrap_or((0, 0))
 }
 
 /// The position of the extreme value along the only reduction axis: scalar, in order.

@@ -1,0 +1,118 @@
+//! Makes networks: operators are drawn one by one, and those that cannot be (wrong extents, values out of hand) are dropped.
+
+use tinsmith::tensor::{DType, Tensor};
+
+use super::network::reads;
+use super::operators::{Draft, OPERATORS};
+use super::{Line, Network, Random, Variable};
+
+/// No value has more elements.
+const MAX_ELEMENTS: usize = 10_000;
+/// No element is greater.
+const MAX_VALUE: f64 = 1e3;
+
+/// The network of a seed.
+pub fn generate(seed: u64) -> Network {
+    let mut random = Random::new(seed);
+    let mut network = Network::default();
+    let n_inputs = 1 + random.below(3);
+    let shape = base_shape(&mut random);
+    for i in 0..n_inputs {
+        let dims = if i == 0 { shape.clone() } else { related_shape(&mut random, &shape) };
+        let dtype = if i > 0 && random.one_in(4) { random.one_of(&[DType::I64, DType::Bool, DType::I32]) } else { DType::F32 };
+        network.inputs.push(Variable { name: format!("%x{i}"), dtype, dims, exact: true });
+    }
+    let mut pool: Vec<Variable> = network.inputs.clone();
+    let n = if random.one_in(3) { 10 + random.below(20) } else { 1 + random.below(12) };
+    // A few families for each network, so that it has many of each and they meet.
+    let families: Vec<usize> = (0..random.one_of(&[3, 6, 10, 20, 60])).map(|_| random.below(OPERATORS.len())).collect();
+    let mut tries = 0;
+    let mut done = 0;
+    while done < n && tries < 6 * n {
+        tries += 1;
+        let recent = if random.one_in(3) { pool.len() } else { pool.len().min(3) };
+        let x = pool[pool.len() - 1 - random.below(recent)].clone();
+        let (_, make) = OPERATORS[random.one_of(&families)];
+        let mut draft = Draft { random: &mut random, pool: &pool, tag: format!("{tries}"), before: vec![], inputs: vec![], n_results: 1 };
+        let Some((text, exact)) = make(&mut draft, &x) else { continue };
+        let (before, inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
+        let exact = exact && pool.iter().all(|v| v.exact || !reads(&text, &v.name));
+        let mut bigger = network.clone();
+        bigger.inputs.extend(inputs.iter().cloned());
+        bigger.lines.extend(before);
+        let results: Vec<String> =
+            (0..n_results).map(|k| if n_results == 1 { format!("%v{tries}") } else { format!("%v{tries}.{k}") }).collect();
+        let blank = |name: &String| Variable { name: name.clone(), dtype: DType::F32, dims: vec![], exact };
+        bigger.lines.push(Line { results: results.iter().map(blank).collect(), text });
+        bigger.outputs = results.clone();
+        let Some(values) = values_of(&bigger, seed) else { continue };
+        let fine = values.iter().all(|t| t.len() <= MAX_ELEMENTS && t.to_f64s().iter().all(|v| v.is_finite() && v.abs() <= MAX_VALUE));
+        if !fine {
+            continue;
+        }
+        let line = bigger.lines.last_mut().expect("just pushed");
+        for (v, t) in line.results.iter_mut().zip(&values) {
+            (v.dtype, v.dims) = (t.dtype(), t.dims().to_vec());
+        }
+        pool.extend(inputs);
+        pool.extend(line.results.iter().cloned());
+        network = bigger;
+        done += 1;
+    }
+    let last = pool.last().expect("there is an input").name.clone();
+    network.outputs = vec![last];
+    for _ in 0..random.below(4) {
+        let v = random.one_of(&pool);
+        network.outputs.push(v.name);
+    }
+    // Values that nothing reads are mostly outputs.
+    for v in &pool {
+        let read = network.lines.iter().any(|l| reads(&l.text, &v.name));
+        if !read && !network.outputs.contains(&v.name) && !random.one_in(4) {
+            network.outputs.push(v.name.clone());
+        }
+    }
+    network
+}
+
+fn values_of(network: &Network, seed: u64) -> Option<Vec<Tensor>> {
+    super::check::values_of(&network.text(), seed).ok()
+}
+
+fn extent(random: &mut Random) -> usize {
+    let (small, middle, large) = (2 + random.below(4), 4 + random.below(14), 17 + random.below(30));
+    match random.below(60) {
+        0 => 0,
+        1..=6 => 1,
+        7..=14 => large,
+        15..=34 => middle,
+        _ => small,
+    }
+}
+
+fn base_shape(random: &mut Random) -> Vec<usize> {
+    let rank = random.one_of(&[1, 2, 2, 3, 3, 4, 4, 4, 4, 5]);
+    let mut dims: Vec<usize> = (0..rank).map(|_| extent(random)).collect();
+    if random.one_in(40) {
+        return vec![];
+    }
+    while dims.iter().product::<usize>() > 4000 {
+        for d in &mut dims {
+            *d = d.div_ceil(2);
+        }
+    }
+    dims
+}
+
+/// A shape that broadcasts with `dims`, or shares extents with it.
+fn related_shape(random: &mut Random, dims: &[usize]) -> Vec<usize> {
+    match random.below(5) {
+        0 | 1 => dims.to_vec(),
+        2 => {
+            let skip = random.below(dims.len() + 1);
+            dims[skip..].iter().map(|&d| if random.one_in(3) { 1 } else { d }).collect()
+        }
+        3 => dims.iter().rev().copied().collect(),
+        _ => base_shape(random),
+    }
+}
