@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onnx_protobuf::{AttributeProto, GraphProto, NodeProto};
+use onnx_protobuf::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::binding;
 use super::model;
@@ -28,9 +28,9 @@ pub struct Signature {
     pub outputs: Vec<ValueSignature>,
     /// How often each operator (or function) occurs, those in subgraphs and functions included.
     pub operators: BTreeMap<String, usize>,
-    /// Elements of all initializers.
+    /// Elements of all initializers and constants.
     pub n_parameters: u64,
-    /// Bytes of all initializers of known element types.
+    /// Bytes of all initializers and constants of known element types.
     pub parameter_bytes: u64,
 }
 
@@ -82,14 +82,16 @@ pub fn signature(bytes: &[u8], file: &str) -> Result<Signature, Vec<Diagnostic>>
 }
 
 fn count_graph(g: &GraphProto, s: &mut Signature) {
-    for t in &g.initializer {
-        if let Ok((_, n)) = super::initializer::extents(&t.dims) {
-            s.n_parameters = s.n_parameters.saturating_add(n as u64);
-            let bytes = super::initializer::dtype(t.data_type).map_or(0, |d| d.size_bytes() as u64);
-            s.parameter_bytes = s.parameter_bytes.saturating_add(n as u64 * bytes);
-        }
-    }
+    g.initializer.iter().for_each(|t| count_tensor(t, s));
     count_nodes(&g.node, s);
+}
+
+fn count_tensor(t: &TensorProto, s: &mut Signature) {
+    if let Ok((_, n)) = super::initializer::extents(&t.dims) {
+        s.n_parameters = s.n_parameters.saturating_add(n as u64);
+        let bytes = super::initializer::dtype(t.data_type).map_or(0, |d| d.size_bytes() as u64);
+        s.parameter_bytes = s.parameter_bytes.saturating_add(n as u64 * bytes);
+    }
 }
 
 fn count_nodes(nodes: &[NodeProto], s: &mut Signature) {
@@ -97,7 +99,9 @@ fn count_nodes(nodes: &[NodeProto], s: &mut Signature) {
         let name = if model::is_default(&n.domain) { n.op_type.clone() } else { format!("{}.{}", n.domain, n.op_type) };
         *s.operators.entry(name).or_default() += 1;
         for a in &n.attribute {
-            let AttributeProto { g, graphs, .. } = a;
+            let AttributeProto { g, graphs, t, .. } = a;
+            // Some writers keep all weights in nodes.
+            t.iter().filter(|_| n.op_type == "Constant").for_each(|t| count_tensor(t, s));
             g.iter().chain(graphs).for_each(|g| count_graph(g, s));
         }
     }
