@@ -116,8 +116,8 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
         ..schedule::Machine::wide(isa.lanes(), n_registers)
     };
     match isa {
-        wide::Isa::V4 => vec![make(32), make(24), make(16)],
-        wide::Isa::V3 => vec![make(16), make(12)],
+        wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
+        wide::Isa::V3 => vec![make(16), make(12), make(5)],
     }
 }
 
