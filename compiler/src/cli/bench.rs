@@ -36,6 +36,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     if !(args.seconds >= 0.0 && args.seconds < 1e6) {
         return Err(Error::Usage(format!("`--seconds {}` is not a length of time", args.seconds)));
     }
+    if args.threads > 1 {
+        eprintln!("warning: this version runs on one thread, not {}", args.threads);
+    }
     let mut config = args.model.config_here();
     let progress = Progress::new(format!("compiling {}", args.model.model.display()));
     let start = Instant::now();

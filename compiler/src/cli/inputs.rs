@@ -76,6 +76,9 @@ pub(crate) fn from_folder(folder: &Path, signature: &Signature) -> Result<BTreeM
 /// The array as an element type that it may stand for, or an error that says what does not fit.
 fn fit(input: &Declared, tensor: Tensor) -> Result<Tensor, Error> {
     let tensor = as_type(tensor, input.dtype);
+    // Writers of arrays make vectors of scalars.
+    let scalar = input.shape.as_ref().is_some_and(|s| s.rank() == 0) && tensor.len() == 1;
+    let tensor = if scalar { tensor.reshape(&[]) } else { tensor };
     if !input.fits(tensor.dims()) || tensor.dtype() != input.dtype {
         return Err(Error::Usage(format!("input `{}` is {input}, which an array {} does not fit", input.name, tensor.ty())));
     }

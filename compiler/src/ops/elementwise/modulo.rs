@@ -20,7 +20,7 @@ impl Operator for Mod {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         x.ty(1)?;
         if x.dtype(0)?.is_float() && !self.fmod {
-            return Err(InferError::Invalid("floating-point operands need `fmod` = 1".to_owned()));
+            return Err(InferError::Unsupported("floating-point operands without `fmod` = 1".to_owned()));
         }
         broadcast::same_type(x, NUMBERS)
     }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn refused() {
-        assert_eq!(check_error("Mod", [t("f32[1] 1"), t("f32[1] 1")]), "floating-point operands need `fmod` = 1");
+        assert_eq!(check_error("Mod", [t("f32[1] 1"), t("f32[1] 1")]), "floating-point operands without `fmod` = 1");
         Check::new("Mod fmod=1").not_lowered().run([random("f64[3]", 1), random("f64[3]", 2)]);
     }
 }
