@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::codegen::clif::Listing;
-use crate::codegen::{Executable, Machine};
-use crate::config::Config;
+use crate::codegen::{Emitter, Executable, Machine, wide};
+use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
 use crate::emit::{Interface, archive, bindings, build_files, files, header};
@@ -88,7 +88,7 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
             dumps.push((pass.to_owned(), crate::graph::print(graph)));
         }
     });
-    let compiled = pipeline::lower_and_schedule(graph, machine).map_err(Error::Model)?;
+    let compiled = pipeline::lower_and_schedule(graph, machine, emitter(config)).map_err(Error::Model)?;
     let graph = &compiled.graph;
     let signature = |names: &mut dyn Iterator<Item = (String, Value)>| -> Vec<(String, DType, Vec<usize>)> {
         names.map(|(name, v)| (name, graph.ty(v).dtype, graph.ty(v).dims().unwrap_or_default())).collect()
@@ -119,6 +119,14 @@ fn too_large(source: &Source) -> Vec<Diagnostic> {
         }
     }
     problems
+}
+
+fn emitter(config: &Config) -> Emitter {
+    match config.emitter {
+        config::Emitter::Auto => Emitter::Auto,
+        config::Emitter::Clif => Emitter::Clif,
+        config::Emitter::Wide => Emitter::Wide,
+    }
 }
 
 impl Artifact {
@@ -206,7 +214,15 @@ impl Artifact {
 
     /// The kernels as loops.
     pub fn nest_text(&self) -> String {
-        self.compiled.program.kernels.iter().map(|kernel| format!("{kernel}\n")).collect()
+        let program = &self.compiled.program;
+        let emitter = |kernel| match program.emitter {
+            Emitter::Clif => String::new(),
+            Emitter::Auto | Emitter::Wide => match wide::check(&self.interface.machine, kernel) {
+                Ok(()) => "// by the wide emitter\n".to_owned(),
+                Err(refused) => format!("// not by the wide emitter: {refused}\n"),
+            },
+        };
+        program.kernels.iter().map(|kernel| format!("{}{kernel}\n", emitter(kernel))).collect()
     }
 }
 

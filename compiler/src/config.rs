@@ -25,6 +25,8 @@ pub struct Config {
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
+    /// What turns kernels into machine code.
+    pub emitter: Emitter,
     /// Texts to keep.
     pub dump: Dumps,
 }
@@ -41,9 +43,22 @@ impl Default for Config {
             quantize_weights: None,
             prune: true,
             exact_conv: false,
+            emitter: Emitter::Auto,
             dump: Dumps::default(),
         }
     }
+}
+
+/// What turns kernels into machine code.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Emitter {
+    /// The wide one where it takes a kernel, else Cranelift.
+    #[default]
+    Auto,
+    /// Cranelift only.
+    Clif,
+    /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
+    Wide,
 }
 
 /// How quantized weights are stored.

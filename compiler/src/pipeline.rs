@@ -6,7 +6,8 @@ use tinsmith_targets::Arch;
 
 use crate::codegen::Machine;
 use crate::codegen::clif::Probe;
-use crate::codegen::program::{IoBuffer, Place, Program, Step};
+use crate::codegen::program::{Emitter, IoBuffer, Place, Program, Step};
+use crate::codegen::wide;
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
@@ -93,7 +94,7 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
     (graph, report)
 }
 
-/// What schedules need to know of a machine: 128-bit vectors are the widest that this emitter has.
+/// What schedules for Cranelift need to know of a machine: 128-bit vectors are the widest that it has.
 pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
     let target = &machine.target;
     // Without AVX-512 and on the 128-bit emitter, sixteen registers can be named on x86-64.
@@ -105,13 +106,28 @@ pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
     }
 }
 
+/// What schedules for the wide emitter are made for, the best first: a schedule that needs too many registers is followed by
+/// one that counts on fewer.
+fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
+    let Some(isa) = wide::Isa::of(machine) else { return vec![] };
+    let make = |n_registers: usize| schedule::Machine {
+        l1_bytes: machine.target.l1d_bytes,
+        l2_bytes: machine.target.l2_bytes,
+        ..schedule::Machine::wide(isa.lanes(), n_registers)
+    };
+    match isa {
+        wide::Isa::V4 => vec![make(32), make(24), make(16)],
+        wide::Isa::V3 => vec![make(16), make(12)],
+    }
+}
+
 /// Compiles a graph whose extents are all fixed; the passes that change the graph have run.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compiled, Vec<Diagnostic>> {
+pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
-    let mut tuner = Tuner::new(machine)?;
+    let mut tuner = Tuner::new(machine, emitter)?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
     let mut lowered = vec![];
@@ -196,25 +212,65 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine) -> Result<Compile
     if !problems.is_empty() {
         return Err(problems);
     }
-    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)
+    let mut compiled = assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)?;
+    compiled.program.emitter = emitter;
+    Ok(compiled)
 }
 
-/// Schedules kernels, choosing among the forms of a contraction by how its registers come out.
+/// Schedules kernels: for wide vectors where the wide emitter takes them, else choosing among the forms of a contraction by
+/// how its registers come out.
 struct Tuner {
     probe: Probe,
+    target: Machine,
+    /// What the wide emitter is offered, the first that it takes.
+    wide: Vec<schedule::Machine>,
+    /// Whether it must take everything.
+    only_wide: bool,
     machine: schedule::Machine,
     /// The choice made for each kernel, by its first form.
     known: HashMap<String, Choice>,
 }
 
 impl Tuner {
-    fn new(machine: &Machine) -> Result<Self, Vec<Diagnostic>> {
-        let probe =
-            Probe::new(machine).map_err(|e| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", e.to_string())])?;
-        Ok(Tuner { probe, machine: schedule_machine(machine), known: HashMap::new() })
+    fn new(machine: &Machine, emitter: Emitter) -> Result<Self, Vec<Diagnostic>> {
+        let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
+        let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
+        let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine) };
+        if emitter == Emitter::Wide && wide.is_empty() {
+            return Err(unsupported(format!("{machine} lacks the 256-bit vectors that the wide emitter needs")));
+        }
+        Ok(Tuner {
+            probe,
+            target: machine.clone(),
+            wide,
+            only_wide: emitter == Emitter::Wide,
+            machine: schedule_machine(machine),
+            known: HashMap::new(),
+        })
     }
 
     fn schedule(
+        &mut self,
+        name: &str,
+        program: &expr::Program,
+        operands: Vec<Source>,
+        results: Vec<Memory>,
+    ) -> Result<Scheduled, ScheduleError> {
+        let mut refused = None;
+        for machine in &self.wide {
+            let scheduled = schedule(name, program, operands.clone(), results.clone(), machine)?;
+            match wide::check(&self.target, &scheduled.kernel) {
+                Ok(()) => return Ok(scheduled),
+                Err(reason) => refused = Some(reason),
+            }
+        }
+        if let (Some(reason), true) = (refused, self.only_wide) {
+            return Err(ScheduleError(format!("the wide emitter refuses its kernel: {reason}")));
+        }
+        self.schedule_clif(name, program, operands, results)
+    }
+
+    fn schedule_clif(
         &mut self,
         name: &str,
         program: &expr::Program,
@@ -580,7 +636,7 @@ pub fn read_placed(value: &PlacedValue, memory: &[u8]) -> Tensor {
 mod tests {
     use std::collections::HashMap;
 
-    use super::{Compiled, lower_and_schedule};
+    use super::{Compiled, Emitter, lower_and_schedule};
     use crate::codegen::jit::Executable;
     use crate::codegen::target::{Level, Machine};
     use crate::graph::{Graph, Value};
@@ -654,19 +710,37 @@ mod tests {
                     }
                 }
             }
-            let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(Level::V3)).unwrap_or_else(|e| panic!("{e:?}"));
+            for level in [Level::V3, Level::V4] {
+                for emitter in [Emitter::Auto, Emitter::Clif] {
+                    self.check_at(level, emitter, outputs, &inputs, &values);
+                }
+            }
+            self.check_at(Level::V3, Emitter::Auto, outputs, &inputs, &values)
+        }
+
+        fn check_at(
+            &self,
+            level: Level,
+            emitter: Emitter,
+            outputs: &[Value],
+            inputs: &[Tensor],
+            values: &HashMap<Value, Tensor>,
+        ) -> Compiled {
+            let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(level), emitter).unwrap_or_else(|e| panic!("{e:?}"));
             for kernel in &compiled.program.kernels {
                 let errors = nest::verify(kernel);
                 assert!(errors.is_empty(), "{errors:?}\n{kernel}");
             }
-            for level in Level::X86_64 {
+            // Kernels of 128-bit vectors run everywhere.
+            let levels = if emitter == Emitter::Clif { Level::X86_64.to_vec() } else { vec![level] };
+            for level in levels {
                 let machine = Machine::x86_64(level);
                 if machine.check_host().is_err() {
                     continue;
                 }
                 let exe = Executable::new(&compiled.program, &machine).unwrap();
                 let mut memory = exe.memory();
-                for (to, from) in memory.inputs.iter_mut().zip(&inputs) {
+                for (to, from) in memory.inputs.iter_mut().zip(inputs) {
                     to.as_mut_slice().copy_from_slice(from.bytes());
                 }
                 // What the arena holds before must not matter.

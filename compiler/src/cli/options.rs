@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tinsmith::config::{Config, Dumps, WeightFormat};
+use tinsmith::config::{Config, Dumps, Emitter, WeightFormat};
 
 /// The model and how to compile it.
 #[derive(Args, Debug)]
@@ -31,6 +31,9 @@ pub(crate) struct ModelOptions {
     /// Compute convolutions only by direct sums, which this version always does
     #[arg(long)]
     exact_conv: bool,
+    /// What makes machine code: wide (256-bit and 512-bit vectors of x86-64) where it can, else Cranelift
+    #[arg(long, value_name = "EMITTER", default_value = "auto")]
+    emitter: EmitterName,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -39,6 +42,13 @@ pub(crate) struct ModelOptions {
 #[derive(Clone, Copy, ValueEnum, Debug)]
 enum Weights {
     Int8,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum EmitterName {
+    Auto,
+    Clif,
+    Wide,
 }
 
 impl ModelOptions {
@@ -54,6 +64,11 @@ impl ModelOptions {
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
             prune: !self.no_prune,
             exact_conv: self.exact_conv,
+            emitter: match self.emitter {
+                EmitterName::Auto => Emitter::Auto,
+                EmitterName::Clif => Emitter::Clif,
+                EmitterName::Wide => Emitter::Wide,
+            },
             dump: Dumps::default(),
         }
     }

@@ -133,13 +133,15 @@ impl Check {
                 panic!("{}, {what}: lowered: {difference}\n{program}", self.text);
             }
         }
-        let compiled = super::check_compiled::run(&program, operands, what.starts_with("all"));
-        let compiled = compiled.unwrap_or_else(|e| panic!("{}, {what}: {e}\n{program}", self.text));
-        for (got, expected) in compiled.into_iter().flatten().zip(results) {
-            let bound = self.bound.map_or((2e-6, 2e-6), |b| (b.0.max(2e-6), b.1.max(2e-6)));
-            let bound = if got.dtype().is_float() { Some(bound) } else { self.bound };
-            if let Some(difference) = difference(&got, expected, bound) {
-                panic!("{}, {what}: compiled: {difference}\n{program}", self.text);
+        for (machine, emitter, schedule_for) in super::check_compiled::targets() {
+            let compiled = super::check_compiled::run(&program, operands, what.starts_with("all"), &machine, emitter, &schedule_for);
+            let compiled = compiled.unwrap_or_else(|e| panic!("{}, {what}, {machine} by {emitter:?}: {e}\n{program}", self.text));
+            for (got, expected) in compiled.into_iter().flatten().zip(results) {
+                let bound = self.bound.map_or((2e-6, 2e-6), |b| (b.0.max(2e-6), b.1.max(2e-6)));
+                let bound = if got.dtype().is_float() { Some(bound) } else { self.bound };
+                if let Some(difference) = difference(&got, expected, bound) {
+                    panic!("{}, {what}: compiled for {machine} by {emitter:?}: {difference}\n{program}", self.text);
+                }
             }
         }
     }

@@ -1,16 +1,36 @@
 //! The last oracle of operator tests: the lowered program scheduled, verified, interpreted as a nest and run as machine code.
 
 use crate::codegen::jit::Executable;
-use crate::codegen::program::{IoBuffer, Place, Program, Step};
-use crate::codegen::target::Machine;
+use crate::codegen::program::{Emitter, IoBuffer, Place, Program, Step};
+use crate::codegen::target::{Level, Machine};
+use crate::codegen::wide;
 use crate::expr;
 use crate::lower::combine;
 use crate::nest;
 use crate::schedule::{self, Arg, Memory, Source, Storage, schedule};
 use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 
+/// The ways to machine code that this machine can execute: Cranelift, and the wide emitter at each of its levels.
+pub(crate) fn targets() -> Vec<(Machine, Emitter, schedule::Machine)> {
+    let mut all = vec![(Machine::native(), Emitter::Clif, schedule::Machine::vector128(16, true))];
+    for (level, n_registers) in [(Level::V3, 16), (Level::V4, 32)] {
+        let machine = Machine::x86_64(level);
+        if let (Some(isa), Ok(())) = (wide::Isa::of(&machine), machine.check_host()) {
+            all.push((machine, Emitter::Auto, schedule::Machine::wide(isa.lanes(), n_registers)));
+        }
+    }
+    all
+}
+
 /// Runs a program as machine code. `Ok(None)` where an element type has no kernels yet.
-pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) -> Result<Option<Vec<Tensor>>, String> {
+pub(crate) fn run(
+    program: &expr::Program,
+    operands: &[Tensor],
+    constant: bool,
+    machine: &Machine,
+    emitter: Emitter,
+    schedule_for: &schedule::Machine,
+) -> Result<Option<Vec<Tensor>>, String> {
     if program.tensors.iter().any(|t| matches!(t.dtype, DType::F16 | DType::BF16)) {
         return Ok(None);
     }
@@ -30,7 +50,7 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     let decls: Vec<_> = program.results.iter().map(|t| program.tensors[t.0 as usize].clone()).collect();
     let n = operands.len();
     let results = decls.iter().enumerate().map(|(j, d)| memory(n + j, &format!("y{j}"), d.dtype, &d.dims)).collect();
-    let scheduled = match schedule("op", &program, sources, results, &schedule::Machine::vector128(16, true)) {
+    let scheduled = match schedule("op", &program, sources, results, schedule_for) {
         Ok(s) => s,
         Err(e) if e.0.contains("f64") => return Ok(None),
         Err(e) => return Err(format!("schedule: {e}")),
@@ -41,7 +61,7 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     }
     let inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
     let outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
-    let mut target = Program { inputs, outputs, ..Program::default() };
+    let mut target = Program { inputs, outputs, emitter, ..Program::default() };
     let mut args = vec![];
     for arg in &scheduled.args {
         args.push(match arg {
@@ -57,7 +77,7 @@ pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool) 
     }
     let kernel = target.kernel(scheduled.kernel.clone());
     target.steps.push(Step { label: "op".to_owned(), kernel, args });
-    let exe = Executable::new(&target, &Machine::native()).map_err(|e| format!("codegen: {e}\n{}", scheduled.kernel))?;
+    let exe = Executable::new(&target, machine).map_err(|e| format!("codegen: {e}\n{}", scheduled.kernel))?;
     let mut memory = exe.memory();
     memory.workspace.as_mut_slice().fill(0xFF);
     for (to, from) in memory.inputs.iter_mut().zip(operands) {
@@ -82,7 +102,9 @@ mod tests {
         let values: Vec<f32> = (0..8).map(|i| i as f32 / 8.0).collect();
         let operands = [Tensor::from_slice(&[8], &values)];
         let expected = expr::eval(&program, &operands).unwrap();
-        let got = run(&program, &operands, false).unwrap().unwrap();
-        crate::ops::check::assert_close(&got[0], &expected[0]);
+        for (machine, emitter, schedule_for) in targets() {
+            let got = run(&program, &operands, false, &machine, emitter, &schedule_for).unwrap().unwrap();
+            crate::ops::check::assert_close(&got[0], &expected[0]);
+        }
     }
 }

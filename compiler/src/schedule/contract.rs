@@ -126,8 +126,9 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             reduction.remove(i - 1);
         }
     }
-    let lanes = if vector.is_some() { e.machine.lanes as usize } else { 1 };
     let columns = vector.map_or(1, |v| stage.axes[v]);
+    let machine = e.machine.narrowed(columns);
+    let lanes = if vector.is_some() { machine.lanes as usize } else { 1 };
     // Rows share what does not depend on them: the columns' operand.
     let shares = |a: usize| vector.is_some_and(|v| loads(value).iter().any(|l| expr_depends(l, v) && !expr_depends(l, a)));
     let rows = outer.iter().rev().copied().find(|&a| shares(a)).or(outer.last().copied());
@@ -135,12 +136,13 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let n_rows = rows.map_or(1, |r| stage.axes[r]);
     let broadcast = vector.is_some_and(|v| loads(value).iter().any(|l| !expr_depends(l, v)));
     let tile = match vector {
-        Some(_) if broadcast => choose_tile(&e.machine, n_rows, columns),
+        Some(_) if broadcast => choose_tile(&machine, n_rows, columns, rows.map_or(1, |r| rows_in_cache(e, value, r))),
         Some(_) => {
             let vectors = columns.div_ceil(lanes);
             match n_rows {
                 1 => Tile { mr: 1, nv: vectors.min(8) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
+                _ if lanes == 8 => Tile { mr: 4, nv: vectors.min(2) },
                 _ => Tile { mr: 4, nv: 1 },
             }
         }
@@ -169,6 +171,16 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         columns_first,
         lanes,
     }
+}
+
+/// How many rows of what is read stay in the first-level cache at once: those that are whole pages apart share its sets.
+fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize) -> usize {
+    let apart = |l: &Expr| {
+        let Node::Load { tensor, index, .. } = l.node() else { return false };
+        let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, rows) * s).sum();
+        stride != 0 && stride * 4 % 4096 == 0
+    };
+    if loads(value).iter().any(apart) { 8 } else { usize::MAX }
 }
 
 /// Strides of every access along every axis of the stage.

@@ -15,6 +15,8 @@ pub struct Machine {
     pub l1_bytes: usize,
     /// Bytes of second-level cache.
     pub l2_bytes: usize,
+    /// Whether the emitter allocates registers as the schedule counts on, so that tiles may fill all of them.
+    pub exact: bool,
     /// How tiles are written out.
     pub choice: Choice,
 }
@@ -22,7 +24,23 @@ pub struct Machine {
 impl Machine {
     /// A 128-bit machine with so many vector registers.
     pub fn vector128(n_registers: usize, fma: bool) -> Self {
-        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, choice: Choice::ALL[0] }
+        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, exact: false, choice: Choice::ALL[0] }
+    }
+
+    /// A machine with so many vector registers of 256 bits or more, and an emitter that allocates them as written.
+    pub fn wide(lanes: u32, n_registers: usize) -> Self {
+        Machine { lanes, exact: true, choice: Choice { order: Order::AtUse, steps: 4 }, ..Machine::vector128(n_registers, true) }
+    }
+
+    /// The same machine with vectors of fewer lanes, at least four: the most of which `n` elements fill nearly all.
+    pub(super) fn narrowed(self, n: usize) -> Self {
+        let padded = |lanes: u32| n.next_multiple_of(lanes as usize);
+        let least = padded(4);
+        let mut lanes = self.lanes;
+        while lanes > 4 && padded(lanes) * 15 > least * 16 {
+            lanes /= 2;
+        }
+        Machine { lanes, ..self }
     }
 }
 
@@ -69,6 +87,49 @@ pub(super) struct Tile {
     pub(super) nv: usize,
 }
 
+/// Tiles of wide vectors: rows and vectors in a row.
+const WIDE_TILES: &[(usize, usize)] = &[
+    (14, 2),
+    (12, 2),
+    (10, 2),
+    (8, 3),
+    (6, 4),
+    (8, 2),
+    (7, 3),
+    (7, 2),
+    (6, 3),
+    (6, 2),
+    (4, 4),
+    (5, 2),
+    (4, 3),
+    (4, 2),
+    (3, 4),
+    (3, 3),
+    (3, 2),
+    (2, 8),
+    (2, 4),
+    (2, 2),
+    (1, 16),
+    (1, 8),
+    (1, 4),
+    (1, 2),
+    (28, 1),
+    (24, 1),
+    (14, 1),
+    (12, 1),
+    (8, 1),
+    (4, 1),
+];
+
+/// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256
+/// bits and one beyond, their latency, and loads.
+fn wide_cost(lanes: u32, mr: usize, nv: usize) -> usize {
+    let each = if lanes > 8 { 10 } else { 5 };
+    let loads = nv * each + mr * 5;
+    // What remains of the others' time: loads that wait, those of columns more, since they come from further away.
+    (mr * nv * each).max(40).max(loads) + (loads + nv * each) / 8
+}
+
 /// Tiles with the tenths of a cycle that one reduction step takes, measured in cache (`benches/contract.rs`).
 ///
 /// With 16 registers more than eight accumulators spill, and fewer wait for the latency of a multiply-add (40).
@@ -97,20 +158,35 @@ fn tiles(machine: &Machine) -> &'static [(usize, usize, usize)] {
 
 /// Tenths of a cycle for one reduction step of a tile.
 fn step_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
+    if machine.exact {
+        return wide_cost(machine.lanes, mr, nv);
+    }
     tiles(machine).iter().find(|t| (t.0, t.1) == (mr, nv)).map_or_else(|| (mr * nv * 6).max(40), |t| t.2)
 }
 
 /// The tile with the least cost for `rows` by `columns` outputs, `lanes` columns in a vector.
-pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize) -> Tile {
+///
+/// No more than `max_rows` rows, where there are tiles with so few.
+pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize, max_rows: usize) -> Tile {
     let vectors = columns.div_ceil(machine.lanes as usize).max(1);
-    let cost = |&(mr, nv, _): &(usize, usize, usize)| {
+    let cost = |(mr, nv): (usize, usize)| {
         let part = |rows: usize, vectors: usize| if rows == 0 || vectors == 0 { 0 } else { step_cost(machine, rows, vectors) };
         let (full_rows, rest_rows) = (rows / mr, rows % mr);
         let (full, rest) = (vectors / nv, vectors % nv);
         full_rows * (full * step_cost(machine, mr, nv) + part(mr, rest)) + full * part(rest_rows, nv) + part(rest_rows, rest)
     };
-    let &(mr, nv, _) =
-        tiles(machine).iter().filter(|t| t.1 <= vectors || t.1 == 1).min_by_key(|t| (cost(t), t.0 * t.1)).unwrap_or(&(1, 1, 0));
+    let table: Vec<(usize, usize)> = if machine.exact {
+        // A vector of each column and two broadcasts, or the vectors from memory where there is one row.
+        let fits = |&&(mr, nv): &&(usize, usize)| mr * nv + if mr == 1 { 2 } else { nv + 2 } <= machine.n_registers;
+        WIDE_TILES.iter().filter(fits).copied().collect()
+    } else {
+        tiles(machine).iter().map(|t| (t.0, t.1)).collect()
+    };
+    let (mr, nv) = table
+        .into_iter()
+        .filter(|t| (t.1 <= vectors || t.1 == 1) && t.0 <= max_rows.max(4))
+        .min_by_key(|&t| (cost(t), t.0 * t.1))
+        .unwrap_or((1, 1));
     Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) }
 }
 
@@ -121,8 +197,18 @@ mod tests {
     #[test]
     fn many_rows_take_the_widest_tile_and_one_row_streams() {
         let machine = Machine::vector128(16, true);
-        assert_eq!(choose_tile(&machine, 3136, 64), Tile { mr: 4, nv: 2 });
-        assert_eq!(choose_tile(&machine, 1, 512), Tile { mr: 1, nv: 8 });
-        assert_eq!(choose_tile(&machine, 56, 3), Tile { mr: 8, nv: 1 });
+        assert_eq!(choose_tile(&machine, 3136, 64, 64), Tile { mr: 4, nv: 2 });
+        assert_eq!(choose_tile(&machine, 1, 512, 64), Tile { mr: 1, nv: 8 });
+        assert_eq!(choose_tile(&machine, 56, 3, 64), Tile { mr: 8, nv: 1 });
+    }
+
+    #[test]
+    fn wide_vectors_fill_their_registers() {
+        let (zmm, ymm) = (Machine::wide(16, 32), Machine::wide(8, 16));
+        assert_eq!(choose_tile(&zmm, 3136, 64, 64), Tile { mr: 14, nv: 2 });
+        assert_eq!(choose_tile(&zmm, 3136, 64, 8), Tile { mr: 6, nv: 4 });
+        assert_eq!(choose_tile(&zmm, 1, 1024, 64), Tile { mr: 1, nv: 16 });
+        assert_eq!(choose_tile(&ymm, 3136, 64, 64), Tile { mr: 6, nv: 2 });
+        assert_eq!([3, 24, 64, 1000, 20].map(|n| zmm.narrowed(n).lanes), [4, 8, 16, 16, 4]);
     }
 }

@@ -14,7 +14,7 @@ const ACCUMULATORS: i64 = 4;
 pub(super) fn axis(e: &Emitter, stage: &Stage, value: &Expr, _finish: &Expr) -> Option<usize> {
     let n = stage.axes.len();
     (n..n + stage.reduce.len())
-        .filter(|&a| stage.reduce[a - n] >= 2 * e.machine.lanes as usize && value.dtype() == DType::F32 && vector_ok(value, a))
+        .filter(|&a| stage.reduce[a - n] >= 8 && value.dtype() == DType::F32 && vector_ok(value, a))
         .filter(|&a| loads(value).iter().all(|l| adjacent(e, l, a)))
         .max_by_key(|&a| stage.reduce[a - n])
 }
@@ -34,7 +34,13 @@ fn adjacent(e: &Emitter, load: &Expr, axis: usize) -> bool {
 
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, axis: usize) -> Result<(), ScheduleError> {
     let n = stage.axes.len();
-    let lanes = e.machine.lanes;
+    // Of a sum that is not long the end counts, which goes one by one.
+    let mut lanes = e.machine.lanes;
+    while lanes > 4
+        && (stage.reduce[axis - n] < 4 * lanes as usize || stage.reduce[axis - n] % lanes as usize * 16 > stage.reduce[axis - n])
+    {
+        lanes /= 2;
+    }
     let extent = stage.reduce[axis - n] as i64;
     let wide = i64::from(lanes) * ACCUMULATORS;
     e.note(format!("reduce(lanes={lanes} accumulators={ACCUMULATORS})"));

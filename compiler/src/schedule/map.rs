@@ -35,7 +35,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
     }
     merge(e, stage, value, &mut loops, &out_stride);
     let innermost = loops.last().map(|l| l.axis);
-    let lanes = e.machine.lanes;
+    let lanes = lanes_for(e, loops.last().map_or(0, |l| l.extent));
     let vector = innermost.filter(|&axis| {
         let extent = loops[loops.len() - 1].extent;
         let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
@@ -45,6 +45,15 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
     e.note(if vector.is_some() { format!("{template}(lanes={lanes})") } else { format!("{template}()") });
     let mut point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
     nest_loops(e, stage, value, &loops, 0, &mut point, vector)
+}
+
+/// The most lanes that so many elements fill, at least four.
+fn lanes_for(e: &Emitter, extent: i64) -> u32 {
+    let mut lanes = e.machine.lanes;
+    while lanes > 4 && i64::from(lanes) > extent {
+        lanes /= 2;
+    }
+    lanes
 }
 
 /// Whether some read has unit stride along the axis, so that lanes pay although the result is written in single elements.
@@ -146,11 +155,12 @@ fn nest_loops(
     for cut in l.cuts.windows(2) {
         let name = format!("i{}", l.axis);
         if depth + 1 == loops.len() {
-            let lanes = i64::from(e.machine.lanes);
             let mut start = cut[0];
-            if vector == Some(l.axis) {
+            let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
+            while vector == Some(l.axis) && lanes > 4 {
+                lanes /= 2;
                 let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
-                if cut[1] - cut[0] >= lanes {
+                if cut[1] - start >= lanes {
                     e.hoist(value, &at, &inner)?;
                 }
                 for step in [lanes * UNROLL, lanes] {

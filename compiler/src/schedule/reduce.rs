@@ -78,7 +78,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
             }
         }
         let adjacent = out_stride(axis) == 1;
-        let short = stage.axes[axis] < e.machine.lanes as usize;
+        let short = stage.axes[axis] < 4;
         match (plain, packed, adjacent) {
             (true, true, true) => Some((if short { 3 } else { 0 }, 0)),
             (true, false, true) if !short => Some((1, 0)),

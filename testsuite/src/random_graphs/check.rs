@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tinsmith::codegen::program::{Place, Program};
-use tinsmith::codegen::{Executable, Machine, Memory};
+use tinsmith::codegen::{Emitter, Executable, Machine, Memory, wide};
 use tinsmith::config::Config;
 use tinsmith::graph::{self, Graph};
 use tinsmith::nest::{self, Access, Kernel};
@@ -93,9 +93,9 @@ fn check_or_panic(text: &str, seed: u64) -> Result<Found, String> {
         } else {
             graph.clone()
         };
-        for (i, machine) in machines().into_iter().enumerate() {
-            let label = format!("{machine}{}", if with_passes { " with passes" } else { "" });
-            let compiled = match lower_and_schedule(rewritten.clone(), &machine) {
+        for (i, (machine, emitter)) in ways().into_iter().enumerate() {
+            let label = format!("{machine} by {emitter:?}{}", if with_passes { " with passes" } else { "" });
+            let compiled = match lower_and_schedule(rewritten.clone(), &machine, emitter) {
                 Ok(c) => c,
                 Err(refused) => {
                     if std::env::var_os("TINSMITH_FUZZ_REFUSED").is_some() {
@@ -115,6 +115,14 @@ fn check_or_panic(text: &str, seed: u64) -> Result<Found, String> {
         }
     }
     Ok(found)
+}
+
+/// The ways to machine code: each level by itself, and those with wide vectors through Cranelift too.
+fn ways() -> Vec<(Machine, Emitter)> {
+    let mut list: Vec<(Machine, Emitter)> = machines().into_iter().map(|m| (m, Emitter::Auto)).collect();
+    let also: Vec<Machine> = list.iter().map(|w| w.0.clone()).filter(|m| wide::Isa::of(m) == Some(wide::Isa::V3)).collect();
+    list.extend(also.into_iter().map(|m| (m, Emitter::Clif)));
+    list
 }
 
 /// The levels that this machine executes.
