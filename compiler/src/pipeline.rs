@@ -25,6 +25,8 @@ use crate::tensor::{Tensor, Type, for_each_index};
 const ALIGN_BYTES: usize = 64;
 /// Constants of this size have one layout, even where two kernels would like different ones.
 const SHARED_CONSTANT_BYTES: usize = 1 << 20;
+/// Kernels of more stages take their first form: the others would cost more to make than they gain.
+const MAX_TUNED_STAGES: usize = 16;
 /// What [`Probe::spills`] gives for one stack access in a deepest loop.
 const DEEPEST_SPILL: u64 = 64;
 
@@ -278,7 +280,7 @@ impl Tuner {
         results: Vec<Memory>,
     ) -> Result<Scheduled, ScheduleError> {
         let first = schedule(name, program, operands.clone(), results.clone(), &self.machine)?;
-        if !first.kernel.schedule.contains("contract(") {
+        if !first.kernel.schedule.contains("contract(") || program.items.len() > MAX_TUNED_STAGES {
             return Ok(first);
         }
         let key = Kernel { name: String::new(), ..first.kernel.clone() }.to_string();
@@ -798,6 +800,23 @@ mod tests {
         let g = net.op("Conv", &[c, w], &[("group", Attribute::Int(4))]);
         let p = net.op("GlobalAveragePool", &[g], &[]);
         net.check(&[p, g]);
+    }
+
+    #[test]
+    fn a_large_table_that_data_indexes_has_no_second_copy() {
+        let mut net = Net::new();
+        let x = net.input(&[5, 520]);
+        let table = net.weight(&[523, 520]);
+        let keep = ("keepdims", Attribute::Int(0));
+        let rows = net.op("ArgMax", &[x], &[("axis", Attribute::Int(1)), keep]);
+        let embedding = net.op("Gather", &[table, rows], &[]);
+        let h = net.op("Add", &[embedding, x], &[]);
+        let back = net.op("Transpose", &[table], &[]);
+        let y = net.op("MatMul", &[h, back], &[]);
+        let compiled = net.check(&[y]);
+        let large: Vec<usize> = compiled.program.constants.iter().map(|c| c.bytes.as_slice().len()).filter(|&n| n > 4096).collect();
+        assert_eq!(large, [523 * 520 * 4]);
+        assert!(compiled.program.workspace_bytes < 1 << 20);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Reductions along adjacent elements: lanes along the reduction, several accumulators, combined at the end.
+//! Reductions along adjacent elements: lanes along the reduction, several accumulators, combined at the end. Products of two
+//! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, expr_depends, vector_ok};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
 use crate::expr::{BinaryOp, Expr, Node, ReduceOp, Stage};
 use crate::nest::{Affine, Op, Reg, VecType};
@@ -32,6 +33,71 @@ fn adjacent(e: &Emitter, load: &Expr, axis: usize) -> bool {
     }
 }
 
+/// Output axes of a tile: rows that only one factor of the product depends on, columns that only the other does.
+struct Tile {
+    rows: Option<(usize, i64)>,
+    columns: Option<(usize, i64)>,
+}
+
+impl Tile {
+    fn of(e: &Emitter, stage: &Stage, value: &Expr) -> Self {
+        let none = Tile { rows: None, columns: None };
+        let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return none };
+        let only = |a: &Expr, b: &Expr| {
+            let axes = (0..stage.axes.len()).filter(|&i| stage.axes[i] > 1 && expr_depends(a, i) && !expr_depends(b, i));
+            axes.max_by_key(|&i| stage.axes[i])
+        };
+        let (mut rows, mut columns) = (only(x, y), only(y, x));
+        if rows.map(|a| stage.axes[a]) > columns.map(|a| stage.axes[a]) {
+            (rows, columns) = (columns, rows);
+        }
+        let wide = if e.machine.n_registers >= 32 { 4 } else { 2 };
+        let sized = |axis: Option<usize>, n: i64| axis.map(|a| (a, n.min(stage.axes[a] as i64)));
+        Tile { rows: sized(rows, wide), columns: sized(columns, 4) }
+    }
+
+    /// Loops over all outputs, tile by tile: `f` gets the points of each.
+    fn for_each(
+        &self,
+        e: &mut Emitter,
+        stage: &Stage,
+        point: Point,
+        f: &mut dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let tiled = [self.columns, self.rows];
+        let others: Vec<usize> = (0..stage.axes.len()).filter(|&a| tiled.iter().flatten().all(|t| t.0 != a)).collect();
+        loop_over(e, stage, &others, point, &mut |e, point| spread(e, stage, &tiled, vec![point], f))
+    }
+}
+
+/// Loops over the tiled axes; inside, the points are those of one tile.
+fn spread(
+    e: &mut Emitter,
+    stage: &Stage,
+    tiled: &[Option<(usize, i64)>],
+    points: Vec<Point>,
+    f: &mut dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>,
+) -> Result<(), ScheduleError> {
+    let Some((&first, rest)) = tiled.split_first() else { return f(e, &points) };
+    let Some((axis, step)) = first else { return spread(e, stage, rest, points, f) };
+    let extent = stage.axes[axis] as i64;
+    let full = extent / step * step;
+    for (range, step) in [(0..full, step), (full..extent, (extent - full).max(1))] {
+        e.for_loop(&format!("i{axis}"), range, step, |e, v| {
+            let shifted = points.iter().flat_map(|p| {
+                let v = &v;
+                (0..step).map(move |i| {
+                    let mut at = p.clone();
+                    at.axes[axis] = v.offset(i);
+                    at
+                })
+            });
+            spread(e, stage, rest, shifted.collect(), f)
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, axis: usize) -> Result<(), ScheduleError> {
     let n = stage.axes.len();
     // Of a sum that is not long the end counts, which goes one by one.
@@ -42,68 +108,77 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         lanes /= 2;
     }
     let extent = stage.reduce[axis - n] as i64;
-    let wide = i64::from(lanes) * ACCUMULATORS;
-    e.note(format!("reduce(lanes={lanes} accumulators={ACCUMULATORS})"));
+    let tile = Tile::of(e, stage, value);
+    let size = |axis: Option<(usize, i64)>| axis.map_or(1, |a| a.1);
+    let cells = size(tile.rows) * size(tile.columns);
+    // The accumulators of a tile hide each other's latency.
+    let accumulators = (ACCUMULATORS / cells).max(1);
+    let wide = i64::from(lanes) * accumulators;
+    e.note(match cells {
+        1 => format!("reduce(lanes={lanes} accumulators={accumulators})"),
+        _ => format!("reduce(lanes={lanes} accumulators={accumulators} mr={} nr={})", size(tile.rows), size(tile.columns)),
+    });
     let others: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| a != axis).collect();
-    let axes: Vec<usize> = (0..n).collect();
     let all: Vec<usize> = (n..n + stage.reduce.len()).collect();
     let point = Point { axes: vec![Affine::default(); n + stage.reduce.len()], vector: None };
-    loop_over(e, stage, &axes, point, &mut |e, point| {
+    tile.for_each(e, stage, point, &mut |e, points| {
         let ty = VecType { dtype: DType::F32, lanes };
         let start = identity(op, DType::F32);
-        let accs: Vec<Reg> = (0..if extent >= wide { ACCUMULATORS } else { 1 })
-            .map(|_| {
-                let acc = e.b.reg(ty);
-                let c = e.constant(DType::F32, start, lanes);
-                e.b.set(acc, Op::Copy(c));
-                acc
-            })
-            .collect();
-        let has_tail = extent % i64::from(lanes) != 0;
-        let tail = has_tail.then(|| {
-            let acc = e.b.reg(VecType::scalar(DType::F32));
-            let c = e.constant(DType::F32, start, 1);
+        let register = |e: &mut Emitter, ty: VecType| {
+            let acc = e.b.reg(ty);
+            let c = e.constant(DType::F32, start, ty.lanes);
             e.b.set(acc, Op::Copy(c));
             acc
-        });
-        let vector = Point { vector: Some(Lanes { axis, lanes, valid: lanes }), ..point.clone() };
-        e.hoist(value, &vector, &all)?;
-        reduction_loops(e, stage, &others, vector, &mut |e, at| {
+        };
+        let each = if extent >= wide { accumulators } else { 1 };
+        let accs: Vec<Vec<Reg>> = points.iter().map(|_| (0..each).map(|_| register(e, ty)).collect()).collect();
+        let has_tail = extent % i64::from(lanes) != 0;
+        let tails: Vec<Reg> = points.iter().filter(|_| has_tail).map(|_| register(e, VecType::scalar(DType::F32))).collect();
+        let vectors: Vec<Point> = points.iter().map(|p| Point { vector: Some(Lanes { axis, lanes, valid: lanes }), ..p.clone() }).collect();
+        for vector in &vectors {
+            e.hoist(value, vector, &all)?;
+        }
+        reduction_loops(e, stage, &others, vectors, &mut |e, vectors| {
             let mut from = 0;
-            for step in [wide, i64::from(lanes)] {
+            for step in if each > 1 { vec![wide, i64::from(lanes)] } else { vec![i64::from(lanes)] } {
                 let end = from + (extent - from) / step * step;
                 e.for_loop("k", from..end, step, |e, k| {
                     for u in 0..step / i64::from(lanes) {
-                        let mut at = at.clone();
-                        at.axes[axis] = k.offset(u * i64::from(lanes));
-                        accumulate(e, op, value, &at, accs[u as usize % accs.len()])?;
+                        for (at, accs) in vectors.iter().zip(&accs) {
+                            let mut at = at.clone();
+                            at.axes[axis] = k.offset(u * i64::from(lanes));
+                            accumulate(e, op, value, &at, accs[u as usize % accs.len()])?;
+                        }
                     }
                     Ok(())
                 })?;
                 from = end;
             }
-            if let Some(tail) = tail {
-                let mut scalar = at.clone();
-                scalar.vector = None;
+            if has_tail {
                 e.for_loop("k", from..extent, 1, |e, k| {
-                    let mut at = scalar.clone();
-                    at.axes[axis] = k;
-                    accumulate(e, op, value, &at, tail)
+                    for (at, &tail) in vectors.iter().zip(&tails) {
+                        let mut at = Point { vector: None, ..at.clone() };
+                        at.axes[axis] = k.clone();
+                        accumulate(e, op, value, &at, tail)?;
+                    }
+                    Ok(())
                 })?;
             }
             Ok(())
         })?;
         let both = combine(op, DType::F32);
-        let mut sums = accs;
-        while sums.len() > 1 {
-            sums = sums.chunks(2).map(|p| if p.len() == 2 { e.b.binary(both, p[0], p[1]) } else { p[0] }).collect();
+        for (i, (point, accs)) in points.iter().zip(&accs).enumerate() {
+            let mut sums = accs.clone();
+            while sums.len() > 1 {
+                sums = sums.chunks(2).map(|p| if p.len() == 2 { e.b.binary(both, p[0], p[1]) } else { p[0] }).collect();
+            }
+            let mut total = e.b.op(VecType::scalar(DType::F32), Op::Horizontal(both, sums[0]));
+            if let Some(&tail) = tails.get(i) {
+                total = e.b.binary(both, total, tail);
+            }
+            let result = e.value(finish, point, Some(total))?;
+            e.store(stage, point, result);
         }
-        let mut total = e.b.op(VecType::scalar(DType::F32), Op::Horizontal(both, sums[0]));
-        if let Some(tail) = tail {
-            total = e.b.binary(both, total, tail);
-        }
-        let result = e.value(finish, &point, Some(total))?;
-        e.store(stage, &point, result);
         Ok(())
     })
 }
@@ -130,13 +205,13 @@ fn reduction_loops(
     e: &mut Emitter,
     stage: &Stage,
     axes: &[usize],
-    point: Point,
-    f: &mut dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError>,
+    points: Vec<Point>,
+    f: &mut dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>,
 ) -> Result<(), ScheduleError> {
-    let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
+    let Some((&axis, rest)) = axes.split_first() else { return f(e, &points) };
     e.for_loop(&format!("r{axis}"), 0..stage.reduce[axis - stage.axes.len()] as i64, 1, |e, v| {
-        let mut at = point.clone();
-        at.axes[axis] = v;
-        reduction_loops(e, stage, rest, at, f)
+        let mut points = points.clone();
+        points.iter_mut().for_each(|at| at.axes[axis] = v.clone());
+        reduction_loops(e, stage, rest, points, f)
     })
 }
