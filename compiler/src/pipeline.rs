@@ -25,6 +25,8 @@ use crate::tensor::{Tensor, Type, for_each_index};
 const ALIGN_BYTES: usize = 64;
 /// Constants of this size have one layout, even where two kernels would like different ones.
 const SHARED_CONSTANT_BYTES: usize = 1 << 20;
+/// Kernels of more stages take their first form: the others would cost more to make than they gain.
+const MAX_TUNED_STAGES: usize = 16;
 /// What [`Probe::spills`] gives for one stack access in a deepest loop.
 const DEEPEST_SPILL: u64 = 64;
 
@@ -116,8 +118,8 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
         ..schedule::Machine::wide(isa.lanes(), n_registers)
     };
     match isa {
-        wide::Isa::V4 => vec![make(32), make(24), make(16)],
-        wide::Isa::V3 => vec![make(16), make(12)],
+        wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
+        wide::Isa::V3 => vec![make(16), make(12), make(5)],
     }
 }
 
@@ -278,7 +280,7 @@ impl Tuner {
         results: Vec<Memory>,
     ) -> Result<Scheduled, ScheduleError> {
         let first = schedule(name, program, operands.clone(), results.clone(), &self.machine)?;
-        if !first.kernel.schedule.contains("contract(") {
+        if !first.kernel.schedule.contains("contract(") || program.items.len() > MAX_TUNED_STAGES {
             return Ok(first);
         }
         let key = Kernel { name: String::new(), ..first.kernel.clone() }.to_string();

@@ -268,7 +268,7 @@ fn damaged_models_never_end_in_a_panic() {
         slowest = slowest.max(took);
         n += 1;
     }
-    println!("{n} damaged models, {n_refused} refused, the slowest took {slowest:?}");
+    eprintln!("{n} damaged models, {n_refused} refused, the slowest took {slowest:?}");
     assert!(n_refused > 0 && n_refused < n, "{n_refused} of {n} were refused");
 }
 

@@ -1,5 +1,7 @@
 //! Builds a [`Kernel`] statement by statement.
 
+use std::collections::HashMap;
+
 use super::ir::{
     Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType,
 };
@@ -10,6 +12,8 @@ use crate::tensor::DType;
 pub struct Builder {
     kernel: Kernel,
     open: Vec<Vec<Stmt>>,
+    /// How many variables were given each name.
+    var_names: HashMap<String, usize>,
 }
 
 impl Builder {
@@ -18,6 +22,7 @@ impl Builder {
         Builder {
             kernel: Kernel { name: name.into(), schedule: schedule.into(), buffers: vec![], vars: vec![], regs: vec![], body: vec![] },
             open: vec![vec![]],
+            var_names: HashMap::new(),
         }
     }
 
@@ -55,8 +60,9 @@ impl Builder {
             return;
         }
         assert_eq!((range.end - range.start) % step, 0, "loop {name} {range:?} step {step}");
-        let taken = self.kernel.vars.iter().filter(|v| v.split('.').next() == Some(name)).count();
-        self.kernel.vars.push(if taken == 0 { name.to_owned() } else { format!("{name}.{taken}") });
+        let taken = self.var_names.entry(name.to_owned()).or_default();
+        self.kernel.vars.push(if *taken == 0 { name.to_owned() } else { format!("{name}.{taken}") });
+        *taken += 1;
         let var = Var(self.kernel.vars.len() as u32 - 1);
         self.open.push(vec![]);
         body(self, var);

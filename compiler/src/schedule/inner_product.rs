@@ -11,8 +11,11 @@ use crate::tensor::DType;
 /// Accumulators that hide the latency of an addition.
 const ACCUMULATORS: i64 = 4;
 
+/// Called with the points of a tile.
+type Points<'f> = dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError> + 'f;
+
 /// The reduction axis along which every read that moves is adjacent, if there is one worth lanes.
-pub(super) fn axis(e: &Emitter, stage: &Stage, value: &Expr, _finish: &Expr) -> Option<usize> {
+pub(super) fn axis(e: &Emitter, stage: &Stage, value: &Expr) -> Option<usize> {
     let n = stage.axes.len();
     (n..n + stage.reduce.len())
         .filter(|&a| stage.reduce[a - n] >= 8 && value.dtype() == DType::F32 && vector_ok(value, a))
@@ -57,13 +60,7 @@ impl Tile {
     }
 
     /// Loops over all outputs, tile by tile: `f` gets the points of each.
-    fn for_each(
-        &self,
-        e: &mut Emitter,
-        stage: &Stage,
-        point: Point,
-        f: &mut dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>,
-    ) -> Result<(), ScheduleError> {
+    fn for_each(&self, e: &mut Emitter, stage: &Stage, point: Point, f: &mut Points<'_>) -> Result<(), ScheduleError> {
         let tiled = [self.columns, self.rows];
         let others: Vec<usize> = (0..stage.axes.len()).filter(|&a| tiled.iter().flatten().all(|t| t.0 != a)).collect();
         loop_over(e, stage, &others, point, &mut |e, point| spread(e, stage, &tiled, vec![point], f))
@@ -76,7 +73,7 @@ fn spread(
     stage: &Stage,
     tiled: &[Option<(usize, i64)>],
     points: Vec<Point>,
-    f: &mut dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>,
+    f: &mut Points<'_>,
 ) -> Result<(), ScheduleError> {
     let Some((&first, rest)) = tiled.split_first() else { return f(e, &points) };
     let Some((axis, step)) = first else { return spread(e, stage, rest, points, f) };
@@ -201,13 +198,7 @@ pub(super) fn accumulate(e: &mut Emitter, op: ReduceOp, value: &Expr, at: &Point
 }
 
 /// Loops over reduction axes, one element at a time.
-fn reduction_loops(
-    e: &mut Emitter,
-    stage: &Stage,
-    axes: &[usize],
-    points: Vec<Point>,
-    f: &mut dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>,
-) -> Result<(), ScheduleError> {
+fn reduction_loops(e: &mut Emitter, stage: &Stage, axes: &[usize], points: Vec<Point>, f: &mut Points<'_>) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, &points) };
     e.for_loop(&format!("r{axis}"), 0..stage.reduce[axis - stage.axes.len()] as i64, 1, |e, v| {
         let mut points = points.clone();

@@ -91,7 +91,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         }
     };
     let best = candidates.iter().filter_map(|&a| rank(e, a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min();
-    let inner = inner_product::axis(e, &stage, &value, finish);
+    let inner = inner_product::axis(e, &stage, &value);
     let chosen = match best {
         // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
         Some(((3 | 5, _), _, a)) if stage.axes[a] < 3 && inner.is_some() => None,

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tinsmith::codegen::program::{Place, Program};
 use tinsmith::codegen::{Emitter, Executable, Machine, Memory, wide};
-use tinsmith::config::Config;
+use tinsmith::config::{Config, WeightFormat};
 use tinsmith::graph::{self, Graph};
 use tinsmith::nest::{self, Access, Kernel};
 use tinsmith::pipeline::{Compiled, lower_and_schedule, run_passes};
@@ -39,7 +39,7 @@ fn read(text: &str) -> Result<Graph, String> {
     Ok(graph)
 }
 
-/// Inputs: floats around 0, other numbers from 0 to 3, so that they can be indices.
+/// Inputs: floats around 0, other numbers from -4 to 3, so that they can be indices of four.
 fn inputs_of(graph: &Graph, seed: u64) -> Vec<Tensor> {
     let input = |(i, &v): (usize, &graph::Value)| {
         let ty = graph.ty(v);
@@ -52,8 +52,8 @@ fn inputs_of(graph: &Graph, seed: u64) -> Vec<Tensor> {
 
 fn small_ints(dtype: DType, dims: &[usize], seed: u64) -> Tensor {
     let mut random = Random::new(seed);
-    let end = if dtype == DType::Bool { 2 } else { 4 };
-    let values: Vec<i128> = (0..dims.iter().product()).map(|_| random.below(end) as i128).collect();
+    let (low, high) = if dtype == DType::Bool { (0, 1) } else { (-4, 3) };
+    let values: Vec<i128> = (0..dims.iter().product()).map(|_| random.within(low, high).into()).collect();
     Tensor::from_ints(dtype, dims, &values)
 }
 
@@ -78,23 +78,35 @@ pub fn check(text: &str, seed: u64) -> Result<Found, String> {
     })
 }
 
+/// What happens to a graph before it is compiled.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Mode {
+    AsWritten,
+    Rewritten,
+    Quantized,
+}
+
 fn check_or_panic(text: &str, seed: u64) -> Result<Found, String> {
     let graph = read(text)?;
     let inputs = inputs_of(&graph, seed);
-    let want = graph::eval(&graph, &inputs).map_err(|e| e.to_string())?;
-    let near = graph::eval(&graph, &inputs.iter().map(moved).collect::<Vec<_>>()).map_err(|e| e.to_string())?;
+    let moved_inputs: Vec<Tensor> = inputs.iter().map(moved).collect();
+    let mut want = graph::eval(&graph, &inputs).map_err(|e| e.to_string())?;
+    let mut near = graph::eval(&graph, &moved_inputs).map_err(|e| e.to_string())?;
     let mut found = Found::Refused;
-    for with_passes in [false, true] {
-        let config = Config::default();
-        let rewritten = if with_passes {
-            let (rewritten, _) = run_passes(graph.clone(), &config, &mut |_, _| {});
+    for mode in [Mode::AsWritten, Mode::Rewritten, Mode::Quantized] {
+        let config = Config { quantize_weights: (mode == Mode::Quantized).then_some(WeightFormat::Int8), ..Config::default() };
+        let mut rewritten = graph.clone();
+        if mode != Mode::AsWritten {
+            (rewritten, _) = run_passes(rewritten, &config, &mut |_, _| {});
             graph::verify(&rewritten).map_err(|p| format!("after passes: {}", p[0]))?;
-            rewritten
-        } else {
-            graph.clone()
-        };
+        }
+        if mode == Mode::Quantized {
+            // Other weights, so other values: those of the rewritten graph are right.
+            want = graph::eval(&rewritten, &inputs).map_err(|e| e.to_string())?;
+            near = graph::eval(&rewritten, &moved_inputs).map_err(|e| e.to_string())?;
+        }
         for (i, (machine, emitter)) in ways().into_iter().enumerate() {
-            let label = format!("{machine} by {emitter:?}{}", if with_passes { " with passes" } else { "" });
+            let label = format!("{machine} by {emitter:?}, {mode:?}");
             let compiled = match lower_and_schedule(rewritten.clone(), &machine, emitter) {
                 Ok(c) => c,
                 Err(refused) => {
@@ -174,7 +186,8 @@ fn compare(memory: &Memory, want: &[Tensor], near: &[Tensor]) -> Result<(), Stri
         let shift = want.iter().zip(&near).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
         for (i, (g, w)) in got.iter().zip(&want).enumerate() {
             let allowed = if exact { 0.0 } else { 2e-5 * (0.1 + largest) + 20.0 * shift };
-            if !((g - w).abs() <= allowed) {
+            let close = (g - w).abs() <= allowed;
+            if !close {
                 return Err(format!("output {j}, element {i}: {g} where {w} is right"));
             }
         }

@@ -23,7 +23,9 @@ pub(super) struct Draft<'a> {
 type Made = Option<(String, bool)>;
 
 /// Families, by name.
-pub(super) const OPERATORS: &[(&str, fn(&mut Draft<'_>, &Variable) -> Made)] = &[
+type Make = fn(&mut Draft<'_>, &Variable) -> Made;
+
+pub(super) const OPERATORS: &[(&str, Make)] = &[
     ("unary", unary),
     ("unary", unary),
     ("binary", binary),
@@ -254,7 +256,7 @@ fn clip(d: &mut Draft<'_>, x: &Variable) -> Made {
     let low = d.constant("low", "[-0.5]".to_owned(), DType::F32, &[]);
     let high = d.constant("high", "[1.25]".to_owned(), DType::F32, &[]);
     let bounds = match d.random.below(3) {
-        0 => format!("{low}"),
+        0 => low.to_string(),
         1 => format!("_, {high}"),
         _ => format!("{low}, {high}"),
     };

@@ -117,7 +117,7 @@ impl Select<'_> {
     }
 
     /// An integer or condition as `i64`.
-    pub(super) fn to_i64(&mut self, to: Virtual, from: DType, a: Reg) -> Result<(), Refused> {
+    pub(super) fn extend_to_i64(&mut self, to: Virtual, from: DType, a: Reg) -> Result<(), Refused> {
         match from {
             DType::Bool => {
                 let bit = self.bool_bit(a)?;
@@ -129,12 +129,12 @@ impl Select<'_> {
             }
             DType::U32 | DType::U8 | DType::U16 => {
                 let v = self.value(a)?;
-                self.to_general(to, v);
+                self.move_to_general(to, v);
             }
             d if d == DType::I32 || is_narrow(d) => {
                 let v = self.value(a)?;
                 let t = self.general();
-                self.to_general(t, v);
+                self.move_to_general(t, v);
                 self.body.inst(Code::Movsxd_r64_rm32, &[Operand::Def(to, View::R64), Operand::Use(t, View::R32)]);
             }
             _ => return refuse(format!("a conversion of {from} to i64")),

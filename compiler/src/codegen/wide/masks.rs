@@ -164,7 +164,7 @@ impl Select<'_> {
         if self.isa == Isa::V4 {
             self.body.inst(Code::VEX_Kmovw_r32_kr, &[Operand::Def(t, View::R32), Operand::Use(v, View::K)]);
         } else {
-            self.to_general(t, v);
+            self.move_to_general(t, v);
         }
         self.body.inst(Code::And_rm32_imm32, &[Operand::Both(t, View::R32), Operand::Imm(1)]);
         Ok(t)
@@ -185,7 +185,7 @@ impl Select<'_> {
         if self.isa == Isa::V4 {
             self.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(to, View::K), Operand::Use(t, View::R32)]);
         } else {
-            self.from_general(to, t);
+            self.move_from_general(to, t);
         }
     }
 
@@ -220,7 +220,7 @@ impl Select<'_> {
         if self.isa == Isa::V4 {
             self.body.inst(Code::VEX_Kmovw_r32_kr, &[Operand::Def(t, View::R32), Operand::Use(v, View::K)]);
         } else {
-            self.to_general(t, v);
+            self.move_to_general(t, v);
         }
         self.body.inst(Code::And_rm32_imm32, &[Operand::Both(t, View::R32), Operand::Imm(1)]);
         self.body.inst(Code::Mov_rm8_r8, &[m, Operand::Use(t, View::R8)]);

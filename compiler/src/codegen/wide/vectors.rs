@@ -128,7 +128,7 @@ impl Select<'_> {
                     _ => return refuse(format!("a load of {ty}")),
                 };
                 self.body.inst(code, &[Operand::Def(t, View::R32), m]);
-                self.from_general(to, t);
+                self.move_from_general(to, t);
             }
             d => {
                 let forms = match d {
@@ -186,11 +186,11 @@ impl Select<'_> {
         }
     }
 
-    pub(super) fn from_general(&mut self, to: Virtual, from: Virtual) {
+    pub(super) fn move_from_general(&mut self, to: Virtual, from: Virtual) {
         self.body.inst(forms::FROM_GPR.code(self.isa, 1), &[Operand::Def(to, View::X), Operand::Use(from, View::R32)]);
     }
 
-    pub(super) fn to_general(&mut self, to: Virtual, from: Virtual) {
+    pub(super) fn move_to_general(&mut self, to: Virtual, from: Virtual) {
         self.body.inst(forms::TO_GPR.code(self.isa, 1), &[Operand::Def(to, View::R32), Operand::Use(from, View::X)]);
     }
 
@@ -490,9 +490,9 @@ impl Select<'_> {
             }
             (DType::I64, DType::I32 | DType::U32) => {
                 let v = self.value(a)?;
-                self.from_general(to, v);
+                self.move_from_general(to, v);
             }
-            (d, DType::I64) if lanes == 1 => self.to_i64(to, d, a)?,
+            (d, DType::I64) if lanes == 1 => self.extend_to_i64(to, d, a)?,
             _ => return refuse(format!("a conversion of {from} to {ty}")),
         }
         Ok(())
