@@ -83,10 +83,10 @@ def main():
     last = f"{len(rows)} libraries, {len(over)} over the limit{': ' + ', '.join(over) if over else ''}, {len(failed)} failed"
     if a.docs:
         with open(a.docs, "w") as f:
-            f.write("# Sizes of libraries\n\nWritten by `testsuite/scripts/measure_sizes.py`, in bytes. *Beyond* is the library without the model's weights, or\n"
-                    "without its own constants where those are smaller; the share is of what\n"
-                    "it may hold, 64 KiB and 3 KiB a node. The workspace stands beside its ratio to the largest set of tensors alive at once, which no plan\n"
-                    f"undercuts. Seconds are those of the whole command.\n\n{a.level}; {library.machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}: {last}.\n\n"
+            f.write("# Sizes of libraries\n\nWritten by `testsuite/scripts/measure_sizes.py`, in bytes. *Beyond* is the library without the model's weights, or without its own\n"
+                    "constants where those are smaller; the share is of what it may hold, 64 KiB and 3 KiB a node. The workspace stands beside its ratio to\n"
+                    "the largest set of tensors alive at once, which no plan undercuts. Seconds are those of the whole command.\n\n"
+                    f"{a.level}; {library.machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}: {last}.\n\n"
                     "| model | nodes | library | weights | beyond | share of limit | workspace | of its lower bound | compiled in s |\n|" + " --- |" * 9 + "\n")
             f.writelines(rows)
     print(last)
