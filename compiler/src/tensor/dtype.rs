@@ -40,6 +40,25 @@ impl DType {
         DType::F64,
     ];
 
+    /// The floating-point types.
+    pub const FLOATS: [DType; 4] = [DType::F16, DType::BF16, DType::F32, DType::F64];
+
+    /// Every element type but `bool`.
+    pub const NUMBERS: [DType; 12] = [
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::U8,
+        DType::U16,
+        DType::U32,
+        DType::U64,
+        DType::F16,
+        DType::BF16,
+        DType::F32,
+        DType::F64,
+    ];
+
     /// Bytes of one element in memory.
     pub fn size_bytes(self) -> usize {
         match self {

@@ -5,7 +5,7 @@ use crate::ops::{InferError, Operands};
 use crate::tensor::{DType, Shape, Tensor, Type, broadcast_dims, n_elements, row_major_strides};
 
 /// The floating-point types.
-pub(super) const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32, DType::F64];
+pub(super) const FLOATS: &[DType] = &DType::FLOATS;
 /// The integer types.
 pub(super) const INTS: &[DType] = &[DType::I8, DType::I16, DType::I32, DType::I64, DType::U8, DType::U16, DType::U32, DType::U64];
 /// The unsigned integer types.
@@ -13,20 +13,7 @@ pub(super) const UNSIGNED: &[DType] = &[DType::U8, DType::U16, DType::U32, DType
 /// Numbers with a sign.
 pub(super) const SIGNED: &[DType] = &[DType::I8, DType::I16, DType::I32, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64];
 /// All but `bool`.
-pub(super) const NUMBERS: &[DType] = &[
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
+pub(super) const NUMBERS: &[DType] = &DType::NUMBERS;
 
 /// The shape of all operands broadcast together.
 pub(super) fn shape(x: &Operands) -> Result<Shape, InferError> {

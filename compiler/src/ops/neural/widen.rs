@@ -5,24 +5,11 @@ use crate::ops::InferError;
 use crate::tensor::{DType, Dim, Tensor};
 
 /// The floating-point types.
-pub(super) const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32, DType::F64];
+pub(super) const FLOATS: &[DType] = &DType::FLOATS;
 /// The element types of matrix products.
 pub(super) const PRODUCTS: &[DType] = &[DType::F16, DType::BF16, DType::F32, DType::F64, DType::I32, DType::I64, DType::U32, DType::U64];
 /// Every numeric type.
-pub(super) const NUMBERS: &[DType] = &[
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
+pub(super) const NUMBERS: &[DType] = &DType::NUMBERS;
 
 /// The type in which values of this type are computed.
 pub(super) fn wide(dtype: DType) -> DType {
