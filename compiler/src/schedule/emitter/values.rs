@@ -2,358 +2,23 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::cost::Machine;
-use super::{Arg, Memory, ScheduleError, Scheduled};
+use super::{Emitter, Key, Point};
 use crate::expr::Affine as StageAffine;
-use crate::expr::{BinaryOp, Body, CompareOp, Const, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
-use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt, VecType, math};
-use crate::tensor::{DType, Tensor, dense_strides, n_elements};
-
-/// Where a tensor of the program is while its nest is built.
-#[derive(Clone, Debug)]
-pub(super) enum Slot {
-    /// In a buffer of the kernel.
-    Memory {
-        /// The buffer.
-        buffer: BufferId,
-        /// First element.
-        offset: i64,
-        /// Strides in elements.
-        strides: Vec<i64>,
-    },
-    /// A constant that no buffer holds yet.
-    Constant(Tensor),
-}
-
-/// The stage's axes as affine forms of loop variables; one of them may be spread over lanes.
-#[derive(Clone, Debug)]
-pub(super) struct Point {
-    /// By axis of the stage.
-    pub(super) axes: Vec<Affine>,
-    /// The axis spread over lanes.
-    pub(super) vector: Option<Lanes>,
-}
-
-/// An axis spread over the lanes of a vector.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lanes {
-    /// The axis.
-    pub(super) axis: usize,
-    /// Number of lanes.
-    pub(super) lanes: u32,
-    /// How many of them exist; the others hold anything and are not stored.
-    pub(super) valid: u32,
-}
-
-impl Point {
-    /// One lane of the point.
-    pub(super) fn lane(&self, lane: u32) -> Point {
-        let mut point = self.clone();
-        if let Some(v) = point.vector.take() {
-            point.axes[v.axis].constant += i64::from(lane);
-        }
-        point
-    }
-}
-
-/// A load that reads a packed constant: `buffer[address(point)]`, unit stride along the vector axis.
-#[derive(Clone, Debug)]
-pub(super) struct Packed {
-    pub(super) buffer: BufferId,
-    /// Columns in a panel.
-    pub(super) nr: i64,
-    /// Elements of one panel.
-    pub(super) panel: i64,
-    /// Panels before the last, narrower one, if there is such a one.
-    pub(super) full: i64,
-    /// The vector axis.
-    pub(super) axis: usize,
-    /// Strides of the other axes it depends on, in full panels and in the last.
-    pub(super) strides: Vec<(usize, i64, i64)>,
-}
-
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Key {
-    Const(DType, u32, u64),
-    Index(Affine),
-    Load(BufferId, Index, u32),
-    Lanes(BufferId, Index, i64, u32),
-    Splat(Reg, u32),
-    Unary(UnaryOp, Reg),
-    Binary(BinaryOp, Reg, Reg),
-    Compare(CompareOp, Reg, Reg),
-    Select(Reg, Reg, Reg),
-    Cast(Reg, DType),
-    Check(Reg, i64),
-    Clamp(Reg, i64),
-}
-
-/// Builds one kernel.
-pub(super) struct Emitter {
-    pub(super) b: nest::Builder,
-    pub(super) machine: Machine,
-    pub(super) slots: Vec<Option<Slot>>,
-    /// Loads of the current stage that read packed constants.
-    pub(super) packed: HashMap<Expr, Packed>,
-    program: Program,
-    args: Vec<Arg>,
-    schedules: Vec<String>,
-    loops: HashMap<u32, nest::Var>,
-    ranges: HashMap<nest::Var, (i64, i64)>,
-    scopes: Vec<HashMap<Key, Reg>>,
-    storages: HashMap<usize, BufferId>,
-    constants: HashMap<TensorId, BufferId>,
-    name: String,
-}
+use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, Stage, TensorId, UnaryOp, Var};
+use crate::nest::{self, Affine, Index, Op, Reg, VecType, math};
+use crate::schedule::ScheduleError;
+use crate::tensor::DType;
 
 impl Emitter {
-    pub(super) fn new(name: &str, program: &Program, machine: &Machine) -> Self {
-        Emitter {
-            b: nest::Builder::new(name, ""),
-            machine: *machine,
-            slots: vec![None; program.tensors.len()],
-            packed: HashMap::new(),
-            program: program.clone(),
-            args: vec![],
-            schedules: vec![],
-            loops: HashMap::new(),
-            ranges: HashMap::new(),
-            scopes: vec![HashMap::new()],
-            storages: HashMap::new(),
-            constants: HashMap::new(),
-            name: name.to_owned(),
-        }
-    }
-
-    pub(super) fn program(&self) -> &Program {
-        &self.program
-    }
-
-    pub(super) fn dims(&self, t: TensorId) -> &[usize] {
-        &self.program.tensors[t.0 as usize].dims
-    }
-
-    /// Adds a line to the kernel's schedule text.
-    pub(super) fn note(&mut self, schedule: String) {
-        if !self.schedules.contains(&schedule) {
-            self.schedules.push(schedule);
-        }
-    }
-
-    fn buffer(&mut self, name: &str, dtype: DType, len: usize, arg: Arg) -> BufferId {
-        let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let name = format!("{}{}", if clean.starts_with(|c: char| c.is_ascii_digit()) || clean.is_empty() { "b" } else { "" }, clean);
-        self.args.push(arg);
-        let name = format!("{name}.{}", self.args.len() - 1);
-        self.b.buffer(name, dtype, len, Access::Read)
-    }
-
-    pub(super) fn bind_memory(&mut self, t: TensorId, m: &Memory) {
-        let buffer = match self.storages.get(&m.storage.id) {
-            Some(&buffer) => buffer,
-            None => {
-                let buffer = self.buffer(&m.storage.name, m.storage.dtype, m.storage.len, Arg::Storage(m.storage.id));
-                self.storages.insert(m.storage.id, buffer);
-                buffer
-            }
-        };
-        self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset: m.offset, strides: m.strides.clone() });
-    }
-
-    /// A new tensor in scratch, dense in the given physical order.
-    pub(super) fn scratch(&mut self, name: &str, dtype: DType, dims: &[usize], order: &[usize]) -> TensorId {
-        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec() });
-        let id = TensorId(self.program.tensors.len() as u32 - 1);
-        let len = n_elements(dims);
-        let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
-        self.slots.push(Some(Slot::Memory { buffer, offset: 0, strides: dense_strides(dims, order) }));
-        id
-    }
-
-    /// Gives a tensor scratch if it has no place yet, in the given physical order or row-major.
-    pub(super) fn ensure_memory(&mut self, t: TensorId, order: Option<Vec<usize>>) {
-        if self.slots[t.0 as usize].is_some() {
-            return;
-        }
-        let decl = self.program.tensors[t.0 as usize].clone();
-        let order = order.unwrap_or_else(|| (0..decl.dims.len()).collect());
-        let len = n_elements(&decl.dims);
-        let buffer = self.buffer(&decl.name, decl.dtype, len, Arg::Scratch(len * decl.dtype.size_bytes()));
-        self.slots[t.0 as usize] = Some(Slot::Memory { buffer, offset: 0, strides: dense_strides(&decl.dims, &order) });
-    }
-
-    /// Puts `t` where `slot` is; a result that has its own place is copied there.
-    pub(super) fn alias(&mut self, t: TensorId, slot: Slot) -> Result<(), ScheduleError> {
-        if self.slots[t.0 as usize].is_none() {
-            self.slots[t.0 as usize] = Some(slot);
-            return Ok(());
-        }
-        let decl = self.program.tensors[t.0 as usize].clone();
-        self.program.tensors.push(decl.clone());
-        self.slots.push(Some(slot));
-        let source = TensorId(self.program.tensors.len() as u32 - 1);
-        self.copy(source, t, &decl.dims)
-    }
-
-    /// Copies a tensor to where `slot` is.
-    pub(super) fn copy_to_slot(&mut self, from: TensorId, slot: Slot) -> Result<(), ScheduleError> {
-        let decl = self.program.tensors[from.0 as usize].clone();
-        self.program.tensors.push(decl.clone());
-        self.slots.push(Some(slot));
-        let to = TensorId(self.program.tensors.len() as u32 - 1);
-        self.copy(from, to, &decl.dims)
-    }
-
-    /// Copies between tensors of the same extents.
-    pub(super) fn copy(&mut self, from: TensorId, to: TensorId, dims: &[usize]) -> Result<(), ScheduleError> {
-        let at: Vec<StageAffine> = (0..dims.len()).map(|i| StageAffine::var(Var::Axis(i as u32))).collect();
-        let dtype = self.program.tensors[from.0 as usize].dtype;
-        let value = Expr::new(Node::Load { tensor: from, index: at.iter().map(Ix::from).collect(), pad: None }, dtype);
-        let stage = Stage { out: to, write: at, axes: dims.to_vec(), reduce: vec![], body: Body::Map(value.clone()) };
-        super::schedule_stage(self, &stage)
-    }
-
-    /// A row-major copy of `t` in scratch.
-    pub(super) fn dense_copy(&mut self, t: TensorId) -> Result<Slot, ScheduleError> {
-        let decl = self.program.tensors[t.0 as usize].clone();
-        let order: Vec<usize> = (0..decl.dims.len()).collect();
-        let copy = self.scratch(&format!("{}_dense", decl.name), decl.dtype, &decl.dims, &order);
-        self.copy(t, copy, &decl.dims)?;
-        Ok(self.slots[copy.0 as usize].clone().expect("scratch has a place"))
-    }
-
-    /// Makes sure that result `t` is at `memory`, copying if it is an operand or an alias.
-    pub(super) fn deliver(&mut self, t: TensorId, memory: &Memory) -> Result<(), ScheduleError> {
-        let decl = self.program.tensors[t.0 as usize].clone();
-        let target = self.storages.get(&memory.storage.id).copied();
-        if let (Some(Slot::Memory { buffer, offset, strides }), Some(target)) = (&self.slots[t.0 as usize], target)
-            && *buffer == target
-            && *offset == memory.offset
-            && *strides == memory.strides
-        {
-            return Ok(());
-        }
-        self.program.tensors.push(decl.clone());
-        self.slots.push(None);
-        let copy = TensorId(self.program.tensors.len() as u32 - 1);
-        self.bind_memory(copy, memory);
-        self.copy(t, copy, &decl.dims)
-    }
-
-    /// The raw row-major buffer of a constant.
-    fn constant_buffer(&mut self, t: TensorId, value: &Tensor) -> BufferId {
-        if let Some(&buffer) = self.constants.get(&t) {
-            return buffer;
-        }
-        let name = self.program.tensors[t.0 as usize].name.clone();
-        let buffer = self.buffer(&name, value.dtype(), value.len(), Arg::Constant(value.clone()));
-        self.constants.insert(t, buffer);
-        buffer
-    }
-
-    /// A buffer for a constant made while scheduling.
-    pub(super) fn new_constant(&mut self, name: &str, value: Tensor) -> BufferId {
-        self.buffer(name, value.dtype(), value.len(), Arg::Constant(value))
-    }
-
-    /// Buffer, offset and strides of a tensor; constants get a buffer.
-    pub(super) fn memory_of(&mut self, t: TensorId) -> (BufferId, i64, Vec<i64>) {
-        match self.slots[t.0 as usize].clone() {
-            Some(Slot::Memory { buffer, offset, strides }) => (buffer, offset, strides),
-            Some(Slot::Constant(value)) => {
-                let buffer = self.constant_buffer(t, &value);
-                (buffer, 0, dense_strides(value.dims(), &(0..value.dims().len()).collect::<Vec<_>>()))
-            }
-            None => {
-                self.ensure_memory(t, None);
-                self.memory_of(t)
-            }
-        }
-    }
-
-    /// Strides of a tensor without giving it a buffer; row-major for constants and tensors without place.
-    pub(super) fn strides_of(&self, t: TensorId) -> Vec<i64> {
-        match &self.slots[t.0 as usize] {
-            Some(Slot::Memory { strides, .. }) => strides.clone(),
-            _ => {
-                let dims = self.dims(t);
-                dense_strides(dims, &(0..dims.len()).collect::<Vec<_>>())
-            }
-        }
-    }
-
-    /// The value of a constant that may be laid out anew.
-    pub(super) fn packable_constant(&self, t: TensorId) -> Option<&Tensor> {
-        match &self.slots[t.0 as usize] {
-            Some(Slot::Constant(value)) => Some(value),
-            _ => None,
-        }
-    }
-
-    /// `for name in 0..extent step step`; nothing for an empty range. The values that the body numbered are forgotten after it.
-    pub(super) fn for_loop(
-        &mut self,
-        name: &str,
-        range: std::ops::Range<i64>,
-        step: i64,
-        f: impl FnOnce(&mut Self, Affine) -> Result<(), ScheduleError>,
-    ) -> Result<(), ScheduleError> {
-        if range.is_empty() {
-            return Ok(());
-        }
-        if range.end - range.start == step {
-            // One iteration: the variable is a constant.
-            return f(self, Affine::constant(range.start));
-        }
-        let (start, end) = (range.start, range.end);
-        let mut result = Ok(());
-        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-        b.for_loop(name, range, step, |b, var| {
-            self.ranges.insert(var, (start, end - step));
-            self.scopes.push(HashMap::new());
-            std::mem::swap(b, &mut self.b);
-            result = f(self, Affine::var(var));
-            std::mem::swap(b, &mut self.b);
-            self.scopes.pop();
-        });
-        self.b = b;
-        result
-    }
-
-    /// The items of a sequential loop.
-    pub(super) fn repeat(
-        &mut self,
-        var: u32,
-        extent: usize,
-        f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
-    ) -> Result<(), ScheduleError> {
-        if extent == 0 {
-            return Ok(());
-        }
-        let mut result = Ok(());
-        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-        b.for_loop(&format!("t{var}"), 0..extent as i64, 1, |b, v| {
-            self.ranges.insert(v, (0, extent as i64 - 1));
-            self.loops.insert(var, v);
-            self.scopes.push(HashMap::new());
-            std::mem::swap(b, &mut self.b);
-            result = f(self);
-            std::mem::swap(b, &mut self.b);
-            self.scopes.pop();
-        });
-        self.b = b;
-        result
-    }
-
     /// Forgets all numbered values of the innermost scope: memory may have changed.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::schedule) fn forget(&mut self) {
         for scope in &mut self.scopes {
             scope.clear();
         }
     }
 
     /// A stage's affine form at a point.
-    pub(super) fn affine(&self, a: &StageAffine, at: &Point) -> Affine {
+    pub(in crate::schedule) fn affine(&self, a: &StageAffine, at: &Point) -> Affine {
         a.substitute(|v| match v {
             Var::Axis(i) => at.axes[i as usize].clone(),
             Var::Loop(l) => Affine::var(self.loops[&l]),
@@ -361,7 +26,7 @@ impl Emitter {
     }
 
     /// Least and greatest value of an affine form.
-    pub(super) fn range(&self, a: &Affine) -> (i64, i64) {
+    pub(in crate::schedule) fn range(&self, a: &Affine) -> (i64, i64) {
         a.range(|v| self.ranges[&v])
     }
 
@@ -379,7 +44,7 @@ impl Emitter {
     }
 
     /// A constant in `lanes` lanes.
-    pub(super) fn constant(&mut self, dtype: DType, value: Const, lanes: u32) -> Reg {
+    pub(in crate::schedule) fn constant(&mut self, dtype: DType, value: Const, lanes: u32) -> Reg {
         let ty = VecType { dtype, lanes };
         match value {
             Const::Float(x) => self.numbered(Key::Const(dtype, lanes, x.to_bits()), |b| b.float(ty, x)),
@@ -388,7 +53,7 @@ impl Emitter {
     }
 
     /// A register in `lanes` lanes.
-    pub(super) fn splat(&mut self, reg: Reg, lanes: u32) -> Reg {
+    pub(in crate::schedule) fn splat(&mut self, reg: Reg, lanes: u32) -> Reg {
         if self.b.ty(reg).lanes == lanes { reg } else { self.numbered(Key::Splat(reg, lanes), |b| b.splat(reg, lanes)) }
     }
 
@@ -399,7 +64,7 @@ impl Emitter {
 
     /// The value of an expression at a point: a vector where it depends on the vector axis, else a scalar.
     /// `acc` is the value of [`Node::Acc`].
-    pub(super) fn value(&mut self, e: &Expr, at: &Point, acc: Option<Reg>) -> Result<Reg, ScheduleError> {
+    pub(in crate::schedule) fn value(&mut self, e: &Expr, at: &Point, acc: Option<Reg>) -> Result<Reg, ScheduleError> {
         self.value_once(e, at, acc, &mut HashMap::new())
     }
 
@@ -671,7 +336,7 @@ impl Emitter {
     }
 
     /// Emits in the current scope what `e` computes without the axes in `inner`, so that loops over them find it done.
-    pub(super) fn hoist(&mut self, e: &Expr, at: &Point, inner: &[usize]) -> Result<(), ScheduleError> {
+    pub(in crate::schedule) fn hoist(&mut self, e: &Expr, at: &Point, inner: &[usize]) -> Result<(), ScheduleError> {
         self.hoist_once(e, at, inner, &mut HashSet::new())
     }
 
@@ -698,7 +363,7 @@ impl Emitter {
     }
 
     /// Stores a register at the stage's write address; of a vector only the lanes that exist.
-    pub(super) fn store(&mut self, stage: &Stage, at: &Point, value: Reg) {
+    pub(in crate::schedule) fn store(&mut self, stage: &Stage, at: &Point, value: Reg) {
         let (buffer, offset, strides) = self.memory_of(stage.out);
         let mut flat = Affine::constant(offset);
         for (a, &stride) in stage.write.iter().zip(&strides) {
@@ -721,38 +386,6 @@ impl Emitter {
             None => self.b.store(buffer, flat, value),
         }
     }
-
-    /// The kernel and its arguments.
-    pub(super) fn finish(self) -> Scheduled {
-        let mut kernel = self.b.finish();
-        kernel.name = self.name;
-        kernel.schedule = if self.schedules.is_empty() { "empty".to_owned() } else { self.schedules.join(" ") };
-        let (mut read, mut written) = (vec![false; kernel.buffers.len()], vec![false; kernel.buffers.len()]);
-        mark_accesses(&kernel.body, &mut read, &mut written);
-        for (i, buffer) in kernel.buffers.iter_mut().enumerate() {
-            buffer.access = match (read[i], written[i]) {
-                (true, true) => Access::ReadWrite,
-                (false, true) => Access::Write,
-                _ => Access::Read,
-            };
-        }
-        Scheduled { kernel, args: self.args }
-    }
-}
-
-fn mark_accesses(body: &[Stmt], read: &mut [bool], written: &mut [bool]) {
-    for stmt in body {
-        match stmt {
-            Stmt::Loop(l) => mark_accesses(&l.body, read, written),
-            Stmt::If { then, otherwise, .. } => {
-                mark_accesses(then, read, written);
-                mark_accesses(otherwise, read, written);
-            }
-            Stmt::Set { op: Op::Load { buffer, .. }, .. } => read[buffer.0 as usize] = true,
-            Stmt::Set { .. } => {}
-            Stmt::Store { buffer, .. } => written[buffer.0 as usize] = true,
-        }
-    }
 }
 
 fn contains_acc(e: &Expr) -> bool {
@@ -762,7 +395,7 @@ fn contains_acc(e: &Expr) -> bool {
 }
 
 /// The coefficient of a stage axis in an affine index.
-pub(super) fn coefficient(ix: &Ix, axis: usize) -> i64 {
+pub(in crate::schedule) fn coefficient(ix: &Ix, axis: usize) -> i64 {
     match ix {
         Ix::Affine(a) => a.coefficient(Var::Axis(axis as u32)),
         _ => 0,
@@ -770,7 +403,7 @@ pub(super) fn coefficient(ix: &Ix, axis: usize) -> i64 {
 }
 
 /// Whether an index depends on a stage axis.
-pub(super) fn index_depends(index: &[Ix], axis: usize) -> bool {
+pub(in crate::schedule) fn index_depends(index: &[Ix], axis: usize) -> bool {
     index.iter().any(|ix| match ix {
         Ix::Affine(a) => a.coefficient(Var::Axis(axis as u32)) != 0,
         Ix::Checked(e) | Ix::Clamped(e) => expr_depends(e, axis),
@@ -778,7 +411,7 @@ pub(super) fn index_depends(index: &[Ix], axis: usize) -> bool {
 }
 
 /// Whether an expression depends on a stage axis.
-pub(super) fn expr_depends(e: &Expr, axis: usize) -> bool {
+pub(in crate::schedule) fn expr_depends(e: &Expr, axis: usize) -> bool {
     let uses = |a: &StageAffine| a.coefficient(Var::Axis(axis as u32)) != 0;
     let mut depends = false;
     e.visit(&mut |e| {
@@ -792,7 +425,7 @@ pub(super) fn expr_depends(e: &Expr, axis: usize) -> bool {
 }
 
 /// The nest's operator.
-pub(super) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
+pub(in crate::schedule) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
     match op {
         BinaryOp::Add => nest::BinaryOp::Add,
         BinaryOp::Sub => nest::BinaryOp::Sub,
@@ -812,7 +445,7 @@ pub(super) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
 
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, a condition on
 /// `f32`, or a constant integer widened to `f32`.
-pub(super) fn vector_ok(e: &Expr, axis: usize) -> bool {
+pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     vector_ok_once(e, axis, &mut HashMap::new())
 }
 

@@ -1,0 +1,324 @@
+//! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
+
+mod assemble;
+mod tuner;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::codegen::Machine;
+use crate::codegen::program::{Emitter, Place, Program};
+use crate::config::Config;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::expr;
+use crate::graph::{Graph, NodeId, Value};
+use crate::lower::{Lowered, lower_group};
+use crate::passes;
+use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
+use crate::passes::fuse::{fuse, groups};
+use crate::schedule::{Memory, Scheduled, Source, Storage};
+use crate::tensor::{Tensor, Type, for_each_index};
+use assemble::assemble;
+use tuner::Tuner;
+pub use tuner::schedule_machine;
+
+/// Constants of this size have one layout, even where two kernels would like different ones.
+const SHARED_CONSTANT_BYTES: usize = 1 << 20;
+
+/// A model ready for code generation, with what it was made of.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The graph after all passes, groups and places assigned.
+    pub graph: Graph,
+    /// Kernels, constants and steps.
+    pub program: Program,
+    /// What each of `program.steps` computes.
+    pub steps: Vec<StepInfo>,
+    /// The expressions of each step, for `--emit expr`.
+    pub expressions: Vec<(String, expr::Program)>,
+    /// No plan needs fewer bytes than this.
+    pub lower_bound_bytes: usize,
+}
+
+/// What one step computes.
+#[derive(Clone, Debug)]
+pub struct StepInfo {
+    /// The operators of its group: the model's names, or the names of their results.
+    pub nodes: Vec<String>,
+    /// The values that memory holds after it.
+    pub values: Vec<PlacedValue>,
+}
+
+/// A value in memory.
+#[derive(Clone, Debug)]
+pub struct PlacedValue {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its type.
+    pub ty: Type,
+    /// Start of the memory it lies in.
+    pub base: Place,
+    /// First element.
+    pub offset: i64,
+    /// Strides in elements.
+    pub strides: Vec<i64>,
+}
+
+/// One step while it is prepared.
+struct Task {
+    lowered: Lowered,
+    nodes: Vec<NodeId>,
+    scheduled: Option<Scheduled>,
+}
+
+/// Where a root lives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Home {
+    Input(usize),
+    Output(usize),
+    Constant,
+    Arena(usize),
+}
+
+/// Runs the passes that rewrite the graph; `see` gets it after each.
+pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &Graph)) -> (Graph, passes::Report) {
+    let choices = passes::PassConfig { quantize_weights: config.quantize_weights.is_some(), prune_channels: config.prune };
+    let mut report = passes::Report::default();
+    for pass in passes::PASSES {
+        (pass.run)(&mut graph, &choices, &mut report);
+        see(pass.name, &graph);
+    }
+    (graph, report)
+}
+
+/// Compiles a graph whose extents are all fixed; the passes that change the graph have run.
+///
+/// # Errors
+/// Every node that cannot be compiled.
+pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
+    check_fixed(&graph)?;
+    let mut tuner = Tuner::new(machine, emitter)?;
+    fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
+    let members = groups(&graph);
+    let mut lowered = vec![];
+    let mut problems = vec![];
+    for nodes in &members {
+        match lower_group(&graph, nodes) {
+            Ok(l) => lowered.push(l),
+            Err((node, e)) => problems.push(refuse(&graph, &[node], &e.to_string())),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let placements = assign_layouts(&mut graph, &mut lowered);
+    let mut tasks = order_tasks(&graph, &placements, members, lowered)?;
+    let homes = choose_homes(&graph, &placements);
+    let outputs_done: Vec<bool> = (0..graph.outputs().len()).map(|j| homes.values().any(|&h| h == Home::Output(j))).collect();
+    let n_tasks = tasks.len();
+    for (j, done) in outputs_done.iter().enumerate() {
+        if !done {
+            tasks.push(Task { lowered: copy_program(&graph, graph.outputs()[j]), nodes: vec![], scheduled: None });
+        }
+    }
+    let mut undone = (0..outputs_done.len()).filter(|&j| !outputs_done[j]);
+    let output_of: Vec<Option<usize>> = (0..tasks.len()).map(|t| if t < n_tasks { None } else { undone.next() }).collect();
+
+    let row_major = shared_constants(&graph, &placements, &tasks);
+    let mut roots: Vec<Value> = homes.keys().copied().collect();
+    roots.sort_unstable();
+    let storage_id: HashMap<Value, usize> = roots.iter().enumerate().map(|(i, &v)| (v, i)).collect();
+    let n_roots = roots.len();
+    for (t, task) in tasks.iter_mut().enumerate() {
+        if task.lowered.program.items.is_empty() && output_of[t].is_none() {
+            continue;
+        }
+        let memory = |v: Value| {
+            let p = &placements.of[&v];
+            let storage = Storage {
+                id: storage_id[&p.root],
+                name: graph.name_of(p.root).to_owned(),
+                dtype: root_dtype(&graph, p.root),
+                len: root_len(&graph, p.root),
+            };
+            Memory { storage, offset: p.offset, strides: p.strides.clone() }
+        };
+        let operands = task
+            .lowered
+            .operands
+            .iter()
+            .map(|&v| {
+                let p = &placements.of[&v];
+                match graph.constant(p.root) {
+                    Some(constant) if row_major.contains(&p.root) => {
+                        Source::RowMajor { value: constant.clone(), offset: p.offset, strides: p.strides.clone() }
+                    }
+                    Some(constant) => Source::Constant(view_of_constant(constant, &graph, v, p)),
+                    None => Source::Memory(memory(v)),
+                }
+            })
+            .collect();
+        let results = match output_of[t] {
+            None => task.lowered.results.iter().map(|&v| memory(v)).collect(),
+            Some(j) => {
+                let v = graph.outputs()[j];
+                let dims = graph.ty(v).dims().unwrap_or_default();
+                let order: Vec<usize> = (0..dims.len()).collect();
+                let storage = Storage {
+                    id: n_roots + j,
+                    name: graph.output_names()[j].clone(),
+                    dtype: graph.ty(v).dtype,
+                    len: dims.iter().product(),
+                };
+                vec![Memory { storage, offset: 0, strides: crate::tensor::dense_strides(&dims, &order) }]
+            }
+        };
+        let name = kernel_name(&graph, task, output_of[t]);
+        match tuner.schedule(&name, &task.lowered.program, operands, results) {
+            Ok(s) => task.scheduled = Some(s),
+            Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut compiled = assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)?;
+    compiled.program.emitter = emitter;
+    Ok(compiled)
+}
+
+fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
+    let open: Vec<Diagnostic> = graph
+        .inputs()
+        .iter()
+        .filter(|&&v| graph.ty(v).dims().is_none())
+        .map(|&v| {
+            Diagnostic::new(
+                "unbound-dimension",
+                Severity::Unsupported,
+                format!("input \"{}\"", graph.name_of(v)),
+                format!("`{}` has an unbound dimension", graph.ty(v)),
+            )
+            .with_help("give it a value: `--bind NAME=N`, or `--input-shape INPUT=N,N,...`")
+        })
+        .collect();
+    if open.is_empty() { Ok(()) } else { Err(open) }
+}
+
+fn refuse(graph: &Graph, nodes: &[NodeId], reason: &str) -> Diagnostic {
+    let Some(&node) = nodes.last() else {
+        return Diagnostic::new("unsupported-operator", Severity::Unsupported, "an output", reason);
+    };
+    let info = graph.node(node);
+    let name = info.operator().map_or("Constant", |op| op.schema().name);
+    let place = if info.label.is_empty() { format!("node of \"{}\"", info.results[0].name) } else { format!("node \"{}\"", info.label) };
+    Diagnostic::new("unsupported-operator", Severity::Unsupported, place, format!("`{name}` cannot be compiled: {reason}"))
+}
+
+/// Groups, and the views that need a copy, in execution order.
+fn order_tasks(
+    graph: &Graph,
+    placements: &Placements,
+    members: Vec<Vec<NodeId>>,
+    lowered: Vec<Lowered>,
+) -> Result<Vec<Task>, Vec<Diagnostic>> {
+    let position: HashMap<NodeId, usize> = graph.order().into_iter().enumerate().map(|(i, n)| (n, i)).collect();
+    let mut tasks: Vec<Task> = members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, scheduled: None }).collect();
+    for &node in &placements.copies {
+        let lowered = lower_group(graph, &[node]).map_err(|(node, e)| vec![refuse(graph, &[node], &e.to_string())])?;
+        tasks.push(Task { lowered, nodes: vec![node], scheduled: None });
+    }
+    tasks.sort_by_key(|t| t.nodes.last().map(|n| position[n]));
+    Ok(tasks)
+}
+
+/// Large constants that more than one task reads, one of them not in a product: a packed copy beside the plain one would double them.
+fn shared_constants(graph: &Graph, placements: &Placements, tasks: &[Task]) -> HashSet<Value> {
+    let mut readers: HashMap<Value, Vec<bool>> = HashMap::new();
+    for task in tasks {
+        for &v in &task.lowered.operands {
+            let root = placements.of[&v].root;
+            if graph.constant(root).is_some_and(|c| c.bytes().len() >= SHARED_CONSTANT_BYTES) {
+                readers.entry(root).or_default().push(task.lowered.program.n_multiply_adds() > 0);
+            }
+        }
+    }
+    readers.into_iter().filter(|(_, products)| products.contains(&true) && products.contains(&false)).map(|(v, _)| v).collect()
+}
+
+/// A program that copies one value.
+fn copy_program(graph: &Graph, v: Value) -> Lowered {
+    let mut b = expr::Builder::new();
+    let ty = graph.ty(v);
+    let dims = ty.dims().unwrap_or_default();
+    let from = b.operand(graph.name_of(v), ty.dtype, &dims);
+    b.set_name(&format!("{}.out", graph.name_of(v)));
+    let out = b.compute(&dims, |b, at| b.load(from, at.iter()));
+    Lowered { program: b.finish(&[out]), operands: vec![v], results: vec![] }
+}
+
+/// Gives every root its home: inputs and constants where they are, results of kernels in an output where they are one, else in the arena.
+fn choose_homes(graph: &Graph, placements: &Placements) -> HashMap<Value, Home> {
+    let mut homes = HashMap::new();
+    for (i, &v) in graph.inputs().iter().enumerate() {
+        homes.insert(v, Home::Input(i));
+    }
+    for node in graph.order() {
+        for v in graph.results(node) {
+            if graph.node(node).constant().is_some() {
+                homes.insert(v, Home::Constant);
+            }
+        }
+    }
+    for (j, v) in graph.outputs().iter().enumerate() {
+        let Some(p) = placements.of.get(v) else { continue };
+        let whole = p.offset == 0
+            && is_row_major(&graph.ty(*v).dims().unwrap_or_default(), &p.strides)
+            && graph.ty(*v).size_bytes() == graph.ty(p.root).size_bytes();
+        if whole && !homes.contains_key(&p.root) {
+            homes.insert(p.root, Home::Output(j));
+        }
+    }
+    let mut roots: Vec<Value> = placements.of.values().map(|p| p.root).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    for (i, v) in roots.into_iter().enumerate() {
+        homes.entry(v).or_insert(Home::Arena(i));
+    }
+    homes
+}
+
+/// The elements of a value that is a view of a constant.
+fn view_of_constant(constant: &Tensor, graph: &Graph, v: Value, p: &Placement) -> Tensor {
+    if v == p.root {
+        return constant.clone();
+    }
+    let dims = graph.ty(v).dims().unwrap_or_default();
+    let at = |index: &[usize]| (p.offset + index.iter().zip(&p.strides).map(|(&i, s)| i as i64 * s).sum::<i64>()) as usize;
+    constant.gather(&dims, |index| Some(at(index)))
+}
+
+fn kernel_name(graph: &Graph, task: &Task, output: Option<usize>) -> String {
+    let name = match (task.nodes.last(), output) {
+        (Some(&n), _) => graph.node(n).results[0].name.clone(),
+        (None, Some(j)) => format!("{}_copy", graph.output_names()[j]),
+        (None, None) => "kernel".to_owned(),
+    };
+    let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let clean = clean.trim_matches('_').to_owned();
+    if clean.starts_with(|c: char| c.is_ascii_alphabetic()) { clean } else { format!("k_{clean}") }
+}
+
+/// Reads a placed value out of memory, row-major.
+pub fn read_placed(value: &PlacedValue, memory: &[u8]) -> Tensor {
+    let dims = value.ty.dims().unwrap_or_default();
+    let size = value.ty.dtype.size_bytes();
+    let mut bytes = Vec::with_capacity(dims.iter().product::<usize>() * size);
+    for_each_index(&dims, |_, index| {
+        let at = (value.offset + index.iter().zip(&value.strides).map(|(&i, s)| i as i64 * s).sum::<i64>()) as usize * size;
+        bytes.extend_from_slice(&memory[at..at + size]);
+    });
+    Tensor::from_bytes(value.ty.dtype, &dims, &bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Small networks through the whole way, against the operators' own values.
+
+use std::collections::HashMap;
+
+use super::{Compiled, Emitter, lower_and_schedule};
+use crate::codegen::jit::Executable;
+use crate::codegen::target::{Level, Machine};
+use crate::graph::{Graph, Value};
+use crate::nest;
+use crate::ops::{self, Attribute, Attributes, Operands};
+use crate::tensor::{DType, Tensor, Type};
+
+/// Deterministic values in -1..1.
+fn random(seed: u64, dims: &[usize]) -> Tensor {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let values: Vec<f32> = (0..dims.iter().product())
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect();
+    Tensor::from_slice(dims, &values)
+}
+
+struct Net {
+    graph: Graph,
+    n: usize,
+}
+
+impl Net {
+    fn new() -> Self {
+        Net { graph: Graph::new("net"), n: 0 }
+    }
+
+    fn input(&mut self, dims: &[usize]) -> Value {
+        let name = format!("x{}", self.graph.inputs().len());
+        self.graph.add_input(&name, Type::fixed(DType::F32, dims))
+    }
+
+    fn weight(&mut self, dims: &[usize]) -> Value {
+        self.n += 1;
+        self.graph.add_constant(&format!("w{}", self.n), random(self.n as u64, dims))
+    }
+
+    fn ints(&mut self, values: &[i64]) -> Value {
+        self.n += 1;
+        self.graph.add_constant(&format!("c{}", self.n), Tensor::from_slice(&[values.len()], values))
+    }
+
+    fn op(&mut self, name: &str, operands: &[Value], attributes: &[(&str, Attribute)]) -> Value {
+        self.n += 1;
+        let mut attributes = Attributes(attributes.iter().map(|(n, a)| ((*n).to_owned(), a.clone())).collect());
+        let op = (ops::find(name).expect(name).build)(&mut attributes).expect(name);
+        let operands: Vec<Option<Value>> = operands.iter().map(|&v| Some(v)).collect();
+        let node = self.graph.add_node(op, &operands, &[format!("v{}", self.n)], "").expect(name);
+        Value { node, result: 0 }
+    }
+
+    fn check(mut self, outputs: &[Value]) -> Compiled {
+        let named = outputs.iter().enumerate().map(|(i, &v)| (format!("y{i}"), v)).collect();
+        self.graph.set_outputs(named);
+        let inputs: Vec<Tensor> =
+            self.graph.inputs().iter().enumerate().map(|(i, &v)| random(100 + i as u64, &self.graph.ty(v).dims().unwrap())).collect();
+        let mut values: HashMap<Value, Tensor> = self.graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
+        for node in self.graph.order() {
+            let n = self.graph.node(node);
+            if let Some(t) = n.constant() {
+                values.insert(Value { node, result: 0 }, t.clone());
+            } else if let Some(op) = n.operator() {
+                let operands = self.graph.operands(node).into_iter().map(|v| v.map(|v| values[&v].clone()));
+                let results = op.eval(&Operands::of_values(operands, n.results.len())).unwrap();
+                for (i, r) in results.into_iter().enumerate() {
+                    values.insert(Value { node, result: i as u32 }, r);
+                }
+            }
+        }
+        for level in [Level::V3, Level::V4] {
+            for emitter in [Emitter::Auto, Emitter::Clif] {
+                self.check_at(level, emitter, outputs, &inputs, &values);
+            }
+        }
+        self.check_at(Level::V3, Emitter::Auto, outputs, &inputs, &values)
+    }
+
+    fn check_at(&self, level: Level, emitter: Emitter, outputs: &[Value], inputs: &[Tensor], values: &HashMap<Value, Tensor>) -> Compiled {
+        let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(level), emitter).unwrap_or_else(|e| panic!("{e:?}"));
+        for kernel in &compiled.program.kernels {
+            let errors = nest::verify(kernel);
+            assert!(errors.is_empty(), "{errors:?}\n{kernel}");
+        }
+        // Kernels of 128-bit vectors run everywhere.
+        let levels = if emitter == Emitter::Clif { Level::X86_64.to_vec() } else { vec![level] };
+        for level in levels {
+            let machine = Machine::x86_64(level);
+            if machine.check_host().is_err() {
+                continue;
+            }
+            let exe = Executable::new(&compiled.program, &machine).unwrap();
+            let mut memory = exe.memory();
+            for (to, from) in memory.inputs.iter_mut().zip(inputs) {
+                to.as_mut_slice().copy_from_slice(from.bytes());
+            }
+            // What the arena holds before must not matter.
+            memory.workspace.as_mut_slice().fill(0xFF);
+            exe.run(&mut memory).unwrap();
+            for (j, v) in outputs.iter().enumerate() {
+                let got = Tensor::from_bytes(self.graph.ty(*v).dtype, &self.graph.ty(*v).dims().unwrap(), memory.outputs[j].as_slice());
+                let (got, want) = (got.to_f64s(), values[v].to_f64s());
+                for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                    assert!(
+                        (g - w).abs() <= 1e-4 * (1.0 + w.abs()),
+                        "output {j} element {i}: {g} where {w} is right ({level:?})\n{:?}",
+                        compiled.program.kernels.iter().map(|k| k.to_string()).collect::<Vec<_>>().join("\n")
+                    );
+                }
+            }
+        }
+        compiled
+    }
+}
+
+fn ints(v: &[i64]) -> Attribute {
+    Attribute::Ints(v.to_vec())
+}
+
+#[test]
+fn a_convolution_with_its_activation_is_one_step() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 3, 17, 19]);
+    let (w, b) = (net.weight(&[20, 3, 3, 3]), net.weight(&[20]));
+    let y = net.op("Conv", &[x, w, b], &[("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[2, 2]))]);
+    let y = net.op("Relu", &[y], &[]);
+    let (w, b) = (net.weight(&[13, 20, 3, 3]), net.weight(&[13]));
+    let z = net.op("Conv", &[y, w, b], &[("pads", ints(&[1, 1, 1, 1]))]);
+    let z = net.op("Relu", &[z], &[]);
+    let w = net.weight(&[20, 13, 1, 1]);
+    let r = net.op("Conv", &[z, w], &[]);
+    let r = net.op("Add", &[r, y], &[]);
+    let compiled = net.check(&[r]);
+    assert_eq!(compiled.program.steps.len(), 3);
+}
+
+#[test]
+fn depthwise_pools_and_concatenation() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 8, 9, 10]);
+    let w = net.weight(&[16, 8, 1, 1]);
+    let x = net.op("Conv", &[x, w], &[]);
+    let w = net.weight(&[16, 1, 3, 3]);
+    let d = net.op("Conv", &[x, w], &[("pads", ints(&[1, 1, 1, 1])), ("group", Attribute::Int(16))]);
+    let d = net.op("Relu", &[d], &[]);
+    let m = net.op("MaxPool", &[x], &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[1, 1, 1, 1]))]);
+    let c = net.op("Concat", &[d, m], &[("axis", Attribute::Int(1))]);
+    let w = net.weight(&[4, 8, 3, 3]);
+    let g = net.op("Conv", &[c, w], &[("group", Attribute::Int(4))]);
+    let p = net.op("GlobalAveragePool", &[g], &[]);
+    net.check(&[p, g]);
+}
+
+#[test]
+fn a_large_table_that_data_indexes_has_no_second_copy() {
+    let mut net = Net::new();
+    let x = net.input(&[5, 520]);
+    let table = net.weight(&[523, 520]);
+    let keep = ("keepdims", Attribute::Int(0));
+    let rows = net.op("ArgMax", &[x], &[("axis", Attribute::Int(1)), keep]);
+    let embedding = net.op("Gather", &[table, rows], &[]);
+    let h = net.op("Add", &[embedding, x], &[]);
+    let back = net.op("Transpose", &[table], &[]);
+    let y = net.op("MatMul", &[h, back], &[]);
+    let compiled = net.check(&[y]);
+    let large: Vec<usize> = compiled.program.constants.iter().map(|c| c.bytes.as_slice().len()).filter(|&n| n > 4096).collect();
+    assert_eq!(large, [523 * 520 * 4]);
+    assert!(compiled.program.workspace_bytes < 1 << 20);
+}
+
+#[test]
+fn attention_reads_its_heads_in_place() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 10, 32]);
+    let head = |net: &mut Net| {
+        let w = net.weight(&[32, 32]);
+        let y = net.op("MatMul", &[x, w], &[]);
+        let shape = net.ints(&[1, 10, 4, 8]);
+        let y = net.op("Reshape", &[y, shape], &[]);
+        net.op("Transpose", &[y], &[("perm", ints(&[0, 2, 1, 3]))])
+    };
+    let (q, k, v) = (head(&mut net), head(&mut net), head(&mut net));
+    let k = net.op("Transpose", &[k], &[("perm", ints(&[0, 1, 3, 2]))]);
+    let s = net.op("MatMul", &[q, k], &[]);
+    let s = net.op("Softmax", &[s], &[]);
+    let o = net.op("MatMul", &[s, v], &[]);
+    let o = net.op("Transpose", &[o], &[("perm", ints(&[0, 2, 1, 3]))]);
+    let shape = net.ints(&[1, 10, 32]);
+    let o = net.op("Reshape", &[o, shape], &[]);
+    let w = net.weight(&[32, 7]);
+    let y = net.op("MatMul", &[o, w], &[]);
+    let compiled = net.check(&[y]);
+    assert_eq!(compiled.program.steps.len(), 7);
+}

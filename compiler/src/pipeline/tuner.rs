@@ -1,0 +1,135 @@
+//! The choice of emitter and form for each kernel.
+
+use std::collections::HashMap;
+
+use tinsmith_targets::Arch;
+
+use crate::codegen::clif::Probe;
+use crate::codegen::program::Emitter;
+use crate::codegen::{Machine, wide};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::expr;
+use crate::nest::Kernel;
+use crate::schedule::{self, Choice, Memory, ScheduleError, Scheduled, Source, schedule};
+
+/// Kernels of more stages take their first form: the others would cost more to make than they gain.
+const MAX_TUNED_STAGES: usize = 16;
+/// What [`Probe::spills`] gives for one stack access in a deepest loop.
+const DEEPEST_SPILL: u64 = 64;
+
+/// What schedules for Cranelift need to know of a machine: 128-bit vectors are the widest that it has.
+pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
+    let target = &machine.target;
+    // Without AVX-512 and on the 128-bit emitter, sixteen registers can be named on x86-64.
+    let n_registers = if target.arch == Arch::Aarch64 { 32 } else { 16 };
+    schedule::Machine {
+        l1_bytes: target.l1d_bytes,
+        l2_bytes: target.l2_bytes,
+        ..schedule::Machine::vector128(n_registers, target.has_fma())
+    }
+}
+
+/// What schedules for the wide emitter are made for, the best first: a schedule that needs too many registers is followed by
+/// one that counts on fewer.
+fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
+    let Some(isa) = wide::Isa::of(machine) else { return vec![] };
+    let make = |n_registers: usize| schedule::Machine {
+        l1_bytes: machine.target.l1d_bytes,
+        l2_bytes: machine.target.l2_bytes,
+        ..schedule::Machine::wide(isa.lanes(), n_registers)
+    };
+    match isa {
+        wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
+        wide::Isa::V3 => vec![make(16), make(12), make(5)],
+    }
+}
+
+/// Schedules kernels: for wide vectors where the wide emitter takes them, else choosing among the forms of a contraction by
+/// how its registers come out.
+pub(super) struct Tuner {
+    probe: Probe,
+    target: Machine,
+    /// What the wide emitter is offered, the first that it takes.
+    wide: Vec<schedule::Machine>,
+    /// Whether it must take everything.
+    only_wide: bool,
+    machine: schedule::Machine,
+    /// The choice made for each kernel, by its first form.
+    known: HashMap<String, Choice>,
+}
+
+impl Tuner {
+    pub(super) fn new(machine: &Machine, emitter: Emitter) -> Result<Self, Vec<Diagnostic>> {
+        let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
+        let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
+        let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine) };
+        if emitter == Emitter::Wide && wide.is_empty() {
+            return Err(unsupported(format!("{machine} lacks the 256-bit vectors that the wide emitter needs")));
+        }
+        Ok(Tuner {
+            probe,
+            target: machine.clone(),
+            wide,
+            only_wide: emitter == Emitter::Wide,
+            machine: schedule_machine(machine),
+            known: HashMap::new(),
+        })
+    }
+
+    pub(super) fn schedule(
+        &mut self,
+        name: &str,
+        program: &expr::Program,
+        operands: Vec<Source>,
+        results: Vec<Memory>,
+    ) -> Result<Scheduled, ScheduleError> {
+        let mut refused = None;
+        for machine in &self.wide {
+            let scheduled = schedule(name, program, operands.clone(), results.clone(), machine)?;
+            match wide::check(&self.target, &scheduled.kernel) {
+                Ok(()) => return Ok(scheduled),
+                Err(reason) => refused = Some(reason),
+            }
+        }
+        if let (Some(reason), true) = (refused, self.only_wide) {
+            return Err(ScheduleError(format!("the wide emitter refuses its kernel: {reason}")));
+        }
+        self.schedule_clif(name, program, operands, results)
+    }
+
+    fn schedule_clif(
+        &mut self,
+        name: &str,
+        program: &expr::Program,
+        operands: Vec<Source>,
+        results: Vec<Memory>,
+    ) -> Result<Scheduled, ScheduleError> {
+        let first = schedule(name, program, operands.clone(), results.clone(), &self.machine)?;
+        if !first.kernel.schedule.contains("contract(") || program.items.len() > MAX_TUNED_STAGES {
+            return Ok(first);
+        }
+        let key = Kernel { name: String::new(), ..first.kernel.clone() }.to_string();
+        let form =
+            |choice: Choice| schedule(name, program, operands.clone(), results.clone(), &schedule::Machine { choice, ..self.machine });
+        if let Some(&choice) = self.known.get(&key) {
+            return if choice == self.machine.choice { Ok(first) } else { form(choice) };
+        }
+        let spills = |s: &Scheduled| self.probe.spills(&s.kernel).unwrap_or(u64::MAX);
+        let (mut best, mut best_spills, mut chosen) = (first.clone(), spills(&first), self.machine.choice);
+        for choice in Choice::ALL {
+            if best_spills < DEEPEST_SPILL {
+                break;
+            }
+            if choice == self.machine.choice {
+                continue;
+            }
+            let other = form(choice)?;
+            let n = spills(&other);
+            if n < best_spills {
+                (best, best_spills, chosen) = (other, n, choice);
+            }
+        }
+        self.known.insert(key, chosen);
+        Ok(best)
+    }
+}
