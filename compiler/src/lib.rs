@@ -18,6 +18,7 @@ pub mod emit;
 mod error;
 pub mod expr;
 pub mod graph;
+mod lexer;
 pub mod lower;
 pub mod nest;
 pub mod onnx;

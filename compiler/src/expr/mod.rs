@@ -3,6 +3,7 @@
 pub mod builder;
 mod eval;
 pub mod ir;
+mod parse;
 mod print;
 mod scalar;
 mod simplify;
@@ -11,5 +12,6 @@ mod verify;
 pub use builder::Builder;
 pub use eval::{EvalError, eval};
 pub use ir::*;
+pub use parse::{ParseError, parse};
 pub use simplify::{simplified, simplify};
 pub use verify::{VerifyError, verify};

@@ -24,11 +24,11 @@
 use std::collections::HashMap;
 
 use half::{bf16, f16};
-use thiserror::Error;
 
 use super::blob::{Blobs, rand};
 use super::print::{self, axis_letters};
 use super::{Graph, NodeId, Place, Value};
+use crate::lexer::{Lexer, Result, reads_tokens};
 use crate::ops::{self, Attribute, Attributes};
 use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 
@@ -36,17 +36,7 @@ use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 const MAX_ELEMENTS: usize = 1 << 28;
 const MAX_DEPTH: usize = 8;
 
-/// A line that is not the text of a graph.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("line {line}: {message}")]
-pub struct ParseError {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub message: String,
-}
-
-type Result<T, E = ParseError> = std::result::Result<T, E>;
+pub use crate::lexer::ParseError;
 
 /// The graph with the given text, which has no blobs.
 ///
@@ -61,16 +51,13 @@ pub fn parse(text: &str) -> Result<Graph> {
 /// # Errors
 /// The first line that is wrong.
 pub fn parse_with(text: &str, blobs: &Blobs) -> Result<Graph> {
-    let mut p = Parser { text, at: 0, start: 0, graph: Graph::new(""), blobs, values: HashMap::new(), places: vec![], groups: 0 };
+    let mut p = Parser { lexer: Lexer::new(text), graph: Graph::new(""), blobs, values: HashMap::new(), places: vec![], groups: 0 };
     p.graph()?;
     Ok(p.graph)
 }
 
 struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-    // Where the last token starts, for messages.
-    start: usize,
+    lexer: Lexer<'a>,
     graph: Graph,
     blobs: &'a Blobs,
     values: HashMap<String, Value>,
@@ -95,152 +82,11 @@ enum Data<'a> {
     Blob(String),
 }
 
+reads_tokens!(Parser);
+
 impl<'a> Parser<'a> {
-    fn error<T>(&self, message: impl Into<String>) -> Result<T> {
-        Err(ParseError { line: self.line_number(), message: message.into() })
-    }
-
-    fn line_number(&self) -> usize {
-        1 + self.text[..self.start].matches('\n').count()
-    }
-
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    fn skip(&mut self) {
-        loop {
-            let rest = self.rest();
-            let trimmed = rest.trim_start();
-            self.at += rest.len() - trimmed.len();
-            if !trimmed.starts_with("//") {
-                self.start = self.at;
-                return;
-            }
-            self.at += trimmed.find('\n').unwrap_or(trimmed.len());
-        }
-    }
-
-    /// What comes next, for messages.
-    fn found(&self) -> String {
-        let rest = &self.text[self.start..];
-        let word: String = rest.chars().take_while(|&c| print::is_word(c)).collect();
-        match (word.is_empty(), rest.chars().next()) {
-            (false, _) => format!("`{word}`"),
-            (true, Some('\n')) => "the end of the line".to_owned(),
-            (true, Some(c)) => format!("`{c}`"),
-            (true, None) => "the end of the text".to_owned(),
-        }
-    }
-
-    fn eat(&mut self, symbol: &str) -> bool {
-        self.skip();
-        let yes = self.rest().starts_with(symbol);
-        if yes {
-            self.at += symbol.len();
-        }
-        yes
-    }
-
-    fn expect(&mut self, symbol: &str) -> Result<()> {
-        if self.eat(symbol) { Ok(()) } else { self.error(format!("expected `{symbol}`, found {}", self.found())) }
-    }
-
-    fn next_char(&mut self) -> Option<char> {
-        self.skip();
-        self.rest().chars().next()
-    }
-
-    /// The next word without taking it; empty if something else comes.
-    fn peek(&mut self) -> &'a str {
-        self.skip();
-        let rest = self.rest();
-        &rest[..rest.find(|c| !print::is_word(c)).unwrap_or(rest.len())]
-    }
-
-    fn eat_word(&mut self, word: &str) -> bool {
-        let yes = self.peek() == word;
-        if yes {
-            self.at += word.len();
-        }
-        yes
-    }
-
-    fn word(&mut self, what: &str) -> Result<&'a str> {
-        let word = self.peek();
-        if word.is_empty() {
-            return self.error(format!("expected {what}, found {}", self.found()));
-        }
-        self.at += word.len();
-        Ok(word)
-    }
-
-    fn int(&mut self) -> Result<usize> {
-        let word = self.word("a number")?;
-        word.parse().or_else(|_| self.error(format!("expected a number, found `{word}`")))
-    }
-
-    fn name(&mut self) -> Result<String> {
-        if self.next_char() == Some('"') { self.string() } else { self.word("a name").map(str::to_owned) }
-    }
-
-    fn string(&mut self) -> Result<String> {
-        self.expect("\"")?;
-        let mut out = String::new();
-        loop {
-            let mut chars = self.rest().chars();
-            let Some(c) = chars.next() else { return self.error("a string without end") };
-            self.at += c.len_utf8();
-            match c {
-                '"' => return Ok(out),
-                '\\' => {
-                    let Some(c) = chars.next() else { return self.error("a string without end") };
-                    self.at += c.len_utf8();
-                    out.push(match c {
-                        'n' => '\n',
-                        't' => '\t',
-                        'r' => '\r',
-                        '0' => '\0',
-                        'u' => self.unicode()?,
-                        c => c,
-                    });
-                }
-                c => out.push(c),
-            }
-        }
-    }
-
-    /// The character of `{1f600}`.
-    fn unicode(&mut self) -> Result<char> {
-        let rest = self.rest();
-        let digits = rest.strip_prefix('{').and_then(|r| r.split_once('}')).map(|(digits, _)| digits);
-        let c = digits.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32);
-        match (digits, c) {
-            (Some(d), Some(c)) => {
-                self.at += d.len() + 2;
-                Ok(c)
-            }
-            _ => self.error("expected a character's number in braces"),
-        }
-    }
-
-    /// A list in brackets of any kind.
-    fn list<T>(&mut self, open: &str, close: &str, mut item: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
-        self.expect(open)?;
-        let mut items = vec![];
-        while !self.eat(close) {
-            if !items.is_empty() {
-                self.expect(",")?;
-            }
-            items.push(item(self)?);
-        }
-        Ok(items)
-    }
-
     fn graph(&mut self) -> Result<()> {
-        if !self.eat_word("graph") {
-            return self.error(format!("expected `graph`, found {}", self.found()));
-        }
+        self.expect_word("graph")?;
         self.expect("@")?;
         self.graph.name = self.name()?;
         self.list("(", ")", |p| {
@@ -260,12 +106,11 @@ impl<'a> Parser<'a> {
             Ok((line, name, output))
         })?;
         if self.eat_word("arena") {
-            self.graph.arena_bytes = Some(self.int()?);
+            self.graph.arena_bytes = Some(self.small()?);
         }
         self.expect("{")?;
         while !self.eat("}") {
-            if self.peek() == "fuse" {
-                self.at += "fuse".len();
+            if self.eat_word("fuse") {
                 self.expect("{")?;
                 let group = self.groups;
                 self.groups += 1;
@@ -277,10 +122,7 @@ impl<'a> Parser<'a> {
                 self.line()?;
             }
         }
-        self.skip();
-        if !self.rest().is_empty() {
-            return self.error(format!("expected the end of the text, found {}", self.found()));
-        }
+        self.end()?;
         let find = |values: &HashMap<String, Value>, line, name: &str| {
             values.get(name).copied().ok_or_else(|| ParseError { line, message: format!("`%{}` is not defined", print::name(name)) })
         };
@@ -428,7 +270,7 @@ impl<'a> Parser<'a> {
         self.expect("(")?;
         let data = match form {
             "splat" => Data::Splat(self.number()?),
-            "rand" => Data::Rand(self.int()? as u64),
+            "rand" => Data::Rand(self.digits()?),
             "blob" => Data::Blob(self.name()?),
             _ => return self.error(format!("`{form}` is not a form of constants: `[..]`, `splat`, `rand` or `blob`")),
         };
@@ -438,17 +280,15 @@ impl<'a> Parser<'a> {
 
     /// The text of a number, `true`, `inf` or `nan(0x7fc00001)`.
     fn number(&mut self) -> Result<&'a str> {
-        self.skip();
+        let mut len = self.peek_number().len();
         let rest = self.rest();
-        let is_part = |(i, c): (usize, char)| print::is_word(c) || (c == '-' && (i == 0 || matches!(rest.as_bytes()[i - 1], b'e' | b'E')));
-        let mut len = rest.char_indices().find(|&at| !is_part(at)).map_or(rest.len(), |at| at.0);
         if rest[..len].ends_with("nan") && rest[len..].starts_with("(0x") {
             len += rest[len..].find(')').map_or(0, |end| end + 1);
         }
         if len == 0 {
-            return self.error(format!("expected a number, found {}", self.found()));
+            return self.expected("a number");
         }
-        self.at += len;
+        self.advance(len);
         Ok(&rest[..len])
     }
 
@@ -494,7 +334,7 @@ impl<'a> Parser<'a> {
             _ => {
                 let text = self.number()?;
                 if let Ok(dtype) = text.parse::<DType>() {
-                    let dims = self.list("[", "]", Self::int)?;
+                    let dims = self.list("[", "]", |p| p.small::<usize>())?;
                     let items = self.list("{", "}", Self::number)?;
                     if dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) != Some(items.len()) {
                         return self.error(format!("{} elements of {dtype}{dims:?}", items.len()));
@@ -516,8 +356,8 @@ impl<'a> Parser<'a> {
             if p.eat("?") {
                 return Ok(Dim::Unknown);
             }
-            if p.next_char().is_some_and(|c| c.is_ascii_digit()) {
-                return Ok(Dim::Fixed(p.int()?));
+            if p.at_digit() {
+                return Ok(Dim::Fixed(p.small()?));
             }
             Ok(Dim::Symbol(p.name()?.into()))
         })?;
@@ -548,8 +388,8 @@ impl<'a> Parser<'a> {
         let place = match word {
             "constant" => Place::Constant,
             "input" | "output" => {
-                let number = self.peek().starts_with(|c: char| c.is_ascii_digit());
-                let i = if number { self.int()? } else { 0 };
+                let number = self.at_digit();
+                let i = if number { self.small()? } else { 0 };
                 if word == "input" { Place::Input(i) } else { Place::Output(i) }
             }
             range => {

@@ -82,11 +82,7 @@ pub fn sigil(graph: &Graph, v: Value) -> String {
 
 /// A name, quoted if it is odd.
 pub fn name(s: &str) -> String {
-    if !s.is_empty() && s.chars().all(is_word) { s.to_owned() } else { quoted(s) }
-}
-
-pub(super) fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '.'
+    if !s.is_empty() && s.chars().all(crate::lexer::is_word) { s.to_owned() } else { quoted(s) }
 }
 
 fn quoted(s: &str) -> String {

@@ -20,41 +20,27 @@
 //!
 //! `schedule` is everything on the line before ` (`. `//` starts a comment.
 
-use thiserror::Error;
-
 use super::ir::{
     Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType,
 };
+use crate::lexer::{Lexer, Result, reads_tokens};
 use crate::tensor::DType;
 
 /// Register numbers and nesting that no kernel reaches; they bound what hostile text can ask for.
 const MAX_REG: usize = 1 << 20;
 const MAX_DEPTH: usize = 100;
 
-/// A line that is not the text of a kernel.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("line {line}: {message}")]
-pub struct ParseError {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong.
-    pub message: String,
-}
+pub use crate::lexer::ParseError;
 
 /// The kernel with the given text.
 pub fn parse(text: &str) -> Result<Kernel, ParseError> {
-    let mut p = Parser { text, at: 0, start: 0, kernel: Kernel::default(), regs: vec![], depth: 0, open: vec![] };
+    let mut p = Parser { lexer: Lexer::new(text), kernel: Kernel::default(), regs: vec![], depth: 0, open: vec![] };
     p.kernel()?;
     Ok(p.kernel)
 }
 
-type Result<T, E = ParseError> = std::result::Result<T, E>;
-
 struct Parser<'a> {
-    text: &'a str,
-    at: usize,
-    // Where the last token starts, for messages.
-    start: usize,
+    lexer: Lexer<'a>,
     kernel: Kernel,
     regs: Vec<Option<VecType>>,
     depth: usize,
@@ -62,149 +48,27 @@ struct Parser<'a> {
     open: Vec<Var>,
 }
 
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == '.'
-}
+reads_tokens!(Parser);
 
 impl<'a> Parser<'a> {
-    fn error<T>(&self, message: impl Into<String>) -> Result<T> {
-        Err(ParseError { line: 1 + self.text[..self.start].matches('\n').count(), message: message.into() })
-    }
-
-    fn rest(&self) -> &'a str {
-        &self.text[self.at..]
-    }
-
-    fn skip(&mut self) {
-        loop {
-            let rest = self.rest();
-            let trimmed = rest.trim_start();
-            self.at += rest.len() - trimmed.len();
-            if !trimmed.starts_with("//") {
-                self.start = self.at;
-                return;
-            }
-            self.at += trimmed.find('\n').unwrap_or(trimmed.len());
+    /// A name: a number is none, unless it is in quotes.
+    fn identifier(&mut self) -> Result<String> {
+        if self.peek().starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            return self.expected("a name");
         }
-    }
-
-    /// What comes next, for messages.
-    fn found(&self) -> String {
-        let rest = &self.text[self.start..];
-        let word: String = rest.chars().take_while(|&c| is_word(c)).collect();
-        match (word.is_empty(), rest.chars().next()) {
-            (false, _) => format!("`{word}`"),
-            (true, Some('\n')) => "the end of the line".to_owned(),
-            (true, Some(c)) => format!("`{c}`"),
-            (true, None) => "the end of the text".to_owned(),
-        }
-    }
-
-    fn eat(&mut self, symbol: &str) -> bool {
-        self.skip();
-        let yes = self.rest().starts_with(symbol);
-        if yes {
-            self.at += symbol.len();
-        }
-        yes
-    }
-
-    fn expect(&mut self, symbol: &str) -> Result<()> {
-        if self.eat(symbol) { Ok(()) } else { self.error(format!("expected `{symbol}`, found {}", self.found())) }
-    }
-
-    /// The next word without taking it; empty if something else comes.
-    fn peek(&mut self) -> &'a str {
-        self.skip();
-        let rest = self.rest();
-        &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())]
-    }
-
-    fn word(&mut self) -> Result<&'a str> {
-        let word = self.peek();
-        if word.is_empty() {
-            return self.error(format!("expected a word, found {}", self.found()));
-        }
-        self.at += word.len();
-        Ok(word)
-    }
-
-    fn eat_word(&mut self, word: &str) -> bool {
-        let yes = self.peek() == word;
-        if yes {
-            self.at += word.len();
-        }
-        yes
-    }
-
-    fn expect_word(&mut self, word: &str) -> Result<()> {
-        if self.eat_word(word) { Ok(()) } else { self.error(format!("expected `{word}`, found {}", self.found())) }
-    }
-
-    fn name(&mut self) -> Result<String> {
-        if !self.eat("\"") {
-            if self.peek().starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-                return self.error(format!("expected a name, found {}", self.found()));
-            }
-            return self.word().map(str::to_owned);
-        }
-        let mut name = String::new();
-        let mut chars = self.rest().char_indices();
-        while let Some((i, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.at += i + 1;
-                    return Ok(name);
-                }
-                '\\' => match chars.next() {
-                    Some((_, 'n')) => name.push('\n'),
-                    Some((_, c @ ('"' | '\\'))) => name.push(c),
-                    _ => return self.error("only `\\\\`, `\\\"` and `\\n` in a quoted name"),
-                },
-                c => name.push(c),
-            }
-        }
-        self.error("a quoted name without its end")
-    }
-
-    /// Digits without a sign.
-    fn digits(&mut self) -> Result<u64> {
-        self.skip();
-        let rest = self.rest();
-        let digits = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
-        if digits.is_empty() {
-            return self.error(format!("expected a number, found {}", self.found()));
-        }
-        self.at += digits.len();
-        digits.parse().or_else(|_| self.error(format!("`{digits}` is too large")))
-    }
-
-    fn signed(&self, negative: bool, magnitude: u64) -> Result<i64> {
-        let x = i128::from(magnitude) * if negative { -1 } else { 1 };
-        x.try_into().or_else(|_| self.error(format!("`{x}` is too large")))
-    }
-
-    fn int(&mut self) -> Result<i64> {
-        let negative = self.eat("-");
-        let magnitude = self.digits()?;
-        self.signed(negative, magnitude)
-    }
-
-    fn small<T: TryFrom<u64>>(&mut self) -> Result<T> {
-        let x = self.digits()?;
-        T::try_from(x).or_else(|_| self.error(format!("`{x}` is too large")))
+        self.name()
     }
 
     fn kernel(&mut self) -> Result<()> {
         self.expect_word("kernel")?;
         self.expect("@")?;
-        self.kernel.name = self.name()?;
+        self.kernel.name = self.identifier()?;
         let line = self.rest().lines().next().unwrap_or("");
         let Some(end) = line.find(" (") else {
             return self.error("expected ` (` and the buffers on the kernel's line");
         };
         self.kernel.schedule = line[..end].trim().to_owned();
-        self.at += end;
+        self.advance(end);
         self.expect("(")?;
         if !self.eat(")") {
             loop {
@@ -220,28 +84,25 @@ impl<'a> Parser<'a> {
             }
         }
         self.kernel.body = self.block()?;
-        self.skip();
-        if !self.rest().is_empty() {
-            return self.error(format!("expected the end of the text, found {}", self.found()));
-        }
+        self.end()?;
         let unused = VecType::scalar(DType::I64);
         self.kernel.regs = self.regs.iter().map(|ty| ty.unwrap_or(unused)).collect();
         Ok(())
     }
 
     fn dtype(&mut self) -> Result<DType> {
-        let word = self.word()?;
+        let word = self.word("a word")?;
         word.parse().or_else(|message: String| self.error(message))
     }
 
     fn buffer(&mut self) -> Result<Buffer> {
-        let name = self.name()?;
+        let name = self.identifier()?;
         self.expect(":")?;
         let dtype = self.dtype()?;
         self.expect("[")?;
         let len = self.small()?;
         self.expect("]")?;
-        let access = match self.word()? {
+        let access = match self.word("a word")? {
             "read" => Access::Read,
             "write" => Access::Write,
             "readwrite" => Access::ReadWrite,
@@ -269,14 +130,14 @@ impl<'a> Parser<'a> {
             "" => self.set(),
             "for" | "par" => self.a_loop(),
             "store" => {
-                self.word()?;
+                self.word("a word")?;
                 let (buffer, index) = self.access()?;
                 self.expect(",")?;
                 let value = self.known_reg()?;
                 Ok(Stmt::Store { buffer, index, value })
             }
             "if" => {
-                self.word()?;
+                self.word("a word")?;
                 let cond = self.cond()?;
                 let then = self.block()?;
                 let otherwise = if self.eat_word("else") { self.block()? } else { vec![] };
@@ -287,8 +148,8 @@ impl<'a> Parser<'a> {
     }
 
     fn a_loop(&mut self) -> Result<Stmt> {
-        let parallel = self.word()? == "par";
-        let name = self.name()?;
+        let parallel = self.word("a word")? == "par";
+        let name = self.identifier()?;
         if self.kernel.vars.contains(&name) {
             return self.error(format!("two loops have the variable `{name}`"));
         }
@@ -306,8 +167,7 @@ impl<'a> Parser<'a> {
     }
 
     fn cond(&mut self) -> Result<Cond> {
-        self.skip();
-        if self.rest().starts_with('%') {
+        if self.next_char() == Some('%') {
             return self.known_reg().map(Cond::Reg);
         }
         let mut ranges = vec![];
@@ -347,7 +207,7 @@ impl<'a> Parser<'a> {
     }
 
     fn access(&mut self) -> Result<(BufferId, Index)> {
-        let name = self.name()?;
+        let name = self.identifier()?;
         let Some(buffer) = self.kernel.buffers.iter().position(|b| b.name == name) else {
             return self.error(format!("no buffer is named `{name}`"));
         };
@@ -375,9 +235,8 @@ impl<'a> Parser<'a> {
     }
 
     fn term(&mut self, negative: bool, sum: &mut Index) -> Result<()> {
-        self.skip();
         let mut factor = 1;
-        if self.rest().starts_with(|c: char| c.is_ascii_digit()) {
+        if self.at_digit() {
             factor = self.digits()?;
             if !self.eat("*") {
                 let c = self.signed(negative, factor)?;
@@ -391,13 +250,12 @@ impl<'a> Parser<'a> {
             }
         }
         let c = self.signed(negative, factor)?;
-        self.skip();
-        if self.rest().starts_with('%') {
+        if self.next_char() == Some('%') {
             let reg = self.known_reg()?;
             sum.dynamic.push((reg, c));
             return Ok(());
         }
-        let name = self.name()?;
+        let name = self.identifier()?;
         let Some(&var) = self.open.iter().find(|v| self.kernel.vars[v.0 as usize] == name) else {
             return self.error(format!("no loop around has the variable `{name}`"));
         };
@@ -409,7 +267,7 @@ impl<'a> Parser<'a> {
     }
 
     fn vec_type(&mut self) -> Result<VecType> {
-        let word = self.word()?;
+        let word = self.word("a word")?;
         let (dtype, lanes) = word.split_once('x').map_or((word, "1"), |(dtype, lanes)| (dtype, lanes));
         match (dtype.parse(), lanes.parse()) {
             (Ok(dtype), Ok(lanes)) => Ok(VecType { dtype, lanes }),
@@ -419,12 +277,12 @@ impl<'a> Parser<'a> {
 
     fn set(&mut self) -> Result<Stmt> {
         let reg = self.reg()?;
-        let line_at = self.start;
+        let token = self.token();
         self.expect(":")?;
         let ty = self.vec_type()?;
         self.expect("=")?;
         let op = self.op(ty)?;
-        self.start = line_at;
+        self.blame(token);
         match self.regs[reg.0 as usize] {
             Some(known) if known != ty => self.error(format!("register %{} is {ty} here, {known} above", reg.0)),
             _ => {
@@ -435,13 +293,13 @@ impl<'a> Parser<'a> {
     }
 
     fn op(&mut self, ty: VecType) -> Result<Op> {
-        let word = self.word()?;
+        let word = self.word("a word")?;
         match word {
             "const" => return self.scalar(ty.dtype).map(Op::Const),
             "index" => return self.affine().map(Op::Index),
             "load" => return self.access().map(|(buffer, index)| Op::Load { buffer, index }),
             "horizontal" => {
-                let name = self.word()?;
+                let name = self.word("a word")?;
                 return match BinaryOp::ALL.into_iter().find(|o| o.name() == name) {
                     Some(op) => Ok(Op::Horizontal(op, self.known_reg()?)),
                     None => self.error(format!("no operation is named `{name}`")),
@@ -454,12 +312,12 @@ impl<'a> Parser<'a> {
             }
             _ => {}
         }
-        let line_at = self.start;
+        let token = self.token();
         let mut regs = vec![self.known_reg()?];
         while self.eat(",") {
             regs.push(self.known_reg()?);
         }
-        self.start = line_at;
+        self.blame(token);
         let unary = UnaryOp::ALL.into_iter().find(|o| o.name() == word);
         let binary = BinaryOp::ALL.into_iter().find(|o| o.name() == word);
         let compare = CompareOp::ALL.into_iter().find(|o| o.name() == word);
@@ -484,21 +342,13 @@ impl<'a> Parser<'a> {
         if !dtype.is_float() {
             return match (dtype, self.peek()) {
                 (DType::Bool, word @ ("true" | "false")) => {
-                    self.word()?;
+                    self.word("a word")?;
                     Ok(Scalar::Int((word == "true").into()))
                 }
                 _ => self.int().map(Scalar::Int),
             };
         }
-        self.skip();
-        let rest = self.rest();
-        let mut before = ' ';
-        let end = rest.find(|c| {
-            let inside = is_word(c) || (matches!(c, '+' | '-') && matches!(before, ' ' | 'e' | 'E'));
-            before = c;
-            !inside
-        });
-        let word = &rest[..end.unwrap_or(rest.len())];
+        let word = self.peek_number();
         let x = match dtype {
             DType::F64 => word.parse().ok(),
             DType::F32 => word.parse::<f32>().ok().map(f64::from),
@@ -507,7 +357,7 @@ impl<'a> Parser<'a> {
         };
         match x {
             Some(x) if x.is_finite() || word.contains(['i', 'n', 'I', 'N']) => {
-                self.at += word.len();
+                self.advance(word.len());
                 Ok(Scalar::Float(x))
             }
             _ => self.error(format!("expected a {dtype}, found `{word}`")),

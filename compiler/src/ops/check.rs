@@ -3,7 +3,7 @@
 //! [`check_op`] takes an operator as text and the operands' values, and returns the results for the test to judge. On the
 //! way it checks that
 //! - the inferred types are those of the values; with extents replaced by symbols too, where that is possible;
-//! - the lowered program verifies, and its value is `eval`'s: with all operands known and with as few as possible known;
+//! - the lowered program verifies, is what its text says, and its value is `eval`'s: with all operands known and with as few as possible known;
 //! - linked axes commute with slicing, views give the same elements, values from types are the values.
 
 use crate::expr::{self, Builder, Program};
@@ -126,6 +126,11 @@ impl Check {
             Err(e) if !self.lowers || what.starts_with("few") && e.contains("must be constant") => return,
             Err(e) => panic!("{}: lower, {what}: {e}", self.text),
         };
+        let text = program.to_string();
+        if !text.contains("= const ...") {
+            let read = expr::parse(&text).unwrap_or_else(|e| panic!("{}, {what}: {e}\n{text}", self.text));
+            assert_eq!(read.to_string(), text, "{}, {what}", self.text);
+        }
         let got = expr::eval(&program, operands).unwrap_or_else(|e| panic!("{}, {what}: {e}\n{program}", self.text));
         assert_eq!(got.len(), results.len(), "{}: number of lowered results", self.text);
         for (got, expected) in got.iter().zip(results) {
