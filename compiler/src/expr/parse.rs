@@ -226,22 +226,16 @@ impl<'a> Parser<'a> {
         let type_at = line.rfind(" : ").unwrap_or(line.len());
         let mut at = self.lexer.clone();
         if let Some(place) = line[..type_at].find(" where ") {
-            let (mut from, mut depth) = (place + " where ".len(), 0i32);
-            let bytes = line.as_bytes();
-            for i in from..=type_at {
-                match bytes.get(i) {
-                    Some(b'(' | b'[') => depth += 1,
-                    Some(b')' | b']') => depth -= 1,
-                    _ => {}
-                }
-                if i == type_at || (depth == 0 && bytes[i] == b',') {
-                    if let Some((name, value)) = line[from..i].split_once('=') {
-                        let mut lexer = at.clone();
-                        lexer.advance(i - value.len());
-                        self.pending.insert(name.trim().to_owned(), lexer);
-                    }
-                    from = i + 1;
-                }
+            let bindings = &line[place + " where ".len()..type_at];
+            let mut depth = 0i32;
+            let parts = bindings.split(|c| {
+                depth += i32::from(matches!(c, '(' | '[')) - i32::from(matches!(c, ')' | ']'));
+                c == ',' && depth == 0
+            });
+            for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+                let mut lexer = at.clone();
+                lexer.advance(value.as_ptr() as usize - line.as_ptr() as usize);
+                self.pending.insert(name.trim().to_owned(), lexer);
             }
         }
         at.advance((type_at + 3).min(line.len()));

@@ -69,20 +69,14 @@ impl<'a> Parser<'a> {
         };
         self.kernel.schedule = line[..end].trim().to_owned();
         self.advance(end);
-        self.expect("(")?;
-        if !self.eat(")") {
-            loop {
-                let buffer = self.buffer()?;
-                if self.kernel.buffers.iter().any(|b| b.name == buffer.name) {
-                    return self.error(format!("two buffers are named `{}`", buffer.name));
-                }
-                self.kernel.buffers.push(buffer);
-                if self.eat(")") {
-                    break;
-                }
-                self.expect(",")?;
+        self.list("(", ")", |p| {
+            let buffer = p.buffer()?;
+            if p.kernel.buffers.iter().any(|b| b.name == buffer.name) {
+                return p.error(format!("two buffers are named `{}`", buffer.name));
             }
-        }
+            p.kernel.buffers.push(buffer);
+            Ok(())
+        })?;
         self.kernel.body = self.block()?;
         self.end()?;
         let unused = VecType::scalar(DType::I64);
