@@ -7,6 +7,7 @@ use dyn_clone::DynClone;
 
 use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
+use super::movement::{eval_view, lower_view};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
 
@@ -30,11 +31,18 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         None
     }
 
-    /// The results, slowly and obviously; every operand has a value. Types were inferred before.
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError>;
+    /// The results, slowly and obviously; every operand has a value. Types were inferred before. By default, the views.
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let types = self.infer(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let views = self.view(x).ok_or_else(|| EvalError::Invalid("operands that do not fit".to_owned()))?;
+        Ok(views.iter().zip(types).map(|(v, ty)| eval_view(x.tensor(0), v, &ty.dims().expect("values have fixed extents"))).collect())
+    }
 
-    /// The results as tensor expressions. All types are fixed; `x.value` has what is constant.
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError>;
+    /// The results as tensor expressions. All types are fixed; `x.value` has what is constant. By default, the views.
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let views = self.view(x.facts).ok_or_else(|| LowerError::Unsupported("extents and indices must be known".to_owned()))?;
+        Ok(views.iter().enumerate().map(|(i, view)| lower_view(b, x.tensor(0), view, &x.result_dims(i))).collect())
+    }
 }
 
 dyn_clone::clone_trait_object!(Operator);
