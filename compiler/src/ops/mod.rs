@@ -7,6 +7,7 @@ pub(crate) mod check;
 #[cfg(test)]
 mod check_compiled;
 pub mod elementwise;
+mod expansion;
 mod macros;
 pub mod movement;
 pub mod neural;
@@ -15,6 +16,7 @@ pub mod quantization;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
+pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
 pub use operator::{Args, Described, EvalError, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
 
 /// Every operator, sorted by name.

@@ -7,6 +7,7 @@ use dyn_clone::DynClone;
 
 use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
+use super::expansion::Expansion;
 use super::movement::{eval_view, lower_view};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
@@ -28,6 +29,11 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
 
     /// The results where the operands' types alone decide them, as for a shape.
     fn value_from_types(&self, _: &Operands) -> Option<Vec<Tensor>> {
+        None
+    }
+
+    /// The operator as others, where that is how it is defined: files are read as if they held those.
+    fn expand(&self, _: &Operands) -> Option<Expansion> {
         None
     }
 
