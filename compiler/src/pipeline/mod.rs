@@ -222,7 +222,7 @@ fn refuse(graph: &Graph, nodes: &[NodeId], reason: &str) -> Diagnostic {
         return Diagnostic::new("unsupported-operator", Severity::Unsupported, "an output", reason);
     };
     let info = graph.node(node);
-    let name = info.operator().map_or("Constant", |op| op.schema().name);
+    let name = info.operator().map_or("Constant".into(), |op| op.schema().full_name());
     let place = if info.label.is_empty() { format!("node of \"{}\"", info.results[0].name) } else { format!("node \"{}\"", info.label) };
     Diagnostic::new("unsupported-operator", Severity::Unsupported, place, format!("`{name}` cannot be compiled: {reason}"))
 }
