@@ -13,7 +13,7 @@ mod prepare;
 mod reduce;
 mod stages;
 
-pub use cost::{Choice, Machine, Order};
+pub use cost::{Choice, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;
