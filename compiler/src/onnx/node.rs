@@ -74,17 +74,14 @@ impl Importer<'_> {
         if let Some((key, f)) = self.function(n) {
             return self.call(key, f, n, at.frame);
         }
-        if !model::is_default(&n.domain) {
-            self.unknown_operator(n, at.frame);
-            return Ok(vec![]);
-        }
-        if n.op_type == "Constant" {
+        let name = model::operator_name(n);
+        if name == "Constant" {
             return Ok(vec![self.constant(at)?]);
         }
-        if CONTROL_FLOW.contains(&n.op_type.as_str()) {
+        if CONTROL_FLOW.contains(&name.as_str()) {
             return self.control_flow(n, at.frame);
         }
-        if ops::find(opset::newest_name(&n.op_type)).is_none() {
+        if ops::find(opset::newest_name(&name)).is_none() {
             self.unknown_operator(n, at.frame);
             return Ok(vec![]);
         }
@@ -105,7 +102,7 @@ impl Importer<'_> {
                 Err(p) => self.problem_at(at, p),
             }
         }
-        let mut draft = Draft { op: opset::newest_name(&n.op_type).to_owned(), inputs, attributes, outputs };
+        let mut draft = Draft { op: opset::newest_name(&name).to_owned(), inputs, attributes, outputs };
         match opset::modernize(self, at, &mut draft)? {
             Some(results) => Ok(results),
             None => self.apply(at, draft),
@@ -154,7 +151,7 @@ impl Importer<'_> {
         let op = self.build(at, schema, &mut draft.attributes)?;
         let (least, greatest) = schema.arity();
         let count = draft.inputs.len();
-        if count < least || count > greatest || draft.inputs.iter().take(least).any(Option::is_none) {
+        if count < least || count > greatest || draft.inputs.iter().enumerate().any(|(i, k)| k.is_none() && schema.is_required(i)) {
             let wanted =
                 if count > greatest { format!("{greatest} operands at most") } else { format!("operands {}", schema.operands.join(", ")) };
             return Err(Problem::invalid(format!("`{}` wants {wanted}", schema.name)));
@@ -332,7 +329,7 @@ impl Importer<'_> {
 
     /// Reports an operator that is not known.
     pub(super) fn unknown_operator(&mut self, n: &NodeProto, frame: &Frame) {
-        let name = if model::is_default(&n.domain) { n.op_type.clone() } else { format!("{}.{}", n.domain, n.op_type) };
+        let name = model::operator_name(n);
         let line = self.line(At { node: n, frame });
         let place = self.place(n, frame);
         self.problems.unsupported_operator(&name, || {
@@ -366,7 +363,7 @@ impl Importer<'_> {
             (name, Some(Known::Constant(_))) => format!("@{}", graph::name(name)),
             (name, _) => format!("%{}", graph::name(name)),
         });
-        let mut line = format!("{} = {}({})", results.join(", "), n.op_type, operands.collect::<Vec<_>>().join(", "));
+        let mut line = format!("{} = {}({})", results.join(", "), model::operator_name(n), operands.collect::<Vec<_>>().join(", "));
         for a in &n.attribute {
             let value =
                 attribute::resolve(a, &at.frame.arguments).filter(|a| a.t.is_none()).and_then(|v| attribute::read(&a.name, v, None).ok());

@@ -1,6 +1,7 @@
 //! What an operator is: its schema, its attributes and four questions (types, values, axes, computation).
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 
 use dyn_clone::DynClone;
@@ -90,9 +91,19 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// The name with its domain: `Gemm`, `com.microsoft.Attention`.
+    pub fn full_name(&self) -> Cow<'static, str> {
+        if self.domain.is_empty() { self.name.into() } else { format!("{}.{}", self.domain, self.name).into() }
+    }
+
+    /// Whether operand `i` must be there.
+    pub fn is_required(&self, i: usize) -> bool {
+        self.operands.get(i).is_some_and(|o| !o.ends_with(['?', '*']))
+    }
+
     /// Least and greatest number of operands.
     pub fn arity(&self) -> (usize, usize) {
-        let required = self.operands.iter().filter(|o| !o.ends_with(['?', '*'])).count();
+        let required = (0..self.operands.len()).rev().find(|&i| self.is_required(i)).map_or(0, |i| i + 1);
         let variadic = self.operands.last().is_some_and(|o| o.ends_with('*'));
         (required, if variadic { usize::MAX } else { self.operands.len() })
     }
