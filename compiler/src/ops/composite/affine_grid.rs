@@ -15,7 +15,7 @@ operator! {
 composite!(AffineGrid);
 
 impl AffineGrid {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let theta = s.operand(0)?;
         let (size, dims, dtype) = (s.operands().ints(1)?, s.dims(theta)?, s.dtype(theta));
         let extents: Option<Vec<usize>> = size.iter().map(|&n| usize::try_from(n).ok().filter(|&n| n < 1 << 24)).collect();

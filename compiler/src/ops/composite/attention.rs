@@ -43,7 +43,7 @@ enum Offset {
 }
 
 impl Attention {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let [q, k, v] = [0, 1, 2].map(|i| s.operand(i));
         let (q, k, v) = (q?, k?, v?);
         let dtype = s.operands().require_dtype(0, &DType::FLOATS)?;
@@ -139,7 +139,7 @@ impl Attention {
     }
 
     /// The scaled products, `[batch,heads,queries,keys]`.
-    fn products(&self, s: &mut Steps, q: Step, k: Step, dtype: DType, groups: usize) -> Result<Step, InferError> {
+    fn products(&self, s: &mut Steps<'_>, q: Step, k: Step, dtype: DType, groups: usize) -> Result<Step, InferError> {
         let d = s.dims(q)?;
         let [batch, n_heads, n_queries, size] = d[..] else { unreachable!("four axes") };
         let n_keys = s.dims(k)?[2];
@@ -161,7 +161,7 @@ impl Attention {
     /// What is added to the products, if anything is; minus infinity hides a key.
     fn bias(
         &self,
-        s: &mut Steps,
+        s: &mut Steps<'_>,
         dtype: DType,
         offset: Offset,
         n_queries: usize,
@@ -196,7 +196,7 @@ impl Attention {
 }
 
 /// `[batch,length,heads*size]` as `[batch,heads,length,size]`; operands of rank 4 are so already.
-fn heads(s: &mut Steps, x: Step, heads: Option<i64>, name: &str) -> Result<Step, InferError> {
+fn heads(s: &mut Steps<'_>, x: Step, heads: Option<i64>, name: &str) -> Result<Step, InferError> {
     let d = s.dims(x)?;
     let [batch, length, wide] = d[..] else { return Ok(x) };
     let heads = heads.ok_or_else(|| InferError::Invalid(format!("operands of rank 3 need `{name}`")))?;
@@ -215,13 +215,13 @@ fn counting(dims: &[usize], f: impl Fn(usize) -> i64) -> Tensor {
 }
 
 /// 0 where `seen`, minus infinity elsewhere.
-fn hidden_unless(s: &mut Steps, seen: Step, dtype: DType) -> Result<Step, InferError> {
+fn hidden_unless(s: &mut Steps<'_>, seen: Step, dtype: DType) -> Result<Step, InferError> {
     let (zero, least) = (s.number(dtype, 0.0), s.number(dtype, f64::NEG_INFINITY));
     s.choose(seen, zero, least)
 }
 
 /// A mask as an addend; keys behind its end are hidden.
-fn mask_bias(s: &mut Steps, mask: Step, dtype: DType, n_keys: usize) -> Result<Step, InferError> {
+fn mask_bias(s: &mut Steps<'_>, mask: Step, dtype: DType, n_keys: usize) -> Result<Step, InferError> {
     let dims = s.dims(mask)?;
     let given = *dims.last().ok_or_else(|| InferError::Invalid("a mask without axes".to_owned()))?;
     let mask = if s.dtype(mask) == DType::Bool { hidden_unless(s, mask, dtype)? } else { mask };
@@ -236,7 +236,7 @@ fn mask_bias(s: &mut Steps, mask: Step, dtype: DType, n_keys: usize) -> Result<S
 
 /// Hides the keys outside `place - lower ..= place + upper` of each query.
 fn window_bias(
-    s: &mut Steps,
+    s: &mut Steps<'_>,
     dtype: DType,
     offset: Offset,
     lower: Option<i64>,
@@ -275,7 +275,7 @@ fn window_bias(
 }
 
 /// Whether a row of the bias may be all minus infinity.
-fn may_hide_all(s: &Steps, bias: Step) -> bool {
+fn may_hide_all(s: &Steps<'_>, bias: Step) -> bool {
     let Some(value) = &s.fact(bias).value else { return true };
     let row = *value.dims().last().unwrap_or(&1);
     value.to_f64s().chunks(row.max(1)).any(|row| row.iter().all(|&b| b == f64::NEG_INFINITY))

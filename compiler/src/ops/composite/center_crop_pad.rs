@@ -15,7 +15,7 @@ operator! {
 composite!(CenterCropPad);
 
 impl CenterCropPad {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let mut x = s.operand(0)?;
         let (dims, shape) = (s.dims(x)?, s.operands().ints(1)?);
         let rank = dims.len();

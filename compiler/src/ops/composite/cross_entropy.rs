@@ -31,14 +31,14 @@ composite!(NegativeLogLikelihoodLoss);
 composite!(SoftmaxCrossEntropyLoss);
 
 impl NegativeLogLikelihoodLoss {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let (input, target, weight) = (s.operand(0)?, s.operand(1)?, s.optional(2));
         Ok(vec![likelihood_loss(s, input, target, weight, self.ignore_index, &self.reduction)?])
     }
 }
 
 impl SoftmaxCrossEntropyLoss {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let (scores, labels, weights) = (s.operand(0)?, s.operand(1)?, s.optional(2));
         let log = s.apply(LogSoftmax { axis: 1 }, &[scores])?;
         let loss = likelihood_loss(s, log, labels, weights, self.ignore_index, &self.reduction)?;
@@ -47,7 +47,7 @@ impl SoftmaxCrossEntropyLoss {
 }
 
 fn likelihood_loss(
-    s: &mut Steps,
+    s: &mut Steps<'_>,
     input: Step,
     target: Step,
     weight: Option<Step>,
@@ -99,7 +99,7 @@ fn likelihood_loss(
         };
         weights = Some(s.choose(ignored, zero, all)?);
     }
-    let sum = |s: &mut Steps, v: Step| s.apply(ReduceSum { keepdims: false, noop_with_empty_axes: false }, &[v]);
+    let sum = |s: &mut Steps<'_>, v: Step| s.apply(ReduceSum { keepdims: false, noop_with_empty_axes: false }, &[v]);
     match (reduction, weights) {
         ("none", _) => Ok(loss),
         ("sum", _) => sum(s, loss),

@@ -19,7 +19,7 @@ operator! {
 composite!(RotaryEmbedding);
 
 impl RotaryEmbedding {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let (x, mut cos, mut sin) = (s.operand(0)?, s.operand(1)?, s.operand(2)?);
         let dims = s.dims(x)?;
         let (batch, length, heads, size) = match dims[..] {

@@ -15,7 +15,7 @@ operator! {
 composite!(SwiGLU);
 
 impl SwiGLU {
-    fn steps(&self, s: &mut Steps) -> Result<Vec<Step>, InferError> {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let (a, b) = (s.operand(0)?, s.operand(1)?);
         let (x, y) = (&s.fact(a).ty, &s.fact(b).ty);
         if x.dims().zip(y.dims()).is_some_and(|(x, y)| x != y) {
