@@ -27,9 +27,10 @@ impl Machine {
         Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, exact: false, choice: Choice::ALL[0] }
     }
 
-    /// A machine with so many vector registers of 256 bits or more, and an emitter that allocates them as written.
+    /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
+    /// without fused multiply-add.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {
-        Machine { lanes, exact: true, choice: Choice { order: Order::AtUse, steps: 4 }, ..Machine::vector128(n_registers, true) }
+        Machine { lanes, exact: true, choice: Choice { order: Order::AtUse, steps: 4 }, ..Machine::vector128(n_registers, lanes > 4) }
     }
 
     /// The same machine with vectors of fewer lanes, at least four: the most of which `n` elements fill nearly all.
