@@ -1,12 +1,15 @@
 //! What an operator is: its schema, its attributes and four questions (types, values, axes, computation).
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 
 use dyn_clone::DynClone;
 
 use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
+use super::expansion::Expansion;
+use super::movement::{eval_view, lower_view};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
 
@@ -30,11 +33,23 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         None
     }
 
-    /// The results, slowly and obviously; every operand has a value. Types were inferred before.
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError>;
+    /// The operator as others, where that is how it is defined: files are read as if they held those.
+    fn expand(&self, _: &Operands) -> Option<Expansion> {
+        None
+    }
 
-    /// The results as tensor expressions. All types are fixed; `x.value` has what is constant.
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError>;
+    /// The results, slowly and obviously; every operand has a value. Types were inferred before. By default, the views.
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let types = self.infer(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let views = self.view(x).ok_or_else(|| EvalError::Invalid("operands that do not fit".to_owned()))?;
+        Ok(views.iter().zip(types).map(|(v, ty)| eval_view(x.tensor(0), v, &ty.dims().expect("values have fixed extents"))).collect())
+    }
+
+    /// The results as tensor expressions. All types are fixed; `x.value` has what is constant. By default, the views.
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let views = self.view(x.facts).ok_or_else(|| LowerError::Unsupported("extents and indices must be known".to_owned()))?;
+        Ok(views.iter().enumerate().map(|(i, view)| lower_view(b, x.tensor(0), view, &x.result_dims(i))).collect())
+    }
 }
 
 dyn_clone::clone_trait_object!(Operator);
@@ -76,9 +91,19 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// The name with its domain: `Gemm`, `com.microsoft.Attention`.
+    pub fn full_name(&self) -> Cow<'static, str> {
+        if self.domain.is_empty() { self.name.into() } else { format!("{}.{}", self.domain, self.name).into() }
+    }
+
+    /// Whether operand `i` must be there.
+    pub fn is_required(&self, i: usize) -> bool {
+        self.operands.get(i).is_some_and(|o| !o.ends_with(['?', '*']))
+    }
+
     /// Least and greatest number of operands.
     pub fn arity(&self) -> (usize, usize) {
-        let required = self.operands.iter().filter(|o| !o.ends_with(['?', '*'])).count();
+        let required = (0..self.operands.len()).rev().find(|&i| self.is_required(i)).map_or(0, |i| i + 1);
         let variadic = self.operands.last().is_some_and(|o| o.ends_with('*'));
         (required, if variadic { usize::MAX } else { self.operands.len() })
     }

@@ -12,7 +12,7 @@ mod pack;
 mod prepare;
 mod reduce;
 
-pub use cost::{Choice, Machine, Order};
+pub use cost::{Choice, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;

@@ -1,11 +1,9 @@
 //! `Expand`: broadcasting to a given shape.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Expand.html>
 
-use super::view::{eval_views, lower_views};
-use crate::expr::{self, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Affine, Dim, Shape, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Affine, Dim, Shape, Type};
 
 operator! {
     /// `input` broadcast together with `shape`.
@@ -41,14 +39,6 @@ impl Operator for Expand {
         let skip = self.infer(x).ok()?[0].rank() - from.len();
         let forms = from.iter().enumerate().map(|(i, &d)| if d == 1 { Affine::default() } else { Affine::var(i + skip) });
         Some(vec![View::Affine(forms.collect())])
-    }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
     }
 }
 

@@ -1,11 +1,10 @@
 //! `Flatten`: a matrix of all elements.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Flatten.html>
 
-use super::view::{eval_views, lower_views, reshaped_axes};
-use crate::expr::{self, TensorId};
+use super::view::reshaped_axes;
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Dim, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Dim, Type};
 
 operator! {
     /// A matrix: the axes before `axis` are its rows, the others its columns.
@@ -50,14 +49,6 @@ impl Operator for Flatten {
 
     fn view(&self, _: &Operands) -> Option<Vec<View>> {
         Some(vec![View::Reshape])
-    }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
     }
 }
 

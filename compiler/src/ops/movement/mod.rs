@@ -33,6 +33,8 @@ mod unsqueeze;
 mod upsample;
 mod view;
 
+pub(super) use view::{eval_view, lower_view};
+
 use super::{InferError, Schema};
 use crate::expr::{BinaryOp, Builder, CompareOp, Expr, TensorId};
 use crate::tensor::{DType, Tensor, Type};

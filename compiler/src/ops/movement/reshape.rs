@@ -1,11 +1,10 @@
 //! `Reshape`: the same elements under other extents.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Reshape.html>
 
-use super::view::{eval_views, lower_views, reshaped_axes};
-use crate::expr::{self, TensorId};
+use super::view::reshaped_axes;
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Dim, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Dim, Type};
 
 operator! {
     /// The elements of `data`, row-major, under the extents in `shape`: 0 copies the extent of `data`, -1 is what is left.
@@ -81,14 +80,6 @@ impl Operator for Reshape {
 
     fn view(&self, _: &Operands) -> Option<Vec<View>> {
         Some(vec![View::Reshape])
-    }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
     }
 }
 

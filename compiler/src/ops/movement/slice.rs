@@ -1,12 +1,11 @@
 //! `Slice`: a regular part of each axis.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Slice.html>
 
-use super::view::{eval_views, identity_view, kept_axes, lower_views};
-use crate::expr::{self, TensorId};
+use super::view::{identity_view, kept_axes};
 use crate::operator;
 use crate::ops::normalize_axis;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Dim, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Dim, Type};
 
 operator! {
     /// Every `steps[i]`-th element from `starts[i]` up to, without, `ends[i]` along axis `axes[i]`; negative steps go backwards.
@@ -96,14 +95,6 @@ impl Operator for Slice {
             }
         }
         Some(vec![View::Affine(forms)])
-    }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
     }
 }
 

@@ -1,11 +1,10 @@
 //! `Split`: consecutive parts along an axis.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Split.html>
 
-use super::view::{eval_views, identity_view, kept_axes, lower_views};
-use crate::expr::{self, TensorId};
+use super::view::{identity_view, kept_axes};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Dim, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Dim, Type};
 
 operator! {
     /// Consecutive parts of `input` along one axis, of the extents in `split`, or else of equal extents.
@@ -79,20 +78,12 @@ impl Operator for Split {
         };
         Some(self.parts(x).ok()?.into_iter().map(view).collect())
     }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::ops::check::{Check, check_error, random, t};
+    use crate::tensor::Tensor;
 
     #[test]
     fn parts_follow_one_another() {

@@ -1,11 +1,9 @@
 //! `Transpose`: axes in another order.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Transpose.html>
 
-use super::view::{eval_views, lower_views};
-use crate::expr::{self, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Affine, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Affine, Type};
 
 operator! {
     /// Axis `i` of the result is axis `perm[i]` of `data`.
@@ -50,14 +48,6 @@ impl Operator for Transpose {
             forms[axis] = Affine::var(i);
         }
         Some(vec![View::Affine(forms)])
-    }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
     }
 }
 

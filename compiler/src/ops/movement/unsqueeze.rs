@@ -1,12 +1,10 @@
 //! `Unsqueeze`: new axes of extent 1.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Unsqueeze.html>
 
-use super::view::{eval_views, lower_views};
-use crate::expr::{self, TensorId};
 use crate::operator;
 use crate::ops::normalize_axis;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
-use crate::tensor::{Dim, Tensor, Type};
+use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::tensor::{Dim, Type};
 
 operator! {
     /// `data` with new axes of extent 1 at the places `axes` of the result.
@@ -48,14 +46,6 @@ impl Operator for Unsqueeze {
 
     fn view(&self, _: &Operands) -> Option<Vec<View>> {
         Some(vec![View::Reshape])
-    }
-
-    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        eval_views(self, x)
-    }
-
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        lower_views(self, b, x)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::copy::{Canvas, Place};
 use crate::expr::{Builder, TensorId};
-use crate::ops::{Args, Axes, EvalError, LowerError, Operands, Operator, View};
+use crate::ops::{Axes, View};
 use crate::tensor::{Affine, Dim, Tensor, row_major_strides};
 
 /// The value of extents `dims` that `view` of `tensor` is.
-pub(super) fn eval_view(tensor: &Tensor, view: &View, dims: &[usize]) -> Tensor {
+pub(in crate::ops) fn eval_view(tensor: &Tensor, view: &View, dims: &[usize]) -> Tensor {
     let View::Affine(forms) = view else { return tensor.reshape(dims) };
     let mut source = Place { at: 0, strides: vec![0; dims.len()] };
     for (form, stride) in forms.iter().zip(row_major_strides(tensor.dims())) {
@@ -21,7 +21,7 @@ pub(super) fn eval_view(tensor: &Tensor, view: &View, dims: &[usize]) -> Tensor 
 }
 
 /// The tensor of extents `dims` that `view` of `input` is.
-pub(super) fn lower_view(b: &mut Builder, input: TensorId, view: &View, dims: &[usize]) -> TensorId {
+pub(in crate::ops) fn lower_view(b: &mut Builder, input: TensorId, view: &View, dims: &[usize]) -> TensorId {
     match view {
         View::Reshape => b.reshape(input, dims),
         View::Affine(forms) => b.compute(dims, |b, at| b.load(input, forms.iter().map(|f| f.substitute(|axis| at[axis].clone())))),
@@ -62,17 +62,4 @@ pub(super) fn reshaped_axes(from: &[Dim], to: &[Dim]) -> Axes {
         }
     }
     axes
-}
-
-/// The results of an operator that is only views.
-pub(super) fn eval_views(op: &dyn Operator, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-    let types = op.infer(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-    let views = op.view(x).ok_or_else(|| EvalError::Invalid("operands that do not fit".to_owned()))?;
-    Ok(views.iter().zip(types).map(|(view, ty)| eval_view(x.tensor(0), view, &ty.dims().expect("values have fixed extents"))).collect())
-}
-
-/// The results of an operator that is only views, as tensors.
-pub(super) fn lower_views(op: &dyn Operator, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-    let views = op.view(x.facts).ok_or_else(|| LowerError::Unsupported("extents and indices must be known".to_owned()))?;
-    Ok(views.iter().enumerate().map(|(i, view)| lower_view(b, x.tensor(0), view, &x.result_dims(i))).collect())
 }

@@ -1,9 +1,9 @@
 //! `AveragePool` and `LpPool`: the mean and the norm of each window.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__AveragePool.html>, <https://onnx.ai/onnx/operators/onnx__LpPool.html>
 
-use super::max_pool::{extents, for_each_window, pool_axes, pooled, reduce_window};
+use super::max_pool::{for_each_window, pool_axes, pooled, reduce_window};
 use super::widen::{FLOATS, wide};
-use super::window::{Window, WindowAttributes, spatial};
+use super::window::{Window, pooling_window};
 use crate::expr::{self, BinaryOp, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -49,14 +49,7 @@ operator! {
 
 impl AveragePool {
     fn window(&self, x: &Operands) -> Result<Window, InferError> {
-        let attributes = WindowAttributes {
-            strides: &self.strides,
-            dilations: &self.dilations,
-            pads: &self.pads,
-            auto_pad: &self.auto_pad,
-            ceil_mode: self.ceil_mode,
-        };
-        Window::new(&spatial(x)?, &extents(&self.kernel_shape)?, &attributes)
+        pooling_window!(self, x)
     }
 
     /// Elements counted along axis `i`: first position and one behind the last.
@@ -128,14 +121,7 @@ impl Operator for AveragePool {
 
 impl LpPool {
     fn window(&self, x: &Operands) -> Result<Window, InferError> {
-        let attributes = WindowAttributes {
-            strides: &self.strides,
-            dilations: &self.dilations,
-            pads: &self.pads,
-            auto_pad: &self.auto_pad,
-            ceil_mode: self.ceil_mode,
-        };
-        Window::new(&spatial(x)?, &extents(&self.kernel_shape)?, &attributes)
+        pooling_window!(self, x)
     }
 }
 

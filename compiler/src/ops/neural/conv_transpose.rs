@@ -1,4 +1,4 @@
-//! `ConvTranspose`: the transpose of a convolution, without inserted zeros: one stage for each phase of the strides.
+//! `ConvTranspose`: the transpose of a convolution, without inserted zeros: a stage for each run of phases of the strides.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>
 
 use super::widen::{FLOATS, Squeezed, load_wide, require_equal, require_vector, wide};
@@ -41,8 +41,12 @@ struct Spread {
 }
 
 /// The taps of one phase along one axis: output `stride * q + phase` reads input `q + shift - step * j` through tap `first + every * j`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Phase {
+    /// Position of its first output.
+    at: usize,
+    /// How many phases it stands for: the next begins one output and one tap later.
+    extent: usize,
     outputs: usize,
     taps: usize,
     first: usize,
@@ -103,13 +107,32 @@ impl Spread {
         self.input.len()
     }
 
+    /// The phases of axis `i`: neighbours that differ only in the tap that they begin with are one.
+    fn phases(&self, i: usize) -> Vec<Phase> {
+        let mut phases: Vec<Phase> = vec![];
+        for at in 0..self.strides[i].min(self.output[i]) {
+            let phase = self.phase(i, at);
+            match phases.last_mut() {
+                Some(run) if phase == (Phase { at, first: run.first + run.extent, extent: 1, ..*run }) => run.extent += 1,
+                _ => phases.push(phase),
+            }
+        }
+        phases
+    }
+
     fn phase(&self, i: usize, phase: usize) -> Phase {
         let (s, d) = (self.strides[i], self.dilations[i]);
         let reads: Vec<usize> =
             (0..self.kernel[i]).filter(|k| (phase + self.begin[i]) as i64 % s as i64 == (k * d) as i64 % s as i64).collect();
+        if reads.is_empty() {
+            let outputs = self.output[i].saturating_sub(phase).div_ceil(s);
+            return Phase { at: phase, extent: 1, outputs, taps: 0, first: phase, every: 1, shift: 0, step: 0 };
+        }
         let every = reads.get(1).map_or(1, |second| second - reads[0]);
-        let first = reads.first().copied().unwrap_or(0);
+        let first = reads[0];
         Phase {
+            at: phase,
+            extent: 1,
             outputs: self.output[i].saturating_sub(phase).div_ceil(s),
             taps: reads.len(),
             first,
@@ -202,26 +225,32 @@ impl Operator for ConvTranspose {
         let (per_group, group_filters) = (w_dims[0] / groups, w_dims[1]);
         let dtype = b.dtype(image);
         let out = b.declare(dtype, &dims);
-        let mut phases: Vec<Vec<usize>> = vec![];
-        let near: Vec<usize> = spread.strides.iter().zip(&spread.output).map(|(&s, &o)| s.min(o)).collect();
-        for_each_index(&near, |_, phase| phases.push(phase.to_vec()));
-        for phase in phases {
-            let parts: Vec<Phase> = phase.iter().enumerate().map(|(i, &p)| spread.phase(i, p)).collect();
+        let rank = spread.rank();
+        let by_axis: Vec<Vec<Phase>> = (0..rank).map(|i| spread.phases(i)).collect();
+        let mut combinations: Vec<Vec<Phase>> = vec![];
+        let n_phases: Vec<usize> = by_axis.iter().map(Vec::len).collect();
+        for_each_index(&n_phases, |_, at| combinations.push(at.iter().zip(&by_axis).map(|(&p, phases)| phases[p]).collect()));
+        for parts in combinations {
             let outputs: Vec<usize> = parts.iter().map(|p| p.outputs).collect();
             if outputs.contains(&0) {
                 continue;
             }
-            let axes = Squeezed::new(&[&[dims[0], groups, group_filters], &outputs[..]].concat(), |i| match i {
+            let extents: Vec<usize> = parts.iter().map(|p| p.extent).collect();
+            // Batch, group, filter, then where in the output, then the phase.
+            let axes = Squeezed::new(&[&[dims[0], groups, group_filters], &outputs[..], &extents[..]].concat(), |i| match i {
                 1 => false,
                 2 => groups == 1,
-                _ => true,
+                _ => i < 3 + rank,
             });
             let taps: Vec<usize> = parts.iter().map(|p| p.taps).collect();
             let over = Squeezed::new(&[&[per_group], &taps[..]].concat(), |_| false);
             let filter = |at: &[Affine]| at[1].times(group_filters as i64).plus(&at[2]);
             let place = |at: &[Affine]| {
                 let at = axes.expand(at);
-                let pixel = (0..spread.rank()).map(|i| at[3 + i].times(spread.strides[i] as i64).offset(phase[i] as i64));
+                let pixel = parts
+                    .iter()
+                    .enumerate()
+                    .map(|(i, p)| at[3 + i].times(spread.strides[i] as i64).plus(&at[3 + rank + i]).offset(p.at as i64));
                 [at[0].clone(), filter(&at)].into_iter().chain(pixel).collect::<Vec<_>>()
             };
             let finish = |b: &expr::Builder, at: &[Affine], sum: Expr| {
@@ -233,7 +262,7 @@ impl Operator for ConvTranspose {
                 let (mut from, mut tap) = (vec![at[0].clone(), channel.clone()], vec![channel, at[2].clone()]);
                 for (i, p) in parts.iter().enumerate() {
                     from.push(at[3 + i].plus(&k[1 + i].times(-p.step)).offset(p.shift));
-                    tap.push(k[1 + i].times(p.every as i64).offset(p.first as i64));
+                    tap.push(k[1 + i].times(p.every as i64).plus(&at[3 + rank + i]).offset(p.first as i64));
                 }
                 let padded = parts.iter().enumerate().any(|(i, p)| {
                     let (first, last) = (p.shift - p.step * (p.taps as i64 - 1), p.outputs as i64 - 1 + p.shift);
@@ -280,6 +309,9 @@ mod tests {
         ] {
             check_op(op, [random(x, 1), random(w, 2)]);
         }
+        // Many phases are few stages.
+        check_op("ConvTranspose strides=[32,32] pads=[7,0,0,3]", [random("f32[1,2,2,3]", 1), random("f32[2,3,64,40]", 2)]);
+        check_op("ConvTranspose strides=[100] output_padding=[3]", [random("f32[1,2,3]", 1), random("f32[2,3,31]", 2)]);
         check_op("ConvTranspose strides=[3]", [random("f32[1,2,3]", 1), random("f32[2,3,2]", 2), random("f32[3]", 3)]);
     }
 

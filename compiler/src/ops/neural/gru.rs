@@ -1,7 +1,7 @@
 //! `GRU`: gated recurrent units.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__GRU.html>
 
-use super::recurrent::{Attributes, Recurrence};
+use super::recurrent::{Recurrence, recurrence};
 use crate::expr::{self, Affine, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -31,19 +31,7 @@ operator! {
 
 impl GRU {
     fn recurrence(&self, x: &Operands) -> Result<Recurrence, InferError> {
-        let attributes = Attributes {
-            gates: 3,
-            defaults: &["Sigmoid", "Tanh"],
-            activations: &self.activations,
-            alpha: &self.activation_alpha,
-            beta: &self.activation_beta,
-            clip: self.clip,
-            direction: &self.direction,
-            hidden_size: self.hidden_size,
-            layout: self.layout,
-            has_cell: false,
-        };
-        Recurrence::new(&attributes, x)
+        recurrence!(self, x, gates: 3, defaults: &["Sigmoid", "Tanh"], activations: &self.activations, has_cell: false)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `LSTM`: long short-term memory.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LSTM.html>
 
-use super::recurrent::{Attributes, Recurrence};
+use super::recurrent::{Recurrence, recurrence};
 use crate::expr::{self, Affine, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -34,19 +34,7 @@ const P: usize = 7;
 
 impl LSTM {
     fn recurrence(&self, x: &Operands) -> Result<Recurrence, InferError> {
-        let attributes = Attributes {
-            gates: 4,
-            defaults: &["Sigmoid", "Tanh", "Tanh"],
-            activations: &self.activations,
-            alpha: &self.activation_alpha,
-            beta: &self.activation_beta,
-            clip: self.clip,
-            direction: &self.direction,
-            hidden_size: self.hidden_size,
-            layout: self.layout,
-            has_cell: true,
-        };
-        Recurrence::new(&attributes, x)
+        recurrence!(self, x, gates: 4, defaults: &["Sigmoid", "Tanh", "Tanh"], activations: &self.activations, has_cell: true)
     }
 }
 

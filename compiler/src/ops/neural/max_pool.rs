@@ -2,7 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MaxPool.html>
 
 use super::widen::NUMBERS;
-use super::window::{Window, WindowAttributes, spatial};
+use super::window::{Window, pooling_window};
 use crate::expr::{self, Affine, BinaryOp, Expr, Ix, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -71,14 +71,7 @@ pub(super) fn least(dtype: DType) -> Expr {
 
 impl MaxPool {
     fn window(&self, x: &Operands) -> Result<Window, InferError> {
-        let attributes = WindowAttributes {
-            strides: &self.strides,
-            dilations: &self.dilations,
-            pads: &self.pads,
-            auto_pad: &self.auto_pad,
-            ceil_mode: self.ceil_mode,
-        };
-        Window::new(&spatial(x)?, &extents(&self.kernel_shape)?, &attributes)
+        pooling_window!(self, x)
     }
 
     /// Distance in `indices` of neighbouring elements, by spatial axis.

@@ -151,6 +151,26 @@ pub(super) struct Attributes<'a> {
     pub(super) has_cell: bool,
 }
 
+/// The recurrence of an operator, whose attributes mostly have the same names.
+macro_rules! recurrence {
+    ($op:expr, $x:expr, gates: $gates:expr, defaults: $defaults:expr, activations: $activations:expr, has_cell: $has_cell:expr) => {{
+        let attributes = $crate::ops::neural::recurrent::Attributes {
+            gates: $gates,
+            defaults: $defaults,
+            activations: $activations,
+            alpha: &$op.activation_alpha,
+            beta: &$op.activation_beta,
+            clip: $op.clip,
+            direction: &$op.direction,
+            hidden_size: $op.hidden_size,
+            layout: $op.layout,
+            has_cell: $has_cell,
+        };
+        $crate::ops::neural::recurrent::Recurrence::new(&attributes, $x)
+    }};
+}
+pub(super) use recurrence;
+
 /// A recurrent node with its attributes resolved.
 #[derive(Debug)]
 pub(super) struct Recurrence {

@@ -1,7 +1,7 @@
 //! `RNN`: the plain recurrent layer.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__RNN.html>
 
-use super::recurrent::{Attributes, Recurrence};
+use super::recurrent::{Recurrence, recurrence};
 use crate::expr::{self, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -29,19 +29,7 @@ operator! {
 impl RNN {
     fn recurrence(&self, x: &Operands) -> Result<Recurrence, InferError> {
         let default = self.activations == ["Tanh", "Tanh"];
-        let attributes = Attributes {
-            gates: 1,
-            defaults: &["Tanh"],
-            activations: if default { &[] } else { &self.activations },
-            alpha: &self.activation_alpha,
-            beta: &self.activation_beta,
-            clip: self.clip,
-            direction: &self.direction,
-            hidden_size: self.hidden_size,
-            layout: self.layout,
-            has_cell: false,
-        };
-        Recurrence::new(&attributes, x)
+        recurrence!(self, x, gates: 1, defaults: &["Tanh"], activations: if default { &[] } else { &self.activations }, has_cell: false)
     }
 }
 

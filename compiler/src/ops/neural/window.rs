@@ -33,6 +33,25 @@ pub(super) struct WindowAttributes<'a> {
     pub(super) ceil_mode: bool,
 }
 
+/// The window of a pooling operator, whose attributes all have the same names.
+macro_rules! pooling_window {
+    ($op:expr, $x:expr) => {{
+        let attributes = $crate::ops::neural::window::WindowAttributes {
+            strides: &$op.strides,
+            dilations: &$op.dilations,
+            pads: &$op.pads,
+            auto_pad: &$op.auto_pad,
+            ceil_mode: $op.ceil_mode,
+        };
+        $crate::ops::neural::window::Window::new(
+            &$crate::ops::neural::window::spatial($x)?,
+            &$crate::ops::neural::max_pool::extents(&$op.kernel_shape)?,
+            &attributes,
+        )
+    }};
+}
+pub(super) use pooling_window;
+
 /// `list` as extents not below `least`, or `default` for all axes where it is empty.
 pub(super) fn list(values: &[i64], rank: usize, default: usize, least: i64, name: &str) -> Result<Vec<usize>, InferError> {
     if values.is_empty() {
