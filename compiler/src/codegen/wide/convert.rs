@@ -41,14 +41,14 @@ impl Select<'_> {
                     _ => self.move_vector(to, v, self.words(a)),
                 }
             }
-            (DType::Bool, e) => self.from_bool(to, ty, e, a)?,
+            (DType::Bool, e) => self.bool_into(to, ty, e, a)?,
             (d, DType::F32) if is_half(d) => self.half_to_f32(to, a)?,
             (d, e) if is_half(d) => {
                 let v = self.half_as_f32(a)?;
                 if is_half(e) {
                     self.half_from_f32(to, lanes, e, v);
                 } else {
-                    self.from_f32(to, ty, Operand::Use(v, View::lanes(lanes)))?;
+                    self.f32_into(to, ty, Operand::Use(v, View::lanes(lanes)))?;
                 }
             }
             (DType::F32, e) if is_half(e) => {
@@ -58,14 +58,14 @@ impl Select<'_> {
             // An f32 on the way rounds once only where it is exact, or where everything it rounds overflows.
             (d, e) if is_half(e) && (is_narrow(d) || e == DType::F16 && d.is_int()) => {
                 let t = self.vector(lanes);
-                self.to_f32(t, from, a)?;
+                self.int_into_f32(t, from, a)?;
                 self.half_from_f32(to, lanes, e, t);
             }
             (_, e) if is_half(e) => return refuse(format!("a conversion of {from} to {ty}")),
-            (d, DType::Bool) => self.to_bool(to, from, d, a)?,
+            (d, DType::Bool) => self.not_zero(to, from, d, a)?,
             (DType::F32, _) => {
                 let a = self.operand_of_lanes(a)?;
-                self.from_f32(to, ty, a)?;
+                self.f32_into(to, ty, a)?;
             }
             (DType::F64, DType::F32) => {
                 let a = self.operand_of_lanes(a)?;
@@ -74,10 +74,10 @@ impl Select<'_> {
             }
             (DType::F64, _) => {
                 let v = self.value(a)?;
-                self.from_f64(to, ty, v)?;
+                self.f64_into(to, ty, v)?;
             }
-            (_, DType::F32) => self.to_f32(to, from, a)?,
-            (_, DType::F64) => self.to_f64(to, from, a)?,
+            (_, DType::F32) => self.int_into_f32(to, from, a)?,
+            (_, DType::F64) => self.int_into_f64(to, from, a)?,
             _ => self.int_to_int(to, from, ty, a)?,
         }
         Ok(())
@@ -92,7 +92,7 @@ impl Select<'_> {
         }
     }
 
-    fn from_bool(&mut self, to: Virtual, ty: VecType, e: DType, a: Reg) -> Result<(), Refused> {
+    fn bool_into(&mut self, to: Virtual, ty: VecType, e: DType, a: Reg) -> Result<(), Refused> {
         if is_long(e) && ty.lanes == 1 {
             let bit = self.bool_bit(a)?;
             self.move_general(to, bit);
@@ -104,7 +104,7 @@ impl Select<'_> {
         Ok(())
     }
 
-    fn to_bool(&mut self, to: Virtual, from: VecType, d: DType, a: Reg) -> Result<(), Refused> {
+    fn not_zero(&mut self, to: Virtual, from: VecType, d: DType, a: Reg) -> Result<(), Refused> {
         let v = self.value(a)?;
         if is_long(d) && from.lanes == 1 {
             self.body.inst(Code::Test_rm64_r64, &[Operand::Use(v, View::R64), Operand::Use(v, View::R64)]);
@@ -117,7 +117,7 @@ impl Select<'_> {
     }
 
     /// An integer as `f32`.
-    fn to_f32(&mut self, to: Virtual, from: VecType, a: Reg) -> Result<(), Refused> {
+    fn int_into_f32(&mut self, to: Virtual, from: VecType, a: Reg) -> Result<(), Refused> {
         let (lanes, view) = (from.lanes, View::lanes(from.lanes));
         match from.dtype {
             DType::U32 if self.isa == Isa::V4 => {
@@ -170,7 +170,7 @@ impl Select<'_> {
     }
 
     /// An integer as `f64`.
-    fn to_f64(&mut self, to: Virtual, from: VecType, a: Reg) -> Result<(), Refused> {
+    fn int_into_f64(&mut self, to: Virtual, from: VecType, a: Reg) -> Result<(), Refused> {
         let words = 2 * from.lanes;
         match from.dtype {
             d if !is_long(d) => {
@@ -279,7 +279,7 @@ impl Select<'_> {
     }
 
     /// An `f32` as something else than a half or a condition.
-    fn from_f32(&mut self, to: Virtual, ty: VecType, a: Operand) -> Result<(), Refused> {
+    fn f32_into(&mut self, to: Virtual, ty: VecType, a: Operand) -> Result<(), Refused> {
         let lanes = ty.lanes;
         match ty.dtype {
             DType::Bool => {
@@ -297,7 +297,7 @@ impl Select<'_> {
             d if is_long(d) => {
                 let (v, wide) = (self.in_register(a, lanes), self.vector(2 * lanes));
                 self.inst2(forms::TO_F64, 2 * lanes, wide, Operand::Use(v, View::lanes(lanes)));
-                self.from_f64(to, ty, wide)?;
+                self.f64_into(to, ty, wide)?;
             }
             d => {
                 let v = self.in_register(a, lanes);
@@ -380,7 +380,7 @@ impl Select<'_> {
     }
 
     /// An `f64` as an integer, truncated and saturated; NaN becomes 0.
-    fn from_f64(&mut self, to: Virtual, ty: VecType, v: Virtual) -> Result<(), Refused> {
+    fn f64_into(&mut self, to: Virtual, ty: VecType, v: Virtual) -> Result<(), Refused> {
         let words = 2 * ty.lanes;
         let used = |v| Operand::Use(v, View::lanes(words));
         let float = VecType { dtype: DType::F64, lanes: ty.lanes };
