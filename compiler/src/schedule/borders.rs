@@ -141,13 +141,33 @@ fn ceil_div(a: i64, b: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::expr::{Item, parse};
+    use super::{cuts, in_place, interior};
+    use crate::expr::{Body, Builder, Expr, Item, ReduceOp};
     use crate::schedule::cost::Machine;
     use crate::schedule::emitter::Emitter;
+    use crate::tensor::DType;
 
     #[test]
-    fn places() {
-        assert_eq!([(-1, 2), (0, 2), (1, 2), (3, 2), (4, 2)].map(|(a, b)| super::ceil_div(a, b)), [0, 0, 1, 2, 2]);
-        let _ = (parse, std::any::type_name::<(Item, Machine, Emitter)>());
+    fn axes_are_cut_where_steps_leave_the_operand() {
+        let mut b = Builder::new();
+        let x = b.operand("x", DType::F32, &[20, 8]);
+        let y = b.reduce(
+            ReduceOp::Max,
+            &[10, 8],
+            &[5],
+            |b, at, k| {
+                let place = at[0].times(2).plus(&k[0]).offset(-2);
+                b.load_padded(x, [place, at[1].clone()], Expr::constant(DType::F32, f64::NEG_INFINITY))
+            },
+            |_, _, acc| acc,
+        );
+        let program = b.finish(&[y]);
+        let Item::Stage(stage) = &program.items[0] else { panic!("one stage") };
+        let Body::Reduce { op, value, .. } = &stage.body else { panic!("a reduction") };
+        let e = Emitter::new("k", &program, &Machine::wide(16, 32));
+        assert!(in_place(&e, stage, *op, value, value));
+        assert!(!in_place(&e, stage, ReduceOp::Sum, value, value));
+        assert_eq!((interior(&e, stage, &[value], 0), interior(&e, stage, &[value], 1)), ((1, 9), (0, 8)));
+        assert_eq!(cuts(&e, stage, &[value], 0), [0, 1, 9, 10]);
     }
 }

@@ -358,7 +358,7 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         8.. => UNROLLED_STEPS,
         _ => 2 * UNROLLED_STEPS,
     };
-    let mut step = |e: &mut Emitter, point: Point| {
+    let step = |e: &mut Emitter, point: Point| {
         for row in 0..mr {
             if plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, 0))) {
                 continue;
