@@ -95,5 +95,34 @@ def normalizations():
         yield Case("EmbedLayerNormalization", x, {"epsilon": 1e-5}, results=results, weights=(2, 3, 4, 5, 6))
 
 
+def attention():
+    r, f32 = random(3)
+    x = [f32(2, 3, 8), f32(8, 24), f32(24)]
+    lengths, ranges = np.array([3, 2], np.int32), np.array([3, 2, 1, 0], np.int32)
+    raw, square = np.array([[1, 1, 0], [1, 0, 0]], np.int32), (r.random((2, 3, 3)) < 0.7).astype(np.int32)
+    for attributes in [{}, {"unidirectional": 1}, {"scale": 0.2, "mask_filter_value": -5.0, "unidirectional": 1}, {"mask_filter_value": -3e38}]:
+        attributes = {"num_heads": 2, **attributes}
+        yield Case("Attention", x, attributes, results=(True, True))
+        for mask in [lengths, ranges, raw, square, np.zeros((2, 1), np.int32), np.zeros((1, 1), np.int32), np.zeros((2, 3), np.int32)]:
+            yield Case("Attention", [*x, mask], attributes, weights=(1, 2))
+        past = f32(2, 2, 2, 5, 4)
+        yield Case("Attention", [*x, None, past], attributes, results=(True, True), weights=(1, 2))
+        yield Case("Attention", [*x, (r.random((2, 8)) < 0.7).astype(np.int32), past], attributes, results=(True, True), weights=(1, 2))
+        yield Case("Attention", [*x, raw, None, f32(2, 2, 3, 3)], attributes, weights=(1, 2))
+        yield Case("Attention", [*x, None, None, f32(1, 1, 3, 3)], attributes, weights=(1, 2))
+    yield Case("Attention", [f32(1, 3, 8), f32(8, 20), f32(20)], {"num_heads": 2, "qkv_hidden_sizes": [8, 8, 4]})
+    yield Case("Attention", [f32(1, 1, 8), f32(8, 24), f32(24), None, f32(2, 1, 2, 5, 4)], {"num_heads": 2, "unidirectional": 1}, results=(True, True))
+    heads = {"num_heads": 2}
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 5, 8), f32(2, 5, 8)], heads)
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 5, 8), f32(2, 5, 6), f32(22)], heads, weights=(3,))
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 2, 5, 4), f32(2, 2, 5, 4)], heads)
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 3, 8), f32(2, 3, 8), None, None, None, f32(2, 2, 4, 4), f32(2, 2, 4, 4)], heads, results=(True, True, True))
+    for attributes in [heads, {**heads, "unidirectional": 1}, {**heads, "mask_filter_value": -2.0, "scale": 0.3}]:
+        for mask in [lengths, np.array([[1, 1, 0], [0, 1, 1]], np.int32), square]:
+            yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 3, 8), f32(2, 3, 8), None, mask, f32(1, 2, 3, 3)], attributes, weights=(4,))
+        yield Case("MultiHeadAttention", [f32(2, 1, 8), f32(2, 1, 8), f32(2, 1, 8), f32(24), (r.random((2, 5)) < 0.7).astype(np.int32), None, f32(2, 2, 4, 4), f32(2, 2, 4, 4)],
+                   attributes, results=(True, True, True), weights=(3,))
+
+
 def all_cases():
-    return [case for family in [fused, normalizations] for case in family()]
+    return [case for family in [fused, normalizations, attention] for case in family()]

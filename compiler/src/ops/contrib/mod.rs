@@ -1,27 +1,33 @@
 //! Operators of the domain `com.microsoft`, as onnxruntime's exporters, optimizers and quantizers leave them in files. Each is others in order.
 //! Spec: <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md>
 
+mod attention;
 mod bias;
 mod distance;
 mod embed_layer_norm;
 mod fused_conv;
 mod fused_gemm;
 mod fused_matmul;
+mod heads;
+mod multi_head_attention;
 mod skip_layer_norm;
 mod steps;
 
 use super::Schema;
 
+pub use attention::Attention;
 pub use bias::{BiasAdd, BiasGelu, BiasSplitGelu, FastGelu, QuickGelu};
 pub use distance::CDist;
 pub use embed_layer_norm::EmbedLayerNormalization;
 pub use fused_conv::FusedConv;
 pub use fused_gemm::FusedGemm;
 pub use fused_matmul::FusedMatMul;
+pub use multi_head_attention::MultiHeadAttention;
 pub use skip_layer_norm::{SimplifiedLayerNormalization, SkipLayerNormalization, SkipSimplifiedLayerNormalization};
 
 /// The operators of this family.
 pub const SCHEMAS: &[&Schema] = &[
+    &Attention::SCHEMA,
     &BiasAdd::SCHEMA,
     &BiasGelu::SCHEMA,
     &BiasSplitGelu::SCHEMA,
@@ -31,6 +37,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &FusedConv::SCHEMA,
     &FusedGemm::SCHEMA,
     &FusedMatMul::SCHEMA,
+    &MultiHeadAttention::SCHEMA,
     &QuickGelu::SCHEMA,
     &SimplifiedLayerNormalization::SCHEMA,
     &SkipLayerNormalization::SCHEMA,
