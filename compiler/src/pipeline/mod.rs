@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod tune;
 mod tuner;
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,7 @@ use crate::passes::fuse::{fuse, groups};
 use crate::schedule::{Memory, Scheduled, Source, Storage};
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
+pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;
 
@@ -94,9 +96,22 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
+pub fn lower_and_schedule(graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
+    lower_and_schedule_as(graph, machine, emitter, &Tuned::default())
+}
+
+/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best.
+///
+/// # Errors
+/// Every node that cannot be compiled.
+pub fn lower_and_schedule_as(graph: Graph, machine: &Machine, emitter: Emitter, tuned: &Tuned) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, emitter, tuned)?)?;
+    compiled.program.emitter = emitter;
+    Ok(compiled)
+}
+
+fn schedule_with(mut graph: Graph, tuner: &mut Tuner<'_>) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
-    let mut tuner = Tuner::new(machine, emitter)?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
     let mut lowered = vec![];
@@ -181,9 +196,7 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, emitter: Emitter)
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut compiled = assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)?;
-    compiled.program.emitter = emitter;
-    Ok(compiled)
+    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {

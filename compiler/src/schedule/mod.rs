@@ -11,8 +11,9 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod stages;
 
-pub use cost::{Choice, Machine, Order};
+pub use cost::{Choice, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;
@@ -105,6 +106,8 @@ pub fn schedule(
     results: Vec<Memory>,
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
+    let nested = stages::nest_stages(program, &operands, &results, machine);
+    let program = nested.as_ref().unwrap_or(program);
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {
