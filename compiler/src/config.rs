@@ -25,6 +25,8 @@ pub struct Config {
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
+    /// What matters most.
+    pub goal: Goal,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
     /// Texts to keep.
@@ -43,6 +45,7 @@ impl Default for Config {
             quantize_weights: None,
             prune: true,
             exact_conv: false,
+            goal: Goal::Latency,
             emitter: Emitter::Auto,
             dump: Dumps::default(),
         }
@@ -59,6 +62,16 @@ pub enum Emitter {
     Clif,
     /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
     Wide,
+}
+
+/// What matters most about a library.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Goal {
+    /// Its speed.
+    #[default]
+    Latency,
+    /// Its size: nothing is stored in a larger form because that is faster.
+    Size,
 }
 
 /// How quantized weights are stored.

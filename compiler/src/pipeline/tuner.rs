@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tinsmith_targets::Arch;
 
+use super::Options;
 use crate::codegen::clif::Probe;
 use crate::codegen::program::Emitter;
 use crate::codegen::{Machine, wide};
@@ -59,10 +60,12 @@ pub(super) struct Tuner {
 }
 
 impl Tuner {
-    pub(super) fn new(machine: &Machine, emitter: Emitter) -> Result<Self, Vec<Diagnostic>> {
+    pub(super) fn new(machine: &Machine, options: Options) -> Result<Self, Vec<Diagnostic>> {
+        let Options { emitter, convolution } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
-        let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine) };
+        let convolving = |m: schedule::Machine| schedule::Machine { convolution, ..m };
+        let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine).into_iter().map(convolving).collect() };
         if emitter == Emitter::Wide && wide.is_empty() {
             return Err(unsupported(format!("{machine} lacks the 256-bit vectors that the wide emitter needs")));
         }
@@ -71,7 +74,7 @@ impl Tuner {
             target: machine.clone(),
             wide,
             only_wide: emitter == Emitter::Wide,
-            machine: schedule_machine(machine),
+            machine: convolving(schedule_machine(machine)),
             known: HashMap::new(),
         })
     }
