@@ -33,6 +33,8 @@ cargo test --workspace
 cargo build --release --bin tinsmith
 echo "== the ONNX backend tests: none of those that passed before may fail"
 testsuite/scripts/conformance.sh --check
+echo "== operators of other domains, against onnxruntime"
+target/venv/bin/python testsuite/scripts/verify_contrib.py
 echo "== trained models, at every instruction set level that this machine has"
 python=target/venv/bin/python
 [ -e target/models/manifest.json ] || $python testsuite/scripts/fetch_models.py

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::codegen::clif::Listing;
-use crate::codegen::{Emitter, Executable, Machine, wide};
+use crate::codegen::{EmittedBy, Emitter, Executable, Machine, emitted_by};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
@@ -88,7 +88,8 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
             dumps.push((pass.to_owned(), crate::graph::print(graph)));
         }
     });
-    let compiled = pipeline::lower_and_schedule(graph, machine, config).map_err(Error::Model)?;
+    let tuned = pipeline::tuned(&graph, machine, config)?;
+    let compiled = pipeline::lower_and_schedule_as(graph, machine, config, &tuned).map_err(Error::Model)?;
     let graph = &compiled.graph;
     let signature = |names: &mut dyn Iterator<Item = (String, Value)>| -> Vec<(String, DType, Vec<usize>)> {
         names.map(|(name, v)| (name, graph.ty(v).dtype, graph.ty(v).dims().unwrap_or_default())).collect()
@@ -207,14 +208,13 @@ impl Artifact {
     /// The kernels as loops.
     pub fn nest_text(&self) -> String {
         let program = &self.compiled.program;
-        let emitter = |kernel| match program.emitter {
-            Emitter::Clif => String::new(),
-            Emitter::Auto | Emitter::Wide => match wide::check(&self.interface.machine, kernel) {
-                Ok(()) => "// by the wide emitter\n".to_owned(),
-                Err(refused) => format!("// not by the wide emitter: {refused}\n"),
-            },
+        let emitters = emitted_by(program, &self.interface.machine);
+        let line = |by: &EmittedBy| match (&by.refused, program.emitter) {
+            (_, Emitter::Clif) => String::new(),
+            (None, _) => "// by the wide emitter\n".to_owned(),
+            (Some(refused), _) => format!("// not by the wide emitter: {refused}\n"),
         };
-        program.kernels.iter().map(|kernel| format!("{}{kernel}\n", emitter(kernel))).collect()
+        program.kernels.iter().zip(&emitters).map(|(kernel, by)| format!("{}{kernel}\n", line(by))).collect()
     }
 }
 

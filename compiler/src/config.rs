@@ -1,6 +1,8 @@
 //! What a user may choose. Plain data: every stage reads the parts that concern it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::tensor::Tensor;
 
@@ -29,6 +31,10 @@ pub struct Config {
     pub goal: Goal,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
+    /// For how long to measure forms of the kernels on this machine, which must be the target; zero: not at all.
+    pub tune: Duration,
+    /// A file with the forms that were measured to be best: read where it exists, and written after measuring.
+    pub tune_file: Option<PathBuf>,
     /// Texts to keep.
     pub dump: Dumps,
 }
@@ -47,6 +53,8 @@ impl Default for Config {
             exact_conv: false,
             goal: Goal::Latency,
             emitter: Emitter::Auto,
+            tune: Duration::ZERO,
+            tune_file: None,
             dump: Dumps::default(),
         }
     }

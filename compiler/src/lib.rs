@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod report;
 pub mod schedule;
 pub mod source;
+pub mod steps;
 pub mod tensor;
 
 pub use build_script::{build, build_with};

@@ -121,7 +121,7 @@ pub fn signature(path: &Path) -> Result<Signature, Error> {
         let mut operators = BTreeMap::new();
         for node in graph.operator_nodes() {
             if let Some(op) = graph.node(node).operator() {
-                *operators.entry(op.schema().name.to_owned()).or_default() += 1;
+                *operators.entry(op.schema().full_name().into_owned()).or_default() += 1;
             }
         }
         let constants =

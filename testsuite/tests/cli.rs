@@ -170,11 +170,33 @@ fn arrays_that_do_not_fit_are_refused() {
 fn bench_gives_the_promised_facts() {
     let (status, facts) = json(&["bench", &path("two_layers"), "--seconds", "0.01", "--threads", "1", "--json"]);
     assert_eq!(status, 0);
-    for key in ["median_ms", "p90_ms", "min_ms"] {
+    for key in ["median_ms", "p90_ms", "p99_ms", "min_ms", "max_ms", "steps_ms", "floor_ms"] {
         assert!(facts[key].as_f64().is_some_and(|ms| ms > 0.0), "{key}: {facts}");
+    }
+    assert!(facts["peaks"]["gflops"].as_f64().is_some_and(|g| g > 0.0), "{facts}");
+    let levels = facts["peaks"]["levels"].as_array().expect("levels");
+    assert_eq!(levels.iter().map(|l| l["name"].as_str().unwrap_or("")).collect::<Vec<_>>(), ["L1", "L2", "L3", "memory"]);
+    assert!(levels.iter().all(|l| l["gbytes_per_s"].as_f64().is_some_and(|g| g > 0.0)), "{facts}");
+    for key in ["share", "gflops", "gflops_share", "gbytes_per_s", "bound_share", "compute_share", "memory_share"] {
+        assert!(facts["nodes"][0][key].is_number(), "{key}: {facts}");
+    }
+    for key in ["bound", "memory_level", "emitter", "schedule", "kernel"] {
+        assert!(facts["nodes"][0][key].is_string(), "{key}: {facts}");
     }
     assert!(facts["runs"].as_u64() >= Some(5) && facts["cpu"].is_string(), "{facts}");
     assert!(facts["nodes"].as_array().is_some_and(|n| !n.is_empty() && n[0]["median_ms"].is_number()), "{facts}");
+}
+
+#[test]
+fn bench_draws_a_roofline() {
+    let folder = scratch("cli-roofline");
+    let file = folder.join("r.svg");
+    let (status, _, stderr) = tool::cli(&["bench", &path("two_layers"), "--seconds", "0.01", "--roofline", &file.display().to_string()]);
+    assert_eq!(status, 0, "{stderr}");
+    let picture = fs::read_to_string(file).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.contains("<circle") && picture.contains("memory"), "{picture}");
+    let (status, stderr) = fails(&["bench", &path("two_layers"), "--roofline", "r.png"]);
+    assert!(status == 3 && stderr.contains("expected a file named .svg"), "{status} {stderr}");
 }
 
 #[test]

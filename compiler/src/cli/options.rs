@@ -37,6 +37,12 @@ pub(crate) struct ModelOptions {
     /// What makes machine code: wide (256-bit and 512-bit vectors of x86-64) where it can, else Cranelift
     #[arg(long, value_name = "EMITTER", default_value = "auto")]
     emitter: EmitterName,
+    /// Measure forms of the kernels on this machine for about so long, and take the best
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
+    tune: f64,
+    /// Take the forms that were measured before from this file; with --tune, add to it
+    #[arg(long, value_name = "FILE")]
+    tune_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -82,6 +88,8 @@ impl ModelOptions {
                 EmitterName::Clif => Emitter::Clif,
                 EmitterName::Wide => Emitter::Wide,
             },
+            tune: std::time::Duration::from_secs_f64(self.tune),
+            tune_file: self.tune_file.clone(),
             dump: Dumps::default(),
         }
     }
@@ -100,6 +108,10 @@ fn binding(text: &str) -> Result<(String, usize), String> {
     let (name, value) = text.rsplit_once('=').ok_or("expected DIM=N")?;
     let value = value.parse().map_err(|_| format!("`{value}` is not a number of elements"))?;
     Ok((name.to_owned(), value))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|s| (0.0..1e6).contains(s)).ok_or_else(|| format!("`{text}` is not a length of time"))
 }
 
 fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
@@ -190,17 +191,37 @@ impl Executable {
     pub fn run_step(&self, step: usize, memory: &mut Memory) -> Result<(), Status> {
         self.check_sizes(memory);
         let step = &self.steps[step];
-        let table: Vec<*mut u8> = step
-            .args
-            .iter()
-            .map(|&place| match place {
-                Place::Arena(offset) => memory.workspace.as_mut_slice().as_mut_ptr().wrapping_add(offset),
-                Place::Input(i, offset) => memory.inputs[i].as_mut_slice().as_mut_ptr().wrapping_add(offset),
-                Place::Output(i, offset) => memory.outputs[i].as_mut_slice().as_mut_ptr().wrapping_add(offset),
-                Place::Constant(i, offset) => std::ptr::with_exposed_provenance_mut(self.constants[i] + offset),
-            })
-            .collect();
-        status((self.kernels[step.kernel])(table.as_ptr()))
+        status((self.kernels[step.kernel])(self.table(step, memory).as_ptr()))
+    }
+
+    /// Runs all steps in order, and takes the time of each.
+    ///
+    /// # Panics
+    /// If `memory` does not have the sizes of [`Self::memory`].
+    pub fn step_times(&self, memory: &mut Memory) -> Result<Vec<Duration>, Status> {
+        self.check_sizes(memory);
+        let calls: Vec<(Kernel, Vec<*mut u8>)> =
+            self.steps.iter().map(|step| (self.kernels[step.kernel], self.table(step, memory))).collect();
+        let mut times = Vec::with_capacity(calls.len());
+        let mut start = Instant::now();
+        for (kernel, table) in &calls {
+            status(kernel(table.as_ptr()))?;
+            let end = Instant::now();
+            times.push(end - start);
+            start = end;
+        }
+        Ok(times)
+    }
+
+    /// The addresses of a step's buffers.
+    fn table(&self, step: &Step, memory: &mut Memory) -> Vec<*mut u8> {
+        let address = |place| match place {
+            Place::Arena(offset) => memory.workspace.as_mut_slice().as_mut_ptr().wrapping_add(offset),
+            Place::Input(i, offset) => memory.inputs[i].as_mut_slice().as_mut_ptr().wrapping_add(offset),
+            Place::Output(i, offset) => memory.outputs[i].as_mut_slice().as_mut_ptr().wrapping_add(offset),
+            Place::Constant(i, offset) => std::ptr::with_exposed_provenance_mut(self.constants[i] + offset),
+        };
+        step.args.iter().copied().map(address).collect()
     }
 
     fn check_sizes(&self, memory: &Memory) {
@@ -294,6 +315,9 @@ mod tests {
         assert_eq!(results(memory.outputs[0].as_slice()), [7.0, 1.0, 3.0, 5.0]);
         exe.run_step(1, &mut memory).unwrap();
         assert_eq!(results(memory.outputs[0].as_slice()), [3.0; 4]);
+        indices(&mut memory, [0, 0, 0, 0]);
+        assert_eq!(exe.step_times(&mut memory).unwrap().len(), 2);
+        assert_eq!(results(memory.outputs[0].as_slice()), [1.0; 4]);
     }
 
     #[test]

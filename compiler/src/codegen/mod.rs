@@ -12,7 +12,12 @@ pub mod program;
 pub mod target;
 pub mod wide;
 
+use std::fmt;
+
 use thiserror::Error;
+
+use crate::nest::Kernel;
+use crate::tensor::DType;
 
 pub use entry::{EntryOptions, Symbols, define_program};
 pub use jit::{AlignedBytes, Executable, Memory, Status};
@@ -78,4 +83,46 @@ pub enum CodegenError {
         /// What is wrong.
         what: String,
     },
+}
+
+/// What makes the code of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EmittedBy {
+    /// Whether it is [`wide`]; else it is [`clif`].
+    pub wide: bool,
+    /// Bits of the widest vector that the kernel uses; 0 where it uses none.
+    pub vector_bits: u32,
+    /// Why it is not [`wide`], where that was tried.
+    pub refused: Option<String>,
+}
+
+impl EmittedBy {
+    /// The emitter's name.
+    pub fn name(&self) -> &'static str {
+        if self.wide { "wide" } else { "clif" }
+    }
+}
+
+impl fmt::Display for EmittedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.vector_bits {
+            0 => write!(f, "{} scalar", self.name()),
+            bits => write!(f, "{} {bits}", self.name()),
+        }
+    }
+}
+
+/// What makes the code of each kernel of a program.
+pub fn emitted_by(program: &Program, machine: &Machine) -> Vec<EmittedBy> {
+    let one = |kernel: &Kernel| {
+        let refused = match program.emitter {
+            Emitter::Clif => None,
+            Emitter::Auto | Emitter::Wide => wide::check(machine, kernel).err().map(|r| r.0),
+        };
+        let wide = program.emitter != Emitter::Clif && refused.is_none();
+        let vectors = kernel.regs.iter().filter(|ty| ty.lanes > 1 && ty.dtype != DType::Bool);
+        let bits = vectors.map(|ty| 8 * ty.lanes * ty.dtype.size_bytes() as u32).max().unwrap_or(0);
+        EmittedBy { wide, vector_bits: if wide { bits } else { bits.min(128) }, refused }
+    };
+    program.kernels.iter().map(one).collect()
 }

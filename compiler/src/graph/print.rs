@@ -118,7 +118,7 @@ fn padded(graph: &Graph, node: NodeId, column: usize) -> String {
         NodeKind::Operator(op) => {
             let operands = graph.operands(node);
             let operands: Vec<String> = operands.iter().map(|v| v.map_or("_".to_owned(), |v| sigil(graph, v))).collect();
-            let _ = write!(out, "{}({})", op.schema().name, operands.join(", "));
+            let _ = write!(out, "{}({})", op.schema().full_name(), operands.join(", "));
             for (key, value) in op.attributes() {
                 let _ = write!(out, " {key}={}", attribute(&value));
             }

@@ -88,7 +88,7 @@ fn check_node(graph: &Graph, node: NodeId, report: &mut dyn FnMut(String)) {
     };
     let schema = op.schema();
     let (least, greatest) = schema.arity();
-    if !(least..=greatest).contains(&operands.len()) || operands.iter().take(least).any(Option::is_none) {
+    if !(least..=greatest).contains(&operands.len()) || operands.iter().enumerate().any(|(i, v)| v.is_none() && schema.is_required(i)) {
         return report(format!("`{}` wants {least} operands at least", schema.name));
     }
     if n.results.len() > schema.max_results() {

@@ -10,6 +10,7 @@ mod print;
 #[cfg(test)]
 mod random;
 mod scalar;
+pub mod traffic;
 mod verify;
 
 pub use builder::Builder;
@@ -17,4 +18,5 @@ pub use eval::{EvalError, eval, eval_with};
 pub use ir::*;
 pub use math::Function;
 pub use parse::{ParseError, parse};
+pub use traffic::Traffic;
 pub use verify::{Problem, VerifyError, verify};

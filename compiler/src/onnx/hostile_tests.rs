@@ -71,7 +71,7 @@ fn all_problems_are_found() {
            |  %f = Softmax(%x) axis=9
         error[unsupported-operator]: `com.microsoft.Fused` cannot be compiled
           --> m.onnx: Fused giving "h", opset 17
-           |  %h = Fused(%x)
+           |  %h = com.microsoft.Fused(%x)
         error[invalid-model]: nothing gives output `nothing`
           --> m.onnx
         error[invalid-model]: two outputs are named `c`

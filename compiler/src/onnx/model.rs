@@ -87,6 +87,11 @@ pub(super) fn parse(bytes: &[u8], file: &str) -> Result<ModelProto, Vec<Diagnost
     Ok(model)
 }
 
+/// The operator that a node names: with its domain, unless that is the default one.
+pub(super) fn operator_name(n: &NodeProto) -> String {
+    if is_default(&n.domain) { n.op_type.clone() } else { format!("{}.{}", n.domain, n.op_type) }
+}
+
 /// Whether a domain is the default one.
 pub(super) fn is_default(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")

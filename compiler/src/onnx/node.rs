@@ -12,7 +12,7 @@ use super::problems::Problem;
 use super::scope::Known;
 use super::subgraph::CONTROL_FLOW;
 use crate::graph::{self, NodeKind};
-use crate::ops::{self, Attribute, AttributeError, Attributes, InferError, Operands, Operator, Schema};
+use crate::ops::{self, Attribute, AttributeError, Attributes, Expansion, InferError, Operands, Operator, Schema, Source};
 use crate::tensor::{Dim, Tensor, Type};
 
 /// Elements that all folding of large integer tensors may compute.
@@ -74,17 +74,14 @@ impl Importer<'_> {
         if let Some((key, f)) = self.function(n) {
             return self.call(key, f, n, at.frame);
         }
-        if !model::is_default(&n.domain) {
-            self.unknown_operator(n, at.frame);
-            return Ok(vec![]);
-        }
-        if n.op_type == "Constant" {
+        let name = model::operator_name(n);
+        if name == "Constant" {
             return Ok(vec![self.constant(at)?]);
         }
-        if CONTROL_FLOW.contains(&n.op_type.as_str()) {
+        if CONTROL_FLOW.contains(&name.as_str()) {
             return self.control_flow(n, at.frame);
         }
-        if ops::find(opset::newest_name(&n.op_type)).is_none() {
+        if ops::find(opset::newest_name(&name)).is_none() {
             self.unknown_operator(n, at.frame);
             return Ok(vec![]);
         }
@@ -105,7 +102,7 @@ impl Importer<'_> {
                 Err(p) => self.problem_at(at, p),
             }
         }
-        let mut draft = Draft { op: opset::newest_name(&n.op_type).to_owned(), inputs, attributes, outputs };
+        let mut draft = Draft { op: opset::newest_name(&name).to_owned(), inputs, attributes, outputs };
         match opset::modernize(self, at, &mut draft)? {
             Some(results) => Ok(results),
             None => self.apply(at, draft),
@@ -154,7 +151,7 @@ impl Importer<'_> {
         let op = self.build(at, schema, &mut draft.attributes)?;
         let (least, greatest) = schema.arity();
         let count = draft.inputs.len();
-        if count < least || count > greatest || draft.inputs.iter().take(least).any(Option::is_none) {
+        if count < least || count > greatest || draft.inputs.iter().enumerate().any(|(i, k)| k.is_none() && schema.is_required(i)) {
             let wanted =
                 if count > greatest { format!("{greatest} operands at most") } else { format!("operands {}", schema.operands.join(", ")) };
             return Err(Problem::invalid(format!("`{}` wants {wanted}", schema.name)));
@@ -181,8 +178,16 @@ impl Importer<'_> {
         if let Some(values) = self.fold(op.as_ref(), &x, &types) {
             return Ok(values.into_iter().zip(&draft.outputs).map(|(t, name)| Known::constant(name, t)).collect());
         }
+        match op.expand(&x) {
+            Some(expansion) => Ok(self.inline(at, &expansion, &draft.inputs, &draft.outputs)),
+            None => Ok(self.add_node(at, op, &draft.inputs, draft.outputs.into_iter().zip(types).collect())),
+        }
+    }
+
+    /// A node of the graph, and its results.
+    fn add_node(&mut self, at: At<'_>, op: Box<dyn Operator>, inputs: &[Option<Known>], results: Vec<(String, Type)>) -> Vec<Known> {
         let mut operands = vec![];
-        for k in &draft.inputs {
+        for k in inputs {
             operands.push(match k {
                 Some(Known::Value(v)) => Some(*v),
                 Some(Known::Constant(c)) => Some(self.pool.place(&mut self.graph, c)),
@@ -190,10 +195,38 @@ impl Importer<'_> {
             });
         }
         let label = if at.node.name.is_empty() { String::new() } else { format!("{}{}", at.frame.prefix, at.node.name) };
-        let results: Vec<(String, Type)> = draft.outputs.into_iter().zip(types).collect();
         let count = results.len();
         let node = self.graph.add_typed_node(op, &operands, results, &label);
-        Ok((0..count as u32).map(|result| Known::Value(graph::Value { node, result })).collect())
+        (0..count as u32).map(|result| Known::Value(graph::Value { node, result })).collect()
+    }
+
+    /// The results of an operator that is defined by others.
+    fn inline(&mut self, at: At<'_>, expansion: &Expansion, inputs: &[Option<Known>], outputs: &[String]) -> Vec<Known> {
+        let base = outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default();
+        let mut done: Vec<Vec<Known>> = vec![];
+        let source = |done: &[Vec<Known>], s: &Source, name: &str| match s {
+            Source::Operand(i) => inputs[*i].clone().unwrap_or(Known::Absent),
+            Source::Constant(t) => Known::constant(name, t.clone()),
+            Source::Result(node, k) => done[*node][*k].clone(),
+        };
+        for (i, node) in expansion.nodes.iter().enumerate() {
+            let operand = |(k, s): (usize, &Option<Source>)| s.as_ref().map(|s| source(&done, s, &format!("{base}.step{i}.operand{k}")));
+            let operands: Vec<Option<Known>> = node.operands.iter().enumerate().map(operand).collect();
+            let name = |k: usize| {
+                let at = expansion.results.iter().position(|r| *r == Source::Result(i, k));
+                let name = at.and_then(|at| outputs.get(at)).filter(|name| !name.is_empty()).cloned();
+                let suffix = if k == 0 { String::new() } else { format!(".{k}") };
+                name.unwrap_or_else(|| format!("{base}.step{i}{suffix}"))
+            };
+            let names: Vec<String> = (0..node.results.len()).map(name).collect();
+            let facts = operands.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
+            let inner = node.op.expand(&Operands { facts, n_results: names.len() });
+            done.push(match inner {
+                Some(inner) => self.inline(at, &inner, &operands, &names),
+                None => self.add_node(at, node.op.clone(), &operands, names.into_iter().zip(node.results.iter().cloned()).collect()),
+            });
+        }
+        expansion.results.iter().zip(outputs).map(|(s, name)| source(&done, s, name)).collect()
     }
 
     /// The operator with these attributes; `None` once its problems are reported.
@@ -296,7 +329,7 @@ impl Importer<'_> {
 
     /// Reports an operator that is not known.
     pub(super) fn unknown_operator(&mut self, n: &NodeProto, frame: &Frame) {
-        let name = if model::is_default(&n.domain) { n.op_type.clone() } else { format!("{}.{}", n.domain, n.op_type) };
+        let name = model::operator_name(n);
         let line = self.line(At { node: n, frame });
         let place = self.place(n, frame);
         self.problems.unsupported_operator(&name, || {
@@ -330,7 +363,7 @@ impl Importer<'_> {
             (name, Some(Known::Constant(_))) => format!("@{}", graph::name(name)),
             (name, _) => format!("%{}", graph::name(name)),
         });
-        let mut line = format!("{} = {}({})", results.join(", "), n.op_type, operands.collect::<Vec<_>>().join(", "));
+        let mut line = format!("{} = {}({})", results.join(", "), model::operator_name(n), operands.collect::<Vec<_>>().join(", "));
         for a in &n.attribute {
             let value =
                 attribute::resolve(a, &at.frame.arguments).filter(|a| a.t.is_none()).and_then(|v| attribute::read(&a.name, v, None).ok());

@@ -102,10 +102,19 @@ const RULES: &[Rule] = rules! {
     "Xor" < 7 => aligned;
 };
 
-/// The name that an operator has had since it was renamed without changes.
+/// The name that an operator has had since it was renamed, or moved to another domain, without changes.
 pub(super) fn newest_name(op: &str) -> &str {
     match op {
         "Scatter" => "ScatterElements",
+        "com.microsoft.DequantizeLinear" => "DequantizeLinear",
+        "com.microsoft.GatherND" => "GatherND",
+        "com.microsoft.Gelu" => "Gelu",
+        "com.microsoft.LayerNormalization" => "LayerNormalization",
+        "com.microsoft.QuantizeLinear" => "QuantizeLinear",
+        "com.microsoft.Range" => "Range",
+        "com.microsoft.SimplifiedLayerNormalization" => "SimplifiedLayerNormalization",
+        "com.microsoft.TransposeMatMul" => "com.microsoft.FusedMatMul",
+        "com.microsoft.Trilu" => "Trilu",
         op => op,
     }
 }

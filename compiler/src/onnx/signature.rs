@@ -96,7 +96,7 @@ fn count_tensor(t: &TensorProto, s: &mut Signature) {
 
 fn count_nodes(nodes: &[NodeProto], s: &mut Signature) {
     for n in nodes {
-        let name = if model::is_default(&n.domain) { n.op_type.clone() } else { format!("{}.{}", n.domain, n.op_type) };
+        let name = model::operator_name(n);
         *s.operators.entry(name).or_default() += 1;
         for a in &n.attribute {
             let AttributeProto { g, graphs, t, .. } = a;

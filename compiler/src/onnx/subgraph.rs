@@ -5,6 +5,7 @@ use onnx_protobuf::{AttributeProto, GraphProto, NodeProto};
 use super::attribute::{self, Arguments};
 use super::initializer;
 use super::model::{self, Frame, Importer};
+use super::opset;
 use super::problems::Problem;
 use super::scope::Known;
 use crate::ops;
@@ -63,8 +64,9 @@ impl Importer<'_> {
     /// Reports the operators that are not known in the graphs of a node that cannot be compiled.
     fn survey_graphs(&mut self, n: &NodeProto, frame: &Frame) {
         for n in graphs(n, &frame.arguments).flat_map(|g| &g.node) {
-            let known = model::is_default(&n.domain) && (n.op_type == "Constant" || ops::find(&n.op_type).is_some());
-            if CONTROL_FLOW.contains(&n.op_type.as_str()) {
+            let name = model::operator_name(n);
+            let known = name == "Constant" || ops::find(opset::newest_name(&name)).is_some();
+            if CONTROL_FLOW.contains(&name.as_str()) {
                 self.survey_graphs(n, frame);
             } else if !known && self.function(n).is_none() {
                 self.unknown_operator(n, frame);

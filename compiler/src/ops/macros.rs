@@ -15,12 +15,13 @@
 /// }
 /// ```
 ///
+/// Operators of other domains end the first line with `in "com.microsoft"`.
 /// Operand and result names are identifiers, or strings where they end in `?` (optional) or `*` (variadic).
 #[macro_export]
 macro_rules! operator {
     (
         $(#[doc = $doc:literal])+
-        $name:ident ( $($operand:tt),* $(,)? ) -> ( $($result:tt),* $(,)? ) since [ $($since:literal),* $(,)? ];
+        $name:ident ( $($operand:tt),* $(,)? ) -> ( $($result:tt),* $(,)? ) since [ $($since:literal),* $(,)? ] $(in $domain:literal)?;
         $( $(#[doc = $fdoc:literal])* $field:ident $(as $rename:literal)? : $ty:ty $(= $default:expr)? ),* $(,)?
     ) => {
         $(#[doc = $doc])+
@@ -33,7 +34,7 @@ macro_rules! operator {
             /// What is known without attributes.
             pub const SCHEMA: $crate::ops::Schema = $crate::ops::Schema {
                 name: stringify!($name),
-                domain: "",
+                domain: $crate::operator!(@domain $($domain)?),
                 since: &[$($since),*],
                 operands: &[$( $crate::operator!(@name $operand) ),*],
                 results: &[$( $crate::operator!(@name $result) ),*],
@@ -72,6 +73,8 @@ macro_rules! operator {
     (@name $name:literal) => { $name };
     (@attribute $field:ident as $rename:literal) => { $rename };
     (@attribute $field:ident) => { stringify!($field) };
+    (@domain $domain:literal) => { $domain };
+    (@domain) => { "" };
     (@default $default:expr) => { Some($default.into()) };
     (@default) => { None };
 }

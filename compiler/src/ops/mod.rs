@@ -6,8 +6,11 @@ mod axes;
 pub(crate) mod check;
 #[cfg(test)]
 mod check_compiled;
+pub mod contrib;
 pub mod elementwise;
+mod expansion;
 mod macros;
+pub mod ml;
 pub mod movement;
 pub mod neural;
 mod operator;
@@ -15,16 +18,23 @@ pub mod quantization;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
+
+pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
 pub use operator::{Args, Described, EvalError, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
 
-/// Every operator, sorted by name.
+/// The families of operators.
+const FAMILIES: [&[&Schema]; 6] =
+    [contrib::SCHEMAS, elementwise::SCHEMAS, ml::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS];
+
+/// Every operator, sorted by domain and name.
 pub fn schemas() -> Vec<&'static Schema> {
-    let mut all: Vec<&Schema> = [elementwise::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS].concat();
+    let mut all: Vec<&Schema> = FAMILIES.concat();
     all.sort_by_key(|s| (s.domain, s.name));
     all
 }
 
-/// The operator of this name in the default domain.
+/// The operator of this name: `Gemm` in the default domain, `com.microsoft.Attention` in another.
 pub fn find(name: &str) -> Option<&'static Schema> {
-    [elementwise::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS].concat().into_iter().find(|s| s.name == name)
+    let (domain, name) = name.rsplit_once('.').unwrap_or(("", name));
+    FAMILIES.iter().copied().flatten().copied().find(|s| s.name == name && s.domain == domain)
 }

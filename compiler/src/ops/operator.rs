@@ -1,12 +1,14 @@
 //! What an operator is: its schema, its attributes and four questions (types, values, axes, computation).
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 
 use dyn_clone::DynClone;
 
 use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
+use super::expansion::Expansion;
 use super::movement::{eval_view, lower_view};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
@@ -28,6 +30,11 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
 
     /// The results where the operands' types alone decide them, as for a shape.
     fn value_from_types(&self, _: &Operands) -> Option<Vec<Tensor>> {
+        None
+    }
+
+    /// The operator as others, where that is how it is defined: files are read as if they held those.
+    fn expand(&self, _: &Operands) -> Option<Expansion> {
         None
     }
 
@@ -84,9 +91,19 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// The name with its domain: `Gemm`, `com.microsoft.Attention`.
+    pub fn full_name(&self) -> Cow<'static, str> {
+        if self.domain.is_empty() { self.name.into() } else { format!("{}.{}", self.domain, self.name).into() }
+    }
+
+    /// Whether operand `i` must be there.
+    pub fn is_required(&self, i: usize) -> bool {
+        self.operands.get(i).is_some_and(|o| !o.ends_with(['?', '*']))
+    }
+
     /// Least and greatest number of operands.
     pub fn arity(&self) -> (usize, usize) {
-        let required = self.operands.iter().filter(|o| !o.ends_with(['?', '*'])).count();
+        let required = (0..self.operands.len()).rev().find(|&i| self.is_required(i)).map_or(0, |i| i + 1);
         let variadic = self.operands.last().is_some_and(|o| o.ends_with('*'));
         (required, if variadic { usize::MAX } else { self.operands.len() })
     }

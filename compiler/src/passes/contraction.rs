@@ -185,7 +185,7 @@ pub(super) fn set_weights(g: &mut Graph, node: NodeId, weights: Option<Tensor>, 
             && float(op, "beta", 1.0) != 1.0
         {
             let attributes: Vec<_> = op.attributes().into_iter().filter(|a| a.0 != "beta").collect();
-            g.node_mut(node).kind = crate::graph::NodeKind::Operator(make(op.schema().name, &attributes));
+            g.node_mut(node).kind = crate::graph::NodeKind::Operator(make(&op.schema().full_name(), &attributes));
         }
     }
 }

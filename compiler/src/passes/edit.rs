@@ -20,9 +20,9 @@ pub(super) fn declined(why: impl Into<String>) -> Outcome {
     Outcome::Declined(why.into())
 }
 
-/// The name of a node's operator, empty for inputs and constants.
+/// The name of a node's operator, empty for inputs, constants and operators of other domains.
 pub(super) fn kind(g: &Graph, node: NodeId) -> &'static str {
-    g.node(node).operator().map_or("", |op| op.schema().name)
+    g.node(node).operator().map(|op| op.schema()).filter(|s| s.domain.is_empty()).map_or("", |s| s.name)
 }
 
 /// The operator of this name in the default domain with these attributes.

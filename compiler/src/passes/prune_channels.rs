@@ -256,7 +256,7 @@ fn cut(
         let op = g.node(node).operator().ok_or("a node without operator")?;
         let mut attributes: Vec<_> = op.attributes().into_iter().filter(|a| a.0 != "group").collect();
         attributes.push(("group", Attribute::Int(groups)));
-        out.node_mut(node).kind = NodeKind::Operator(make(op.schema().name, &attributes));
+        out.node_mut(node).kind = NodeKind::Operator(make(&op.schema().full_name(), &attributes));
     }
     let bias = bias.map(|b| match filters {
         Some(kept) if b.len() > 1 || c.n_filters == 1 => select(&b, b.dims().len() - 1, kept),

@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod tune;
 mod tuner;
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +19,7 @@ use crate::passes::fuse::{fuse, groups};
 use crate::schedule::{Convolution, Memory, Scheduled, Source, Storage};
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
+pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;
 
@@ -123,10 +125,28 @@ impl From<&Config> for Options {
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, options: impl Into<Options>) -> Result<Compiled, Vec<Diagnostic>> {
+pub fn lower_and_schedule(graph: Graph, machine: &Machine, options: impl Into<Options>) -> Result<Compiled, Vec<Diagnostic>> {
+    lower_and_schedule_as(graph, machine, options, &Tuned::default())
+}
+
+/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best.
+///
+/// # Errors
+/// Every node that cannot be compiled.
+pub fn lower_and_schedule_as(
+    graph: Graph,
+    machine: &Machine,
+    options: impl Into<Options>,
+    tuned: &Tuned,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?)?;
+    compiled.program.emitter = options.emitter;
+    Ok(compiled)
+}
+
+fn schedule_with(mut graph: Graph, tuner: &mut Tuner<'_>) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
-    let mut tuner = Tuner::new(machine, options)?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
     let mut lowered = vec![];
@@ -211,9 +231,7 @@ pub fn lower_and_schedule(mut graph: Graph, machine: &Machine, options: impl Int
     if !problems.is_empty() {
         return Err(problems);
     }
-    let mut compiled = assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)?;
-    compiled.program.emitter = options.emitter;
-    Ok(compiled)
+    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
@@ -239,7 +257,7 @@ fn refuse(graph: &Graph, nodes: &[NodeId], reason: &str) -> Diagnostic {
         return Diagnostic::new("unsupported-operator", Severity::Unsupported, "an output", reason);
     };
     let info = graph.node(node);
-    let name = info.operator().map_or("Constant", |op| op.schema().name);
+    let name = info.operator().map_or("Constant".into(), |op| op.schema().full_name());
     let place = if info.label.is_empty() { format!("node of \"{}\"", info.results[0].name) } else { format!("node \"{}\"", info.label) };
     Diagnostic::new("unsupported-operator", Severity::Unsupported, place, format!("`{name}` cannot be compiled: {reason}"))
 }

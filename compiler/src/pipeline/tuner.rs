@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tinsmith_targets::Arch;
 
 use super::Options;
+use super::tune::{self, Tunable, Tuned};
 use crate::codegen::clif::Probe;
 use crate::codegen::program::Emitter;
 use crate::codegen::{Machine, wide};
@@ -47,7 +48,7 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
 
 /// Schedules kernels: for wide vectors where the wide emitter takes them, else choosing among the forms of a contraction by
 /// how its registers come out.
-pub(super) struct Tuner {
+pub(super) struct Tuner<'a> {
     probe: Probe,
     target: Machine,
     /// What the wide emitter is offered, the first that it takes.
@@ -57,10 +58,13 @@ pub(super) struct Tuner {
     machine: schedule::Machine,
     /// The choice made for each kernel, by its first form.
     known: HashMap<String, Choice>,
+    tuned: &'a Tuned,
+    /// Kernels that measuring could make faster, where they are asked for.
+    pub(super) tunable: Option<Vec<Tunable>>,
 }
 
-impl Tuner {
-    pub(super) fn new(machine: &Machine, options: Options) -> Result<Self, Vec<Diagnostic>> {
+impl<'a> Tuner<'a> {
+    pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
         let Options { emitter, convolution } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
@@ -76,6 +80,8 @@ impl Tuner {
             only_wide: emitter == Emitter::Wide,
             machine: convolving(schedule_machine(machine)),
             known: HashMap::new(),
+            tuned,
+            tunable: None,
         })
     }
 
@@ -90,14 +96,42 @@ impl Tuner {
         for machine in &self.wide {
             let scheduled = schedule(name, program, operands.clone(), results.clone(), machine)?;
             match wide::check(&self.target, &scheduled.kernel) {
-                Ok(()) => return Ok(scheduled),
+                Ok(()) => return self.tune(name, program, (operands, results), *machine, scheduled),
                 Err(reason) => refused = Some(reason),
             }
         }
         if let (Some(reason), true) = (refused, self.only_wide) {
             return Err(ScheduleError(format!("the wide emitter refuses its kernel: {reason}")));
         }
-        self.schedule_clif(name, program, operands, results)
+        let scheduled = self.schedule_clif(name, program, operands.clone(), results.clone())?;
+        self.tune(name, program, (operands, results), self.machine, scheduled)
+    }
+
+    /// The form of a product that was measured to be best, in place of the model's.
+    fn tune(
+        &mut self,
+        name: &str,
+        program: &expr::Program,
+        (operands, results): (Vec<Source>, Vec<Memory>),
+        machine: schedule::Machine,
+        scheduled: Scheduled,
+    ) -> Result<Scheduled, ScheduleError> {
+        let idle = self.tuned.is_empty() && self.tunable.is_none();
+        if idle || !scheduled.kernel.schedule.contains("contract(") || program.items.len() > MAX_TUNED_STAGES {
+            return Ok(scheduled);
+        }
+        let key = tune::key(&self.target, &scheduled.kernel);
+        let task = Tunable { key, name: name.to_owned(), program: program.clone(), operands, results, machine, scheduled };
+        if let Some(choice) = self.tuned.choice(&task.key)
+            && let Some(best) = task.form(choice, &self.target)
+        {
+            return Ok(best);
+        }
+        let scheduled = task.scheduled.clone();
+        if let Some(list) = &mut self.tunable {
+            list.push(task);
+        }
+        Ok(scheduled)
     }
 
     fn schedule_clif(

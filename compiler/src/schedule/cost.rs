@@ -2,6 +2,9 @@
 //!
 //! The model: rows and columns are covered by full tiles and by what is left at the edges, each with its measured cost.
 
+use std::fmt;
+use std::str::FromStr;
+
 /// The part of a target that schedules depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Machine {
@@ -52,7 +55,19 @@ impl Machine {
 
     /// A machine with so many vector registers of 256 bits or more, and an emitter that allocates them as written.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {
-        Machine { lanes, exact: true, choice: Choice { order: Order::AtUse, steps: 4 }, ..Machine::vector128(n_registers, true) }
+        Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, true) }
+    }
+
+    /// What may be better than the choice that this machine comes with, the most promising first.
+    pub fn other_choices(&self) -> Vec<Choice> {
+        if !self.exact {
+            return Choice::ALL.into_iter().filter(|c| *c != self.choice).collect();
+        }
+        let steps = [self.choice.steps, 8, 2].into_iter();
+        let tiled = |steps: usize| {
+            wide_tiles(self).map(move |(mr, nv)| Choice { order: Order::AtUse, steps, tile: Some(Tile { mr, nv }) }).collect::<Vec<_>>()
+        };
+        steps.flat_map(tiled).collect()
     }
 
     /// The same machine with vectors of fewer lanes, at least four: the most of which `n` elements fill nearly all.
@@ -85,29 +100,75 @@ pub struct Choice {
     pub order: Order,
     /// Steps of a long reduction in one iteration.
     pub steps: usize,
+    /// The register tile of products, instead of the model's, as far as rows and columns go.
+    pub tile: Option<Tile>,
 }
 
 impl Choice {
     /// The choices worth trying, the best first.
     pub const ALL: [Choice; 8] = [
-        Choice { order: Order::Ahead, steps: 4 },
-        Choice { order: Order::BroadcastsFirst, steps: 4 },
-        Choice { order: Order::Ahead, steps: 8 },
-        Choice { order: Order::AtUse, steps: 4 },
-        Choice { order: Order::BroadcastsFirst, steps: 8 },
-        Choice { order: Order::Ahead, steps: 3 },
-        Choice { order: Order::AtUse, steps: 8 },
-        Choice { order: Order::BroadcastsFirst, steps: 3 },
+        Choice::new(Order::Ahead, 4),
+        Choice::new(Order::BroadcastsFirst, 4),
+        Choice::new(Order::Ahead, 8),
+        Choice::new(Order::AtUse, 4),
+        Choice::new(Order::BroadcastsFirst, 8),
+        Choice::new(Order::Ahead, 3),
+        Choice::new(Order::AtUse, 8),
+        Choice::new(Order::BroadcastsFirst, 3),
     ];
+
+    /// A choice that leaves the tile to the model.
+    pub const fn new(order: Order, steps: usize) -> Self {
+        Choice { order, steps, tile: None }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = match self.order {
+            Order::Ahead => "ahead",
+            Order::BroadcastsFirst => "broadcasts-first",
+            Order::AtUse => "at-use",
+        };
+        write!(f, "order={order} steps={}", self.steps)?;
+        match self.tile {
+            Some(Tile { mr, nv }) => write!(f, " tile={mr}x{nv}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut choice = Choice::ALL[0];
+        for word in text.split_whitespace() {
+            let bad = || format!("`{word}` is not a part of a choice");
+            let number = |t: &str| t.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(bad);
+            match word.split_once('=').ok_or_else(bad)? {
+                ("order", "ahead") => choice.order = Order::Ahead,
+                ("order", "broadcasts-first") => choice.order = Order::BroadcastsFirst,
+                ("order", "at-use") => choice.order = Order::AtUse,
+                ("steps", steps) => choice.steps = number(steps)?,
+                ("tile", tile) => {
+                    let (mr, nv) = tile.split_once('x').ok_or_else(bad)?;
+                    choice.tile = Some(Tile { mr: number(mr)?, nv: number(nv)? });
+                }
+                _ => return Err(bad()),
+            }
+        }
+        Ok(choice)
+    }
 }
 
 /// Rows and vectors of a register tile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Tile {
+pub struct Tile {
     /// Rows.
-    pub(super) mr: usize,
+    pub mr: usize,
     /// Vectors in a row.
-    pub(super) nv: usize,
+    pub nv: usize,
 }
 
 /// Tiles of wide vectors: rows and vectors in a row.
@@ -143,6 +204,14 @@ const WIDE_TILES: &[(usize, usize)] = &[
     (8, 1),
     (4, 1),
 ];
+
+/// The tiles that a machine's registers hold.
+fn wide_tiles(machine: &Machine) -> impl Iterator<Item = (usize, usize)> + use<> {
+    let n_registers = machine.n_registers;
+    // A vector of each column and two broadcasts, or the vectors from memory where there is one row.
+    let fits = move |&(mr, nv): &(usize, usize)| mr * nv + if mr == 1 { 2 } else { nv + 2 } <= n_registers;
+    WIDE_TILES.iter().copied().filter(fits)
+}
 
 /// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256
 /// bits and one beyond, their latency, and loads.
@@ -192,14 +261,12 @@ fn step_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
 /// No more than `max_rows` rows, where there are tiles with so few.
 pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize, max_rows: usize) -> Tile {
     let vectors = columns.div_ceil(machine.lanes as usize).max(1);
+    if let Some(Tile { mr, nv }) = machine.choice.tile {
+        return Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) };
+    }
     let cost = |(mr, nv): (usize, usize)| covering_cost(machine, rows, vectors, Tile { mr, nv });
-    let table: Vec<(usize, usize)> = if machine.exact {
-        // A vector of each column and two broadcasts, or the vectors from memory where there is one row.
-        let fits = |&&(mr, nv): &&(usize, usize)| mr * nv + if mr == 1 { 2 } else { nv + 2 } <= machine.n_registers;
-        WIDE_TILES.iter().filter(fits).copied().collect()
-    } else {
-        tiles(machine).iter().map(|t| (t.0, t.1)).collect()
-    };
+    let table: Vec<(usize, usize)> =
+        if machine.exact { wide_tiles(machine).collect() } else { tiles(machine).iter().map(|t| (t.0, t.1)).collect() };
     let (mr, nv) = table
         .into_iter()
         .filter(|t| (t.1 <= vectors || t.1 == 1) && t.0 <= max_rows.max(4))
@@ -218,7 +285,20 @@ pub(super) fn covering_cost(machine: &Machine, rows: usize, vectors: usize, Tile
 
 #[cfg(test)]
 mod tests {
-    use super::{Machine, Tile, choose_tile};
+    use super::{Choice, Machine, Tile, choose_tile};
+
+    #[test]
+    fn choices_read_back() {
+        for machine in [Machine::vector128(16, true), Machine::wide(8, 16), Machine::wide(16, 32)] {
+            let others = machine.other_choices();
+            assert!(others.len() >= 7);
+            for choice in others {
+                assert_eq!(choice.to_string().parse(), Ok(choice));
+            }
+        }
+        assert_eq!("order=ahead steps=0".parse::<Choice>(), Err("`steps=0` is not a part of a choice".to_owned()));
+        assert_eq!("tile=3".parse::<Choice>(), Err("`tile=3` is not a part of a choice".to_owned()));
+    }
 
     #[test]
     fn many_rows_take_the_widest_tile_and_one_row_streams() {

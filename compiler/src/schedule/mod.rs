@@ -13,7 +13,7 @@ mod prepare;
 mod reduce;
 mod winograd;
 
-pub use cost::{Choice, Convolution, Machine, Order};
+pub use cost::{Choice, Convolution, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;

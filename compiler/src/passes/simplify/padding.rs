@@ -80,7 +80,7 @@ fn absorb(g: &mut Graph, node: NodeId, input: Value, pads: Vec<i64>, more: &[(&s
         .collect();
     attributes.push(("pads", Attribute::Ints(pads)));
     attributes.extend_from_slice(more);
-    let op = make(op.schema().name, &attributes);
+    let op = make(&op.schema().full_name(), &attributes);
     let mut operands = g.operands(node);
     operands[0] = Some(input);
     replace(g, Value { node, result: 0 }, op, &operands)

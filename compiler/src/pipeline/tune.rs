@@ -1,0 +1,260 @@
+//! Measuring the forms of kernels on this machine, and the file that keeps the winners.
+//!
+//! ```text
+//! # Tinsmith: forms of kernels
+//! 0f3c6a5be7a1c2d4 order=at-use steps=4 tile=8x3 # x86-64-v4, 0.231 ms, was 0.254 ms
+//! ```
+//!
+//! A key stands for a kernel as it would be without tuning, with its target: where either changes, the line no longer counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::schedule_with;
+use super::tuner::Tuner;
+use crate::codegen::program::{Emitter, Place, Program, Step};
+use crate::codegen::{Executable, Machine, wide};
+use crate::config::Config;
+use crate::emit::files;
+use crate::error::Error;
+use crate::expr;
+use crate::graph::Graph;
+use crate::nest::Kernel;
+use crate::schedule::{self, Arg, Choice, Memory, Scheduled, Source, schedule};
+
+const HEADER: &str = "# Tinsmith: forms of kernels\n";
+/// Runs of a form: at least so many, and more until they took [`LEAST_TIME`].
+const RUNS: usize = 3;
+const LEAST_TIME: Duration = Duration::from_micros(500);
+/// A form must be this much faster to replace the model's: less is noise.
+const LEAST_GAIN: f64 = 0.02;
+
+/// The best known form of kernels, by key.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Tuned {
+    lines: BTreeMap<String, (Choice, String)>,
+}
+
+impl Tuned {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The best form of the kernel with this key.
+    pub(super) fn choice(&self, key: &str) -> Option<Choice> {
+        self.lines.get(key).map(|line| line.0)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The first line that is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut tuned = Tuned::default();
+        for (i, line) in text.lines().enumerate() {
+            let (entry, note) = line.split_once('#').unwrap_or((line, ""));
+            let Some((key, choice)) = entry.trim().split_once(' ') else {
+                if entry.trim().is_empty() {
+                    continue;
+                }
+                return Err(format!("line {}: expected a key and a choice", i + 1));
+            };
+            let choice = choice.parse().map_err(|e| format!("line {}: {e}", i + 1))?;
+            tuned.lines.insert(key.to_owned(), (choice, note.trim().to_owned()));
+        }
+        Ok(tuned)
+    }
+
+    /// The text of a file.
+    pub fn print(&self) -> String {
+        let lines = self.lines.iter().map(|(key, (choice, note))| format!("{key} {choice} # {note}\n"));
+        HEADER.to_owned() + &lines.collect::<String>()
+    }
+}
+
+/// A kernel that has other forms.
+#[derive(Clone, Debug)]
+pub(super) struct Tunable {
+    pub(super) key: String,
+    pub(super) name: String,
+    pub(super) program: expr::Program,
+    pub(super) operands: Vec<Source>,
+    pub(super) results: Vec<Memory>,
+    pub(super) machine: schedule::Machine,
+    /// The model's form.
+    pub(super) scheduled: Scheduled,
+}
+
+impl Tunable {
+    /// The kernel in this form, if its emitter takes it.
+    pub(super) fn form(&self, choice: Choice, target: &Machine) -> Option<Scheduled> {
+        let machine = schedule::Machine { choice, ..self.machine };
+        let form = schedule(&self.name, &self.program, self.operands.clone(), self.results.clone(), &machine).ok()?;
+        (!self.machine.exact || wide::check(target, &form.kernel).is_ok()).then_some(form)
+    }
+
+    fn emitter(&self) -> Emitter {
+        if self.machine.exact { Emitter::Wide } else { Emitter::Clif }
+    }
+}
+
+/// What stands for a kernel in a file.
+pub(super) fn key(target: &Machine, kernel: &Kernel) -> String {
+    let mut kernel = Kernel { name: String::new(), ..kernel.clone() };
+    for (i, buffer) in kernel.buffers.iter_mut().enumerate() {
+        buffer.name = format!("b{i}");
+    }
+    let digest = Sha256::digest(format!("{target}\n{kernel}"));
+    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// What is known of the kernels of a graph: from the file that the configuration names, and from measuring where it says so.
+///
+/// # Errors
+/// If the file cannot be read or written, if this machine is not the target, and as
+/// [`lower_and_schedule`](super::lower_and_schedule).
+pub fn tuned(graph: &Graph, machine: &Machine, config: &Config) -> Result<Tuned, Error> {
+    let mut tuned = Tuned::default();
+    if let Some(path) = config.tune_file.as_ref().filter(|path| config.tune.is_zero() || path.exists()) {
+        let text = fs::read_to_string(path).map_err(|e| Error::Usage(format!("`{}`: {e}", path.display())))?;
+        tuned = Tuned::parse(&text).map_err(|e| Error::Usage(format!("`{}`: {e}", path.display())))?;
+    }
+    if config.tune.is_zero() {
+        return Ok(tuned);
+    }
+    machine.check_host()?;
+    let start = Instant::now();
+    let mut tuner = Tuner::new(machine, config.into(), &tuned).map_err(Error::Model)?;
+    tuner.tunable = Some(vec![]);
+    schedule_with(graph.clone(), &mut tuner).map_err(Error::Model)?;
+    let mut seen = BTreeSet::new();
+    let mut tasks = tuner.tunable.take().unwrap_or_default();
+    tasks.retain(|t| seen.insert(t.key.clone()));
+    tuned.lines.extend(measure_all(&tasks, machine, start + config.tune));
+    if let Some(path) = &config.tune_file {
+        files::write(path, tuned.print().as_bytes())?;
+    }
+    Ok(tuned)
+}
+
+/// The forms that beat the model's, each measured beside it; the next form of every kernel before the one after it of any.
+fn measure_all(tasks: &[Tunable], target: &Machine, deadline: Instant) -> BTreeMap<String, (Choice, String)> {
+    let mut best: Vec<(Choice, f64)> = vec![];
+    let mut first: Vec<f64> = vec![];
+    for task in tasks {
+        let ms = measure(task, &task.scheduled, target).unwrap_or(f64::INFINITY);
+        best.push((task.machine.choice, ms));
+        first.push(ms);
+        if Instant::now() > deadline {
+            break;
+        }
+    }
+    let n_choices = tasks.iter().map(|t| t.machine.other_choices().len()).max().unwrap_or(0);
+    'rounds: for round in 0..n_choices {
+        for (i, task) in tasks.iter().enumerate().take(best.len()) {
+            let Some(&choice) = task.machine.other_choices().get(round) else { continue };
+            if Instant::now() > deadline {
+                break 'rounds;
+            }
+            let Some(form) = task.form(choice, target).filter(|f| f.kernel.body != task.scheduled.kernel.body) else { continue };
+            if let Some(ms) = measure(task, &form, target).filter(|&ms| ms < best[i].1) {
+                best[i] = (choice, ms);
+            }
+        }
+    }
+    let mut lines = BTreeMap::new();
+    for ((task, (choice, ms)), before) in tasks.iter().zip(best).zip(first) {
+        if choice != task.machine.choice && ms < before * (1.0 - LEAST_GAIN) {
+            lines.insert(task.key.clone(), (choice, format!("{target}, {ms:.4} ms, was {before:.4} ms")));
+        }
+    }
+    lines
+}
+
+/// Milliseconds of the fastest run of a kernel, alone and with its operands as near as they get.
+fn measure(task: &Tunable, scheduled: &Scheduled, target: &Machine) -> Option<f64> {
+    let mut program = Program { emitter: task.emitter(), ..Program::default() };
+    let mut places: BTreeMap<usize, Place> = BTreeMap::new();
+    let mut args = vec![];
+    for (arg, buffer) in scheduled.args.iter().zip(&scheduled.kernel.buffers) {
+        let mut arena = |bytes: usize| {
+            let at = program.workspace_bytes;
+            program.workspace_bytes += bytes.next_multiple_of(64);
+            Place::Arena(at)
+        };
+        args.push(match arg {
+            Arg::Storage(id) => *places.entry(*id).or_insert_with(|| arena(buffer.len * buffer.dtype.size_bytes())),
+            Arg::Scratch(bytes) => arena(*bytes),
+            Arg::Constant(value) => Place::Constant(program.constant(&buffer.name, value.clone()), 0),
+        });
+    }
+    let kernel = program.kernel(Kernel { name: "tuned".to_owned(), ..scheduled.kernel.clone() });
+    program.steps.push(Step { label: String::new(), kernel, args });
+    let executable = Executable::new(&program, target).ok()?;
+    let mut memory = executable.memory();
+    executable.run(&mut memory).ok()?;
+    let (mut best, start) = (f64::INFINITY, Instant::now());
+    let mut runs = 0;
+    while runs < RUNS || start.elapsed() < LEAST_TIME {
+        let at = Instant::now();
+        executable.run(&mut memory).ok()?;
+        best = best.min(at.elapsed().as_secs_f64() * 1e3);
+        runs += 1;
+    }
+    Some(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph;
+    use crate::pipeline::lower_and_schedule_as;
+
+    fn product() -> Graph {
+        graph::parse("graph @g(%x: f32[48,40]) -> (%y) {\n  @w = const rand(1) : f32[40,96]\n  %y = MatMul(%x, @w)\n}\n").unwrap()
+    }
+
+    #[test]
+    fn a_file_reads_back() {
+        let text = format!("{HEADER}00ff order=at-use steps=8 tile=6x4 # here\n11ee order=ahead steps=3 # there\n");
+        assert_eq!(Tuned::parse(&text).unwrap().print(), text);
+        assert_eq!(Tuned::parse("\n  # nothing\n"), Ok(Tuned::default()));
+        assert_eq!(Tuned::parse("00ff").unwrap_err(), "line 1: expected a key and a choice");
+        assert_eq!(Tuned::parse("\n00ff tile=big").unwrap_err(), "line 2: `tile=big` is not a part of a choice");
+    }
+
+    #[test]
+    fn the_form_of_a_file_is_taken_and_another_machines_is_not() {
+        let machine = Machine::x86_64(crate::codegen::target::Level::V3);
+        let none = Tuned::default();
+        let mut tuner = Tuner::new(&machine, Emitter::Auto.into(), &none).unwrap();
+        tuner.tunable = Some(vec![]);
+        schedule_with(product(), &mut tuner).unwrap();
+        let task = tuner.tunable.unwrap().remove(0);
+        let text = format!("{} order=at-use steps=2 tile=3x3\n", task.key);
+        let schedule_of = |tuned: &Tuned, machine: &Machine| {
+            let compiled = lower_and_schedule_as(product(), machine, Emitter::Auto, tuned).unwrap();
+            compiled.program.kernels[0].schedule.clone()
+        };
+        let tuned = Tuned::parse(&text).unwrap();
+        assert_eq!(schedule_of(&tuned, &machine), "contract(mr=3 nr=24 ku=2)");
+        let other = Machine::x86_64(crate::codegen::target::Level::V4);
+        assert_eq!(schedule_of(&tuned, &other), schedule_of(&none, &other));
+    }
+
+    #[test]
+    fn measuring_keeps_to_its_time_and_writes_its_file() {
+        let file = std::env::temp_dir().join(format!("tinsmith-tune-{}.txt", std::process::id()));
+        let config = Config { tune: Duration::from_millis(50), tune_file: Some(file.clone()), ..Config::default() };
+        let start = Instant::now();
+        let found = tuned(&product(), &Machine::native(), &config).unwrap();
+        assert!(start.elapsed() < Duration::from_secs(20));
+        let read = tuned(&product(), &Machine::native(), &Config { tune: Duration::ZERO, ..config }).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(read, found);
+    }
+}

@@ -1,0 +1,170 @@
+//! What each step of a compiled model computes, touches and merely moves, and what makes its code.
+
+use std::collections::HashMap;
+
+use crate::codegen::{EmittedBy, Place, emitted_by};
+use crate::compile::Artifact;
+use crate::nest::{Kernel, Traffic};
+use crate::pipeline::StepInfo;
+
+/// Facts of one step, from its loops.
+#[derive(Clone, PartialEq, Debug)]
+pub struct StepFacts {
+    /// The node that gives its result.
+    pub label: String,
+    /// All the nodes that it computes.
+    pub nodes: Vec<String>,
+    /// Name of its kernel.
+    pub kernel: String,
+    /// Schedule of its kernel.
+    pub schedule: String,
+    /// What makes the kernel's code.
+    pub emitter: EmittedBy,
+    /// Multiply-adds of its contractions as the model states them.
+    pub multiply_adds: u64,
+    /// Floating-point operations: two for each multiply-add of a contraction; of a step without one, those that the kernel executes.
+    pub flops: f64,
+    /// Elements that the units for multiplication, or those for sums if they have more to do, must take; lanes that only fill tiles
+    /// do not count.
+    pub operations: f64,
+    /// Bytes of constants that it must read.
+    pub constant_bytes: usize,
+    /// Bytes of operands that it must read and of results that it must write; scratch does not count.
+    pub value_bytes: usize,
+    /// What the kernel moves from one buffer to another unchanged.
+    pub moves: Vec<MoveFacts>,
+    /// Whether the kernel computes nothing.
+    pub only_moves: bool,
+}
+
+/// Elements that go from one buffer to another unchanged, or that are set to constants.
+#[derive(Clone, PartialEq, Debug)]
+pub struct MoveFacts {
+    /// The kernel's name for the source; none where it is constants.
+    pub from: Option<String>,
+    /// The kernel's name for the destination.
+    pub to: String,
+    /// Whether the destination lives for this step only.
+    pub into_scratch: bool,
+    /// Bytes that are written.
+    pub bytes: usize,
+}
+
+impl Artifact {
+    /// Facts of every step, in order.
+    pub fn steps(&self) -> Vec<StepFacts> {
+        let program = &self.compiled.program;
+        let emitters = emitted_by(program, &self.interface.machine);
+        let mut traffic: HashMap<usize, Traffic> = HashMap::new();
+        let mut facts = vec![];
+        for (i, step) in program.steps.iter().enumerate() {
+            let kernel = &program.kernels[step.kernel];
+            let traffic = traffic.entry(step.kernel).or_insert_with(|| Traffic::of(kernel));
+            let info = self.compiled.steps.get(i);
+            let scratch: Vec<bool> =
+                (0..kernel.buffers.len()).map(|b| is_scratch(step.args[b], traffic.buffers[b].written, info)).collect();
+            let multiply_adds = self.compiled.expressions.get(i).map_or(0, |(_, e)| e.n_multiply_adds());
+            let (constant_bytes, value_bytes) = bytes(kernel, &step.args, traffic, &scratch);
+            facts.push(StepFacts {
+                label: step.label.clone(),
+                nodes: info.map(|s| s.nodes.clone()).unwrap_or_default(),
+                kernel: kernel.name.clone(),
+                schedule: kernel.schedule.clone(),
+                emitter: emitters[step.kernel].clone(),
+                multiply_adds,
+                flops: if multiply_adds > 0 { 2.0 * multiply_adds as f64 } else { traffic.flops() },
+                operations: operations(multiply_adds as f64, traffic),
+                constant_bytes,
+                value_bytes,
+                moves: moves(kernel, traffic, &scratch),
+                only_moves: traffic.only_moves(),
+            });
+        }
+        facts
+    }
+}
+
+/// Whether a buffer is written and holds no value of the model afterwards.
+fn is_scratch(place: Place, written: usize, info: Option<&StepInfo>) -> bool {
+    matches!(place, Place::Arena(_)) && written > 0 && info.is_some_and(|info| !info.values.iter().any(|v| v.base == place))
+}
+
+fn bytes(kernel: &Kernel, args: &[Place], traffic: &Traffic, scratch: &[bool]) -> (usize, usize) {
+    let (mut constants, mut values) = (0, 0);
+    for (i, buffer) in kernel.buffers.iter().enumerate() {
+        let touched = traffic.buffers[i];
+        let size = buffer.dtype.size_bytes();
+        match args[i] {
+            Place::Constant(..) => constants += touched.read * size,
+            _ if scratch[i] => {}
+            // What is read back from a result was just written; an operand that the result overwrites is read whole.
+            _ if touched.written > 0 && buffer.access == crate::nest::Access::Write => values += touched.written * size,
+            _ => values += (touched.read + touched.written) * size,
+        }
+    }
+    (constants, values)
+}
+
+/// A contraction that multiplies more often than the model asks for fills tiles with lanes that nobody needs; one that multiplies less
+/// often has a better way.
+fn operations(multiply_adds: f64, traffic: &Traffic) -> f64 {
+    let surplus = traffic.multiply_adds - multiply_adds;
+    let is_contraction = multiply_adds > 0.0 && surplus > 0.0 && surplus <= multiply_adds;
+    let multiplications = if is_contraction { traffic.multiplications - surplus } else { traffic.multiplications };
+    multiplications.max(traffic.others)
+}
+
+fn moves(kernel: &Kernel, traffic: &Traffic, scratch: &[bool]) -> Vec<MoveFacts> {
+    let name = |b: crate::nest::BufferId| kernel.buffers[b.0 as usize].name.clone();
+    let one = |m: &crate::nest::traffic::Move| MoveFacts {
+        from: m.from.map(name),
+        to: name(m.to),
+        into_scratch: scratch[m.to.0 as usize],
+        bytes: m.bytes.round() as usize,
+    };
+    traffic.moves.iter().map(one).filter(|m| m.bytes > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    fn told(graph: &str) -> String {
+        let name = format!("tinsmith-steps-{}-{:?}.graph", std::process::id(), std::thread::current().id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, graph).expect("written");
+        let config = Config { target: Some("x86_64-unknown-linux-gnu".into()), cpu: Some("v4".into()), ..Config::default() };
+        let artifact = crate::compile(&path, &config);
+        let _ = std::fs::remove_file(&path);
+        let one = |s: super::StepFacts| {
+            let moves: Vec<String> =
+                s.moves.iter().map(|m| format!("{} {}", m.bytes, if m.into_scratch { "to scratch" } else { "to a value" })).collect();
+            format!(
+                "{} by {}: {} multiply-adds, {} flops, {} operations, {} + {} bytes, moves [{}]{}\n",
+                s.label,
+                s.emitter,
+                s.multiply_adds,
+                s.flops,
+                s.operations,
+                s.constant_bytes,
+                s.value_bytes,
+                moves.join(", "),
+                if s.only_moves { " only" } else { "" }
+            )
+        };
+        artifact.expect("compiles").steps().into_iter().map(one).collect()
+    }
+
+    #[test]
+    fn steps_have_their_bytes_and_operations() {
+        insta::assert_snapshot!(told("graph @g(%x: f32[4,48]) -> (%y) {
+  %w = const rand(1) : f32[48,32]
+  %m = MatMul(%x, %w)
+  %t = Transpose(%m) perm=[1,0]
+  %y = Concat(%t, %t) axis=0
+}"), @r"
+        m by wide 512: 6144 multiply-adds, 12288 flops, 6144 operations, 6144 + 1280 bytes, moves []
+        y by wide 128: 0 multiply-adds, 0 flops, 0 operations, 0 + 1536 bytes, moves [1024 to a value] only
+        ");
+    }
+}

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Runs operators of other domains than ONNX's own, in every form that matters, through onnxruntime and tinsmith, and compares.
+
+    verify_contrib.py [--tinsmith target/release/tinsmith] [--only NAMES] [--keep DIR]
+
+Each case is a model of one node. It is run twice: with its weights as constants, and with everything an input. onnxruntime runs
+it without optimizations on the CPU; where that has no kernel for a form, the case is not here.
+"""
+import argparse
+import concurrent.futures
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+import contrib_cases
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+onnxruntime.set_default_logger_severity(4)
+
+
+def model_of(case, constant):
+    """The model, with the operands named in `constant` as initializers."""
+    names = [f"x{i}" if x is not None else "" for i, x in enumerate(case.operands)]
+    while names and not names[-1]:
+        names.pop()
+    outputs = [f"y{i}" if used else "" for i, used in enumerate(case.results)]
+    node = helper.make_node(case.op, names, outputs, domain=case.domain, **case.attributes)
+    inputs, initializers = [], []
+    for name, x in zip(names, case.operands):
+        if name in constant:
+            initializers.append(numpy_helper.from_array(x, name))
+        elif name:
+            inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape))
+    # Types of the results are onnxruntime's to infer.
+    results = [helper.make_empty_tensor_value_info(o) for o in outputs if o]
+    graph = helper.make_graph([node], "case", inputs, results, initializers)
+    opsets = {"": 20, "com.microsoft": 1, "ai.onnx.ml": case.ml_opset}
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()], ir_version=9)
+
+
+def expected_of(model, feeds):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    typed = {o.name: o for o in session.get_outputs()}
+    names = [o.name for o in model.graph.output]
+    values = session.run(names, feeds)
+    del model.graph.output[:]
+    for name, value in zip(names, values):
+        dtype = helper.np_dtype_to_tensor_dtype(value.dtype)
+        model.graph.output.append(helper.make_tensor_value_info(name, dtype, value.shape))
+        assert name in typed
+    return dict(zip(names, values))
+
+
+def compare(got, expected, case):
+    """What differs, or an empty string."""
+    for name, want in expected.items():
+        have = got[name]
+        if have.dtype != want.dtype or have.shape != want.shape:
+            return f"{name} is {have.dtype}{list(have.shape)} instead of {want.dtype}{list(want.shape)}"
+        a, b = have.astype(np.float64), want.astype(np.float64)
+        bound = case.atol + case.rtol * np.abs(b)
+        same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound)
+        if not same.all():
+            at = tuple(int(i) for i in np.argwhere(~same)[0])
+            return f"{name}{list(at)} is {a[at]} instead of {b[at]}; {np.count_nonzero(~same)} of {same.size} elements differ"
+    return ""
+
+
+def run(case, number, options, folder):
+    """Lines that say what is wrong with a case."""
+    problems = []
+    operands = {f"x{i}" for i, x in enumerate(case.operands) if x is not None}
+    weights = {f"x{i}" for i in case.weights} & operands
+    for form, constant in {"weights constant": weights, "all inputs": {f"x{i}" for i in case.fixed} & operands}.items():
+        base = os.path.join(folder, f"{number:04}_{case.op}_{form.replace(' ', '_')}")
+        feeds = {f"x{i}": x for i, x in enumerate(case.operands) if x is not None and f"x{i}" not in constant}
+        model = model_of(case, constant)
+        try:
+            expected = expected_of(model, feeds)
+        except Exception as e:
+            problems.append(f"{case}, {form}: onnxruntime: {str(e).strip()[:300]}")
+            continue
+        onnx.save(model, base + ".onnx")
+        np.savez(base + ".in.npz", **feeds)
+        command = [*options.tinsmith.split(), "run", base + ".onnx", base + ".in.npz", "-o", base + ".out.npz"]
+        p = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+        if p.returncode != 0:
+            problems.append(f"{case}, {form}: status {p.returncode}: {p.stdout.decode('utf-8', 'replace').strip()[:600]}")
+            continue
+        with np.load(base + ".out.npz") as got:
+            difference = compare(got, expected, case)
+        if difference:
+            problems.append(f"{case}, {form}: {difference}")
+        if not options.keep:
+            for end in [".onnx", ".in.npz", ".out.npz"]:
+                os.remove(base + end)
+    return problems
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--tinsmith", default=os.path.join(ROOT, "target", "release", "tinsmith"), help="the command, with what must stand before it")
+    ap.add_argument("--only", default="", help="names of operators, separated by commas")
+    ap.add_argument("--keep", help="a folder for the models and tensors")
+    options = ap.parse_args()
+    only = set(filter(None, options.only.split(",")))
+    cases = [c for c in contrib_cases.all_cases() if not only or c.op in only]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or temporary
+        os.makedirs(folder, exist_ok=True)
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(pool.map(lambda job: run(job[1], job[0], options, folder), enumerate(cases)))
+    problems = [line for lines in found for line in lines]
+    for line in problems:
+        print(line)
+    failed = sum(bool(lines) for lines in found)
+    print(f"{len({c.op for c in cases})} operators, {len(cases)} cases: {len(cases) - failed} agree with onnxruntime {onnxruntime.__version__}, {failed} do not")
+    sys.exit(1 if problems or not cases else 0)
+
+
+if __name__ == "__main__":
+    main()
