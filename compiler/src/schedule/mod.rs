@@ -11,6 +11,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod stages;
 mod winograd;
 
 pub use cost::{Choice, Convolution, Machine, Order, Tile};
@@ -106,6 +107,8 @@ pub fn schedule(
     results: Vec<Memory>,
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
+    let nested = stages::nest_stages(program, &operands, &results, machine);
+    let program = nested.as_ref().unwrap_or(program);
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {

@@ -133,8 +133,7 @@ pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
     if !index_depends(index, axis) {
         return Along::Independent;
     }
-    let affine = index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
-    if affine && pad.is_none() && e.packable_constant(*tensor).is_some() {
+    if super::pack::over_axes_only(index) && pad.is_none() && e.packable_constant(*tensor).is_some() {
         return Along::Constant;
     }
     let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
