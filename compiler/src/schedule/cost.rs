@@ -53,9 +53,10 @@ impl Machine {
         }
     }
 
-    /// A machine with so many vector registers of 256 bits or more, and an emitter that allocates them as written.
+    /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
+    /// without fused multiply-add.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {
-        Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, true) }
+        Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, lanes > 4) }
     }
 
     /// What may be better than the choice that this machine comes with, the most promising first.
