@@ -214,6 +214,16 @@ fn wide_tiles(machine: &Machine) -> impl Iterator<Item = (usize, usize)> + use<>
     WIDE_TILES.iter().copied().filter(fits)
 }
 
+/// The tile of one vector that covers `rows` outputs of a sliding window in the least time: a window of three by three stands for
+/// all. Inputs that neighbours share stay in registers, beside the accumulators, a weight and two constants of the epilogue.
+pub(super) fn window_tile(machine: &Machine, rows: usize) -> Tile {
+    let each = if machine.lanes > 8 { 10 } else { 5 };
+    let cost = |mr: usize| if mr == 0 { 0 } else { (9 * mr * each).max(9 * 40).max((3 * (mr + 2) + 9) * each) + 8 * each };
+    let fitting = (4..=8).filter(|mr| 2 * mr + 6 <= machine.n_registers);
+    let mr = fitting.min_by_key(|&mr| (rows / mr * cost(mr) + cost(rows % mr), mr)).unwrap_or(4);
+    Tile { mr: mr.min(rows), nv: 1 }
+}
+
 /// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256
 /// bits and one beyond, their latency, and loads.
 fn wide_cost(lanes: u32, mr: usize, nv: usize) -> usize {
