@@ -48,7 +48,7 @@ impl Format {
         match self.ends {
             Ends::Finite | Ends::ZeroNan => last,
             Ends::LastNan => last - 1,
-            Ends::Ieee => ((1 << self.exponent) - 1 << self.fraction) - 1,
+            Ends::Ieee => (((1 << self.exponent) - 1) << self.fraction) - 1,
         }
     }
 

@@ -6,7 +6,7 @@ mod quantize_linear;
 
 use super::{Axes, InferError, Operands, Schema};
 use crate::expr::{Affine, BinaryOp, Builder, Expr, Ix, TensorId};
-use crate::tensor::{DType, Dim, Tensor, for_each_index};
+use crate::tensor::{DType, Dim, Tensor, Type, for_each_index};
 
 pub use dequantize_linear::DequantizeLinear;
 pub use integer_products::{ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul};
@@ -36,7 +36,8 @@ enum Spread {
 /// Checks scale and zero point against the operand, and says how they spread.
 fn spread(x: &Operands, axis: i64, block_size: i64) -> Result<Spread, InferError> {
     let (value, scale) = (x.ty(0)?, x.ty(1)?);
-    if x.has(2) && x.ty(2)?.shape != scale.shape {
+    let single = |ty: &Type| ty.rank() < 2 && ty.shape.0.iter().all(|d| *d == Dim::Fixed(1));
+    if x.has(2) && x.ty(2)?.shape != scale.shape && !(single(scale) && single(x.ty(2)?)) {
         return Err(InferError::Invalid(format!("the scale is {scale}, but the zero point {}", x.ty(2)?)));
     }
     if block_size != 0 {
