@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::cost::{Order, Tile, choose_tile, window_tile};
+use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
 use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
@@ -36,6 +36,8 @@ struct Plan {
     packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     columns_first: bool,
+    /// Parts of the reduction that are read side by side.
+    streams: usize,
     /// Reads whose padding the loops are split around.
     padded: Vec<Expr>,
     lanes: usize,
@@ -62,6 +64,7 @@ pub(super) fn emit(
         e.packed = packed;
     }
     e.note(match plan.vector {
+        Some(_) if plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", plan.tile.nv * plan.lanes, plan.streams),
         Some(_) => format!("contract(mr={} nr={} ku={})", plan.tile.mr, plan.tile.nv * plan.lanes, e.machine.choice.steps),
         None => format!("contract(mr={} scalar)", plan.tile.mr),
     });
@@ -160,6 +163,10 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             && n_rows > tile.mr
             && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
+    let streams = match reduction[..] {
+        [(_, extent)] if e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => n_streams(&e.machine, extent, columns),
+        _ => 1,
+    };
     Plan {
         stage,
         value: value.clone(),
@@ -173,6 +180,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         reduction,
         packed_reduction,
         columns_first,
+        streams,
         padded,
         lanes,
     }
@@ -254,6 +262,7 @@ fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
 
 /// Called with the number of vectors and the valid lanes of the last one.
 type Columns<'f> = dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError> + 'f;
+type Loops<'f> = dyn FnMut(&mut Emitter, Point, &mut Inner<'_>) -> Result<(), ScheduleError> + 'f;
 type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + 'f;
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
@@ -386,7 +395,11 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         }
         Ok(())
     };
-    reduction_loops(e, &plan.reduction, budget, point.clone(), &mut |e, point| {
+    let loops: &mut Loops<'_> = match plan.streams {
+        1 => &mut |e, point, f| reduction_loops(e, &plan.reduction, budget, point, f),
+        n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
+    };
+    loops(e, point.clone(), &mut |e, point| {
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
         if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
@@ -405,6 +418,23 @@ fn row_and_column_factors(plan: &Plan) -> Option<(Expr, Expr)> {
     let (Node::Binary(BinaryOp::Mul, x, y), Some(axis), Some(rows)) = (plan.value.node(), plan.vector, plan.rows) else { return None };
     let (row, column) = if expr_depends(x, axis) { (y, x) } else { (x, y) };
     (!expr_depends(row, axis) && !expr_depends(column, rows)).then(|| (row.clone(), column.clone()))
+}
+
+/// One loop over a reduction cut into `n` equal parts that are read side by side, and what is left: memory gives several streams
+/// faster than one.
+fn streams(e: &mut Emitter, (axis, extent): (usize, usize), n: i64, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+    let part = extent as i64 / n;
+    for (range, n) in [(0..part, n), (part * n..extent as i64, 1)] {
+        e.for_loop(&format!("r{axis}"), range, 1, |e, v| {
+            for u in 0..n {
+                let mut at = point.clone();
+                at.axes[axis] = v.offset(u * part);
+                f(e, at)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Loops over the reduction, the innermost axes written out up to `budget` steps.
