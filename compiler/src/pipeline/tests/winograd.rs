@@ -88,7 +88,7 @@ fn random_images() {
         let pads = (0..4).map(|_| below(3) as i64).collect();
         let image = vec![1 + below(2), 5 + below(9), 5 + below(9)];
         let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
-        println!("{image:?} {channels:?} {pads:?} {activation}");
+        eprintln!("{image:?} {channels:?} {pads:?} {activation}");
         Case { image, channels, taps: vec![3, 3], pads, activation, residual: false }.check();
     }
 }
@@ -170,7 +170,7 @@ fn errors_stay_near_those_of_direct_sums() {
             let of = |convolution| error(channels, level, Options { emitter, convolution });
             let direct = of(Convolution::Direct);
             let (two, four) = (of(Convolution::Winograd(2)), of(Convolution::Winograd(4)));
-            println!("{level:?} {channels}: direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+            eprintln!("{level:?} {channels}: direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
             // Few channels give direct sums of so few terms that rounding in the transforms shows.
             let allowed = 2.0 * direct.max(2e-6);
             assert!(two <= allowed && four <= 1.5 * allowed, "direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
