@@ -93,9 +93,10 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
         t == last.out && last.write.iter().zip(&m.strides).map(|(a, s)| a.coefficient(Var::Axis(along as u32)) * s).sum::<i64>() == 1
     });
     if unit {
-        // Lanes run along the rows.
+        // Lanes run along the rows. Equal blocks add in the same order, so that equal rows have equal results.
         let lanes = machine.lanes as usize;
-        return Some((fit.max(4 * lanes) / lanes * lanes).min(rows));
+        let wanted = (fit.max(4 * lanes) / lanes * lanes).min(rows);
+        return Some((1..=wanted).rev().find(|b| rows % b == 0).filter(|b| 4 * b >= 3 * wanted).unwrap_or(wanted));
     }
     let fit = fit.min(rows);
     Some((1..=fit).rev().find(|b| rows % b == 0).filter(|&b| 2 * b >= fit.min(8)).unwrap_or(fit))
