@@ -207,3 +207,4 @@ fn attention_reads_its_heads_in_place() {
 }
 
 mod rows;
+mod windows;

@@ -170,7 +170,7 @@ pub(in crate::codegen) fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
         | Op::Check(a, _) => f(*a),
         Op::Pack(regs) => regs.iter().copied().for_each(f),
         Op::Binary(_, a, b) | Op::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
-        Op::Fma(a, b, c) | Op::Select(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
+        Op::Fma(a, b, c) | Op::Select(a, b, c) | Op::Dot(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
     }
 }
 
