@@ -223,7 +223,7 @@ def features():
     labels = ints.astype(np.int64)
     yield ml("LabelEncoder", [labels], {"keys_int64s": [0, 1, -3, 0], "values_int64s": [5, 6, 7, 8], "default_int64": 99})
     yield ml("LabelEncoder", [labels], {"keys_int64s": [0, 1], "values_floats": [0.5, 1.5]})
-    yield ml("LabelEncoder", [np.array([0.5, np.nan, 1], np.float32)], {"keys_floats": [0.5, float("nan")], "values_floats": [1.0, 2.0], "default_float": -4.0})
+    yield ml("LabelEncoder", [np.array([0.5, np.nan, 1], np.float32)], {"keys_floats": [0.5, float("nan")], "values_floats": [1.0, 2.0], "default_float": -4.0}, ml_opset=4)
     yield ml("LabelEncoder", [np.array([0.5, 2, 1], np.float32)], {"keys_floats": [0.5, 1.0], "values_int64s": [1, 2]})
 
 
@@ -251,7 +251,7 @@ def models():
         attributes = {"kernel_type": kernel, "kernel_params": [0.3, 0.5, 3.0], "coefficients": floats(5), "support_vectors": floats(20), "n_supports": 5, "rho": [0.2]}
         yield ml("SVMRegressor", attributes)
         yield ml("SVMRegressor", {**attributes, "one_class": 1})
-    yield ml("SVMRegressor", {"coefficients": floats(4), "rho": [0.2]})
+    yield ml("SVMRegressor", {"coefficients": floats(4), "rho": [0.2], "kernel_params": [0.0, 0.0, 0.0]})
 
 
 def trees():
