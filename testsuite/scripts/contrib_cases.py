@@ -127,22 +127,22 @@ def attention():
 
 def grouped():
     r, f32 = random(8)
-    cos, sin = f32(12, 4), f32(12, 4)
+    cos, sin, wide = f32(12, 4), f32(12, 4), [f32(12, 8), f32(12, 8)]
     for interleaved in [0, 1]:
         yield Case("RotaryEmbedding", [f32(2, 3, 16), np.array([2], np.int64), cos, sin], {"interleaved": interleaved})
         yield Case("RotaryEmbedding", [f32(2, 3, 16), r.integers(0, 12, (2, 3)), cos, sin], {"interleaved": interleaved}, weights=(2, 3))
         yield Case("RotaryEmbedding", [f32(2, 2, 3, 8), r.integers(0, 12, (2, 3)), cos, sin], {"interleaved": interleaved}, weights=(2, 3))
         yield Case("RotaryEmbedding", [f32(2, 3, 32), r.integers(0, 12, (2, 3)), cos, sin], {"interleaved": interleaved, "num_heads": 2, "rotary_embedding_dim": 8}, weights=(2, 3))
     heads = {"num_heads": 4, "kv_num_heads": 2}
-    rotary = [cos, sin]
+    rotary = wide
     for attributes, tail in [({}, []), ({"do_rotary": 1}, rotary), ({"do_rotary": 1, "rotary_interleaved": 1, "scale": 0.3}, rotary), ({"softcap": 2.0}, []),
                              ({"local_window_size": 2}, []), ({"local_window_size": 3, "do_rotary": 1}, rotary)]:
         attributes = {**heads, **attributes}
         common = {"results": (True, True, True), "weights": (6, 7, 8), "fixed": (6,)}
-        new = [f32(2, 5, 32), f32(2, 5, 16), f32(2, 5, 16)]
+        new = [f32(2, 5, 64), f32(2, 5, 32), f32(2, 5, 32)]
         yield Case("GroupQueryAttention", [*new, None, None, np.array([4, 4], np.int32), np.array([5], np.int32), *tail], attributes, **common)
-        yield Case("GroupQueryAttention", [f32(2, 5, 64), None, None, None, None, np.array([4, 4], np.int32), np.array([5], np.int32), *tail], attributes, **common)
-        new, old = [f32(2, 1, 32), f32(2, 1, 16), f32(2, 1, 16)], [f32(2, 2, 6, 8), f32(2, 2, 6, 8)]
+        yield Case("GroupQueryAttention", [f32(2, 5, 128), None, None, None, None, np.array([4, 4], np.int32), np.array([5], np.int32), *tail], attributes, **common)
+        new, old = [f32(2, 1, 64), f32(2, 1, 32), f32(2, 1, 32)], [f32(2, 2, 6, 16), f32(2, 2, 6, 16)]
         for last in [[6, 6], [6, 3]]:
             yield Case("GroupQueryAttention", [*new, *old, np.array(last, np.int32), np.array([7], np.int32), *tail], attributes, **common)
 

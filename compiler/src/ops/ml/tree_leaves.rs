@@ -126,11 +126,11 @@ impl Operator for TreeLeaves {
         used.dedup();
         let missing = x.facts.value(MISSING)?.to_ints().into_iter().any(|m| m != 0);
         let dims = x.result_dims(0);
-        let mut state = b.compute(&dims, |b, at| b.load(x.tensor(ROOTS), [at[1].clone()]));
-        for _ in 0..levels {
-            let last = state;
-            state = b.compute(&dims, |b, at| {
-                let here = b.load(last, at.to_vec());
+        let state = b.declare(DType::I32, &dims);
+        b.write(state, &dims, |b, at| (at.to_vec(), b.load(x.tensor(ROOTS), [at[1].clone()])));
+        b.repeat(levels, |b, _| {
+            b.write(state, &dims, |b, at| {
+                let here = b.load(state, at.to_vec());
                 let entry = |i: usize| b.load(x.tensor(i), [Ix::Clamped(here.cast(DType::I64))]);
                 let value = b.load(x.tensor(X), [Ix::Affine(at[0].clone()), Ix::Clamped(entry(FEATURES).cast(DType::I64))]);
                 let split = entry(SPLITS);
@@ -145,9 +145,9 @@ impl Operator for TreeLeaves {
                     holds = unordered.select(&entry(MISSING).binary(expr::BinaryOp::Or, &holds), &holds);
                 }
                 let next = holds.select(&entry(TRUES), &entry(FALSES));
-                here.compare(CompareOp::Lt, &Expr::int(DType::I32, 0)).select(&here, &next)
+                (at.to_vec(), here.compare(CompareOp::Lt, &Expr::int(DType::I32, 0)).select(&here, &next))
             });
-        }
+        });
         let leaf = |b: &expr::Builder, at: &[Affine]| Expr::int(DType::I64, -1) - b.load(state, at.to_vec()).cast(DType::I64);
         Ok(vec![b.compute(&dims, leaf)])
     }
