@@ -332,7 +332,6 @@ def trees():
             base = [float(v) for v in f32(targets)]
             yield ml("TreeEnsembleRegressor", x, {**nodes, **y, "n_targets": targets, "base_values": base, "aggregate_function": "AVERAGE"})
             yield ml("TreeEnsembleRegressor", x, {**nodes, **weights("target", leaves, targets, each=False), "n_targets": targets, "aggregate_function": "MIN"})
-        yield ml("TreeEnsembleRegressor", np.round(x * 3).astype(np.int64), {**nodes, **y, "n_targets": 3})
         yield ml("TreeEnsembleRegressor", x.astype(np.float64), {**nodes, **y, "n_targets": 3})
         for transform in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO"]:
             y = weights("class", leaves, 3)
@@ -342,11 +341,9 @@ def trees():
             if transform != "NONE":
                 yield ml("TreeEnsembleRegressor", x, {**nodes, **weights("target", leaves, 3), "n_targets": 3, "post_transform": transform})
         for positive, transform, base in [(True, "NONE", []), (False, "NONE", []), (False, "LOGISTIC", []), (False, "LOGISTIC", [0.3]), (False, "NONE", [0.3])]:
-            for label in [0, 1]:
-                y = weights("class", leaves, 1, positive)
-                y["class_ids"] = [label for _ in y["class_ids"]]
-                attributes = {**nodes, **y, "classlabels_int64s": [6, 2], "post_transform": transform, **({"base_values": base} if base else {})}
-                yield ml("TreeEnsembleClassifier", x, attributes, (True, True))
+            y = weights("class", leaves, 1, positive)
+            attributes = {**nodes, **y, "classlabels_int64s": [6, 2], "post_transform": transform, **({"base_values": base} if base else {})}
+            yield ml("TreeEnsembleClassifier", x, attributes, (True, True))
     nodes, leaves = forest(5, 5, 5, missing=True)
     yield ml("TreeEnsembleRegressor", holes, {**nodes, **weights("target", leaves, 2), "n_targets": 2})
     nodes, leaves = forest(5, 5, 5)

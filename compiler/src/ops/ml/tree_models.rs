@@ -268,7 +268,7 @@ impl TreeEnsembleClassifier {
             values: either(&self.class_weights, self.class_weights_as_tensor.as_ref()),
         };
         let base = either(&self.base_values, self.base_values_as_tensor.as_ref());
-        let mut f = forest(&nodes, &weights)?;
+        let f = forest(&nodes, &weights)?;
         let classes: BTreeSet<usize> = f.weights.iter().map(|w| w.1).collect();
         let x = features(s)?;
         if labels.len() > 2 && classes.len() == labels.len() {
@@ -278,14 +278,14 @@ impl TreeEnsembleClassifier {
             let scores = s.cast(scores, DType::F32)?;
             return Ok(vec![label, post_transform(s, scores, &self.post_transform)?]);
         }
-        if labels.len() != 2 || classes.len() != 1 || base.len() > 1 {
+        // Where the only class is the second one, implementations differ in what the first one's score is.
+        if labels.len() != 2 || !classes.iter().eq(&[0]) || base.len() > 1 {
             let message =
-                format!("weights for {} of {} classes, with {} base values, are not supported", classes.len(), labels.len(), base.len());
+                format!("weights for {classes:?} of {} classes, with {} base values, are not supported", labels.len(), base.len());
             return Err(InferError::Unsupported(message));
         }
         // One score decides between two labels.
         let positive = f.weights.iter().all(|w| w.2 >= 0.0);
-        f.weights.iter_mut().for_each(|w| w.1 = 0);
         let score = f.scores(s, x, 1, Aggregate::Sum)?;
         let score = based(s, score, &base, 1)?;
         let score = s.cast(score, DType::F32)?;
