@@ -27,6 +27,8 @@ pub struct Config {
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
+    /// What matters most.
+    pub goal: Goal,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
     /// For how long to measure forms of the kernels on this machine, which must be the target; zero: not at all.
@@ -49,6 +51,7 @@ impl Default for Config {
             quantize_weights: None,
             prune: true,
             exact_conv: false,
+            goal: Goal::Latency,
             emitter: Emitter::Auto,
             tune: Duration::ZERO,
             tune_file: None,
@@ -67,6 +70,16 @@ pub enum Emitter {
     Clif,
     /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
     Wide,
+}
+
+/// What matters most about a library.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Goal {
+    /// Its speed.
+    #[default]
+    Latency,
+    /// Its size: nothing is stored in a larger form because that is faster.
+    Size,
 }
 
 /// How quantized weights are stored.

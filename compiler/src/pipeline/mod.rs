@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::codegen::Machine;
 use crate::codegen::program::{Emitter, Place, Program};
-use crate::config::Config;
+use crate::config::{self, Config, Goal};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
 use crate::graph::{Graph, NodeId, Value};
@@ -16,7 +16,7 @@ use crate::lower::{Lowered, lower_group};
 use crate::passes;
 use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
-use crate::schedule::{Memory, Scheduled, Source, Storage};
+use crate::schedule::{Convolution, Memory, Scheduled, Source, Storage};
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
 pub use tune::{Tuned, tuned};
@@ -92,21 +92,56 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
     (graph, report)
 }
 
+/// How kernels are made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// What turns them into machine code.
+    pub emitter: Emitter,
+    /// How convolutions are computed.
+    pub convolution: Convolution,
+}
+
+impl From<Emitter> for Options {
+    fn from(emitter: Emitter) -> Self {
+        Options { emitter, ..Options::default() }
+    }
+}
+
+impl From<&Config> for Options {
+    fn from(config: &Config) -> Self {
+        let direct = config.exact_conv || config.goal == Goal::Size;
+        Options {
+            emitter: match config.emitter {
+                config::Emitter::Auto => Emitter::Auto,
+                config::Emitter::Clif => Emitter::Clif,
+                config::Emitter::Wide => Emitter::Wide,
+            },
+            convolution: if direct { Convolution::Direct } else { Convolution::Fastest },
+        }
+    }
+}
+
 /// Compiles a graph whose extents are all fixed; the passes that change the graph have run.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule(graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
-    lower_and_schedule_as(graph, machine, emitter, &Tuned::default())
+pub fn lower_and_schedule(graph: Graph, machine: &Machine, options: impl Into<Options>) -> Result<Compiled, Vec<Diagnostic>> {
+    lower_and_schedule_as(graph, machine, options, &Tuned::default())
 }
 
 /// As [`lower_and_schedule`], with the forms of kernels that were measured to be best.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule_as(graph: Graph, machine: &Machine, emitter: Emitter, tuned: &Tuned) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, emitter, tuned)?)?;
-    compiled.program.emitter = emitter;
+pub fn lower_and_schedule_as(
+    graph: Graph,
+    machine: &Machine,
+    options: impl Into<Options>,
+    tuned: &Tuned,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let options = options.into();
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?)?;
+    compiled.program.emitter = options.emitter;
     Ok(compiled)
 }
 

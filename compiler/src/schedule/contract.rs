@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::cost::{Order, Tile, choose_tile, window_tile};
-use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
+use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
+use super::emitter::{Emitter, Lanes, Packed, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
@@ -36,6 +36,8 @@ struct Plan {
     packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     columns_first: bool,
+    /// Parts of the reduction that are read side by side.
+    streams: usize,
     /// Reads whose padding the loops are split around.
     padded: Vec<Expr>,
     lanes: usize,
@@ -49,38 +51,69 @@ pub(super) fn emit(
     finish: &Expr,
     vector: Option<usize>,
 ) -> Result<(), ScheduleError> {
-    let plan = plan(e, stage, op, value, finish, vector);
-    if let Some(axis) = plan.vector {
-        let nr = plan.tile.nv * plan.lanes;
-        let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
-        let mut packed = HashMap::new();
-        for load in loads(&plan.value) {
-            if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &plan.packed_reduction, plan.columns) {
-                packed.insert(load, p);
-            }
-        }
-        e.packed = packed;
-    }
-    e.note(match plan.vector {
-        Some(_) => format!("contract(mr={} nr={} ku={})", plan.tile.mr, plan.tile.nv * plan.lanes, e.machine.choice.steps),
-        None => format!("contract(mr={} scalar)", plan.tile.mr),
+    let tiles = Tiles::new(e, stage, op, value, finish, vector);
+    e.note(match tiles.plan.vector {
+        Some(_) if tiles.plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", tiles.nr(), tiles.plan.streams),
+        Some(_) => format!("contract(mr={} nr={} ku={})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps),
+        None => format!("contract(mr={} scalar)", tiles.plan.tile.mr),
     });
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
-    let result = if plan.columns_first {
-        column_loop(e, &plan, point, &mut |e, point, nv, valid| {
-            outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
-                row_loop(e, &plan, point, &mut |e, point, mr| tile(e, &plan, point, mr, nv, valid))
+    tiles.emit(e, point, &[])
+}
+
+/// A reduction in register tiles, its constants packed: emitted where a template wants it.
+pub(super) struct Tiles {
+    plan: Plan,
+    packed: HashMap<Expr, Packed>,
+}
+
+impl Tiles {
+    pub(super) fn new(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Self {
+        let plan = plan(e, stage, op, value, finish, vector);
+        let mut packed = HashMap::new();
+        if let Some(axis) = plan.vector {
+            let nr = plan.tile.nv * plan.lanes;
+            let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
+            for load in loads(&plan.value) {
+                if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &plan.packed_reduction, plan.columns) {
+                    packed.insert(load, p);
+                }
+            }
+        }
+        Tiles { plan, packed }
+    }
+
+    /// Rows of a tile.
+    pub(super) fn mr(&self) -> usize {
+        self.plan.tile.mr
+    }
+
+    /// Columns of a tile.
+    pub(super) fn nr(&self) -> usize {
+        self.plan.tile.nv * self.plan.lanes
+    }
+
+    /// The loops over all outputs whose `fixed` axes are those of the point.
+    pub(super) fn emit(&self, e: &mut Emitter, point: Point, fixed: &[usize]) -> Result<(), ScheduleError> {
+        e.packed = self.packed.clone();
+        let plan = &self.plan;
+        let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
+        let result = if plan.columns_first {
+            column_loop(e, plan, point, &mut |e, point, nv, valid| {
+                outer_loops(e, plan, &outer, point, &mut |e, point| {
+                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, point, mr, nv, valid))
+                })
             })
-        })
-    } else {
-        outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
-            row_loop(e, &plan, point, &mut |e, point, mr| {
-                column_loop(e, &plan, point, &mut |e, point, nv, valid| tile(e, &plan, point, mr, nv, valid))
+        } else {
+            outer_loops(e, plan, &outer, point, &mut |e, point| {
+                row_loop(e, plan, point, &mut |e, point, mr| {
+                    column_loop(e, plan, point, &mut |e, point, nv, valid| tile(e, plan, point, mr, nv, valid))
+                })
             })
-        })
-    };
-    e.packed.clear();
-    result
+        };
+        e.packed.clear();
+        result
+    }
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
@@ -160,6 +193,10 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             && n_rows > tile.mr
             && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
+    let streams = match reduction[..] {
+        [(_, extent)] if e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => n_streams(&e.machine, extent, columns),
+        _ => 1,
+    };
     Plan {
         stage,
         value: value.clone(),
@@ -173,6 +210,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         reduction,
         packed_reduction,
         columns_first,
+        streams,
         padded,
         lanes,
     }
@@ -254,6 +292,7 @@ fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
 
 /// Called with the number of vectors and the valid lanes of the last one.
 type Columns<'f> = dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError> + 'f;
+type Loops<'f> = dyn FnMut(&mut Emitter, Point, &mut Inner<'_>) -> Result<(), ScheduleError> + 'f;
 type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + 'f;
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
@@ -386,7 +425,11 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         }
         Ok(())
     };
-    reduction_loops(e, &plan.reduction, budget, point.clone(), &mut |e, point| {
+    let loops: &mut Loops<'_> = match plan.streams {
+        1 => &mut |e, point, f| reduction_loops(e, &plan.reduction, budget, point, f),
+        n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
+    };
+    loops(e, point.clone(), &mut |e, point| {
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
         if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
@@ -405,6 +448,23 @@ fn row_and_column_factors(plan: &Plan) -> Option<(Expr, Expr)> {
     let (Node::Binary(BinaryOp::Mul, x, y), Some(axis), Some(rows)) = (plan.value.node(), plan.vector, plan.rows) else { return None };
     let (row, column) = if expr_depends(x, axis) { (y, x) } else { (x, y) };
     (!expr_depends(row, axis) && !expr_depends(column, rows)).then(|| (row.clone(), column.clone()))
+}
+
+/// One loop over a reduction cut into `n` equal parts that are read side by side, and what is left: memory gives several streams
+/// faster than one.
+fn streams(e: &mut Emitter, (axis, extent): (usize, usize), n: i64, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+    let part = extent as i64 / n;
+    for (range, n) in [(0..part, n), (part * n..extent as i64, 1)] {
+        e.for_loop(&format!("r{axis}"), range, 1, |e, v| {
+            for u in 0..n {
+                let mut at = point.clone();
+                at.axes[axis] = v.offset(u * part);
+                f(e, at)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Loops over the reduction, the innermost axes written out up to `budget` steps.
