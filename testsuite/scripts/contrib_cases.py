@@ -342,6 +342,8 @@ def trees():
                 yield ml("TreeEnsembleRegressor", x, {**nodes, **weights("target", leaves, 3), "n_targets": 3, "post_transform": transform})
         for positive, transform, base in [(True, "NONE", []), (False, "NONE", []), (False, "LOGISTIC", []), (False, "LOGISTIC", [0.3]), (False, "NONE", [0.3])]:
             y = weights("class", leaves, 1, positive)
+            if not positive:
+                y["class_weights"][0] = -0.75
             attributes = {**nodes, **y, "classlabels_int64s": [6, 2], "post_transform": transform, **({"base_values": base} if base else {})}
             yield ml("TreeEnsembleClassifier", x, attributes, (True, True))
     nodes, leaves = forest(5, 5, 5, missing=True)
