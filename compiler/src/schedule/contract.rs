@@ -14,6 +14,7 @@ use super::reduce::{identity, loads};
 use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
+use crate::tensor::DType;
 
 /// Multiply-adds in the unrolled body of the innermost reduction loop, about.
 const UNROLLED_STEPS: usize = 12;
@@ -433,6 +434,9 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
         if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
+    if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && dtype == DType::F32 {
+        return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
+    }
     for row in 0..mr {
         for vector in 0..nv {
             let at = cell(&point, row, vector);
@@ -441,6 +445,44 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         }
     }
     Ok(())
+}
+
+/// Whether an expression needs registers that the accumulators of a tile leave no room for.
+fn is_heavy(e: &Expr) -> bool {
+    let mut heavy = false;
+    e.visit(&mut |e| {
+        heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()) || matches!(e.node(), Node::Binary(BinaryOp::Pow, ..));
+    });
+    heavy
+}
+
+/// Ends a tile in a loop over its rows: the sums go through a small buffer, which leaves all registers to the epilogue.
+fn finish_from_memory(
+    e: &mut Emitter,
+    plan: &Plan,
+    point: &Point,
+    (mr, nv): (usize, usize),
+    accs: &[Reg],
+    cell: &dyn Fn(&Point, usize, usize) -> Point,
+) -> Result<(), ScheduleError> {
+    let rows = plan.rows.expect("a tile of several rows");
+    let (lanes, width) = (plan.lanes as i64, (nv * plan.lanes) as i64);
+    let buffer = e.tile_buffer(plan.tile.mr * plan.tile.nv * plan.lanes);
+    for (i, &acc) in accs.iter().enumerate() {
+        e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
+    }
+    e.forget();
+    e.for_loop("row", 0..mr as i64, 1, |e, row| {
+        let mut at = point.clone();
+        at.axes[rows] = at.axes[rows].plus(&row);
+        for vector in 0..nv {
+            let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
+            let at = cell(&at, 0, vector);
+            let result = e.value(&plan.finish, &at, Some(sum))?;
+            e.store(&plan.stage, &at, result);
+        }
+        Ok(())
+    })
 }
 
 /// The factors of a product of which one moves only along rows and the other only along columns.

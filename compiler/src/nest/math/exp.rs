@@ -52,14 +52,6 @@ pub(super) fn exp_up_to_89(m: &mut Math<'_>, x: Reg) -> Reg {
     scale(m, p, n)
 }
 
-/// [`exp`] of `-87 <= x <= 88`.
-pub(super) fn exp_normal(m: &mut Math<'_>, x: Reg) -> Reg {
-    let (p, n) = reduced(m, x);
-    let p = m.add_c(p, 1.0);
-    let s = power_of_two(m, n, 0);
-    m.mul(p, s)
-}
-
 /// `s * (e^r - 1)` and `s`, where `s = 2^(n + bias)`.
 fn scaled_parts(m: &mut Math<'_>, x: Reg, bias: i64) -> (Reg, Reg) {
     let (p, n) = reduced(m, x);
