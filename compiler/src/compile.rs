@@ -89,7 +89,7 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
         }
     });
     let tuned = pipeline::tuned(&graph, machine, emitter(config), config)?;
-    let compiled = pipeline::lower_and_schedule_as(graph, machine, emitter(config), &tuned).map_err(Error::Model)?;
+    let compiled = pipeline::lower_and_schedule_as(graph, machine, emitter(config), &tuned, config.threads).map_err(Error::Model)?;
     let graph = &compiled.graph;
     let signature = |names: &mut dyn Iterator<Item = (String, Value)>| -> Vec<(String, DType, Vec<usize>)> {
         names.map(|(name, v)| (name, graph.ty(v).dtype, graph.ty(v).dims().unwrap_or_default())).collect()

@@ -1,14 +1,15 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod threads;
 mod tune;
 mod tuner;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::codegen::Machine;
 use crate::codegen::program::{Emitter, Place, Program};
-use crate::config::Config;
+use crate::codegen::{Machine, wide};
+use crate::config::{self, Config};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
 use crate::graph::{Graph, NodeId, Value};
@@ -97,20 +98,34 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
 /// # Errors
 /// Every node that cannot be compiled.
 pub fn lower_and_schedule(graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
-    lower_and_schedule_as(graph, machine, emitter, &Tuned::default())
+    lower_and_schedule_as(graph, machine, emitter, &Tuned::default(), config::DEFAULT_THREADS)
 }
 
-/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best.
+/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best, for at most so many threads.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule_as(graph: Graph, machine: &Machine, emitter: Emitter, tuned: &Tuned) -> Result<Compiled, Vec<Diagnostic>> {
-    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, emitter, tuned)?)?;
+pub fn lower_and_schedule_as(
+    graph: Graph,
+    machine: &Machine,
+    emitter: Emitter,
+    tuned: &Tuned,
+    workers: usize,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let is_wide = emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
+    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, workers, machine, is_wide);
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, emitter, tuned)?, workers, &finish)?;
     compiled.program.emitter = emitter;
     Ok(compiled)
 }
 
-fn schedule_with(mut graph: Graph, tuner: &mut Tuner<'_>) -> Result<Compiled, Vec<Diagnostic>> {
+/// `finish` gets every kernel that was scheduled.
+fn schedule_with(
+    mut graph: Graph,
+    tuner: &mut Tuner<'_>,
+    workers: usize,
+    finish: &dyn Fn(&mut Scheduled),
+) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
@@ -189,14 +204,17 @@ fn schedule_with(mut graph: Graph, tuner: &mut Tuner<'_>) -> Result<Compiled, Ve
         };
         let name = kernel_name(&graph, task, output_of[t]);
         match tuner.schedule(&name, &task.lowered.program, operands, results) {
-            Ok(s) => task.scheduled = Some(s),
+            Ok(mut s) => {
+                finish(&mut s);
+                task.scheduled = Some(s);
+            }
             Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)
+    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots, workers)
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
