@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use crate::codegen::{EmittedBy, Place, emitted_by};
 use crate::compile::Artifact;
-use crate::nest::{Kernel, Traffic};
+use crate::nest::traffic::Move;
+use crate::nest::{Access, BufferId, Kernel, Traffic};
 use crate::pipeline::StepInfo;
 
 /// Facts of one step, from its loops.
@@ -40,11 +41,11 @@ pub struct StepFacts {
 /// Elements that go from one buffer to another unchanged, or that are set to constants.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MoveFacts {
-    /// The kernel's name for the source; none where it is constants.
+    /// The value that they come from, or the kernel's name for the buffer; none where they are constants.
     pub from: Option<String>,
-    /// The kernel's name for the destination.
+    /// Where they go.
     pub to: String,
-    /// Whether the destination lives for this step only.
+    /// Whether that lives for this step only.
     pub into_scratch: bool,
     /// Bytes that are written.
     pub bytes: usize,
@@ -56,6 +57,8 @@ impl Artifact {
         let program = &self.compiled.program;
         let emitters = emitted_by(program, &self.interface.machine);
         let mut traffic: HashMap<usize, Traffic> = HashMap::new();
+        let mut names: HashMap<Place, String> = HashMap::new();
+        names.extend(program.inputs.iter().enumerate().map(|(i, input)| (Place::Input(i, 0), input.name.clone())));
         let mut facts = vec![];
         for (i, step) in program.steps.iter().enumerate() {
             let kernel = &program.kernels[step.kernel];
@@ -63,6 +66,19 @@ impl Artifact {
             let info = self.compiled.steps.get(i);
             let scratch: Vec<bool> =
                 (0..kernel.buffers.len()).map(|b| is_scratch(step.args[b], traffic.buffers[b].written, info)).collect();
+            let before = names.clone();
+            names.extend(info.into_iter().flat_map(|info| &info.values).map(|v| (v.base, v.name.clone())));
+            let name = |b: BufferId, names: &HashMap<Place, String>| {
+                let b = b.0 as usize;
+                names.get(&step.args[b]).filter(|_| !scratch[b]).unwrap_or(&kernel.buffers[b].name).clone()
+            };
+            let one = |m: &Move| MoveFacts {
+                from: m.from.map(|b| name(b, if traffic.buffers[b.0 as usize].written > 0 { &names } else { &before })),
+                to: name(m.to, &names),
+                into_scratch: scratch[m.to.0 as usize],
+                bytes: m.bytes.round() as usize,
+            };
+            let moves = traffic.moves.iter().map(one).filter(|m| m.bytes > 0).collect();
             let multiply_adds = self.compiled.expressions.get(i).map_or(0, |(_, e)| e.n_multiply_adds());
             let (constant_bytes, value_bytes) = bytes(kernel, &step.args, traffic, &scratch);
             facts.push(StepFacts {
@@ -76,7 +92,7 @@ impl Artifact {
                 operations: operations(multiply_adds as f64, traffic),
                 constant_bytes,
                 value_bytes,
-                moves: moves(kernel, traffic, &scratch),
+                moves,
                 only_moves: traffic.only_moves(),
             });
         }
@@ -98,7 +114,7 @@ fn bytes(kernel: &Kernel, args: &[Place], traffic: &Traffic, scratch: &[bool]) -
             Place::Constant(..) => constants += touched.read * size,
             _ if scratch[i] => {}
             // What is read back from a result was just written; an operand that the result overwrites is read whole.
-            _ if touched.written > 0 && buffer.access == crate::nest::Access::Write => values += touched.written * size,
+            _ if touched.written > 0 && buffer.access == Access::Write => values += touched.written * size,
             _ => values += (touched.read + touched.written) * size,
         }
     }
@@ -114,17 +130,6 @@ fn operations(multiply_adds: f64, traffic: &Traffic) -> f64 {
     multiplications.max(traffic.others)
 }
 
-fn moves(kernel: &Kernel, traffic: &Traffic, scratch: &[bool]) -> Vec<MoveFacts> {
-    let name = |b: crate::nest::BufferId| kernel.buffers[b.0 as usize].name.clone();
-    let one = |m: &crate::nest::traffic::Move| MoveFacts {
-        from: m.from.map(name),
-        to: name(m.to),
-        into_scratch: scratch[m.to.0 as usize],
-        bytes: m.bytes.round() as usize,
-    };
-    traffic.moves.iter().map(one).filter(|m| m.bytes > 0).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use crate::config::Config;
@@ -137,8 +142,11 @@ mod tests {
         let artifact = crate::compile(&path, &config);
         let _ = std::fs::remove_file(&path);
         let one = |s: super::StepFacts| {
-            let moves: Vec<String> =
-                s.moves.iter().map(|m| format!("{} {}", m.bytes, if m.into_scratch { "to scratch" } else { "to a value" })).collect();
+            let moves: Vec<String> = s
+                .moves
+                .iter()
+                .map(|m| format!("{} of {:?} to {}", m.bytes, m.from, if m.into_scratch { "scratch" } else { &m.to }))
+                .collect();
             format!(
                 "{} by {}: {} multiply-adds, {} flops, {} operations, {} + {} bytes, moves [{}]{}\n",
                 s.label,
@@ -162,9 +170,9 @@ mod tests {
   %m = MatMul(%x, %w)
   %t = Transpose(%m) perm=[1,0]
   %y = Concat(%t, %t) axis=0
-}"), @r"
+}"), @r#"
         m by wide 512: 6144 multiply-adds, 12288 flops, 6144 operations, 6144 + 1280 bytes, moves []
-        y by wide 128: 0 multiply-adds, 0 flops, 0 operations, 0 + 1536 bytes, moves [1024 to a value] only
-        ");
+        y by wide 128: 0 multiply-adds, 0 flops, 0 operations, 0 + 1536 bytes, moves [1024 of Some("m") to y] only
+        "#);
     }
 }

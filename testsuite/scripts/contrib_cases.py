@@ -95,5 +95,106 @@ def normalizations():
         yield Case("EmbedLayerNormalization", x, {"epsilon": 1e-5}, results=results, weights=(2, 3, 4, 5, 6))
 
 
+def attention():
+    r, f32 = random(3)
+    x = [f32(2, 3, 8), f32(8, 24), f32(24)]
+    lengths, ranges = np.array([3, 2], np.int32), np.array([3, 2, 1, 0], np.int32)
+    raw, square = np.array([[1, 1, 0], [1, 0, 0]], np.int32), (r.random((2, 3, 3)) < 0.7).astype(np.int32)
+    for attributes in [{}, {"unidirectional": 1}, {"scale": 0.2, "mask_filter_value": -5.0, "unidirectional": 1}, {"mask_filter_value": -3e38}]:
+        attributes = {"num_heads": 2, **attributes}
+        yield Case("Attention", x, attributes, results=(True, True))
+        for mask in [lengths, ranges, raw, square, np.zeros((2, 1), np.int32), np.zeros((1, 1), np.int32), np.zeros((2, 3), np.int32)]:
+            yield Case("Attention", [*x, mask], attributes, weights=(1, 2))
+        past = f32(2, 2, 2, 5, 4)
+        yield Case("Attention", [*x, None, past], attributes, results=(True, True), weights=(1, 2))
+        yield Case("Attention", [*x, (r.random((2, 8)) < 0.7).astype(np.int32), past], attributes, results=(True, True), weights=(1, 2))
+        yield Case("Attention", [*x, raw, None, f32(2, 2, 3, 3)], attributes, weights=(1, 2))
+        yield Case("Attention", [*x, None, None, f32(1, 1, 3, 3)], attributes, weights=(1, 2))
+    yield Case("Attention", [f32(1, 3, 8), f32(8, 20), f32(20)], {"num_heads": 2, "qkv_hidden_sizes": [8, 8, 4]})
+    yield Case("Attention", [f32(1, 1, 8), f32(8, 24), f32(24), None, f32(2, 1, 2, 5, 4)], {"num_heads": 2, "unidirectional": 1}, results=(True, True))
+    heads = {"num_heads": 2}
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 5, 8), f32(2, 5, 8)], heads)
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 5, 8), f32(2, 5, 6), f32(22)], heads, weights=(3,))
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 2, 5, 4), f32(2, 2, 5, 4)], heads)
+    yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 3, 8), f32(2, 3, 8), None, None, None, f32(2, 2, 4, 4), f32(2, 2, 4, 4)], heads, results=(True, True, True))
+    for attributes in [heads, {**heads, "unidirectional": 1}, {**heads, "mask_filter_value": -2.0, "scale": 0.3}]:
+        for mask in [lengths, np.array([[1, 1, 0], [0, 1, 1]], np.int32), square]:
+            yield Case("MultiHeadAttention", [f32(2, 3, 8), f32(2, 3, 8), f32(2, 3, 8), None, mask, f32(1, 2, 3, 3)], attributes, weights=(4,))
+        yield Case("MultiHeadAttention", [f32(2, 1, 8), f32(2, 1, 8), f32(2, 1, 8), f32(24), (r.random((2, 5)) < 0.7).astype(np.int32), None, f32(2, 2, 4, 4), f32(2, 2, 4, 4)],
+                   attributes, results=(True, True, True), weights=(3,))
+
+
+def quantized():
+    r, f32 = random(4)
+
+    def bytes_of(dtype, *dims):
+        return r.integers(0, 256, dims).astype(np.uint8).view(dtype)
+
+    def scale(low=0.01, high=0.05, dims=()):
+        return np.asarray(r.uniform(low, high, dims), np.float32)
+
+    def of(dtype, *dims):
+        return [bytes_of(dtype, *dims), scale(), bytes_of(dtype)]
+
+    exact = {"rtol": 0, "atol": 0}
+    for dtype in [np.uint8, np.int8]:
+        for op in ["QLinearAdd", "QLinearMul"]:
+            yield Case(op, [*of(dtype, 2, 3, 8), *of(dtype, 8), scale(), bytes_of(dtype)], weights=(1, 2, 3, 4, 5, 6, 7), **exact)
+            yield Case(op, [*of(dtype, 2, 8), *of(dtype, 2, 8), scale(), bytes_of(dtype)], weights=(1, 2, 4, 5, 6, 7), **exact)
+        yield Case("QLinearWhere", [r.random((3, 4)) < 0.5, *of(dtype, 3, 4), *of(dtype, 4), scale(), bytes_of(dtype)], weights=(2, 3, 5, 6, 7, 8), fixed=(2, 3, 5, 6, 7, 8), **exact)
+        functions = [*of(dtype, 2, 50), scale(0.004, 0.008), bytes_of(dtype)]
+        yield Case("QLinearSigmoid", functions, **exact)
+        yield Case("QLinearLeakyRelu", functions, {"alpha": 0.1}, **exact)
+        for opset, axis in [(13, -1), (12, 1), (13, 1)]:
+            zero = np.asarray(-128 if dtype == np.int8 else 0, dtype)
+            # onnxruntime rounds a table of exponentials first.
+            yield Case("QLinearSoftmax", [*of(dtype, 2, 3, 6), np.asarray(1 / 256, np.float32), zero], {"opset": opset, "axis": axis}, atol=1, rtol=0)
+        pool = [*of(dtype, 1, 3, 6, 6), scale(), bytes_of(dtype)]
+        for attributes in [{"kernel_shape": [2, 2], "strides": [2, 2]}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+                           {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1, "strides": [2, 2]}]:
+            yield Case("QLinearAveragePool", pool, attributes, **exact)
+        yield Case("QLinearAveragePool", pool, {"kernel_shape": [2, 2], "channels_last": 1}, **exact)
+        yield Case("QLinearGlobalAveragePool", pool, **exact)
+        yield Case("QLinearGlobalAveragePool", pool, {"channels_last": 1}, **exact)
+        yield Case("QLinearConcat", [scale(), bytes_of(dtype), *of(dtype, 2, 3), *of(dtype, 2, 4), *of(dtype, 2, 1)], {"axis": 1}, weights=(0, 1, 3, 4, 6, 7, 9, 10), **exact)
+    for a, b in [(np.uint8, np.uint8), (np.uint8, np.int8), (np.int8, np.int8)]:
+        for columns, zeros in [((), ()), ((5,), (5,)), ((5,), ())]:
+            zero = bytes_of(b, *zeros) if zeros or not columns else None
+            x = [bytes_of(a, 3, 4), bytes_of(b, 4, 5), scale(), scale(dims=columns), bytes_of(a), zero, f32(5)]
+            yield Case("MatMulIntegerToFloat", x, weights=(1, 3, 5, 6))
+            yield Case("DynamicQuantizeMatMul", [f32(3, 4), x[1], x[3], zero, f32(5)], weights=(1, 2, 3, 4), atol=1e-2)
+        if a == np.int8:
+            continue
+        yield Case("QAttention", [bytes_of(a, 2, 3, 8), bytes_of(b, 8, 24), f32(24), scale(), scale(), np.array([[1, 1, 0], [1, 0, 0]], np.int32), bytes_of(a), bytes_of(b)],
+                   {"num_heads": 2, "unidirectional": 1}, weights=(1, 2, 3, 4, 6, 7), fixed=(1, 2, 3, 4, 6, 7), atol=1e-3)
+    for attributes in [{}, {"transB": 1, "alpha": 0.5}, {"transA": 1}]:
+        a = (4, 3) if attributes.get("transA") else (3, 4)
+        b = (5, 4) if attributes.get("transB") else (4, 5)
+        for columns in [(), (5,)]:
+            x = [bytes_of(np.uint8, *a), scale(), bytes_of(np.uint8), bytes_of(np.int8, *b), scale(dims=columns), bytes_of(np.int8, *columns)]
+            addend = r.integers(-9999, 9999, 5).astype(np.int32)
+            yield Case("QGemm", [*x, addend], attributes, weights=(1, 2, 3, 4, 5, 6))
+            yield Case("QGemm", [*x, addend, scale(0.1, 0.2), bytes_of(np.uint8)], attributes, weights=(1, 2, 3, 4, 5, 6, 7, 8), **exact)
+            yield Case("QGemm", [*x, None, scale(0.1, 0.2), bytes_of(np.uint8)], attributes, weights=(1, 2, 3, 4, 5, 6, 7, 8), **exact)
+    for bits in [2, 4, 8]:
+        for k, block in [(32, 16), (40, 16), (64, 32)]:
+            blocks, n = -(-k // block), 6
+            x = [f32(2, 3, k), bytes_of(np.uint8, n, blocks, block * bits // 8), scale(dims=(n * blocks,))]
+            attributes = {"K": k, "N": n, "block_size": block, "bits": bits}
+            yield Case("MatMulNBits", x, attributes, weights=(1, 2))
+            zeros = bytes_of(np.uint8, n * -(-blocks * bits // 8))
+            yield Case("MatMulNBits", [*x, zeros], attributes, weights=(1, 2, 3))
+            if bits == 4:
+                yield Case("MatMulNBits", [*x, zeros, None, f32(n)], attributes, weights=(1, 2, 3, 5))
+                yield Case("MatMulNBits", [*x, f32(n, blocks)], attributes, weights=(1, 2, 3))
+    for direction, n in [("forward", 1), ("reverse", 1), ("bidirectional", 2)]:
+        for dims in [(n,), (n, 12)]:
+            w, q = bytes_of(np.int8, n, 5, 12), bytes_of(np.int8, n, 3, 12)
+            scales = [scale(0.001, 0.004, dims), np.zeros(dims, np.int8), scale(0.001, 0.004, dims), np.zeros(dims, np.int8)]
+            # onnxruntime rounds inputs and states to 8 bits.
+            yield Case("DynamicQuantizeLSTM", [f32(4, 2, 5), w, q, f32(n, 24), None, f32(n, 2, 3), f32(n, 2, 3), None, *scales],
+                       {"direction": direction, "hidden_size": 3}, results=(True, True, True), weights=(1, 2, 3, 8, 9, 10, 11), fixed=(1, 2, 8, 9, 10, 11), atol=0.03)
+
+
 def all_cases():
-    return [case for family in [fused, normalizations] for case in family()]
+    return [case for family in [fused, normalizations, attention, quantized] for case in family()]

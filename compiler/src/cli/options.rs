@@ -32,7 +32,7 @@ pub(crate) struct ModelOptions {
     /// Compute convolutions only by direct sums, which this version always does
     #[arg(long)]
     exact_conv: bool,
-    /// What makes machine code: wide (256-bit and 512-bit vectors of x86-64) where it can, else Cranelift
+    /// What makes machine code: wide (the widest vectors of x86-64-v2 and above) where it can, else Cranelift
     #[arg(long, value_name = "EMITTER", default_value = "auto")]
     emitter: EmitterName,
     /// Measure forms of the kernels on this machine for about so long, and take the best

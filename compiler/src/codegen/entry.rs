@@ -117,7 +117,8 @@ fn define_kernel(
     listing: bool,
 ) -> Result<Compiled, CodegenError> {
     if emitter != Emitter::Clif {
-        match wide::define_kernel(module, machine, kernel, listing)? {
+        let spilling = if emitter == Emitter::Wide { wide::Spilling::Allowed } else { wide::Spilling::Refused };
+        match wide::define_kernel(module, machine, kernel, spilling, listing)? {
             Ok(compiled) => return Ok(compiled),
             Err(refused) if emitter == Emitter::Wide => {
                 return Err(CodegenError::Unsupported { kernel: kernel.name.clone(), what: refused.0, target: machine.to_string() });

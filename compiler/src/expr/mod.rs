@@ -3,6 +3,7 @@
 pub mod builder;
 mod eval;
 pub mod ir;
+mod nesting;
 mod parse;
 mod print;
 mod scalar;
@@ -12,6 +13,7 @@ mod verify;
 pub use builder::Builder;
 pub use eval::{EvalError, eval};
 pub use ir::*;
+pub use nesting::{Nested, Nesting, factors, is_contraction, nesting, plain_stages};
 pub use parse::{ParseError, parse};
 pub use simplify::{simplified, simplify};
 pub use verify::{VerifyError, verify};

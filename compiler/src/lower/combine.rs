@@ -4,7 +4,7 @@
 //! Requires: stages in order, every region of a tensor written once (loop bodies aside). Ensures: the same results; sums
 //! keep their order, except that factors which do not depend on the reduction leave the sum.
 
-use crate::expr::{Affine, BinaryOp, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
+use crate::expr::{Affine, BinaryOp, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var, factors};
 use crate::tensor::n_elements;
 
 /// An expression of at most this many operators may be computed again for each of several readers.
@@ -208,7 +208,8 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
         let inlinable =
             loads(reader).iter().filter(|l| l.0 == out).all(|(_, index, pad)| !pad && index.iter().all(|ix| matches!(ix, Ix::Affine(_))));
         // A reader that uses each element many times would compute it as often.
-        let once = points(reader) <= 2 * n_elements(&stage.axes) || n_ops == 0 || from_constants;
+        let once =
+            points(reader) <= 2 * n_elements(&stage.axes) || n_ops == 0 || from_constants || leaves_sum(value, reader, out, constants);
         if !inlinable || !once {
             return false;
         }
@@ -224,6 +225,22 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
     }
     items.remove(i);
     true
+}
+
+/// Whether a value is a read times a factor that can leave the sum of products in which the reader uses it.
+fn leaves_sum(value: &Expr, reader: &Stage, out: TensorId, constants: &[bool]) -> bool {
+    let Some((x, y)) = factors(reader) else { return false };
+    let Node::Binary(BinaryOp::Mul, a, b) = value.node() else { return false };
+    let (read, factor) = if a.loaded().is_some_and(|t| !constants[t.0 as usize]) { (a, b) } else { (b, a) };
+    if read.loaded().is_none() || n_operators(factor) > 0 || !value.dtype().is_float() {
+        return false;
+    }
+    let n = reader.axes.len();
+    [x, y].into_iter().filter(|e| e.loaded() == Some(out)).all(|e| {
+        let Node::Load { index, .. } = e.node() else { return false };
+        let placed = index.iter().all(|ix| matches!(ix, Ix::Affine(_))).then(|| at_index(factor, index));
+        placed.is_some_and(|f| !depends_on_reduction(&f, n))
+    })
 }
 
 /// `e` with every load of `tensor` replaced by `value` at the load's index.

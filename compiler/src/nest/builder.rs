@@ -176,6 +176,12 @@ impl Builder {
         self.op(ty, Op::Bitcast(a))
     }
 
+    /// `acc` and the four products of bytes in each lane.
+    pub fn dot(&mut self, acc: Reg, unsigned: Reg, signed: Reg) -> Reg {
+        let ty = self.ty(acc);
+        self.op(ty, Op::Dot(acc, unsigned, signed))
+    }
+
     /// Adds a statement.
     pub fn push(&mut self, stmt: Stmt) {
         self.open.last_mut().expect("the kernel's own block").push(stmt);

@@ -216,8 +216,11 @@ pub enum Op {
     /// The value in another element type, lanes unchanged: floats round to nearest even, float to integer truncates and
     /// saturates (NaN is 0), integers wrap or extend by the source's sign, to `bool` is "not zero", from `bool` is 0 or 1.
     Convert(Reg),
-    /// The bits in another element type of the same size.
+    /// The bits in another element type of the same size; or four bytes as the lane of a 32-bit integer, and back, the first
+    /// byte being the lowest.
     Bitcast(Reg),
+    /// `c + sum(a * b)` over the four bytes of each lane: `i32` lanes, and four times as many of `u8` and of `i8`; wraps.
+    Dot(Reg, Reg, Reg),
     /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`; lane `i` with lane `i + n/2`, until one is left.
     Horizontal(BinaryOp, Reg),
     /// An `i64` scalar that is proved to be in `0..end`: outside it the kernel stops with status "index out of range".
@@ -301,6 +304,6 @@ pub fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
         | Op::Check(a, _) => f(*a),
         Op::Pack(regs) => regs.iter().copied().for_each(f),
         Op::Binary(_, a, b) | Op::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
-        Op::Fma(a, b, c) | Op::Select(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
+        Op::Fma(a, b, c) | Op::Select(a, b, c) | Op::Dot(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
     }
 }

@@ -323,6 +323,7 @@ impl<'a> Parser<'a> {
             ("convert", &[a]) => Op::Convert(a),
             ("bitcast", &[a]) => Op::Bitcast(a),
             ("fma", &[a, b, c]) => Op::Fma(a, b, c),
+            ("dot", &[c, a, b]) => Op::Dot(c, a, b),
             ("select", &[c, a, b]) => Op::Select(c, a, b),
             (_, regs) => match (unary, binary, compare, regs) {
                 (Some(op), _, _, &[a]) => Op::Unary(op, a),

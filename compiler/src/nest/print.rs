@@ -276,6 +276,7 @@ impl<'a> Text<'a> {
             Op::Select(c, a, b) => format!("select {}", self.regs(&[*c, *a, *b])),
             Op::Convert(a) => format!("convert {}", self.reg(*a)),
             Op::Bitcast(a) => format!("bitcast {}", self.reg(*a)),
+            Op::Dot(c, a, b) => format!("dot {}", self.regs(&[*c, *a, *b])),
             Op::Horizontal(op, a) => format!("horizontal {} {}", op.name(), self.reg(*a)),
             Op::Check(a, end) => format!("check {}, {end}", self.reg(*a)),
         }

@@ -427,10 +427,18 @@ impl<'a> Verifier<'a> {
                 self.applies("bitcast", dtype, number);
                 if let Some(found) = self.read(*a) {
                     self.applies("bitcast", found.dtype, found.dtype != DType::Bool);
-                    if found.lanes != ty.lanes || found.dtype.size_bytes() != dtype.size_bytes() {
+                    let same = found.lanes == ty.lanes && found.dtype.size_bytes() == dtype.size_bytes();
+                    if !same && !is_group(found, ty) && !is_group(ty, found) {
                         let expected = format!("{} lanes of {} bytes", ty.lanes, dtype.size_bytes());
                         self.error(Problem::Type { reg: a.0, found, expected });
                     }
+                }
+            }
+            Op::Dot(c, a, b) => {
+                self.applies("dot", dtype, dtype == DType::I32);
+                self.expect(*c, ty);
+                for (r, dtype) in [(*a, DType::U8), (*b, DType::I8)] {
+                    self.expect(r, VecType { dtype, lanes: 4 * ty.lanes });
                 }
             }
             Op::Horizontal(op, a) => {
@@ -450,6 +458,12 @@ impl<'a> Verifier<'a> {
             }
         }
     }
+}
+
+/// Whether four lanes of `bytes` have the bits of one of `words`.
+fn is_group(bytes: VecType, words: VecType) -> bool {
+    let types = matches!(bytes.dtype, DType::I8 | DType::U8) && matches!(words.dtype, DType::I32 | DType::U32);
+    types && Some(bytes.lanes) == words.lanes.checked_mul(4)
 }
 
 fn unary_applies(op: UnaryOp, dtype: DType) -> bool {

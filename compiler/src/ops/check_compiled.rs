@@ -13,7 +13,7 @@ use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 /// The ways to machine code that this machine can execute: Cranelift, and the wide emitter at each of its levels.
 pub(crate) fn targets() -> Vec<(Machine, Emitter, schedule::Machine)> {
     let mut all = vec![(Machine::native(), Emitter::Clif, schedule::Machine::vector128(16, true))];
-    for (level, n_registers) in [(Level::V3, 16), (Level::V4, 32)] {
+    for (level, n_registers) in [(Level::V2, 16), (Level::V3, 16), (Level::V4, 32)] {
         let machine = Machine::x86_64(level);
         if let (Some(isa), Ok(())) = (wide::Isa::of(&machine), machine.check_host()) {
             all.push((machine, Emitter::Auto, schedule::Machine::wide(isa.lanes(), n_registers)));

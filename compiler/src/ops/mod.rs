@@ -6,6 +6,7 @@ mod axes;
 pub(crate) mod check;
 #[cfg(test)]
 mod check_compiled;
+pub mod composite;
 pub mod contrib;
 pub mod elementwise;
 mod expansion;
@@ -18,13 +19,12 @@ pub mod quantization;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
-
 pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
 pub use operator::{Args, Described, EvalError, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
 
 /// The families of operators.
-const FAMILIES: [&[&Schema]; 6] =
-    [contrib::SCHEMAS, elementwise::SCHEMAS, ml::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS];
+const FAMILIES: [&[&Schema]; 7] =
+    [composite::SCHEMAS, contrib::SCHEMAS, elementwise::SCHEMAS, ml::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS];
 
 /// Every operator, sorted by domain and name.
 pub fn schemas() -> Vec<&'static Schema> {

@@ -8,14 +8,16 @@
 
 use std::collections::HashMap;
 
-use crate::expr::{BinaryOp, Body, Expr, Item, Ix, Node, Program, UnaryOp, Var};
+use crate::expr::{BinaryOp, Body, Expr, Item, Ix, Node, Program, Stage, UnaryOp, Var, factors, is_contraction, nesting, plain_stages};
 use crate::graph::{Graph, NodeId, Value};
-use crate::lower::lower_group;
+use crate::lower::{Lowered, lower_group};
 use crate::ops::LowerError;
 use crate::tensor::n_elements;
 
 /// Operands that one group may have.
 const MAX_OPERANDS: usize = 24;
+/// Elements that stay in the first-level cache between two stages, whatever their loops.
+const SMALL: usize = 4096;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -113,6 +115,7 @@ pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
     for g in &mut groups {
         g.sort_by_key(|n| position[n]);
     }
+    merge(graph, &mut groups, &position);
     groups.sort_by_key(|g| position[g.last().expect("groups are not empty")]);
     for (i, g) in groups.iter().enumerate() {
         for &n in g {
@@ -120,6 +123,110 @@ pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
         }
     }
     Ok(())
+}
+
+/// Merges groups whose only reader is another group, where together they take fewer stages or share their loops.
+fn merge(graph: &Graph, groups: &mut Vec<Vec<NodeId>>, position: &HashMap<NodeId, usize>) {
+    groups.sort_by_key(|g| position[g.last().expect("groups are not empty")]);
+    let mut group_of: HashMap<NodeId, usize> = groups.iter().enumerate().flat_map(|(i, g)| g.iter().map(move |&n| (n, i))).collect();
+    let mut shapes: HashMap<usize, Option<Shape>> = HashMap::new();
+    for c in 0..groups.len() {
+        while let Some((p, members)) = mergeable(graph, groups, &group_of, &mut shapes, position, c) {
+            groups[p].clear();
+            members.iter().for_each(|&n| {
+                group_of.insert(n, c);
+            });
+            groups[c] = members;
+            shapes.remove(&c);
+        }
+    }
+    groups.retain(|g| !g.is_empty());
+}
+
+/// A group that may join group `c`, and the members of both.
+fn mergeable(
+    graph: &Graph,
+    groups: &[Vec<NodeId>],
+    group_of: &HashMap<NodeId, usize>,
+    shapes: &mut HashMap<usize, Option<Shape>>,
+    position: &HashMap<NodeId, usize>,
+    c: usize,
+) -> Option<(usize, Vec<NodeId>)> {
+    let inside = |n: NodeId, g: usize| group_of.get(&n) == Some(&g);
+    let mut operands: Vec<Value> = groups[c].iter().flat_map(|&m| graph.operands(m)).flatten().filter(|v| !inside(v.node, c)).collect();
+    operands.dedup();
+    for v in operands {
+        let Some(&p) = group_of.get(&v.node) else { continue };
+        let leaves = |r: &Value| graph.is_output(*r) || graph.users(*r).iter().any(|u| !inside(u.0, p));
+        let left: Vec<Value> = groups[p].iter().flat_map(|&m| graph.results(m)).filter(leaves).collect();
+        if left != [v] || graph.is_output(v) || graph.users(v).iter().any(|u| !inside(u.0, c)) {
+            continue;
+        }
+        if n_operands(graph, &groups[p]) + n_operands(graph, &groups[c]) > MAX_OPERANDS {
+            continue;
+        }
+        for g in [p, c] {
+            shapes.entry(g).or_insert_with(|| lower_group(graph, &groups[g]).ok().map(|l| shape_of_program(l, true)));
+        }
+        let (Some(Some(first)), Some(Some(second))) = (shapes.get(&p), shapes.get(&c)) else { continue };
+        let joins = second.kind == Kind::Map && first.kind != Kind::Other && reads_in_place(graph, second, v);
+        let scales = second.contraction && is_scaled_read(graph, first);
+        let rows = |s: &Shape| matches!(s.kind, Kind::Map | Kind::Reduce | Kind::Stages);
+        let reduces = |s: &Shape| matches!(s.kind, Kind::Reduce | Kind::Stages);
+        let nests = rows(first) && rows(second) && (reduces(first) || reduces(second));
+        if !joins && !scales && !nests {
+            continue;
+        }
+        let mut members = [&groups[p][..], &groups[c][..]].concat();
+        members.sort_by_key(|n| position[n]);
+        let Ok(both) = lower_group(graph, &members) else { continue };
+        let fewer = both.program.items.len() < first.program.items.len() + second.program.items.len();
+        if (joins || scales) && fewer || nests && shares_loops(graph, &both) {
+            return Some((p, members));
+        }
+    }
+    None
+}
+
+/// Whether all stages run in the same loops, or what is between them is small; and no product in them has weights, which each block of
+/// rows would read again.
+fn shares_loops(graph: &Graph, lowered: &Lowered) -> bool {
+    let program = &lowered.program;
+    let Some(stages) = plain_stages(program) else { return false };
+    let weights: Vec<_> = program.operands.iter().zip(&lowered.operands).filter(|o| views_constant(graph, *o.1)).map(|o| *o.0).collect();
+    let constant = |e: &Expr| e.loaded().is_some_and(|t| weights.contains(&t));
+    let products = stages.iter().all(|s| factors(s).is_none_or(|(x, y)| !constant(x) && !constant(y)));
+    let small = || stages.iter().all(|s| program.results.contains(&s.out) || n_elements(&s.axes) <= SMALL);
+    products && (nesting(program).is_some_and(|n| n.n_innermost() == stages.len()) || small())
+}
+
+/// Whether a value is a constant or a view of one.
+fn views_constant(graph: &Graph, mut v: Value) -> bool {
+    loop {
+        if graph.constant(v).is_some() {
+            return true;
+        }
+        let Some(op) = graph.node(v.node).operator() else { return false };
+        match (op.view(&graph.facts(v.node)), graph.operands(v.node).first()) {
+            (Some(_), Some(Some(source))) => v = *source,
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a group only multiplies its operand by a scalar constant, which can leave the sums that read it.
+fn is_scaled_read(graph: &Graph, shape: &Shape) -> bool {
+    let [Item::Stage(Stage { body: Body::Map(value), .. })] = &shape.program.items[..] else { return false };
+    let Node::Binary(BinaryOp::Mul, a, b) = value.node() else { return false };
+    let scalar = |e: &Expr| match e.node() {
+        Node::Const(_) => true,
+        Node::Load { tensor, .. } => {
+            let operand = shape.program.operands.iter().position(|t| t == tensor).map(|i| shape.operands[i]);
+            operand.is_some_and(|v| graph.constant(v).is_some_and(|c| c.len() == 1))
+        }
+        _ => false,
+    };
+    a.loaded().is_some() && scalar(b) || b.loaded().is_some() && scalar(a)
 }
 
 /// The members of each group, in execution order.
@@ -150,7 +257,11 @@ fn tail_group(graph: &Graph, group_of: &HashMap<NodeId, usize>, v: Value) -> Opt
 }
 
 fn shape_of(graph: &Graph, node: NodeId) -> Result<Shape, (NodeId, LowerError)> {
-    let lowered = lower_group(graph, &[node])?;
+    let single = graph.results(node).len() == 1;
+    Ok(shape_of_program(lower_group(graph, &[node])?, single))
+}
+
+fn shape_of_program(lowered: Lowered, single: bool) -> Shape {
     let stages: Vec<_> = lowered
         .program
         .items
@@ -160,7 +271,6 @@ fn shape_of(graph: &Graph, node: NodeId) -> Result<Shape, (NodeId, LowerError)> 
             _ => None,
         })
         .collect();
-    let single = graph.results(node).len() == 1;
     let kind = match &stages[..] {
         _ if !single || stages.iter().any(Option::is_none) => Kind::Other,
         [Some(s)]
@@ -177,7 +287,7 @@ fn shape_of(graph: &Graph, node: NodeId) -> Result<Shape, (NodeId, LowerError)> 
         }
         _ => Kind::Other,
     };
-    let contraction = stages.iter().flatten().any(|s| matches!(&s.body, Body::Reduce { value, .. } if matches!(value.node(), Node::Binary(BinaryOp::Mul, a, b) if is_load(a) && is_load(b))));
+    let contraction = stages.iter().flatten().any(|s| is_contraction(s));
     let mut heavy = false;
     for s in stages.iter().flatten() {
         let mut see = |e: &Expr| {
@@ -189,11 +299,7 @@ fn shape_of(graph: &Graph, node: NodeId) -> Result<Shape, (NodeId, LowerError)> 
             Body::Reduce { value, .. } => value.visit(&mut see),
         }
     }
-    Ok(Shape { kind, contraction, heavy, program: lowered.program, operands: lowered.operands })
-}
-
-fn is_load(e: &Expr) -> bool {
-    matches!(e.node(), Node::Load { .. })
+    Shape { kind, contraction, heavy, program: lowered.program, operands: lowered.operands }
 }
 
 fn points(program: &Program) -> usize {

@@ -41,7 +41,7 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
     };
     match isa {
         wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
-        wide::Isa::V3 => vec![make(16), make(12), make(5)],
+        wide::Isa::V2 | wide::Isa::V3 => vec![make(16), make(12), make(5)],
     }
 }
 
@@ -68,7 +68,7 @@ impl<'a> Tuner<'a> {
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
         let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine) };
         if emitter == Emitter::Wide && wide.is_empty() {
-            return Err(unsupported(format!("{machine} lacks the 256-bit vectors that the wide emitter needs")));
+            return Err(unsupported(format!("{machine} is below x86-64-v2, which the wide emitter needs")));
         }
         Ok(Tuner {
             probe,

@@ -6,12 +6,12 @@
 
 use std::collections::HashMap;
 
-use super::ScheduleError;
-use super::cost::{Order, Tile, choose_tile};
+use super::cost::{Order, Tile, choose_tile, window_tile};
 use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
+use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
 
@@ -36,6 +36,8 @@ struct Plan {
     packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     columns_first: bool,
+    /// Reads whose padding the loops are split around.
+    padded: Vec<Expr>,
     lanes: usize,
 }
 
@@ -82,6 +84,7 @@ pub(super) fn emit(
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
+    let padded: Vec<Expr> = loads(value).into_iter().filter(|l| borders::in_place(e, stage, op, value, l)).collect();
     let mut stage = stage.clone();
     let n = stage.axes.len();
     let (_, _, out_strides) = e.memory_of(stage.out);
@@ -140,6 +143,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         Some(_) => {
             let vectors = columns.div_ceil(lanes);
             match n_rows {
+                _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
                 1 => Tile { mr: 1, nv: vectors.min(8) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
                 _ if lanes == 8 => Tile { mr: 4, nv: vectors.min(2) },
@@ -169,6 +173,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         reduction,
         packed_reduction,
         columns_first,
+        padded,
         lanes,
     }
 }
@@ -253,11 +258,15 @@ type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + '
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
-    e.for_loop(&format!("i{axis}"), 0..plan.stage.axes[axis] as i64, 1, |e, v| {
-        let mut at = point.clone();
-        at.axes[axis] = v;
-        outer_loops(e, plan, rest, at, f)
-    })
+    let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
+    for part in cuts.windows(2) {
+        e.for_loop(&format!("i{axis}"), part[0]..part[1], 1, |e, v| {
+            let mut at = point.clone();
+            at.axes[axis] = v;
+            outer_loops(e, plan, rest, at, f)
+        })?;
+    }
+    Ok(())
 }
 
 fn row_loop(
@@ -270,7 +279,17 @@ fn row_loop(
     let extent = plan.stage.axes[axis] as i64;
     let step = plan.tile.mr as i64;
     let full = extent / step * step;
-    for (range, step) in [(0..full, step), (full..extent, (extent - full).max(1))] {
+    let mut parts = vec![(0..full, step), (full..extent, (extent - full).max(1))];
+    if !plan.padded.is_empty() {
+        // Tiles that touch padding are written out each by itself.
+        let (lo, hi) = borders::interior(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
+        let first = ((lo + step - 1) / step * step).min(full);
+        let last = (hi / step * step).clamp(first, full);
+        let alone = |from: i64, to: i64| (from..to).step_by(step as usize).map(move |at| (at..at + step, step));
+        let rest = parts.pop();
+        parts = alone(0, first).chain([(first..last, step)]).chain(alone(last, full)).chain(rest).collect();
+    }
+    for (range, step) in parts {
         e.for_loop(&format!("i{axis}"), range, step, |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
@@ -334,8 +353,16 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
     }
     let order = e.machine.choice.order;
     let factors = (mr > 1).then(|| row_and_column_factors(plan)).flatten();
-    reduction_loops(e, &plan.reduction, mr * nv, point.clone(), &mut |e, point| {
+    let budget = match mr * nv {
+        _ if !plan.padded.is_empty() => usize::MAX,
+        8.. => UNROLLED_STEPS,
+        _ => 2 * UNROLLED_STEPS,
+    };
+    let step = |e: &mut Emitter, point: Point| {
         for row in 0..mr {
+            if plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, 0))) {
+                continue;
+            }
             if let Some((row_factor, column_factor)) = &factors
                 && order != Order::AtUse
             {
@@ -358,6 +385,10 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
             }
         }
         Ok(())
+    };
+    reduction_loops(e, &plan.reduction, budget, point.clone(), &mut |e, point| {
+        // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
+        if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
     for row in 0..mr {
         for vector in 0..nv {
@@ -376,16 +407,15 @@ fn row_and_column_factors(plan: &Plan) -> Option<(Expr, Expr)> {
     (!expr_depends(row, axis) && !expr_depends(column, rows)).then(|| (row.clone(), column.clone()))
 }
 
-/// Loops over the reduction, the innermost axes unrolled.
-fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], cells: usize, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+/// Loops over the reduction, the innermost axes written out up to `budget` steps.
+fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], budget: usize, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
     let Some((&(axis, extent), rest)) = axes.split_first() else { return f(e, point) };
     let steps: usize = axes.iter().map(|a| a.1).product();
-    let budget = if cells >= 8 { UNROLLED_STEPS } else { 2 * UNROLLED_STEPS };
     if steps <= budget {
         for k in 0..extent {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, rest, cells, at, f)?;
+            reduction_loops(e, rest, budget, at, f)?;
         }
         return Ok(());
     }
@@ -393,7 +423,7 @@ fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], cells: usize, point
         return e.for_loop(&format!("r{axis}"), 0..extent as i64, 1, |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
-            reduction_loops(e, rest, cells, at, f)
+            reduction_loops(e, rest, budget, at, f)
         });
     }
     let steps = e.machine.choice.steps as i64;

@@ -30,9 +30,10 @@ impl Machine {
         Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, exact: false, choice: Choice::ALL[0] }
     }
 
-    /// A machine with so many vector registers of 256 bits or more, and an emitter that allocates them as written.
+    /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
+    /// without fused multiply-add.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {
-        Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, true) }
+        Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, lanes > 4) }
     }
 
     /// What may be better than the choice that this machine comes with, the most promising first.
@@ -188,6 +189,16 @@ fn wide_tiles(machine: &Machine) -> impl Iterator<Item = (usize, usize)> + use<>
     // A vector of each column and two broadcasts, or the vectors from memory where there is one row.
     let fits = move |&(mr, nv): &(usize, usize)| mr * nv + if mr == 1 { 2 } else { nv + 2 } <= n_registers;
     WIDE_TILES.iter().copied().filter(fits)
+}
+
+/// The tile of one vector that covers `rows` outputs of a sliding window in the least time: a window of three by three stands for
+/// all. Inputs that neighbours share stay in registers, beside the accumulators, a weight and two constants of the epilogue.
+pub(super) fn window_tile(machine: &Machine, rows: usize) -> Tile {
+    let each = if machine.lanes > 8 { 10 } else { 5 };
+    let cost = |mr: usize| if mr == 0 { 0 } else { (9 * mr * each).max(9 * 40).max((3 * (mr + 2) + 9) * each) + 8 * each };
+    let fitting = (4..=8).filter(|mr| 2 * mr + 6 <= machine.n_registers);
+    let mr = fitting.min_by_key(|&mr| (rows / mr * cost(mr) + cost(rows % mr), mr)).unwrap_or(4);
+    Tile { mr: mr.min(rows), nv: 1 }
 }
 
 /// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256

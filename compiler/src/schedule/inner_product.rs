@@ -24,6 +24,9 @@ pub(super) fn axis(e: &Emitter, stage: &Stage, value: &Expr) -> Option<usize> {
 }
 
 fn adjacent(e: &Emitter, load: &Expr, axis: usize) -> bool {
+    if matches!(load.node(), Node::Load { pad: Some(_), .. }) && expr_depends(load, axis) {
+        return false;
+    }
     match along(e, load, axis) {
         Along::Independent | Along::Unit => true,
         Along::Strided => false,

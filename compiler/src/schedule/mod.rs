@@ -3,6 +3,7 @@
 //! In: a program, where its tensors live (storage, offset, strides), the constants' values, the machine.
 //! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
 
+mod borders;
 mod contract;
 mod cost;
 mod emitter;
@@ -11,6 +12,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod stages;
 
 pub use cost::{Choice, Machine, Order, Tile};
 
@@ -105,6 +107,8 @@ pub fn schedule(
     results: Vec<Memory>,
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
+    let nested = stages::nest_stages(program, &operands, &results, machine);
+    let program = nested.as_ref().unwrap_or(program);
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {

@@ -2,13 +2,18 @@
 //! has only as many columns as its vectors cover.
 
 use super::emitter::{Emitter, Packed, coefficient, index_depends};
-use crate::expr::{Expr, Ix, Node, Stage};
+use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::tensor::{Tensor, n_elements};
 
 /// Whether `load` reads a constant that [`pack`] takes.
 pub(super) fn packable(e: &Emitter, load: &Expr, axis: usize) -> bool {
     let Node::Load { tensor, index, pad: None } = load.node() else { return false };
-    e.packable_constant(*tensor).is_some() && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) && index_depends(index, axis)
+    e.packable_constant(*tensor).is_some() && over_axes_only(index) && index_depends(index, axis)
+}
+
+/// Whether every index is an affine form of the stage's axes, so that no loop outside the stage moves it.
+pub(super) fn over_axes_only(index: &[Ix]) -> bool {
+    index.iter().all(|ix| matches!(ix, Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_)))))
 }
 
 /// Packs the constant that `load` reads, if it is a constant with plain indices: `[batch axes][panel][reduction axes][nr]`.

@@ -1,15 +1,16 @@
 //! Copies that make a stage's reads plain: padding written out, and operands transposed so that lanes are adjacent.
 
-use super::ScheduleError;
 use super::emitter::{Emitter, Slot};
+use super::{ScheduleError, borders};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
 
-/// The stage with the padded reads of its reduction replaced by plain reads of a padded copy.
+/// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
 pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
     e.forget();
-    let value = match &stage.body {
+    let (value, op) = match &stage.body {
         Body::Map(_) => return Ok(stage.clone()),
-        Body::Reduce { value, .. } | Body::Arg { value, .. } => value.clone(),
+        Body::Reduce { op, value, .. } => (value.clone(), Some(*op)),
+        Body::Arg { value, .. } => (value.clone(), None),
     };
     let mut padded: Vec<Expr> = vec![];
     value.visit(&mut |x| {
@@ -19,6 +20,9 @@ pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleE
     });
     let mut replaced = vec![];
     for load in padded {
+        if op.is_some_and(|op| borders::in_place(e, stage, op, &value, &load)) {
+            continue;
+        }
         if let Some(plain) = padded_copy(e, stage, &load)? {
             replaced.push((load, plain));
         }

@@ -133,13 +133,14 @@ pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
     if !index_depends(index, axis) {
         return Along::Independent;
     }
-    let affine = index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
-    if affine && pad.is_none() && e.packable_constant(*tensor).is_some() {
+    if super::pack::over_axes_only(index) && pad.is_none() && e.packable_constant(*tensor).is_some() {
         return Along::Constant;
     }
     let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
     let dynamic = index.iter().any(|ix| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, axis)));
-    if stride == 1 && pad.is_none() && !dynamic { Along::Unit } else { Along::Strided }
+    // Padding elsewhere does not break lanes.
+    let whole = |ix: &Ix| coefficient(ix, axis) == 0 || matches!(ix, Ix::Affine(a) if a.constant == 0 && a.terms.len() == 1);
+    if stride == 1 && (pad.is_none() || index.iter().all(whole)) && !dynamic { Along::Unit } else { Along::Strided }
 }
 
 /// The distinct loads of an expression.

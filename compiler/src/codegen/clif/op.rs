@@ -87,12 +87,21 @@ impl Lower<'_, '_> {
             }
             Op::Bitcast(a) => {
                 let from = self.ty(*a);
-                if from.lanes != ty.lanes || from.dtype.bits() != ty.dtype.bits() || from.dtype == DType::Bool || ty.dtype == DType::Bool {
+                let bits = |ty: VecType| ty.lanes * ty.dtype.bits();
+                if bits(from) != bits(ty) || from.dtype == DType::Bool || ty.dtype == DType::Bool {
                     return self.malformed(format!("the bits of {from} as {ty}"));
                 }
                 let val = self.get(*a)?;
+                if from.lanes != ty.lanes && (from.lanes == 1 || ty.lanes == 1) {
+                    return Ok(self.cast_group(from, ty, &val));
+                }
                 let to = if ty.lanes == 1 { lane_type(ty.dtype) } else { part_type(ty.dtype) };
                 Val::vector(self.casts(&val.parts, to))
+            }
+            Op::Dot(c, a, b) => {
+                let bytes = |dtype| VecType { dtype, lanes: 4 * ty.lanes };
+                let (c, a, b) = (self.operand(ty, *c)?, self.operand(bytes(DType::U8), *a)?, self.operand(bytes(DType::I8), *b)?);
+                self.dot(ty, &c, &a, &b)
             }
             Op::Horizontal(op, a) => {
                 let from = self.ty(*a);
@@ -108,6 +117,46 @@ impl Lower<'_, '_> {
                 val
             }
         })
+    }
+
+    /// Four bytes as a scalar of 32 bits, or the other way.
+    fn cast_group(&mut self, from: VecType, ty: VecType, val: &Val) -> Val {
+        if from.lanes == 1 {
+            let word = self.b.ins().scalar_to_vector(types::I32X4, val.parts[0]);
+            return Val::vector(vec![self.cast(word, part_type(ty.dtype))]);
+        }
+        let words = self.cast(val.parts[0], types::I32X4);
+        Val::scalar(self.b.ins().extractlane(words, 0))
+    }
+
+    /// `c` and the four products of unsigned and signed bytes in each lane.
+    fn dot(&mut self, ty: VecType, c: &Val, a: &Val, b: &Val) -> Val {
+        let mut sums = vec![];
+        for (&a, &b) in a.parts.iter().zip(&b.parts) {
+            let halves =
+                [(self.b.ins().uwiden_low(a), self.b.ins().swiden_low(b)), (self.b.ins().uwiden_high(a), self.b.ins().swiden_high(b))];
+            // A product of bytes fits 16 bits.
+            let pairs = halves.map(|(a, b)| {
+                let products = self.b.ins().imul(a, b);
+                let (low, high) = (self.b.ins().swiden_low(products), self.b.ins().swiden_high(products));
+                self.add_pairs(low, high)
+            });
+            sums.push(self.add_pairs(pairs[0], pairs[1]));
+        }
+        if ty.lanes == 1 {
+            let sum = self.b.ins().extractlane(sums[0], 0);
+            return Val::scalar(self.b.ins().iadd(c.parts[0], sum));
+        }
+        Val::vector(c.parts.iter().zip(sums).map(|(&c, sum)| self.b.ins().iadd(c, sum)).collect())
+    }
+
+    /// Sums of neighbouring words, those of `a` before those of `b`.
+    fn add_pairs(&mut self, a: ir::Value, b: ir::Value) -> ir::Value {
+        let (x, y) = (self.cast(a, types::I8X16), self.cast(b, types::I8X16));
+        let words = |first: [u8; 4]| std::array::from_fn(|i| first[i / 4] + (i % 4) as u8);
+        let (even, odd) = (self.shuffle(x, y, words([0, 8, 16, 24])), self.shuffle(x, y, words([4, 12, 20, 28])));
+        let (even, odd) = (self.cast(even, types::I32X4), self.cast(odd, types::I32X4));
+        self.b.ins().iadd(even, odd)
     }
 
     fn operand(&self, ty: VecType, reg: Reg) -> Result<Val, CodegenError> {

@@ -178,11 +178,33 @@ fn op_kernel(
     b.finish()
 }
 
+/// Dot products of bytes: of vectors, and of four bytes with each four of a vector.
+fn dot_kernel(lanes: u32) -> Kernel {
+    let mut b = Builder::new(format!("dot_{lanes}"), "");
+    let bytes = 4 * N + 64;
+    let x = b.buffer("x", DType::U8, bytes, Access::Read);
+    let w = b.buffer("w", DType::I8, bytes, Access::Read);
+    let y = b.buffer("y", DType::I32, 2 * N, Access::ReadWrite);
+    b.for_loop("i", 0..N as i64, i64::from(lanes), |b, i| {
+        let (u, s) = (b.load(x, Affine::var(i).times(4), 4 * lanes), b.load(w, Affine::var(i).times(4).offset(3), 4 * lanes));
+        let acc = b.load(y, Affine::var(i), lanes);
+        let acc = b.dot(acc, u, s);
+        b.store(y, Affine::var(i), acc);
+        let four = b.load(x, Affine::var(i).offset(1), 4);
+        let word = b.op(VecType::scalar(DType::I32), Op::Bitcast(four));
+        let words = if lanes == 1 { word } else { b.splat(word, lanes) };
+        let u = b.op(VecType { dtype: DType::U8, lanes: 4 * lanes }, Op::Bitcast(words));
+        let acc = b.dot(acc, u, s);
+        b.store(y, Affine::var(i).offset(N as i64), acc);
+    });
+    b.finish()
+}
+
 /// Every operation on every type, each at these numbers of lanes.
 pub(in crate::codegen) fn op_kernels(lanes: &[u32]) -> Vec<Kernel> {
     use BinaryOp as B;
     use UnaryOp as U;
-    let mut all = vec![];
+    let mut all: Vec<Kernel> = lanes.iter().map(|&n| dot_kernel(n)).collect();
     for d in DType::ALL {
         let mut add = |name: String, inputs: &[DType], result: DType, scalar: bool, make: &dyn Fn(&mut Builder, VecType, &[Reg]) -> Op| {
             all.push(op_kernel(lanes, &format!("{name}_{d}"), inputs, result, scalar, make));
@@ -387,27 +409,21 @@ struct Maker {
     vars: Vec<(crate::nest::Var, i64)>,
     buffers: Vec<crate::nest::BufferId>,
     budget: usize,
-    // Where set, only what the wide emitter knows, with up to so many lanes.
-    wide: Option<u32>,
 }
 
-const TYPES: [DType; 6] = [DType::F32, DType::I32, DType::I64, DType::U8, DType::Bool, DType::F64];
-const LANES_OF_RANDOM: [u32; 6] = [1, 1, 2, 4, 4, 8];
+const TYPES: [DType; 13] = DType::ALL;
+const LANES_OF_RANDOM: [u32; 7] = [1, 1, 2, 4, 4, 8, 16];
 const LEN: usize = 512;
 
 impl Maker {
     fn kernel(seed: u64) -> Kernel {
-        Self::random(seed, None)
-    }
-
-    fn random(seed: u64, wide: Option<u32>) -> Kernel {
         let mut b = Builder::new(format!("random_{seed}"), "");
         let mut buffers = vec![];
         for d in TYPES {
             buffers.push(b.buffer(format!("read_{d}"), d, LEN, Access::Read));
             buffers.push(b.buffer(format!("write_{d}"), d, LEN, Access::ReadWrite));
         }
-        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40, wide };
+        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40 };
         for _ in 0..6 {
             m.set();
         }
@@ -475,37 +491,78 @@ impl Maker {
     }
 
     fn ty(&mut self) -> VecType {
-        let Some(most) = self.wide else {
-            return VecType { dtype: TYPES[self.pick(TYPES.len())], lanes: LANES_OF_RANDOM[self.pick(6)] };
-        };
-        let dtype = [F, F, DType::I32, DType::I64, DType::Bool][self.pick(5)];
-        let lanes = [1, 4, 8, most][self.pick(4)];
-        VecType { dtype, lanes: if dtype == DType::I64 { 1 } else { lanes } }
+        VecType { dtype: TYPES[self.pick(TYPES.len())], lanes: LANES_OF_RANDOM[self.pick(LANES_OF_RANDOM.len())] }
+    }
+
+    /// An operation of arithmetic; products of halves and multiply-adds of them have no code.
+    fn number(&mut self, ty: VecType) -> Op {
+        use BinaryOp as B;
+        let int = ty.dtype.is_int();
+        match self.pick(12) {
+            0..5 => {
+                let op = [B::Add, B::Sub, B::Mul, B::Min, B::Max][self.pick(5)];
+                Op::Binary(op, self.reg(ty), self.reg(ty))
+            }
+            5 if int => Op::Binary([B::Div, B::Rem, B::And, B::Or, B::Xor][self.pick(5)], self.reg(ty), self.reg(ty)),
+            6 if int => {
+                let by = self.pick(ty.dtype.bits() as usize) as i64;
+                let by = if ty.dtype == DType::I8 { by & 7 } else { by };
+                let amount = self.b.int(ty, by);
+                Op::Binary([B::Shl, B::Shr][self.pick(2)], self.reg(ty), amount)
+            }
+            5 => Op::Binary(B::Div, self.reg(ty), self.reg(ty)),
+            6 => {
+                let op = [UnaryOp::Sqrt, UnaryOp::Floor, UnaryOp::Ceil, UnaryOp::Trunc, UnaryOp::Round][self.pick(5)];
+                Op::Unary(op, self.reg(ty))
+            }
+            7 => Op::Unary([UnaryOp::Neg, UnaryOp::Abs][self.pick(2)], self.reg(ty)),
+            8 | 9 if !matches!(ty.dtype, DType::F16 | DType::BF16) => Op::Fma(self.reg(ty), self.reg(ty), self.reg(ty)),
+            10 if ty.dtype == DType::I32 && ty.lanes <= 4 => {
+                let bytes = |dtype| VecType { dtype, lanes: 4 * ty.lanes };
+                let mut load = |dtype| {
+                    let op = Op::Load { buffer: self.buffer(dtype, false), index: self.index(4 * ty.lanes) };
+                    self.b.op(bytes(dtype), op)
+                };
+                let (a, b) = (load(DType::U8), load(DType::I8));
+                Op::Dot(self.reg(ty), a, b)
+            }
+            _ => self.leaf(ty),
+        }
     }
 
     fn op(&mut self, ty: VecType) -> Op {
         let number = ty.dtype != DType::Bool;
-        match self.pick(9) {
-            0 | 1 if number => {
-                let op = [BinaryOp::Add, BinaryOp::Sub, BinaryOp::Mul, BinaryOp::Min, BinaryOp::Max][self.pick(5)];
-                Op::Binary(op, self.reg(ty), self.reg(ty))
-            }
-            0 | 1 => Op::Binary([BinaryOp::And, BinaryOp::Or, BinaryOp::Xor][self.pick(3)], self.reg(ty), self.reg(ty)),
-            2 if number => Op::Fma(self.reg(ty), self.reg(ty), self.reg(ty)),
-            2 => {
-                let from = VecType { dtype: TYPES[self.pick(if self.wide.is_some() { 2 } else { 4 })], ..ty };
-                Op::Compare([CompareOp::Lt, CompareOp::Eq, CompareOp::Ge][self.pick(3)], self.reg(from), self.reg(from))
+        match self.pick(10) {
+            0..3 if number => self.number(ty),
+            0 => Op::Binary([BinaryOp::And, BinaryOp::Or, BinaryOp::Xor][self.pick(3)], self.reg(ty), self.reg(ty)),
+            1 | 2 => {
+                use CompareOp as C;
+                let from = ty.with_dtype(TYPES[self.pick(TYPES.len())]);
+                let ops: &[C] = if from.dtype == DType::Bool { &[C::Eq, C::Ne] } else { &[C::Eq, C::Ne, C::Lt, C::Le, C::Gt, C::Ge] };
+                Op::Compare(ops[self.pick(ops.len())], self.reg(from), self.reg(from))
             }
             3 => Op::Select(self.reg(ty.with_dtype(DType::Bool)), self.reg(ty), self.reg(ty)),
-            4 if self.wide.is_none() || ty.dtype != DType::I64 => {
-                Op::Convert(self.reg(ty.with_dtype(TYPES[self.numbers.0 as usize >> 7 & if self.wide.is_some() { 1 } else { 3 }])))
+            4 | 5 => {
+                let from = TYPES[self.pick(TYPES.len())];
+                let half = matches!(ty.dtype, DType::F16 | DType::BF16);
+                let rounds_twice = half && (from == DType::F64 || ty.dtype == DType::BF16 && from.is_int() && from.size_bytes() >= 4);
+                if rounds_twice { self.leaf(ty) } else { Op::Convert(self.reg(ty.with_dtype(from))) }
             }
-            5 if ty.lanes > 1 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
-            5 if number && (self.wide.is_none() || ty.dtype != DType::I64) => {
-                Op::Horizontal(BinaryOp::Add, self.reg(VecType { lanes: 4, ..ty }))
+            6 if ty.lanes > 1 => match self.pick(2) {
+                0 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
+                _ => Op::Pack((0..ty.lanes).map(|_| self.reg(VecType::scalar(ty.dtype))).collect()),
+            },
+            6 => {
+                let from = VecType { lanes: [2, 4, 8][self.pick(3)], ..ty };
+                match self.pick(2) {
+                    0 if number => {
+                        let op = [BinaryOp::Add, BinaryOp::Mul, BinaryOp::Min, BinaryOp::Max][self.pick(4)];
+                        Op::Horizontal(op, self.reg(from))
+                    }
+                    _ => Op::Lane(self.reg(from), self.pick(from.lanes as usize) as u32),
+                }
             }
-            6 if number => Op::Unary(UnaryOp::Neg, self.reg(ty)),
-            6 => Op::Unary(UnaryOp::Not, self.reg(ty)),
+            7 if !number => Op::Unary(UnaryOp::Not, self.reg(ty)),
             _ => self.leaf(ty),
         }
     }
@@ -528,10 +585,7 @@ impl Maker {
     }
 
     fn store(&mut self) {
-        let mut ty = self.ty();
-        if self.wide.is_some() && ty.dtype == DType::Bool {
-            ty.lanes = 1;
-        }
+        let ty = self.ty();
         let (buffer, index, value) = (self.buffer(ty.dtype, true), self.index(ty.lanes), self.reg(ty));
         self.b.store(buffer, index, value);
     }
@@ -586,14 +640,14 @@ impl Maker {
     }
 }
 
-/// Random kernels of what the wide emitter knows, with up to so many lanes.
-pub(in crate::codegen) fn random_wide_kernels(seeds: std::ops::Range<u64>, lanes: u32) -> Vec<Kernel> {
-    seeds.map(|i| Maker::random(i * 7919, Some(lanes))).collect()
+/// Random kernels of loops, branches, accumulators and checked indices.
+pub(in crate::codegen) fn random_kernels(seeds: std::ops::Range<u64>) -> Vec<Kernel> {
+    seeds.map(|i| Maker::kernel(i * 7919)).collect()
 }
 
 #[test]
 fn random_kernels_agree_with_the_interpreter() {
-    let kernels: Vec<Kernel> = (1..120).map(|i| Maker::kernel(i * 7919)).collect();
+    let kernels = random_kernels(1..120);
     for k in &kernels {
         let errors = crate::nest::verify(k);
         assert!(errors.is_empty(), "{}: {errors:?}", k.name);
@@ -610,7 +664,7 @@ fn every_operation_agrees_with_the_interpreter_on_aarch64() {
 
     let machine = Machine::aarch64();
     let mut kernels = op_kernels(&LANES);
-    kernels.extend((200..260).map(|i| Maker::kernel(i * 7919)));
+    kernels.extend(random_kernels(200..260));
     let mut cases = Cases::new(&kernels, 3);
     let expected: Vec<_> = (0..kernels.len()).map(|i| cases.expected(i, true)).collect();
     // A failed check ends the program.

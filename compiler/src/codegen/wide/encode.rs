@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Formatter, GasFormatter, IcedError, Instruction, MemoryOperand, Register};
 
-use super::Refused;
-use super::inst::{Base, Body, FAIL, Inst, Label, Mem, Operand, Step};
+use super::inst::{Base, Body, FAIL, Inst, Label, Mem, Operand, Step, View};
 use super::registers::Allocation;
+use super::{Isa, Refused};
 use crate::codegen::clif::INDEX_OUT_OF_RANGE;
 
 /// Bytes of the stack for each spilled register.
@@ -70,7 +70,42 @@ impl Assembler<'_> {
         })
     }
 
+    /// `to = a / b` or the remainder, for a divisor that does not trap. The instruction has registers of its own, which are
+    /// kept below the stack pointer, where the ABI leaves a leaf function 128 bytes.
+    fn divide(&mut self, inst: &Inst) -> Result<(), Refused> {
+        let [Operand::Def(to, _), Operand::Use(a, _), Operand::Use(b, _), Operand::Imm(remainder)] = inst.operands[..] else {
+            return Err(Refused("a division without its operands".to_owned()));
+        };
+        let Some(to) = self.allocation.register(to, View::R64) else { return Ok(()) };
+        let register = |v| self.allocation.register(v, View::R64).ok_or_else(|| Refused("a division without its operands".to_owned()));
+        let (a, b) = (register(a)?, register(b)?);
+        let slot = |n: i64| MemoryOperand::with_base_displ(Register::RSP, -8 * n);
+        let store = |n, r| Instruction::with2(Code::Mov_rm64_r64, slot(n), r).map_err(backend);
+        let load = |r, n| Instruction::with2(Code::Mov_r64_rm64, r, slot(n)).map_err(backend);
+        let sequence = [
+            store(1, Register::RAX)?,
+            store(2, Register::RDX)?,
+            store(3, a)?,
+            store(4, b)?,
+            load(Register::RAX, 3)?,
+            if inst.code == Code::Idiv_rm64 {
+                Instruction::with(Code::Cqo)
+            } else {
+                Instruction::with2(Code::Xor_r32_rm32, Register::EDX, Register::EDX).map_err(backend)?
+            },
+            Instruction::with1(inst.code, slot(4)).map_err(backend)?,
+            store(3, if remainder != 0 { Register::RDX } else { Register::RAX })?,
+            load(Register::RAX, 1)?,
+            load(Register::RDX, 2)?,
+            load(to, 3)?,
+        ];
+        sequence.iter().try_for_each(|i| self.emit(i))
+    }
+
     fn inst(&mut self, inst: &Inst) -> Result<(), Refused> {
+        if matches!(inst.code, Code::Idiv_rm64 | Code::Div_rm64) {
+            return self.divide(inst);
+        }
         if let Some((from, to)) = inst.copy()
             && self.allocation.register(from, super::inst::View::K) == self.allocation.register(to, super::inst::View::K)
         {
@@ -142,7 +177,7 @@ impl Assembler<'_> {
 }
 
 /// Encodes a function.
-pub(super) fn encode(body: &Body, allocation: &Allocation) -> Result<Encoded, Refused> {
+pub(super) fn encode(body: &Body, allocation: &Allocation, isa: Isa) -> Result<Encoded, Refused> {
     let mut a = Assembler { encoder: Encoder::new(64), at: 0, allocation, labels: HashMap::new(), jumps: vec![], constants: vec![] };
     let saved = allocation.saved(body);
     let frame = body.n_slots as i64 * SLOT_BYTES;
@@ -165,7 +200,9 @@ pub(super) fn encode(body: &Body, allocation: &Allocation) -> Result<Encoded, Re
     a.emit(&Instruction::with2(Code::Xor_r32_rm32, Register::EAX, Register::EAX).map_err(backend)?)?;
     let leave = Label(body.n_labels + 1);
     a.labels.insert(leave, a.at);
-    a.emit(&Instruction::with(Code::VEX_Vzeroupper))?;
+    if isa != Isa::V2 {
+        a.emit(&Instruction::with(Code::VEX_Vzeroupper))?;
+    }
     if frame > 0 {
         a.emit(&Instruction::with2(Code::Add_rm64_imm32, Register::RSP, frame).map_err(backend)?)?;
     }

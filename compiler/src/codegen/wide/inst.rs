@@ -32,6 +32,8 @@ pub(super) enum View {
     R64,
     /// 32 bits.
     R32,
+    /// 16 bits.
+    R16,
     /// 8 bits.
     R8,
     /// A mask.
@@ -215,6 +217,7 @@ impl Inst {
         let moves = matches!(
             self.code,
             Code::Mov_r64_rm64
+                | Code::Movaps_xmm_xmmm128
                 | Code::VEX_Vmovaps_xmm_xmmm128
                 | Code::VEX_Vmovaps_ymm_ymmm256
                 | Code::EVEX_Vmovaps_xmm_k1z_xmmm128
@@ -238,12 +241,6 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// The entry with a 32-bit value so many times.
-    pub(super) fn repeated(&mut self, bits: u32, times: u32) -> usize {
-        let bytes: Vec<u8> = (0..times).flat_map(|_| bits.to_le_bytes()).collect();
-        self.entry(bytes)
-    }
-
     /// The entry with these bytes; their number is a power of two.
     pub(super) fn entry(&mut self, bytes: Vec<u8>) -> usize {
         let entries = &mut self.entries;

@@ -1,22 +1,29 @@
-//! Nests through iced-x86: x86-64 with 256-bit (`x86-64-v3`) and 512-bit (`x86-64-v4`) vectors.
+//! Nests through iced-x86: x86-64 with vectors of 128 (`x86-64-v2`), 256 (`x86-64-v3`) and 512 bits (`x86-64-v4`).
 //!
-//! In: the kernels that [`super::clif`] takes, with vectors of up to 8 or 16 lanes. Out: the same functions, as bytes that
-//! need no relocation, since constants lie behind the code. What is not known here is refused before anything is defined,
-//! so that a caller can turn to [`super::clif`].
+//! In: the kernels that [`super::clif`] takes. Out: the same functions, as bytes that need no relocation, since constants lie
+//! behind the code. What is not known here is refused before anything is defined, so that a caller can turn to
+//! [`super::clif`].
 //!
-//! [`select`] turns operations into instructions over virtual registers, loads folded into their users; [`registers`] finds
-//! registers; [`encode`] makes bytes.
+//! [`legalize`] splits vectors that are longer than the machine's; [`select`] turns operations into instructions over virtual
+//! registers, loads folded into their users; [`registers`] finds registers; [`encode`] makes bytes.
 
+mod arithmetic;
+mod convert;
+mod division;
 mod encode;
 mod forms;
+mod half;
 mod inst;
 mod integers;
+mod lanes;
+mod legalize;
 mod masks;
+mod memory;
+mod operands;
 mod registers;
 mod select;
 #[cfg(test)]
 mod tests;
-mod vectors;
 
 use cranelift_codegen::ir::{AbiParam, types};
 use cranelift_module::{Linkage, Module};
@@ -31,6 +38,8 @@ use encode::Encoded;
 /// What the code may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Isa {
+    /// SSE4.2: sixteen registers of 128 bits, and instructions that overwrite an operand.
+    V2,
     /// AVX2 and FMA: sixteen registers of 256 bits.
     V3,
     /// AVX-512 F, BW, DQ and VL: thirty-two registers of 512 bits, and masks.
@@ -41,8 +50,12 @@ impl Isa {
     /// What a machine offers, if it is enough for this emitter.
     pub fn of(machine: &Machine) -> Option<Self> {
         let has = |features: &[Feature]| features.iter().all(|&f| machine.target.has(f));
-        if machine.target.arch != Arch::X86_64 || !has(&[Feature::Avx2, Feature::Fma]) {
+        if machine.target.arch != Arch::X86_64 || !has(&[Feature::Sse42]) {
             return None;
+        }
+        if !has(&[Feature::Avx2, Feature::Fma]) {
+            // What is rounded once where there is fused multiply-add must be so at 128 bits too.
+            return (!machine.target.has_fma()).then_some(Isa::V2);
         }
         Some(if has(&[Feature::Avx512f, Feature::Avx512bw, Feature::Avx512dq, Feature::Avx512vl]) { Isa::V4 } else { Isa::V3 })
     }
@@ -50,9 +63,28 @@ impl Isa {
     /// Lanes of 32 bits in the widest vector.
     pub fn lanes(self) -> u32 {
         match self {
+            Isa::V2 => 4,
             Isa::V3 => 8,
             Isa::V4 => 16,
         }
+    }
+}
+
+/// A level with the extensions that are not part of it.
+#[derive(Clone, Copy, Debug)]
+struct Unit {
+    isa: Isa,
+    /// Conversions of `f16`.
+    f16c: bool,
+    /// Integer dot products.
+    vnni: bool,
+}
+
+impl Unit {
+    fn of(machine: &Machine) -> Option<Self> {
+        let isa = Isa::of(machine)?;
+        let has = |feature| machine.target.has(feature);
+        Some(Unit { isa, f16c: isa == Isa::V4 || isa == Isa::V3 && has(Feature::F16c), vnni: isa == Isa::V4 && has(Feature::Avx512vnni) })
     }
 }
 
@@ -61,19 +93,32 @@ impl Isa {
 #[error("{0}")]
 pub struct Refused(pub String);
 
-/// Whether this emitter compiles a kernel.
+/// Whether this emitter compiles a kernel well.
 ///
 /// # Errors
 /// Why it does not.
 pub fn check(machine: &Machine, kernel: &Kernel) -> Result<(), Refused> {
-    compile(machine, kernel).map(|_| ())
+    compile(machine, kernel, Spilling::Refused).map(|_| ())
 }
 
-fn compile(machine: &Machine, kernel: &Kernel) -> Result<Encoded, Refused> {
-    let Some(isa) = Isa::of(machine) else { return Err(Refused(format!("{machine} lacks 256-bit vectors"))) };
-    let mut body = select::select(kernel, isa)?;
-    let allocation = registers::allocate(&mut body, isa)?;
-    encode::encode(&body, &allocation)
+/// Whether innermost loops may move registers in and out of the stack all the time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spilling {
+    /// They may.
+    Allowed,
+    /// A kernel that would is refused, since another schedule serves it better.
+    Refused,
+}
+
+fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling) -> Result<Encoded, Refused> {
+    let Some(unit) = Unit::of(machine) else { return Err(Refused(format!("{machine} is below x86-64-v2"))) };
+    let kernel = legalize::legalize(kernel, unit.isa);
+    let mut body = select::select(&kernel, unit)?;
+    let allocation = registers::allocate(&mut body, unit.isa)?;
+    if spilling == Spilling::Refused {
+        registers::check_innermost(&body)?;
+    }
+    encode::encode(&body, &allocation, unit.isa)
 }
 
 /// Compiles a kernel and defines it in the module as a local function named `kernel.` and its name.
@@ -84,12 +129,13 @@ pub fn define_kernel(
     module: &mut dyn Module,
     machine: &Machine,
     kernel: &Kernel,
+    spilling: Spilling,
     listing: bool,
 ) -> Result<Result<Compiled, Refused>, CodegenError> {
     if let Some(error) = nest::verify(kernel).into_iter().next() {
         return Err(CodegenError::Malformed { kernel: kernel.name.clone(), what: error.to_string() });
     }
-    let code = match compile(machine, kernel) {
+    let code = match compile(machine, kernel, spilling) {
         Ok(code) => code,
         Err(refused) => return Ok(Err(refused)),
     };

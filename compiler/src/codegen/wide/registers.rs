@@ -1,6 +1,6 @@
 //! Registers: liveness over the linear list, a linear scan over whole lifetimes, and stack slots for what does not fit.
 //!
-//! Loops that contain no other may hardly spill: a kernel that would is refused, since another schedule serves it better.
+//! [`check_innermost`] tells the kernels that another schedule would serve better.
 
 use std::collections::HashMap;
 
@@ -55,6 +55,7 @@ impl Allocation {
             View::K => Register::K1 + n as u32,
             View::R64 => GENERAL[n],
             View::R32 => Register::EAX + (GENERAL[n] as u32 - Register::RAX as u32),
+            View::R16 => Register::AX + (GENERAL[n] as u32 - Register::RAX as u32),
             View::R8 => low_byte(GENERAL[n]),
         })
     }
@@ -98,7 +99,6 @@ pub(super) fn allocate(body: &mut Body, isa: Isa) -> Result<Allocation, Refused>
         let lifetimes = Lifetimes::of(body);
         let (allocation, spilled) = scan(body, isa, &lifetimes, &is_reload)?;
         if spilled.is_empty() {
-            check_innermost(body)?;
             return Ok(allocation);
         }
         for v in spilled {
@@ -237,7 +237,7 @@ fn blocks(body: &Body) -> Vec<Block> {
 fn n_registers(isa: Isa, class: Class) -> usize {
     match (class, isa) {
         (Class::General, _) => GENERAL.len(),
-        (Class::Vector(_), Isa::V3) => 16,
+        (Class::Vector(_), Isa::V2 | Isa::V3) => 16,
         (Class::Vector(_), Isa::V4) => 32,
         (Class::Mask, _) => 7,
     }
@@ -355,7 +355,7 @@ fn spill(body: &mut Body, isa: Isa, v: Virtual) {
 }
 
 /// Refuses a function that moves registers in and out of the stack all the time in a loop without loops inside.
-fn check_innermost(body: &Body) -> Result<(), Refused> {
+pub(super) fn check_innermost(body: &Body) -> Result<(), Refused> {
     let mut head: HashMap<Label, usize> = HashMap::new();
     let mut inner_end = 0;
     for (i, step) in body.steps.iter().enumerate() {

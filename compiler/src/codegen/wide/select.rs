@@ -1,4 +1,4 @@
-//! Control flow, addresses and operands: the nest's structure as a linear list of instructions.
+//! Control flow and addresses: the nest's structure as a linear list of instructions.
 //!
 //! Every register of the nest has one virtual register. Constants have none: they are operands in memory, or broadcast
 //! where they are used. A load with one use is put off until that use, which takes it as its operand.
@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 use iced_x86::Code;
 
 use super::inst::{Base, Body, Class, FAIL, Label, Mem, Operand, View, Virtual};
-use super::{Isa, Refused, forms};
+use super::operands::{Pending, is_half, is_long, is_narrow, is_wide, is_word};
+use super::{Isa, Refused, Unit, legalize};
 use crate::codegen::address::{Addresses, Pointer, wide_displacement};
 use crate::codegen::clif::N_PARAMS;
 use crate::nest::{
@@ -16,25 +17,19 @@ use crate::nest::{
 };
 use crate::tensor::DType;
 
-/// A load that has not been emitted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Pending {
-    /// All lanes, from memory.
-    Load(Mem),
-    /// One element of memory in all lanes.
-    Broadcast(Mem),
-}
-
 /// A function under construction.
 pub(super) struct Select<'k> {
     pub(super) kernel: &'k Kernel,
     pub(super) isa: Isa,
+    pub(super) unit: Unit,
     pub(super) body: Body,
     pub(super) uses: Vec<u32>,
     pub(super) pending: HashMap<Reg, Pending>,
+    /// Registers that hold bytes as they are in memory.
+    pub(super) packed: Vec<bool>,
     sets: Vec<u32>,
-    constants: Vec<Option<Scalar>>,
-    homes: Vec<Option<Virtual>>,
+    pub(super) constants: Vec<Option<Scalar>>,
+    pub(super) homes: Vec<Option<Virtual>>,
     addresses: Addresses,
     vars: HashMap<Var, Virtual>,
     pointers: HashMap<Pointer, Virtual>,
@@ -46,7 +41,7 @@ pub(super) struct Select<'k> {
 }
 
 /// The instructions of a kernel.
-pub(super) fn select(kernel: &Kernel, isa: Isa) -> Result<Body, Refused> {
+pub(super) fn select(kernel: &Kernel, unit: Unit) -> Result<Body, Refused> {
     let n = kernel.regs.len();
     let (mut uses, mut sets, mut constants) = (vec![0; n], vec![0; n], vec![None; n]);
     let mut counted = HashSet::new();
@@ -59,10 +54,12 @@ pub(super) fn select(kernel: &Kernel, isa: Isa) -> Result<Body, Refused> {
     let addresses = Addresses::plan(kernel, wide_displacement).map_err(|_| Refused("a variable is used outside its loop".to_owned()))?;
     let mut s = Select {
         kernel,
-        isa,
+        isa: unit.isa,
+        unit,
         body: Body::default(),
         uses,
         pending: HashMap::new(),
+        packed: legalize::packed(kernel),
         sets,
         constants,
         homes: vec![None; n],
@@ -113,16 +110,6 @@ pub(super) fn refuse<T>(what: impl Into<String>) -> Result<T, Refused> {
     Err(Refused(what.into()))
 }
 
-/// A value that is held as 32-bit lanes.
-pub(super) fn is_word(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I32 | DType::U32)
-}
-
-/// A value narrower than its lanes: it can be loaded and converted.
-pub(super) fn is_narrow(dtype: DType) -> bool {
-    matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16)
-}
-
 impl<'k> Select<'k> {
     fn entry(&mut self) -> Result<(), Refused> {
         // The first virtual registers arrive in the first physical ones. They are copied while nothing can push them out.
@@ -169,18 +156,6 @@ impl<'k> Select<'k> {
         Ok(())
     }
 
-    pub(super) fn ty(&self, r: Reg) -> VecType {
-        self.kernel.regs[r.0 as usize]
-    }
-
-    pub(super) fn general(&mut self) -> Virtual {
-        self.body.virtual_register(Class::General)
-    }
-
-    pub(super) fn vector(&mut self, lanes: u32) -> Virtual {
-        self.body.virtual_register(Class::Vector(lanes.max(4)))
-    }
-
     /// A mask with the first `n` lanes.
     pub(super) fn first_lanes(&mut self, n: u32) -> Virtual {
         match self.masks.get(&n) {
@@ -194,159 +169,6 @@ impl<'k> Select<'k> {
         self.body.inst(Code::Mov_r32_imm32, &[Operand::Def(bits, View::R32), Operand::Imm((1 << n) - 1)]);
         self.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(mask, View::K), Operand::Use(bits, View::R32)]);
         mask
-    }
-
-    /// The virtual register of a register, whatever it holds now.
-    pub(super) fn home(&mut self, r: Reg) -> Result<Virtual, Refused> {
-        if let Some(v) = self.homes[r.0 as usize] {
-            return Ok(v);
-        }
-        let ty = self.ty(r);
-        let lanes_known = matches!(ty.lanes, 1 | 4 | 8) || ty.lanes == 16 && self.isa == Isa::V4;
-        let class = match ty.dtype {
-            DType::I64 if ty.lanes == 1 => Class::General,
-            DType::Bool if lanes_known && self.isa == Isa::V4 => Class::Mask,
-            d if lanes_known && (is_word(d) || is_narrow(d) || d == DType::Bool) => Class::Vector(ty.lanes.max(4)),
-            _ => return refuse(format!("it holds {ty}")),
-        };
-        let v = self.body.virtual_register(class);
-        self.homes[r.0 as usize] = Some(v);
-        Ok(v)
-    }
-
-    /// Its virtual register, if it has one.
-    pub(super) fn known_home(&self, r: Reg) -> Option<Virtual> {
-        self.homes[r.0 as usize]
-    }
-
-    /// The value of a register that is a constant throughout the kernel.
-    pub(super) fn constant(&self, r: Reg) -> Option<Scalar> {
-        self.constants[r.0 as usize]
-    }
-
-    /// The constant's bits, of a 32-bit type.
-    pub(super) fn word_constant(&self, r: Reg) -> Option<u32> {
-        let c = self.constant(r)?;
-        match (self.ty(r).dtype, c) {
-            (DType::F32, Scalar::Float(x)) => Some((x as f32).to_bits()),
-            (DType::F32, Scalar::Int(x)) => Some((x as f32).to_bits()),
-            (DType::I32 | DType::U32, Scalar::Int(x)) => Some(x as u32),
-            (DType::Bool, Scalar::Int(x)) => Some(if x != 0 { u32::MAX } else { 0 }),
-            _ => None,
-        }
-    }
-
-    /// A constant as an operand of an instruction over `lanes` lanes.
-    pub(super) fn pool(&mut self, bits: u32, lanes: u32) -> Operand {
-        let (times, broadcast) = match self.isa {
-            Isa::V4 => (1, true),
-            Isa::V3 => (lanes.max(4), false),
-        };
-        let entry = self.body.pool.repeated(bits, times);
-        Operand::Mem(Mem { base: Base::Pool(entry), index: None, displacement: 0 }, broadcast)
-    }
-
-    /// A constant in a fresh register.
-    pub(super) fn fill(&mut self, bits: u32, lanes: u32) -> Virtual {
-        let v = self.vector(lanes);
-        self.fill_into(v, bits, lanes);
-        v
-    }
-
-    pub(super) fn fill_into(&mut self, v: Virtual, bits: u32, lanes: u32) {
-        if bits == 0 {
-            let view = View::lanes(lanes);
-            // Reads nothing, whatever the register held: only the encoding names it as a source.
-            self.body.inst(forms::XOR.code(self.isa, lanes), &[Operand::Def(v, view), Operand::Def(v, view), Operand::Def(v, view)]);
-            return;
-        }
-        let entry = self.body.pool.repeated(bits, 1);
-        let mem = Mem { base: Base::Pool(entry), index: None, displacement: 0 };
-        self.body.inst(forms::BROADCAST_LOAD.code(self.isa, lanes), &[Operand::Def(v, View::lanes(lanes)), Operand::Mem(mem, false)]);
-    }
-
-    /// A register's value as the last source operand of an instruction over its lanes: in a register or in memory.
-    pub(super) fn operand(&mut self, r: Reg) -> Result<Operand, Refused> {
-        let lanes = self.ty(r).lanes;
-        if let Some(bits) = self.word_constant(r) {
-            return Ok(self.pool(bits, lanes));
-        }
-        if is_word(self.ty(r).dtype) {
-            match self.pending.get(&r) {
-                Some(&Pending::Load(m)) if lanes > 1 => {
-                    self.pending.remove(&r);
-                    return Ok(Operand::Mem(m, false));
-                }
-                Some(&Pending::Load(m) | &Pending::Broadcast(m)) if self.isa == Isa::V4 => {
-                    self.pending.remove(&r);
-                    return Ok(Operand::Mem(m, true));
-                }
-                _ => {}
-            }
-        }
-        let v = self.value(r)?;
-        Ok(Operand::Use(v, View::lanes(lanes)))
-    }
-
-    /// Whether [`Self::operand`] would be in memory.
-    pub(super) fn in_memory(&self, r: Reg) -> bool {
-        let lanes = self.ty(r).lanes;
-        is_word(self.ty(r).dtype)
-            && (self.constant(r).is_some()
-                || match self.pending.get(&r) {
-                    Some(Pending::Load(_)) => lanes > 1 || self.isa == Isa::V4,
-                    Some(Pending::Broadcast(_)) => self.isa == Isa::V4,
-                    None => false,
-                })
-    }
-
-    /// A register's value in a virtual register, which must not be changed.
-    pub(super) fn value(&mut self, r: Reg) -> Result<Virtual, Refused> {
-        let ty = self.ty(r);
-        if let Some(c) = self.constant(r) {
-            return match (ty.dtype, self.word_constant(r), c) {
-                (DType::Bool, Some(bits), _) if self.isa == Isa::V4 => Ok(self.mask_constant(bits != 0)),
-                (_, Some(bits), _) => Ok(self.fill(bits, ty.lanes)),
-                (DType::I64, _, Scalar::Int(x)) => {
-                    let v = self.general();
-                    self.set_general(v, x);
-                    Ok(v)
-                }
-                _ => refuse(format!("a constant of {ty}")),
-            };
-        }
-        let v = self.home(r)?;
-        if let Some(pending) = self.pending.remove(&r) {
-            match pending {
-                Pending::Load(m) => self.load_now(v, ty, m)?,
-                Pending::Broadcast(m) => {
-                    let code = forms::BROADCAST_LOAD.code(self.isa, ty.lanes);
-                    self.body.inst(code, &[Operand::Def(v, View::lanes(ty.lanes)), Operand::Mem(m, false)]);
-                }
-            }
-        }
-        Ok(v)
-    }
-
-    /// `to = from`, both vectors of so many lanes.
-    pub(super) fn move_vector(&mut self, to: Virtual, from: Virtual, lanes: u32) {
-        if to != from {
-            let view = View::lanes(lanes);
-            self.body.inst(forms::MOVE.code(self.isa, lanes), &[Operand::Def(to, view), Operand::Use(from, view)]);
-        }
-    }
-
-    pub(super) fn move_general(&mut self, to: Virtual, from: Virtual) {
-        if to != from {
-            self.body.inst(Code::Mov_r64_rm64, &[Operand::Def(to, View::R64), Operand::Use(from, View::R64)]);
-        }
-    }
-
-    pub(super) fn set_general(&mut self, to: Virtual, x: i64) {
-        match u32::try_from(x) {
-            Ok(x) => self.body.inst(Code::Mov_r32_imm32, &[Operand::Def(to, View::R32), Operand::Imm((x as i32).into())]),
-            Err(_) => self.body.inst(Code::Mov_r64_imm64, &[Operand::Def(to, View::R64), Operand::Imm(x)]),
-        }
     }
 
     /// `to = from + c`.
@@ -476,7 +298,7 @@ impl<'k> Select<'k> {
                     }
                     let v = self.value(*value)?;
                     let m = self.address(*buffer, index)?;
-                    self.store(v, ty, m)?;
+                    self.store(v, *value, m)?;
                 }
             }
             i += 1;
@@ -503,15 +325,28 @@ impl<'k> Select<'k> {
                     return refuse(format!("a load of {ty} from a buffer of another type"));
                 }
                 let m = self.address(*buffer, index)?;
-                if (is_word(ty.dtype) || is_narrow(ty.dtype)) && self.used_soon(reg, index, rest) {
+                if can_wait(ty) && self.used_soon(reg, index, rest) {
                     self.home(reg)?;
                     self.pending.insert(reg, Pending::Load(m));
                     return Ok(());
                 }
                 let v = self.home(reg)?;
-                self.load_now(v, ty, m)
+                self.load_now(v, reg, m)
             }
-            Op::Splat(a) if is_word(ty.dtype) && self.isa == Isa::V4 => {
+            // The bits of a load are a load.
+            Op::Bitcast(a) if ty.lanes == 1 && is_word(ty.dtype) => {
+                if let Some(&Pending::Load(m)) = self.pending.get(a)
+                    && self.used_soon(reg, &Index::default(), rest)
+                    && self.memory_stays(reg, rest)
+                {
+                    self.pending.remove(a);
+                    self.home(reg)?;
+                    self.pending.insert(reg, Pending::Load(m));
+                    return Ok(());
+                }
+                self.op(reg, op)
+            }
+            Op::Splat(a) if (is_word(ty.dtype) || ty.dtype == DType::F64) && self.isa == Isa::V4 => {
                 if let Some(&Pending::Load(m)) = self.pending.get(a)
                     && self.used_soon(reg, &Index::default(), rest)
                     && self.memory_stays(reg, rest)
@@ -660,6 +495,11 @@ impl<'k> Select<'k> {
         self.body.push(super::inst::Step::Label(done));
         Ok(())
     }
+}
+
+/// Whether a load can be put off until its value is used.
+fn can_wait(ty: VecType) -> bool {
+    is_word(ty.dtype) || is_narrow(ty.dtype) || is_half(ty.dtype) || is_wide(ty.dtype) && !(is_long(ty.dtype) && ty.lanes == 1)
 }
 
 /// The vector whose first lanes the statements store one by one to consecutive places, and how many.

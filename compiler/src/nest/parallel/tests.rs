@@ -124,7 +124,7 @@ fn a_kernel_falls_into_pieces() {
     assert_eq!(
         marked(
             "x: f32[64] read, y: f32[64] write",
-            &sum.lines().skip(1).collect::<Vec<_>>().join("\n").replace("par", "for").trim_end().trim_end_matches('}').to_owned()
+            sum.lines().skip(1).collect::<Vec<_>>().join("\n").replace("par", "for").trim_end().trim_end_matches('}')
         ),
         "for for"
     );

@@ -68,11 +68,10 @@ along_an_axis!(
     |b: &mut expr::Builder, x: TensorId, axis: usize| {
         let (dims, dtype) = (b.dims(x).to_vec(), b.dtype(x));
         let max = max_along(b, x, axis);
-        let inverse = sum_of_exp(b, x, max, axis, |sum| sum.like(1.0) / sum);
-        b.compute(&dims, |b, at| {
-            let row = with(at, axis, Affine::default());
-            (centered(b, x, max, at, axis).unary(UnaryOp::Exp) * b.load(inverse, row)).cast(dtype)
-        })
+        let exp = b.compute(&dims, |b, at| centered(b, x, max, at, axis).unary(UnaryOp::Exp));
+        let value = |b: &expr::Builder, at: &[Affine], over: &[Affine]| b.load(exp, with(at, axis, over[0].clone()));
+        let inverse = b.reduce(ReduceOp::Sum, &with(&dims, axis, 1), &[dims[axis]], value, |_, _, sum| sum.like(1.0) / sum);
+        b.compute(&dims, |b, at| (b.load(exp, at) * b.load(inverse, with(at, axis, Affine::default()))).cast(dtype))
     }
 );
 

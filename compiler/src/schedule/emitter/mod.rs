@@ -324,6 +324,14 @@ impl Emitter {
         result
     }
 
+    /// Forgets after `f` what it numbered, so that registers do not keep it.
+    pub(in crate::schedule) fn forgetting(&mut self, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<(), ScheduleError> {
+        self.scopes.push(HashMap::new());
+        let result = f(self);
+        self.scopes.pop();
+        result
+    }
+
     /// The items of a sequential loop.
     pub(in crate::schedule) fn repeat(
         &mut self,

@@ -1,0 +1,45 @@
+//! Operators that are made of others: each says its steps, and files are read as if they held those.
+
+mod affine_grid;
+mod attention;
+mod causal_conv;
+mod center_crop_pad;
+mod cross_entropy;
+mod dynamic_quantize;
+mod linear_attention;
+mod mel_weight_matrix;
+mod rotary_embedding;
+mod swiglu;
+mod windows;
+
+use super::Schema;
+
+pub use affine_grid::AffineGrid;
+pub use attention::Attention;
+pub use causal_conv::CausalConvWithState;
+pub use center_crop_pad::CenterCropPad;
+pub use cross_entropy::{NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss};
+pub use dynamic_quantize::DynamicQuantizeLinear;
+pub use linear_attention::LinearAttention;
+pub use mel_weight_matrix::MelWeightMatrix;
+pub use rotary_embedding::RotaryEmbedding;
+pub use swiglu::SwiGLU;
+pub use windows::{BlackmanWindow, HammingWindow, HannWindow};
+
+/// The operators of this family.
+pub const SCHEMAS: &[&Schema] = &[
+    &AffineGrid::SCHEMA,
+    &Attention::SCHEMA,
+    &BlackmanWindow::SCHEMA,
+    &CausalConvWithState::SCHEMA,
+    &CenterCropPad::SCHEMA,
+    &DynamicQuantizeLinear::SCHEMA,
+    &HammingWindow::SCHEMA,
+    &HannWindow::SCHEMA,
+    &LinearAttention::SCHEMA,
+    &MelWeightMatrix::SCHEMA,
+    &NegativeLogLikelihoodLoss::SCHEMA,
+    &RotaryEmbedding::SCHEMA,
+    &SoftmaxCrossEntropyLoss::SCHEMA,
+    &SwiGLU::SCHEMA,
+];

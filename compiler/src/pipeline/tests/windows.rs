@@ -1,0 +1,38 @@
+//! Windows over padded images: kernels, strides, dilations and paddings by chance, against the operators' own values.
+
+use super::{Net, ints};
+use crate::ops::Attribute;
+
+#[test]
+fn windows_at_every_border() {
+    for seed in 0..10u64 {
+        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut pick = |n: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize % n
+        };
+        let channels = [3, 8, 20, 24][pick(4)];
+        let (height, width) = (5 + pick(12), 7 + pick(20));
+        let mut net = Net::new();
+        let x = net.input(&[1, channels, height, width]);
+        let w = net.weight(&[channels, channels, 1, 1]);
+        let x = net.op("Conv", &[x, w], &[]);
+        let kernel = [1 + pick(5), 1 + pick(5)];
+        let pads: Vec<i64> = (0..4).map(|i| pick(kernel[i % 2]) as i64).collect();
+        let strides = ints(&[1 + pick(2) as i64, 1 + pick(3) as i64]);
+        eprintln!("seed {seed}: {channels} channels of {height} by {width}, kernel {kernel:?}, pads {pads:?}");
+        let size = ints(&kernel.map(|k| k as i64));
+        let w = net.weight(&[channels, 1, kernel[0], kernel[1]]);
+        let depthwise =
+            net.op("Conv", &[x, w], &[("pads", ints(&pads)), ("strides", strides.clone()), ("group", Attribute::Int(channels as i64))]);
+        let pool = net.op("MaxPool", &[x], &[("kernel_shape", size.clone()), ("pads", ints(&pads)), ("strides", strides.clone())]);
+        let mean = net.op("AveragePool", &[x], &[("kernel_shape", size), ("pads", ints(&pads)), ("strides", strides.clone())]);
+        let first = net.input(&[1, 2, height, width]);
+        let w = net.weight(&[12, 2, kernel[0], kernel[1]]);
+        let first = net.op("Conv", &[first, w], &[("pads", ints(&pads)), ("strides", strides)]);
+        let first = net.op("Relu", &[first], &[]);
+        net.check(&[depthwise, pool, mean, first]);
+    }
+}
