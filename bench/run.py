@@ -103,7 +103,10 @@ def one_process(command, threads, a):
 
 
 def measure(entry, threads, names, record, a):
-    """Rounds over the engines, in turn; what fails once is left out."""
+    """Rounds over the engines, in turn; what fails once is left out. Gives the number of engines that failed.
+
+    A peer that fails keeps what was recorded of the same version; our own code changes, so that an old result would be of another.
+    """
     model = os.path.join(a.models, entry["file"])
     case = os.path.join(a.cache, "cases", entry["name"])
     make_case(entry, case)
@@ -136,10 +139,15 @@ def measure(entry, threads, names, record, a):
                     r["difference"] = difference(name, entry, case)
             except engines.Unavailable as e:
                 r["error"] = str(e)
-        record["results"].update(fresh)
+        for key, r in fresh.items():
+            old = record["results"].get(key, {})
+            keeps = "error" in r and "error" not in old and old.get("version") == r["version"] and "|tinsmith|" not in key
+            if not keeps:
+                record["results"][key] = r
         save(record, a)
     told = [f"{key.split('|')[1]} {r['error'] if 'error' in r else format(statistics.median(r['medians_ms']), '.4g')}" for key, r in fresh.items()]
     print(f"{entry['name']}, {threads}: {'; '.join(told)}", file=sys.stderr, flush=True)
+    return sum("error" in r for r in fresh.values())
 
 
 def save(record, a):
@@ -267,7 +275,7 @@ def main():
         sys.exit(f"neither a model nor an engine: {', '.join(unknown)}")
     if not a.table:
         peers = [e for e in engines.ENGINES if e != "tinsmith"] if a.peers == ["all"] else [] if a.peers == ["none"] else a.peers
-        a.versions, names = {}, []
+        a.versions, names, failed = {}, [], 0
         # onnxruntime comes first: the others' outputs are compared with its.
         for name in sorted({*peers, "tinsmith"}, key=lambda e: (e != "onnxruntime", list(engines.ENGINES).index(e))):
             try:
@@ -279,13 +287,14 @@ def main():
                 print(f"skipped: {name}: {e}", file=sys.stderr)
         for name in a.only or entries:
             for threads in a.threads:
-                measure(entries[name], threads, names, record, a)
+                failed += measure(entries[name], threads, names, record, a)
     text = markdown(record, list(entries))
     if a.no_readme:
         print(text, end="")
     else:
         write_readme(text, a.readme)
+    return 1 if not a.table and failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

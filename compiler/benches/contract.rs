@@ -1,6 +1,7 @@
-//! Register tiles of contractions through Cranelift, operands in cache, as shares of this machine's 128-bit peak.
+//! Register tiles of contractions, operands in cache, as shares of this machine's peak with the same vectors.
 //!
-//! `cargo bench -p tinsmith --bench contract [-- FILTER]`; with `ASM=1` the instructions of each tile are printed.
+//! `cargo bench -p tinsmith --bench contract [-- FILTER]`; `EMITTER=wide` takes the wide emitter instead of Cranelift, `LEVEL=2`
+//! a level instead of this machine, and with `ASM=1` the instructions of each tile are printed.
 #![expect(clippy::print_stdout, reason = "prints its table")]
 
 use std::time::Instant;
@@ -9,7 +10,8 @@ use cranelift_module::default_libcall_names;
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use tinsmith::codegen::clif::define_kernel;
 use tinsmith::codegen::target::Usage;
-use tinsmith::codegen::{Executable, IoBuffer, Level, Machine, Place, Program, Step};
+use tinsmith::codegen::wide::Isa;
+use tinsmith::codegen::{Emitter, Executable, IoBuffer, Level, Machine, Place, Program, Step};
 use tinsmith::nest::{Access, Affine, BinaryOp, BufferId, Builder, Kernel, Op, Reg, VecType};
 use tinsmith::tensor::DType;
 
@@ -45,20 +47,21 @@ enum Shape {
 /// Rows and columns of [`Shape::Matrix`], in tiles.
 const TILES: usize = 12;
 
-fn tile(mr: usize, nv: usize, unroll: usize, order: Order, shape: Shape) -> Kernel {
-    let n = nv * 4;
+fn tile(mr: usize, nv: usize, unroll: usize, order: Order, shape: Shape, lanes: u32) -> Kernel {
+    let l = lanes as usize;
+    let n = nv * l;
     let tiles = if shape == Shape::Tile { 1 } else { TILES };
     let mut b = Builder::new(format!("{shape:?}_{mr}x{nv}_u{unroll}_{order:?}"), "");
     let a = b.buffer("a", F, tiles * mr * K, Access::Read);
     let w = b.buffer("b", F, tiles * K * n, Access::Read);
     let bias = b.buffer("bias", F, tiles * n, Access::Read);
     let c = b.buffer("c", F, tiles * tiles * mr * n, Access::Write);
-    let ty = VecType { dtype: F, lanes: 4 };
+    let ty = VecType { dtype: F, lanes };
     if shape == Shape::Tile {
         let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
-        products(&mut b, (mr, nv, unroll, order), (a, &Affine::default()), (w, &Affine::default()), &acc);
+        products(&mut b, (mr, nv, unroll, order, lanes), (a, &Affine::default()), (w, &Affine::default()), &acc);
         for (i, &r) in acc.iter().enumerate() {
-            b.store(c, Affine::constant(i as i64 * 4), r);
+            b.store(c, Affine::constant((i * l) as i64), r);
         }
         return b.finish();
     }
@@ -67,15 +70,15 @@ fn tile(mr: usize, nv: usize, unroll: usize, order: Order, shape: Shape) -> Kern
         b.for_loop("n", 0..tiles as i64, 1, |b, nn| {
             let acc: Vec<Reg> = (0..mr * nv).map(|_| b.float(ty, 0.0)).collect();
             let (at_a, at_b) = (Affine::var(m).times((mr * K) as i64), Affine::var(nn).times((K * n) as i64));
-            products(b, (mr, nv, unroll, order), (a, &at_a), (w, &at_b), &acc);
+            products(b, (mr, nv, unroll, order, lanes), (a, &at_a), (w, &at_b), &acc);
             for v in 0..nv {
-                let x = b.load(bias, Affine::var(nn).times(n as i64).offset(v as i64 * 4), 4);
+                let x = b.load(bias, Affine::var(nn).times(n as i64).offset((v * l) as i64), lanes);
                 for r in 0..mr {
                     let y = b.binary(BinaryOp::Add, acc[r * nv + v], x);
                     let y = b.binary(BinaryOp::Max, y, low);
                     let y = b.binary(BinaryOp::Min, y, high);
                     let at = Affine::var(m).times((mr * tiles * n) as i64).plus(&Affine::var(nn).times(n as i64));
-                    b.store(c, at.offset((r * tiles * n + v * 4) as i64), y);
+                    b.store(c, at.offset((r * tiles * n + v * l) as i64), y);
                 }
             }
         });
@@ -85,20 +88,23 @@ fn tile(mr: usize, nv: usize, unroll: usize, order: Order, shape: Shape) -> Kern
 
 type Operand<'a> = (BufferId, &'a Affine);
 
-fn products(b: &mut Builder, (mr, nv, unroll, order): (usize, usize, usize, Order), a: Operand<'_>, w: Operand<'_>, acc: &[Reg]) {
-    let n = nv * 4;
+type Form = (usize, usize, usize, Order, u32);
+
+fn products(b: &mut Builder, (mr, nv, unroll, order, lanes): Form, a: Operand<'_>, w: Operand<'_>, acc: &[Reg]) {
+    let l = lanes as usize;
+    let n = nv * l;
     b.for_loop("k", 0..K as i64, unroll as i64, |b, k| {
-        let at_b = |u: usize, v: usize| Affine::var(k).times(n as i64).offset((u * n + v * 4) as i64).plus(w.1);
+        let at_b = |u: usize, v: usize| Affine::var(k).times(n as i64).offset((u * n + v * l) as i64).plus(w.1);
         let at_a = |u: usize, r: usize| Affine::var(k).offset((r * K + u) as i64).plus(a.1);
         let splat = |b: &mut Builder, u: usize, r: usize| {
             let x = b.load(a.0, at_a(u, r), 1);
-            b.splat(x, 4)
+            b.splat(x, lanes)
         };
         for u in 0..unroll {
             match order {
                 Order::Columns => {
                     for v in 0..nv {
-                        let y = b.load(w.0, at_b(u, v), 4);
+                        let y = b.load(w.0, at_b(u, v), lanes);
                         for r in 0..mr {
                             let x = splat(b, u, r);
                             b.set(acc[r * nv + v], Op::Fma(x, y, acc[r * nv + v]));
@@ -109,13 +115,13 @@ fn products(b: &mut Builder, (mr, nv, unroll, order): (usize, usize, usize, Orde
                     for r in 0..mr {
                         let x = splat(b, u, r);
                         for v in 0..nv {
-                            let y = b.load(w.0, at_b(u, v), 4);
+                            let y = b.load(w.0, at_b(u, v), lanes);
                             b.set(acc[r * nv + v], Op::Fma(x, y, acc[r * nv + v]));
                         }
                     }
                 }
                 _ => {
-                    let ys: Vec<Reg> = (0..nv).map(|v| b.load(w.0, at_b(u, v), 4)).collect();
+                    let ys: Vec<Reg> = (0..nv).map(|v| b.load(w.0, at_b(u, v), lanes)).collect();
                     let early: Vec<Reg> = if order == Order::SplatsFirst { (0..mr).map(|r| splat(b, u, r)).collect() } else { vec![] };
                     let mut next = if order == Order::Ahead { Some(splat(b, u, 0)) } else { None };
                     for r in 0..mr {
@@ -145,11 +151,12 @@ fn products(b: &mut Builder, (mr, nv, unroll, order): (usize, usize, usize, Orde
 const PEAK_ACCUMULATORS: usize = 10;
 const PEAK_TRIPS: i64 = 1024;
 
-fn peak() -> Kernel {
+fn peak(lanes: u32) -> Kernel {
     let mut b = Builder::new("peak", "");
-    let ty = VecType { dtype: F, lanes: 4 };
-    let c = b.buffer("c", F, PEAK_ACCUMULATORS * 4, Access::Write);
-    let (x, y) = (b.float(ty, 0.5), b.float(ty, 0.25));
+    let ty = VecType { dtype: F, lanes };
+    let c = b.buffer("c", F, PEAK_ACCUMULATORS * lanes as usize, Access::Write);
+    let factors = b.buffer("factors", F, 2 * lanes as usize, Access::Read);
+    let [x, y] = [0, i64::from(lanes)].map(|at| b.load(factors, Affine::constant(at), lanes));
     let acc: Vec<Reg> = (0..PEAK_ACCUMULATORS).map(|_| b.float(ty, 1.0)).collect();
     b.for_loop("i", 0..PEAK_TRIPS, 1, |b, _| {
         for _ in 0..4 {
@@ -159,7 +166,7 @@ fn peak() -> Kernel {
         }
     });
     for (i, &r) in acc.iter().enumerate() {
-        b.store(c, Affine::constant(i as i64 * 4), r);
+        b.store(c, Affine::constant(i as i64 * i64::from(lanes)), r);
     }
     b.finish()
 }
@@ -170,7 +177,17 @@ fn machine() -> Machine {
         Ok("1") => Machine::x86_64(Level::Base),
         Ok("2") => Machine::x86_64(Level::V2),
         Ok("3") => Machine::x86_64(Level::V3),
+        Ok("4") => Machine::x86_64(Level::V4),
         _ => Machine::native(),
+    }
+}
+
+/// The emitter of `EMITTER`, and its lanes.
+fn emitter() -> (Emitter, u32) {
+    if std::env::var("EMITTER").is_ok_and(|e| e == "wide") {
+        (Emitter::Wide, Isa::of(&machine()).map_or(4, Isa::lanes))
+    } else {
+        (Emitter::Clif, 4)
     }
 }
 
@@ -188,7 +205,7 @@ fn stack_accesses(asm: &str) -> usize {
 
 /// Best GFLOP/s of a kernel, and what it is made of.
 fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
-    let mut p = Program { kernels: vec![kernel.clone()], ..Program::default() };
+    let mut p = Program { kernels: vec![kernel.clone()], emitter: emitter().0, ..Program::default() };
     let mut args = vec![];
     for b in &kernel.buffers {
         args.push(Place::Arena(p.workspace_bytes));
@@ -213,8 +230,9 @@ fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
 
 fn main() {
     let filter = std::env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    let peak_flops = (PEAK_TRIPS as usize * 4 * PEAK_ACCUMULATORS * 8) as f64;
-    let (top, _, _) = measure(&peak(), peak_flops);
+    let lanes = emitter().1;
+    let peak_flops = (PEAK_TRIPS as usize * 4 * PEAK_ACCUMULATORS * 2 * lanes as usize) as f64;
+    let (top, _, _) = measure(&peak(lanes), peak_flops);
     println!("peak {top:.1} GFLOP/s");
     for shape in [Shape::Tile, Shape::Matrix] {
         for (mr, nv) in [
@@ -234,10 +252,12 @@ fn main() {
             (12, 1),
             (1, 8),
             (1, 10),
+            (12, 2),
+            (14, 2),
         ] {
             for unroll in [1, 2, 3, 4, 5, 8] {
                 for order in [Order::Rows, Order::SplatsFirst, Order::Columns, Order::LoadAtUse, Order::LastRowSwapped, Order::Ahead] {
-                    let kernel = tile(mr, nv, unroll, order, shape);
+                    let kernel = tile(mr, nv, unroll, order, shape, lanes);
                     if !kernel.name.contains(&filter) {
                         continue;
                     }
@@ -256,7 +276,7 @@ fn main() {
                         continue;
                     }
                     let tiles = if shape == Shape::Tile { 1 } else { TILES * TILES };
-                    let (speed, spills, asm) = measure(&kernel, (2 * mr * nv * 4 * K * tiles) as f64);
+                    let (speed, spills, asm) = measure(&kernel, (2 * mr * nv * lanes as usize * K * tiles) as f64);
                     println!("{:32} {speed:6.1} GFLOP/s {:4.0}%  {spills} stack accesses", kernel.name, 100.0 * speed / top);
                     if std::env::var_os("ASM").is_some() {
                         println!("{asm}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::codegen::clif::Listing;
 use crate::codegen::{EmittedBy, Emitter, Executable, Machine, emitted_by};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
 use crate::emit::{Interface, archive, bindings, build_files, files, header};
@@ -88,8 +88,8 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
             dumps.push((pass.to_owned(), crate::graph::print(graph)));
         }
     });
-    let tuned = pipeline::tuned(&graph, machine, emitter(config), config)?;
-    let compiled = pipeline::lower_and_schedule_as(graph, machine, emitter(config), &tuned, config.threads).map_err(Error::Model)?;
+    let tuned = pipeline::tuned(&graph, machine, config)?;
+    let compiled = pipeline::lower_and_schedule_as(graph, machine, config, &tuned).map_err(Error::Model)?;
     let graph = &compiled.graph;
     let signature = |names: &mut dyn Iterator<Item = (String, Value)>| -> Vec<(String, DType, Vec<usize>)> {
         names.map(|(name, v)| (name, graph.ty(v).dtype, graph.ty(v).dims().unwrap_or_default())).collect()
@@ -120,14 +120,6 @@ fn too_large(source: &Source) -> Vec<Diagnostic> {
         }
     }
     problems
-}
-
-fn emitter(config: &Config) -> Emitter {
-    match config.emitter {
-        config::Emitter::Auto => Emitter::Auto,
-        config::Emitter::Clif => Emitter::Clif,
-        config::Emitter::Wide => Emitter::Wide,
-    }
 }
 
 impl Artifact {

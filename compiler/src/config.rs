@@ -27,6 +27,8 @@ pub struct Config {
     pub prune: bool,
     /// Compute convolutions only by direct sums.
     pub exact_conv: bool,
+    /// What matters most.
+    pub goal: Goal,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
     /// The most threads that a run uses at once, at least one: the workspace has room for so many.
@@ -54,6 +56,7 @@ impl Default for Config {
             quantize_weights: None,
             prune: true,
             exact_conv: false,
+            goal: Goal::Latency,
             emitter: Emitter::Auto,
             threads: DEFAULT_THREADS,
             tune: Duration::ZERO,
@@ -73,6 +76,16 @@ pub enum Emitter {
     Clif,
     /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
     Wide,
+}
+
+/// What matters most about a library.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Goal {
+    /// Its speed.
+    #[default]
+    Latency,
+    /// Its size: nothing is stored in a larger form because that is faster.
+    Size,
 }
 
 /// How quantized weights are stored.

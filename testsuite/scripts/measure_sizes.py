@@ -29,7 +29,7 @@ def measure(tinsmith, model, level, shapes):
     seen = json.loads(library.command([*command, "inspect", model, "--json", *options], 600, {2: "refused"}))
     with tempfile.TemporaryDirectory() as folder:
         start = time.time()
-        facts = json.loads(library.command([*command, "compile", model, "-o", folder, "--json", *options], 600, {2: "refused"}))
+        facts = json.loads(library.command([*command, "compile", model, "-o", folder, "--json", "--for", "size", *options], 600, {2: "refused"}))
         seconds = time.time() - start
         size = next(f["bytes"] for f in facts["files"] if f["path"].endswith(".a"))
     return {"nodes": facts["n_nodes"], "steps": facts["n_steps"], "library": size, "constants": facts["constant_bytes"],
@@ -83,7 +83,7 @@ def main():
     last = f"{len(rows)} libraries, {len(over)} over the limit{': ' + ', '.join(over) if over else ''}, {len(failed)} failed"
     if a.docs:
         with open(a.docs, "w") as f:
-            f.write("# Sizes of libraries\n\nWritten by `testsuite/scripts/measure_sizes.py`, in bytes. *Beyond* is the library without the model's weights, or without its own\n"
+            f.write("# Sizes of libraries\n\nWritten by `testsuite/scripts/measure_sizes.py`, compiled with `--for size`, in bytes. *Beyond* is the library without the model's weights, or without its own\n"
                     "constants where those are smaller; the share is of what it may hold, 64 KiB and 3 KiB a node. The workspace stands beside its ratio to\n"
                     "the largest set of tensors alive at once, which no plan undercuts. Seconds are those of the whole command.\n\n"
                     f"{a.level}; {library.machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}: {last}.\n\n"

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tinsmith::Pool;
-use tinsmith::config::{Config, DEFAULT_THREADS, Dumps, Emitter, WeightFormat};
+use tinsmith::config::{Config, DEFAULT_THREADS, Dumps, Emitter, Goal, WeightFormat};
 
 /// The model and how to compile it.
 #[derive(Args, Debug)]
@@ -29,9 +29,12 @@ pub(crate) struct ModelOptions {
     /// Keep channels that cannot matter
     #[arg(long)]
     no_prune: bool,
-    /// Compute convolutions only by direct sums, which this version always does
+    /// Compute convolutions only by direct sums, not by Winograd's algorithm: slower, rounded a little differently
     #[arg(long)]
     exact_conv: bool,
+    /// What matters most; for size, weights are not stored in the larger forms that make convolutions faster
+    #[arg(long = "for", value_name = "GOAL", default_value = "latency")]
+    goal: GoalName,
     /// What makes machine code: wide (the widest vectors of x86-64-v2 and above) where it can, else Cranelift
     #[arg(long, value_name = "EMITTER", default_value = "auto")]
     emitter: EmitterName,
@@ -55,6 +58,12 @@ enum Weights {
 }
 
 #[derive(Clone, Copy, ValueEnum, Debug)]
+enum GoalName {
+    Latency,
+    Size,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
 enum EmitterName {
     Auto,
     Clif,
@@ -74,6 +83,10 @@ impl ModelOptions {
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
             prune: !self.no_prune,
             exact_conv: self.exact_conv,
+            goal: match self.goal {
+                GoalName::Latency => Goal::Latency,
+                GoalName::Size => Goal::Size,
+            },
             emitter: match self.emitter {
                 EmitterName::Auto => Emitter::Auto,
                 EmitterName::Clif => Emitter::Clif,

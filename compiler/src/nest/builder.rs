@@ -64,21 +64,22 @@ impl Builder {
         self.kernel.vars.push(if *taken == 0 { name.to_owned() } else { format!("{name}.{taken}") });
         *taken += 1;
         let var = Var(self.kernel.vars.len() as u32 - 1);
-        self.open.push(vec![]);
-        body(self, var);
-        let body = self.open.pop().expect("the block opened above");
+        let body = self.block(|b| body(b, var));
         self.push(Stmt::Loop(Loop { var, start: range.start, end: range.end, step, parallel, body }));
     }
 
     /// `if cond { then } else { otherwise }`.
     pub fn branch(&mut self, cond: Cond, then: impl FnOnce(&mut Self), otherwise: impl FnOnce(&mut Self)) {
-        self.open.push(vec![]);
-        then(self);
-        let then = self.open.pop().expect("the block opened above");
-        self.open.push(vec![]);
-        otherwise(self);
-        let otherwise = self.open.pop().expect("the block opened above");
+        let then = self.block(then);
+        let otherwise = self.block(otherwise);
         self.push(Stmt::If { cond, then, otherwise });
+    }
+
+    /// The statements that `body` adds, taken out.
+    pub fn block(&mut self, body: impl FnOnce(&mut Self)) -> Vec<Stmt> {
+        self.open.push(vec![]);
+        body(self);
+        self.open.pop().expect("the block opened above")
     }
 
     /// A new register, not yet set.

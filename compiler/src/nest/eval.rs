@@ -414,6 +414,27 @@ mod tests {
     }
 
     #[test]
+    fn dot_products_are_of_unsigned_and_signed_bytes() {
+        let text = "kernel @t (x: u8[8] read, w: i8[8] read, y: i32[3] readwrite) {
+            %0: u8x8 = load x[0]
+            %1: i8x8 = load w[0]
+            %2: i32x2 = load y[0]
+            %2: i32x2 = dot %2, %0, %1
+            store y[0], %2
+            %3: u8x4 = load x[4]
+            %4: i32 = bitcast %3
+            store y[2], %4
+        }";
+        let kernel = parse(text).unwrap();
+        assert_eq!(crate::nest::verify(&kernel), []);
+        assert_eq!(parse(&kernel.to_string()).unwrap(), kernel);
+        let mut buffers =
+            vec![bytes(&[255u8, 255, 255, 255, 1, 2, 3, 4]), bytes(&[-128i8, -128, 127, 1, 1, -1, 2, 0]), bytes(&[10i32, 20, 0])];
+        eval(&kernel, &mut buffers).unwrap();
+        assert_eq!(cast_slice::<u8, i32>(&buffers[2]), [10 - 128 * 255, 25, 0x0403_0201]);
+    }
+
+    #[test]
     fn rounding_ties_to_even() {
         let x = [0.5f32, 1.5, 2.5, -0.5, -1.5, 1e10];
         assert_eq!(run1::<_, f32>("f32", "f32", "round %0", &x), [0.0, 2.0, 2.0, -0.0, -2.0, 1e10]);

@@ -11,7 +11,7 @@
 //! within  = int "<=" sum "<" int
 //! op      = "const" (number | "true" | "false") | "index" sum | "load" name "[" sum "]"
 //!         | "lane" reg "," int | "check" reg "," int | "horizontal" word reg
-//!         | ("pack" | "copy" | "splat" | "convert" | "bitcast" | "select" | "fma" | word) reg {"," reg}
+//!         | ("pack" | "copy" | "splat" | "convert" | "bitcast" | "select" | "fma" | "dot" | word) reg {"," reg}
 //! sum     = ["-"] term {("+" | "-") term}
 //! term    = int ["*" (name | reg)] | name | reg
 //! reg     = "%" int

@@ -583,6 +583,10 @@ mod tests {
             ("%0: bool = const true %1: bool = add %0, %0", "`add` does not apply to bool, in `%1: bool = add %0, %0`"),
             ("%0: bool = const true %1: bool = lt %0, %0", "`lt` does not apply to bool, in `%1: bool = lt %0, %0`"),
             ("%0: f32x2 = load x[0] %1: f32 = horizontal sub %0", "`horizontal` does not apply to f32, in `%1: f32 = horizontal sub %0`"),
+            (
+                "%0: i32 = const 1 %1: u8x4 = const 1 %2: i32 = dot %0, %1, %1",
+                "register %1 is u8x4, expected i8x4, in `%2: i32 = dot %0, %1, %1`",
+            ),
             ("%0: i8 = const 128", "the constant is not a value of i8, in `%0: i8 = const 128`"),
             (
                 "%0: i64 = load z[0] %1: i64 = shl %0, %0",

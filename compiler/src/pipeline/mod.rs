@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::codegen::program::{Emitter, Place, Program};
 use crate::codegen::{Machine, wide};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Goal};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
 use crate::graph::{Graph, NodeId, Value};
@@ -17,7 +17,7 @@ use crate::lower::{Lowered, lower_group};
 use crate::passes;
 use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
-use crate::schedule::{Memory, Scheduled, Source, Storage};
+use crate::schedule::{Convolution, Memory, Scheduled, Source, Storage};
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
 pub use tune::{Tuned, tuned};
@@ -93,29 +93,67 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
     (graph, report)
 }
 
+/// How kernels are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// What turns them into machine code.
+    pub emitter: Emitter,
+    /// How convolutions are computed.
+    pub convolution: Convolution,
+    /// The most threads that they run on.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { emitter: Emitter::default(), convolution: Convolution::default(), threads: config::DEFAULT_THREADS }
+    }
+}
+
+impl From<Emitter> for Options {
+    fn from(emitter: Emitter) -> Self {
+        Options { emitter, ..Options::default() }
+    }
+}
+
+impl From<&Config> for Options {
+    fn from(config: &Config) -> Self {
+        let direct = config.exact_conv || config.goal == Goal::Size;
+        Options {
+            emitter: match config.emitter {
+                config::Emitter::Auto => Emitter::Auto,
+                config::Emitter::Clif => Emitter::Clif,
+                config::Emitter::Wide => Emitter::Wide,
+            },
+            convolution: if direct { Convolution::Direct } else { Convolution::Fastest },
+            threads: config.threads,
+        }
+    }
+}
+
 /// Compiles a graph whose extents are all fixed; the passes that change the graph have run.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
-pub fn lower_and_schedule(graph: Graph, machine: &Machine, emitter: Emitter) -> Result<Compiled, Vec<Diagnostic>> {
-    lower_and_schedule_as(graph, machine, emitter, &Tuned::default(), config::DEFAULT_THREADS)
+pub fn lower_and_schedule(graph: Graph, machine: &Machine, options: impl Into<Options>) -> Result<Compiled, Vec<Diagnostic>> {
+    lower_and_schedule_as(graph, machine, options, &Tuned::default())
 }
 
-/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best, for at most so many threads.
+/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
 pub fn lower_and_schedule_as(
     graph: Graph,
     machine: &Machine,
-    emitter: Emitter,
+    options: impl Into<Options>,
     tuned: &Tuned,
-    workers: usize,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let is_wide = emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
-    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, workers, machine, is_wide);
-    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, emitter, tuned)?, workers, &finish)?;
-    compiled.program.emitter = emitter;
+    let options = options.into();
+    let is_wide = options.emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
+    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options.threads, machine, is_wide);
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?, options.threads, &finish)?;
+    compiled.program.emitter = options.emitter;
     Ok(compiled)
 }
 

@@ -117,7 +117,7 @@ pub(super) fn key(target: &Machine, kernel: &Kernel) -> String {
 /// # Errors
 /// If the file cannot be read or written, if this machine is not the target, and as
 /// [`lower_and_schedule`](super::lower_and_schedule).
-pub fn tuned(graph: &Graph, machine: &Machine, emitter: Emitter, config: &Config) -> Result<Tuned, Error> {
+pub fn tuned(graph: &Graph, machine: &Machine, config: &Config) -> Result<Tuned, Error> {
     let mut tuned = Tuned::default();
     if let Some(path) = config.tune_file.as_ref().filter(|path| config.tune.is_zero() || path.exists()) {
         let text = fs::read_to_string(path).map_err(|e| Error::Usage(format!("`{}`: {e}", path.display())))?;
@@ -128,7 +128,7 @@ pub fn tuned(graph: &Graph, machine: &Machine, emitter: Emitter, config: &Config
     }
     machine.check_host()?;
     let start = Instant::now();
-    let mut tuner = Tuner::new(machine, emitter, &tuned).map_err(Error::Model)?;
+    let mut tuner = Tuner::new(machine, config.into(), &tuned).map_err(Error::Model)?;
     tuner.tunable = Some(vec![]);
     schedule_with(graph.clone(), &mut tuner, 1, &|_| {}).map_err(Error::Model)?;
     let mut seen = BTreeSet::new();
@@ -231,13 +231,13 @@ mod tests {
     fn the_form_of_a_file_is_taken_and_another_machines_is_not() {
         let machine = Machine::x86_64(crate::codegen::target::Level::V3);
         let none = Tuned::default();
-        let mut tuner = Tuner::new(&machine, Emitter::Auto, &none).unwrap();
+        let mut tuner = Tuner::new(&machine, Emitter::Auto.into(), &none).unwrap();
         tuner.tunable = Some(vec![]);
         schedule_with(product(), &mut tuner, 1, &|_| {}).unwrap();
         let task = tuner.tunable.unwrap().remove(0);
         let text = format!("{} order=at-use steps=2 tile=3x3\n", task.key);
         let schedule_of = |tuned: &Tuned, machine: &Machine| {
-            let compiled = lower_and_schedule_as(product(), machine, Emitter::Auto, tuned, 1).unwrap();
+            let compiled = lower_and_schedule_as(product(), machine, Emitter::Auto, tuned).unwrap();
             compiled.program.kernels[0].schedule.clone()
         };
         let tuned = Tuned::parse(&text).unwrap();
@@ -251,9 +251,9 @@ mod tests {
         let file = std::env::temp_dir().join(format!("tinsmith-tune-{}.txt", std::process::id()));
         let config = Config { tune: Duration::from_millis(50), tune_file: Some(file.clone()), ..Config::default() };
         let start = Instant::now();
-        let found = tuned(&product(), &Machine::native(), Emitter::Auto, &config).unwrap();
+        let found = tuned(&product(), &Machine::native(), &config).unwrap();
         assert!(start.elapsed() < Duration::from_secs(20));
-        let read = tuned(&product(), &Machine::native(), Emitter::Auto, &Config { tune: Duration::ZERO, ..config }).unwrap();
+        let read = tuned(&product(), &Machine::native(), &Config { tune: Duration::ZERO, ..config }).unwrap();
         fs::remove_file(&file).unwrap();
         assert_eq!(read, found);
     }

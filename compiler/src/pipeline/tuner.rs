@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tinsmith_targets::Arch;
 
+use super::Options;
 use super::tune::{self, Tunable, Tuned};
 use crate::codegen::clif::Probe;
 use crate::codegen::program::Emitter;
@@ -63,10 +64,12 @@ pub(super) struct Tuner<'a> {
 }
 
 impl<'a> Tuner<'a> {
-    pub(super) fn new(machine: &Machine, emitter: Emitter, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
+    pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
+        let Options { emitter, convolution, threads: _ } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
-        let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine) };
+        let convolving = |m: schedule::Machine| schedule::Machine { convolution, ..m };
+        let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine).into_iter().map(convolving).collect() };
         if emitter == Emitter::Wide && wide.is_empty() {
             return Err(unsupported(format!("{machine} is below x86-64-v2, which the wide emitter needs")));
         }
@@ -75,7 +78,7 @@ impl<'a> Tuner<'a> {
             target: machine.clone(),
             wide,
             only_wide: emitter == Emitter::Wide,
-            machine: schedule_machine(machine),
+            machine: convolving(schedule_machine(machine)),
             known: HashMap::new(),
             tuned,
             tunable: None,

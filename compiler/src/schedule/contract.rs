@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::cost::{Order, Tile, choose_tile, window_tile};
-use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends};
+use super::emitter::{Emitter, Lanes, Packed, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
@@ -49,38 +49,68 @@ pub(super) fn emit(
     finish: &Expr,
     vector: Option<usize>,
 ) -> Result<(), ScheduleError> {
-    let plan = plan(e, stage, op, value, finish, vector);
-    if let Some(axis) = plan.vector {
-        let nr = plan.tile.nv * plan.lanes;
-        let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
-        let mut packed = HashMap::new();
-        for load in loads(&plan.value) {
-            if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &plan.packed_reduction, plan.columns) {
-                packed.insert(load, p);
-            }
-        }
-        e.packed = packed;
-    }
-    e.note(match plan.vector {
-        Some(_) => format!("contract(mr={} nr={} ku={})", plan.tile.mr, plan.tile.nv * plan.lanes, e.machine.choice.steps),
-        None => format!("contract(mr={} scalar)", plan.tile.mr),
+    let tiles = Tiles::new(e, stage, op, value, finish, vector);
+    e.note(match tiles.plan.vector {
+        Some(_) => format!("contract(mr={} nr={} ku={})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps),
+        None => format!("contract(mr={} scalar)", tiles.plan.tile.mr),
     });
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
-    let result = if plan.columns_first {
-        column_loop(e, &plan, point, &mut |e, point, nv, valid| {
-            outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
-                row_loop(e, &plan, point, &mut |e, point, mr| tile(e, &plan, point, mr, nv, valid))
+    tiles.emit(e, point, &[])
+}
+
+/// A reduction in register tiles, its constants packed: emitted where a template wants it.
+pub(super) struct Tiles {
+    plan: Plan,
+    packed: HashMap<Expr, Packed>,
+}
+
+impl Tiles {
+    pub(super) fn new(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Self {
+        let plan = plan(e, stage, op, value, finish, vector);
+        let mut packed = HashMap::new();
+        if let Some(axis) = plan.vector {
+            let nr = plan.tile.nv * plan.lanes;
+            let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
+            for load in loads(&plan.value) {
+                if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &plan.packed_reduction, plan.columns) {
+                    packed.insert(load, p);
+                }
+            }
+        }
+        Tiles { plan, packed }
+    }
+
+    /// Rows of a tile.
+    pub(super) fn mr(&self) -> usize {
+        self.plan.tile.mr
+    }
+
+    /// Columns of a tile.
+    pub(super) fn nr(&self) -> usize {
+        self.plan.tile.nv * self.plan.lanes
+    }
+
+    /// The loops over all outputs whose `fixed` axes are those of the point.
+    pub(super) fn emit(&self, e: &mut Emitter, point: Point, fixed: &[usize]) -> Result<(), ScheduleError> {
+        e.packed = self.packed.clone();
+        let plan = &self.plan;
+        let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
+        let result = if plan.columns_first {
+            column_loop(e, plan, point, &mut |e, point, nv, valid| {
+                outer_loops(e, plan, &outer, point, &mut |e, point| {
+                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, point, mr, nv, valid))
+                })
             })
-        })
-    } else {
-        outer_loops(e, &plan, &plan.outer, point, &mut |e, point| {
-            row_loop(e, &plan, point, &mut |e, point, mr| {
-                column_loop(e, &plan, point, &mut |e, point, nv, valid| tile(e, &plan, point, mr, nv, valid))
+        } else {
+            outer_loops(e, plan, &outer, point, &mut |e, point| {
+                row_loop(e, plan, point, &mut |e, point, mr| {
+                    column_loop(e, plan, point, &mut |e, point, nv, valid| tile(e, plan, point, mr, nv, valid))
+                })
             })
-        })
-    };
-    e.packed.clear();
-    result
+        };
+        e.packed.clear();
+        result
+    }
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {

@@ -22,12 +22,35 @@ pub struct Machine {
     pub exact: bool,
     /// How tiles are written out.
     pub choice: Choice,
+    /// How convolutions are computed.
+    pub convolution: Convolution,
+}
+
+/// How convolutions are computed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Convolution {
+    /// Whatever is thought fastest.
+    #[default]
+    Fastest,
+    /// By direct sums.
+    Direct,
+    /// By F(m, 3) wherever that exists, for tests.
+    Winograd(usize),
 }
 
 impl Machine {
     /// A 128-bit machine with so many vector registers.
     pub fn vector128(n_registers: usize, fma: bool) -> Self {
-        Machine { lanes: 4, n_registers, fma, l1_bytes: 32 << 10, l2_bytes: 512 << 10, exact: false, choice: Choice::ALL[0] }
+        Machine {
+            lanes: 4,
+            n_registers,
+            fma,
+            l1_bytes: 32 << 10,
+            l2_bytes: 512 << 10,
+            exact: false,
+            choice: Choice::ALL[0],
+            convolution: Convolution::Fastest,
+        }
     }
 
     /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
@@ -252,12 +275,7 @@ pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize, max_ro
     if let Some(Tile { mr, nv }) = machine.choice.tile {
         return Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) };
     }
-    let cost = |(mr, nv): (usize, usize)| {
-        let part = |rows: usize, vectors: usize| if rows == 0 || vectors == 0 { 0 } else { step_cost(machine, rows, vectors) };
-        let (full_rows, rest_rows) = (rows / mr, rows % mr);
-        let (full, rest) = (vectors / nv, vectors % nv);
-        full_rows * (full * step_cost(machine, mr, nv) + part(mr, rest)) + full * part(rest_rows, nv) + part(rest_rows, rest)
-    };
+    let cost = |(mr, nv): (usize, usize)| covering_cost(machine, rows, vectors, Tile { mr, nv });
     let table: Vec<(usize, usize)> =
         if machine.exact { wide_tiles(machine).collect() } else { tiles(machine).iter().map(|t| (t.0, t.1)).collect() };
     let (mr, nv) = table
@@ -266,6 +284,14 @@ pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize, max_ro
         .min_by_key(|&t| (cost(t), t.0 * t.1))
         .unwrap_or((1, 1));
     Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) }
+}
+
+/// Tenths of a cycle for one reduction step of all tiles that cover `rows` by `vectors`.
+pub(super) fn covering_cost(machine: &Machine, rows: usize, vectors: usize, Tile { mr, nv }: Tile) -> usize {
+    let part = |rows: usize, vectors: usize| if rows == 0 || vectors == 0 { 0 } else { step_cost(machine, rows, vectors) };
+    let (full_rows, rest_rows) = (rows / mr, rows % mr);
+    let (full, rest) = (vectors / nv, vectors % nv);
+    full_rows * (full * step_cost(machine, mr, nv) + part(mr, rest)) + full * part(rest_rows, nv) + part(rest_rows, rest)
 }
 
 #[cfg(test)]

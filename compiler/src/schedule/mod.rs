@@ -13,8 +13,9 @@ mod pack;
 mod prepare;
 mod reduce;
 mod stages;
+mod winograd;
 
-pub use cost::{Choice, Machine, Order, Tile};
+pub use cost::{Choice, Convolution, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;
@@ -163,6 +164,9 @@ fn allocate_written(e: &mut Emitter, items: &[Item]) {
 fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
     if n_elements(&stage.axes) == 0 {
         e.ensure_memory(stage.out, None);
+        return Ok(());
+    }
+    if winograd::emit(e, stage)? {
         return Ok(());
     }
     let stage = prepare::prepare(e, stage)?;

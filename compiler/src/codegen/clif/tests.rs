@@ -6,7 +6,21 @@ use crate::tensor::{DType, Tensor};
 
 /// The levels that this machine can execute.
 fn machines() -> Vec<Machine> {
-    Level::X86_64.map(Machine::x86_64).into_iter().chain([Machine::aarch64()]).filter(|m| m.check_host().is_ok()).collect()
+    runnable(Level::X86_64.map(Machine::x86_64).into_iter().chain([Machine::aarch64()]))
+}
+
+/// Those that this machine can execute; the others are named.
+pub(in crate::codegen) fn runnable(machines: impl IntoIterator<Item = Machine>) -> Vec<Machine> {
+    let (run, skipped): (Vec<Machine>, Vec<Machine>) = machines.into_iter().partition(|m| m.check_host().is_ok());
+    for machine in skipped {
+        eprintln!("skipped: this machine cannot execute code for {machine}");
+    }
+    run
+}
+
+/// How many random kernels a test takes: `TINSMITH_RANDOM_NESTS` where it is set.
+pub(in crate::codegen) fn n_random(default: u64) -> u64 {
+    std::env::var("TINSMITH_RANDOM_NESTS").ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 /// A program of one step: read buffers are inputs, the others outputs.
@@ -647,7 +661,7 @@ pub(in crate::codegen) fn random_kernels(seeds: std::ops::Range<u64>) -> Vec<Ker
 
 #[test]
 fn random_kernels_agree_with_the_interpreter() {
-    let kernels = random_kernels(1..120);
+    let kernels = random_kernels(1..n_random(120));
     for k in &kernels {
         let errors = crate::nest::verify(k);
         assert!(errors.is_empty(), "{}: {errors:?}", k.name);

@@ -323,8 +323,12 @@ impl Select<'_> {
         let y = self.operand(b)?;
         let product = self.vector(words);
         self.inst3(multiply, words, product, x, y);
-        let z = self.value(c)?;
-        self.commutative(add, words, to, z, Operand::Use(product, View::lanes(words)));
+        if !self.in_memory(c) && self.known_home(c) == Some(to) {
+            self.inst3(add, words, to, to, Operand::Use(product, View::lanes(words)));
+        } else {
+            let z = self.operand(c)?;
+            self.inst3(add, words, to, product, z);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Kernels through the wide emitter against the loop interpreter, at every level of this machine that it serves.
 
-use super::super::clif::tests::{LANES, check_on, contraction, op_kernels, random_kernels};
+use super::super::clif::tests::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable};
 use super::{Isa, Spilling, Unit, check, compile};
 use crate::codegen::{Emitter, Level, Machine};
 use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, Op, Reg, VecType};
@@ -8,12 +8,7 @@ use crate::tensor::DType;
 
 /// The levels that this machine can execute.
 fn machines() -> Vec<Machine> {
-    let (run, skipped): (Vec<Machine>, Vec<Machine>) =
-        [Level::V2, Level::V3, Level::V4].map(Machine::x86_64).into_iter().partition(|m| m.check_host().is_ok());
-    for machine in skipped {
-        eprintln!("skipped: this machine cannot execute code for {machine}");
-    }
-    run
+    runnable([Level::V2, Level::V3, Level::V4].map(Machine::x86_64))
 }
 
 /// The kernels that the emitter refuses on a machine, and why.
@@ -33,7 +28,7 @@ fn every_operation_agrees_with_the_interpreter() {
 #[test]
 fn random_kernels_agree_with_the_interpreter() {
     for machine in machines() {
-        let kernels: Vec<Kernel> = random_kernels(1..80);
+        let kernels: Vec<Kernel> = random_kernels(1..n_random(80));
         assert_eq!(refused(&machine, &kernels), [""; 0], "{machine}");
         check_on(&[machine], Emitter::Wide, &kernels, 2);
     }

@@ -174,6 +174,22 @@ impl Emitter {
         id
     }
 
+    /// A new tensor in scratch, with strides that may leave gaps; the greatest comes first.
+    pub(in crate::schedule) fn strided_scratch(&mut self, name: &str, dtype: DType, dims: &[usize], strides: &[i64]) -> TensorId {
+        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec() });
+        let len = dims[0] * strides[0] as usize;
+        let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
+        self.slots.push(Some(Slot::Memory { buffer, offset: 0, strides: strides.to_vec() }));
+        TensorId(self.program.tensors.len() as u32 - 1)
+    }
+
+    /// A new tensor that is a constant.
+    pub(in crate::schedule) fn constant_tensor(&mut self, name: &str, value: Tensor) -> TensorId {
+        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype: value.dtype(), dims: value.dims().to_vec() });
+        self.slots.push(Some(Slot::Constant(value)));
+        TensorId(self.program.tensors.len() as u32 - 1)
+    }
+
     /// Gives a tensor scratch if it has no place yet, in the given physical order or row-major.
     pub(in crate::schedule) fn ensure_memory(&mut self, t: TensorId, order: Option<Vec<usize>>) {
         if self.slots[t.0 as usize].is_some() {
@@ -322,6 +338,33 @@ impl Emitter {
         });
         self.b = b;
         result
+    }
+
+    /// `if low <= affine < high`. What the branches number is forgotten after them.
+    pub(in crate::schedule) fn branch(
+        &mut self,
+        (affine, low, high): (Affine, i64, i64),
+        then: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
+        otherwise: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let then = self.block(then)?;
+        let otherwise = self.block(otherwise)?;
+        self.b.push(Stmt::If { cond: nest::Cond::Within(vec![(affine, low, high)]), then, otherwise });
+        Ok(())
+    }
+
+    fn block(&mut self, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<Vec<Stmt>, ScheduleError> {
+        let mut result = Ok(());
+        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
+        let block = b.block(|b| {
+            self.scopes.push(HashMap::new());
+            std::mem::swap(b, &mut self.b);
+            result = f(self);
+            std::mem::swap(b, &mut self.b);
+            self.scopes.pop();
+        });
+        self.b = b;
+        result.map(|()| block)
     }
 
     /// Forgets after `f` what it numbered, so that registers do not keep it.

@@ -1,0 +1,404 @@
+//! The nest: blocks of tiles; in each, the input's transform, then by panels the products and the output's transform.
+
+use super::cook_toom::Weights;
+use super::plan::Plan;
+use super::shape::{Shape, Side};
+use super::transform;
+use crate::expr::{Affine as StageAffine, BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
+use crate::nest::{Affine, BufferId, Reg};
+use crate::schedule::ScheduleError;
+use crate::schedule::contract::Tiles;
+use crate::schedule::emitter::{Emitter, Lanes, Point};
+use crate::schedule::reduce::loop_over;
+use crate::tensor::{DType, Tensor};
+
+type Done = Result<(), ScheduleError>;
+
+/// Axes of the stage that multiplies: panel, product, tile, column, channel.
+const PANEL: usize = 0;
+const N_PRODUCT_AXES: usize = 5;
+const COLUMN: usize = 3;
+
+/// A range of output channels in panels of one width.
+struct Panels {
+    first: usize,
+    count: usize,
+    /// Columns of a panel, with those that fill its last vector.
+    width: usize,
+    /// Columns that exist.
+    valid: usize,
+    tiles: Tiles,
+}
+
+/// Scratch: a buffer and its strides.
+struct Scratch {
+    buffer: BufferId,
+    tensor: TensorId,
+    /// Between planes.
+    plane: i64,
+    /// Between tiles, or positions.
+    step: i64,
+}
+
+struct Emission<'a> {
+    stage: &'a Stage,
+    shape: &'a Shape,
+    plan: &'a Plan,
+    /// The input under the transform of rows.
+    rows: Scratch,
+    /// The input under both transforms.
+    input: Scratch,
+    /// The products.
+    products: Scratch,
+    /// Products under the transform of rows, where registers are few.
+    half: Option<Scratch>,
+    in_lanes: u32,
+}
+
+/// The tile columns of a block.
+#[derive(Clone)]
+struct Block {
+    point: Point,
+    /// Its first tile row.
+    row: Affine,
+    /// Its first tile column.
+    col: Affine,
+    /// The columns of the input's window that are inside.
+    inside: (i64, i64),
+    /// Outputs of each tile column.
+    outputs: Vec<usize>,
+}
+
+/// A plane's elements: an odd number of cache lines, so that planes do not share sets.
+fn plane(len: usize) -> i64 {
+    let lines = len.div_ceil(16);
+    (lines + usize::from(lines.is_multiple_of(2))) as i64 * 16
+}
+
+pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -> Done {
+    let [y, x] = &plan.forms;
+    let (n_tiles, n_products, channels) = (plan.n_tiles(), plan.n_products(), shape.channels.1);
+    let (in_lanes, n_registers) = (e.machine.narrowed(channels).lanes, e.machine.n_registers);
+    let window = x.m * plan.cols + x.n() - x.m;
+    let mut scratch = |name: &str, planes: usize, steps: usize, len: usize, step: usize| {
+        let strides = [plane(steps * step), step as i64, 1];
+        let tensor = e.strided_scratch(name, DType::F32, &[planes, steps, len], &strides);
+        let (buffer, ..) = e.memory_of(tensor);
+        Scratch { buffer, tensor, plane: strides[0], step: strides[1] }
+    };
+    let rows = scratch("rows", y.n(), window, in_lanes as usize, in_lanes as usize);
+    let input = scratch("transformed", n_products, n_tiles, channels, plan.stride);
+    let products = scratch("products", n_products, n_tiles, plan.nr, plan.nr);
+    let few = n_registers < 32 || shape.finish_is_long();
+    let half = few.then(|| scratch("half", y.m, x.n(), plan.lanes, plan.lanes));
+    let it = Emission { stage, shape, plan, rows, input, products, half, in_lanes };
+
+    let full = shape.columns.1 / plan.nr;
+    let rest = shape.columns.1 % plan.nr;
+    let mut panels = vec![];
+    if full > 0 {
+        panels.push(it.panels(e, 0, full, plan.nr, full * plan.nr)?);
+    }
+    if rest > 0 {
+        panels.push(it.panels(e, full * plan.nr, 1, rest.next_multiple_of(plan.lanes), rest)?);
+    }
+    let (mr, nr) = (panels[0].tiles.mr(), panels[0].tiles.nr());
+    e.note(format!("winograd(m={} tiles={n_tiles} mr={mr} nr={nr})", plan.m()));
+    let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
+    loop_over(e, stage, &shape.batch, point, &mut |e, point| {
+        let end = (plan.blocks[0] * plan.rows) as i64;
+        e.for_loop("row", 0..end, plan.rows as i64, |e, row| it.row_of_blocks(e, &point, row, &panels))
+    })
+}
+
+impl Emission<'_> {
+    /// Transforms and packs the weights of some panels.
+    fn panels(&self, e: &mut Emitter, first: usize, count: usize, width: usize, valid: usize) -> Result<Panels, ScheduleError> {
+        let (tensor, index) = &self.shape.weights;
+        let channels = self.shape.channels.1;
+        let name = e.program().tensors[tensor.0 as usize].name.clone();
+        let strides = e.strides_of(*tensor);
+        let Some(value) = e.packable_constant(*tensor).cloned() else {
+            return Err(ScheduleError("weights that are no constant".to_owned()));
+        };
+        let along = |axis: Option<usize>| {
+            axis.map_or(0, |axis| index.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum::<i64>())
+        };
+        let values = value.as_slice::<f32>();
+        let weights = Weights {
+            values,
+            base: index.iter().zip(&strides).map(|(a, s)| a.constant * s).sum(),
+            column: along(Some(self.shape.columns.0)),
+            channel: along(Some(self.shape.channels.0)),
+            taps: [along(self.shape.sides[0].tap), along(self.shape.sides[1].tap)],
+        };
+        let total = count * width;
+        let transformed = weights.transformed((&self.plan.forms[0], &self.plan.forms[1]), channels, first..first + valid, total);
+        let n_products = self.plan.n_products();
+        let transformed = Tensor::from_slice(&[n_products, channels, total], &transformed);
+        let transformed = e.constant_tensor(&format!("{name}_transformed"), transformed);
+
+        let axis = |i: usize| StageAffine::var(Var::Axis(i as u32));
+        let load = |tensor: TensorId, at: [StageAffine; 3]| {
+            Expr::new(Node::Load { tensor, index: at.into_iter().map(Ix::Affine).collect(), pad: None }, DType::F32)
+        };
+        let value = Expr::new(
+            Node::Binary(
+                BinaryOp::Mul,
+                load(self.input.tensor, [axis(1), axis(2), axis(4)]),
+                load(transformed, [axis(1), axis(4), axis(PANEL).times(width as i64).plus(&axis(COLUMN))]),
+            ),
+            DType::F32,
+        );
+        let finish = Expr::new(Node::Acc, DType::F32);
+        let stage = Stage {
+            out: self.products.tensor,
+            write: vec![axis(1), axis(2), axis(COLUMN)],
+            axes: vec![count, n_products, self.plan.n_tiles(), width],
+            reduce: vec![channels],
+            body: Body::Reduce { op: ReduceOp::Sum, value: value.clone(), finish: finish.clone() },
+        };
+        let tiles = Tiles::new(e, &stage, ReduceOp::Sum, &value, &finish, Some(COLUMN));
+        Ok(Panels { first, count, width, valid, tiles })
+    }
+
+    fn row_of_blocks(&self, e: &mut Emitter, point: &Point, row: Affine, panels: &[Panels]) -> Done {
+        let n = self.plan.blocks[1];
+        let blocks: Vec<Block> = (0..n).map(|i| self.block(point, &row, i)).collect();
+        let form = &self.plan.forms[1];
+        let window = (form.m * self.plan.cols + form.n() - form.m) as i64;
+        let whole = |b: &Block| b.inside == (0, window) && b.outputs.iter().all(|&o| o == form.m);
+        let mut i = 0;
+        while i < n {
+            let run = blocks[i..].iter().take_while(|b| whole(b)).count().max(1);
+            let (start, step) = ((i * self.plan.cols) as i64, self.plan.cols as i64);
+            e.for_loop("col", start..start + run as i64 * step, step, |e, col| {
+                self.emit_block(e, &Block { col, ..blocks[i].clone() }, panels)
+            })?;
+            i += run;
+        }
+        Ok(())
+    }
+
+    fn block(&self, point: &Point, row: &Affine, i: usize) -> Block {
+        let (form, side) = (&self.plan.forms[1], &self.shape.sides[1]);
+        let first = (i * self.plan.cols * form.m) as i64;
+        let window = (form.m * self.plan.cols + form.n() - form.m) as i64;
+        let outputs = (0..self.plan.cols).map(|c| outputs(side, form.m, (i * self.plan.cols + c) as i64)).collect();
+        let inside = window_inside(side, first, window);
+        Block { point: point.clone(), row: row.clone(), col: Affine::constant((i * self.plan.cols) as i64), inside, outputs }
+    }
+
+    fn emit_block(&self, e: &mut Emitter, block: &Block, panels: &[Panels]) -> Done {
+        e.forget();
+        self.transform_input(e, block)?;
+        for p in panels {
+            e.for_loop("panel", 0..p.count as i64, 1, |e, panel| {
+                e.forget();
+                let mut point = Point { axes: vec![Affine::default(); N_PRODUCT_AXES], vector: None };
+                point.axes[PANEL] = panel.clone();
+                p.tiles.emit(e, point, &[PANEL])?;
+                e.forget();
+                self.transform_output(e, block, p, &panel.times(p.width as i64).offset(p.first as i64))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn transform_input(&self, e: &mut Emitter, block: &Block) -> Done {
+        let channels = self.shape.channels.1 as i64;
+        let lanes = i64::from(self.in_lanes);
+        let full = channels / lanes * lanes;
+        e.for_loop("r", 0..self.plan.rows as i64, 1, |e, r| {
+            e.for_loop("c", 0..full, lanes, |e, channel| self.transform_channels(e, block, &r, &channel))?;
+            if full < channels {
+                // The last vector again, moved back so that it ends with the channels.
+                self.transform_channels(e, block, &r, &Affine::constant(channels - lanes))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn transform_channels(&self, e: &mut Emitter, block: &Block, r: &Affine, channel: &Affine) -> Done {
+        let [y, x] = &self.plan.forms;
+        let [side, _] = &self.shape.sides;
+        let lanes = self.in_lanes;
+        let row = block.row.plus(r);
+        let window = (x.m * self.plan.cols + x.n() - x.m) as i64;
+        let (lo, hi) = block.inside;
+        let slot = |j: usize, at: &Affine| at.times(self.rows.step).offset(j as i64 * self.rows.plane);
+        for range in [0..lo, hi..window] {
+            e.for_loop("x", range, 1, |e, at| {
+                let zero = e.constant(DType::F32, Const::Float(0.0), lanes);
+                (0..y.n()).for_each(|j| e.b.store(self.rows.buffer, slot(j, &at), zero));
+                Ok(())
+            })?;
+        }
+        let inside = |row: i64| window_inside(side, row * y.m as i64, y.n() as i64);
+        by_class(e, &row, &inside, &mut |e, &(first, end)| {
+            e.for_loop("x", lo..hi, 1, |e, at| {
+                let column = block.col.times(x.m as i64).plus(&at);
+                let data: Vec<Option<Reg>> = (0..y.n() as i64)
+                    .map(|k| (first..end).contains(&k).then(|| self.load(e, block, &row.times(y.m as i64).offset(k), &column, channel)))
+                    .collect();
+                let out = transform::input(e, y, &data);
+                for (j, value) in out.into_iter().enumerate() {
+                    let value = value.unwrap_or_else(|| e.constant(DType::F32, Const::Float(0.0), lanes));
+                    e.b.store(self.rows.buffer, slot(j, &at), value);
+                }
+                Ok(())
+            })
+        })?;
+        let tile = r.times(self.plan.cols as i64);
+        e.for_loop("tile", 0..self.plan.cols as i64, 1, |e, col| {
+            e.for_loop("j", 0..y.n() as i64, 1, |e, j| {
+                let from = j.times(self.rows.plane).plus(&col.times(x.m as i64 * self.rows.step));
+                let data: Vec<Option<Reg>> =
+                    (0..x.n() as i64).map(|k| Some(e.b.load(self.rows.buffer, from.offset(k * self.rows.step), lanes))).collect();
+                let out = transform::input(e, x, &data);
+                let to = j.times(x.n() as i64 * self.input.plane).plus(&tile.plus(&col).times(self.input.step)).plus(channel);
+                for (l, value) in out.into_iter().enumerate() {
+                    let Some(value) = value else { continue };
+                    e.b.store(self.input.buffer, to.offset(l as i64 * self.input.plane), value);
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// A vector of the input.
+    fn load(&self, e: &mut Emitter, block: &Block, row: &Affine, column: &Affine, channel: &Affine) -> Reg {
+        let mut at = block.point.clone();
+        for (side, place) in self.shape.sides.iter().zip([row, column]) {
+            if let Some(axis) = side.axis {
+                at.axes[axis] = place.clone();
+            }
+        }
+        at.axes[self.shape.channels.0] = channel.clone();
+        let (tensor, index) = &self.shape.input;
+        let (buffer, offset, strides) = e.memory_of(*tensor);
+        let flat = index.iter().zip(&strides).fold(Affine::constant(offset), |sum, (a, &s)| sum.plus(&e.affine(a, &at).times(s)));
+        e.b.load(buffer, flat, self.in_lanes)
+    }
+
+    fn transform_output(&self, e: &mut Emitter, block: &Block, panels: &Panels, first: &Affine) -> Done {
+        let [y, x] = &self.plan.forms;
+        let lanes = self.plan.lanes as i64;
+        // Only the last of several panels may be narrower, and it stands alone.
+        let valid = if panels.count > 1 { panels.width } else { panels.valid } as i64;
+        let full = valid / lanes * lanes;
+        let n_whole = block.outputs.iter().take_while(|&&o| o == x.m).count();
+        let outputs_of = |row: i64| outputs(&self.shape.sides[0], y.m, row);
+        e.for_loop("r", 0..self.plan.rows as i64, 1, |e, r| {
+            let row = block.row.plus(&r);
+            by_class(e, &row, &outputs_of, &mut |e, &rows| {
+                if rows == 0 {
+                    return Ok(());
+                }
+                let tile = |e: &mut Emitter, col: &Affine, columns: usize| {
+                    let at = Cell { block, row: &row, tile: r.times(self.plan.cols as i64).plus(col), col, outputs: [rows, columns] };
+                    e.for_loop("v", 0..full, lanes, |e, v| self.transform_cell(e, &at, first, &v, lanes))?;
+                    if full < valid {
+                        self.transform_cell(e, &at, first, &Affine::constant(full), valid - full)?;
+                    }
+                    Ok(())
+                };
+                e.for_loop("tile", 0..n_whole as i64, 1, |e, col| tile(e, &col, x.m))?;
+                for (col, &columns) in block.outputs.iter().enumerate().skip(n_whole).filter(|o| *o.1 > 0) {
+                    tile(e, &Affine::constant(col as i64), columns)?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn transform_cell(&self, e: &mut Emitter, cell: &Cell<'_>, first: &Affine, v: &Affine, valid: i64) -> Done {
+        let [y, x] = &self.plan.forms;
+        let [rows, columns] = cell.outputs;
+        let lanes = self.plan.lanes as u32;
+        let from = cell.tile.times(self.products.step).plus(v);
+        let mut half: Vec<Vec<Reg>> = vec![vec![]; rows];
+        for l in 0..x.n() {
+            let products: Vec<Reg> = (0..y.n())
+                .map(|j| e.b.load(self.products.buffer, from.offset((j * x.n() + l) as i64 * self.products.plane), lanes))
+                .collect();
+            for (i, value) in transform::output(e, y, &products, rows).into_iter().enumerate() {
+                match &self.half {
+                    Some(s) => e.b.store(s.buffer, Affine::constant(i as i64 * s.plane + l as i64 * s.step), value),
+                    None => half[i].push(value),
+                }
+            }
+        }
+        let mut at = cell.block.point.clone();
+        at.vector = Some(Lanes { axis: self.shape.columns.0, lanes, valid: valid as u32 });
+        at.axes[self.shape.columns.0] = first.plus(v);
+        for (i, held) in half.into_iter().enumerate() {
+            let row = match &self.half {
+                Some(s) => {
+                    (0..x.n()).map(|l| e.b.load(s.buffer, Affine::constant(i as i64 * s.plane + l as i64 * s.step), lanes)).collect()
+                }
+                None => held,
+            };
+            for (k, value) in transform::output(e, x, &row, columns).into_iter().enumerate() {
+                let places = [(cell.row.clone(), y.m, i), (cell.block.col.plus(cell.col), x.m, k)];
+                for (side, (tile, m, within)) in self.shape.sides.iter().zip(places) {
+                    if let Some(axis) = side.axis {
+                        at.axes[axis] = tile.times(m as i64).offset(within as i64);
+                    }
+                }
+                let result = e.value(&self.shape.finish, &at, Some(value))?;
+                e.store(self.stage, &at, result);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A tile whose outputs are made.
+struct Cell<'a> {
+    block: &'a Block,
+    row: &'a Affine,
+    col: &'a Affine,
+    /// Its number in the block.
+    tile: Affine,
+    /// How many of its outputs exist.
+    outputs: [usize; 2],
+}
+
+/// Which of `window` places from output `first` on are inside what is read.
+fn window_inside(side: &Side, first: i64, window: i64) -> (i64, i64) {
+    let start = first + side.first;
+    let lo = (-start).clamp(0, window);
+    (lo, (side.dim as i64 - start).clamp(lo, window))
+}
+
+/// How many outputs of a tile exist.
+fn outputs(side: &Side, m: usize, tile: i64) -> usize {
+    (side.extent as i64 - tile * m as i64).clamp(0, m as i64) as usize
+}
+
+/// Branches over the classes of an affine form's values.
+fn by_class<C: PartialEq>(e: &mut Emitter, form: &Affine, class: &dyn Fn(i64) -> C, f: &mut dyn FnMut(&mut Emitter, &C) -> Done) -> Done {
+    let (low, high) = e.range(form);
+    let mut runs: Vec<(i64, i64, C)> = vec![];
+    for i in low..=high {
+        let c = class(i);
+        match runs.last_mut() {
+            Some((_, end, last)) if *last == c => *end = i + 1,
+            _ => runs.push((i, i + 1, c)),
+        }
+    }
+    runs.sort_by_key(|r| std::cmp::Reverse(r.1 - r.0));
+    branches(e, form, &runs, f)
+}
+
+fn branches<C>(e: &mut Emitter, form: &Affine, runs: &[(i64, i64, C)], f: &mut dyn FnMut(&mut Emitter, &C) -> Done) -> Done {
+    match runs {
+        [] => Ok(()),
+        [(.., class)] => f(e, class),
+        [(low, high, class), rest @ ..] => {
+            let f = std::cell::RefCell::new(f);
+            e.branch((form.clone(), *low, *high), |e| (*f.borrow_mut())(e, class), |e| branches(e, form, rest, &mut **f.borrow_mut()))
+        }
+    }
+}

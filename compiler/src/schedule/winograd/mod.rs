@@ -1,0 +1,31 @@
+//! Convolutions with three taps, stride 1 and no dilation, by fewer products (after Winograd, and Lavin and Gray).
+//!
+//! The outputs are cut into tiles of `m` by `m`. A block of tiles at a time, small enough for the second-level cache:
+//! [`transform`]s of the input go to scratch, one plane for each of `(m + 2)^2` products; a panel of output channels at a
+//! time, every plane is multiplied by its transformed weights in the register tiles of [`super::contract`]; and what comes
+//! out is transformed into outputs, with the stage's `finish` on them in registers. Weights are transformed when compiled.
+//!
+//! Filters of three taps along one axis only take the same way with the identity along the other axis.
+
+mod cook_toom;
+mod emit;
+mod plan;
+mod shape;
+mod transform;
+
+use super::ScheduleError;
+use super::emitter::Emitter;
+use super::prepare::preferred_order;
+use crate::expr::Stage;
+
+/// Emits the stage, if it is such a convolution and this way is the fastest; else does nothing.
+pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError> {
+    let Some(shape) = shape::Shape::of(e, stage) else { return Ok(false) };
+    let Some(plan) = plan::Plan::choose(&e.machine, &shape) else { return Ok(false) };
+    e.ensure_memory(stage.out, preferred_order(e, stage));
+    if !shape.lanes_are_adjacent(e, stage) {
+        return Ok(false);
+    }
+    emit::emit(e, stage, &shape, &plan)?;
+    Ok(true)
+}

@@ -1,0 +1,204 @@
+//! Which stages are convolutions for this template: found by the shape of their expression.
+
+use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
+use crate::schedule::emitter::{Emitter, Slot, index_depends, vector_ok};
+use crate::tensor::DType;
+
+/// Taps that the template knows.
+const TAPS: usize = 3;
+
+/// One of the two dimensions of tiles.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Side {
+    /// The output axis; none where the output has only one such axis.
+    pub(super) axis: Option<usize>,
+    /// Outputs.
+    pub(super) extent: usize,
+    /// The reduction axis of its taps, if it has taps.
+    pub(super) tap: Option<usize>,
+    /// What the first output's first tap reads.
+    pub(super) first: i64,
+    /// How much there is to read.
+    pub(super) dim: usize,
+}
+
+impl Side {
+    /// Taps.
+    pub(super) fn r(&self) -> usize {
+        if self.tap.is_some() { TAPS } else { 1 }
+    }
+
+    fn plain(axis: Option<usize>, extent: usize) -> Self {
+        Side { axis, extent, tap: None, first: 0, dim: extent }
+    }
+}
+
+/// A convolution.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Shape {
+    /// The input and how it is indexed.
+    pub(super) input: (TensorId, Vec<Affine>),
+    /// The weights and how they are indexed.
+    pub(super) weights: (TensorId, Vec<Affine>),
+    /// What becomes of the sums.
+    pub(super) finish: Expr,
+    /// The reduction axis of input channels, and their number.
+    pub(super) channels: (usize, usize),
+    /// The output axis of output channels, and their number.
+    pub(super) columns: (usize, usize),
+    /// Rows and columns of the image.
+    pub(super) sides: [Side; 2],
+    /// All other output axes, outermost first.
+    pub(super) batch: Vec<usize>,
+    /// How many images those are.
+    pub(super) n_images: usize,
+}
+
+/// The affine forms of a load that only depend on axes of the stage.
+fn plain_index(index: &[Ix]) -> Option<Vec<Affine>> {
+    index
+        .iter()
+        .map(|ix| match ix {
+            Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_))) => Some(a.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn is_zero(pad: &Expr) -> bool {
+    matches!(pad.node(), Node::Const(Const::Float(x)) if *x == 0.0)
+}
+
+impl Shape {
+    /// The convolution that a stage is.
+    pub(super) fn of(e: &Emitter, stage: &Stage) -> Option<Self> {
+        let Body::Reduce { op: ReduceOp::Sum, value, finish } = &stage.body else { return None };
+        let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return None };
+        if value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
+            return None;
+        }
+        let constant = |l: &Expr| matches!(l.node(), Node::Load { tensor, pad: None, .. } if e.packable_constant(*tensor).is_some());
+        let (input, weights) = match (constant(x), constant(y)) {
+            (false, true) => (x, y),
+            (true, false) => (y, x),
+            _ => return None,
+        };
+        let (Node::Load { tensor: input_id, index: input_index, pad }, Node::Load { tensor: weights_id, index: weights_index, .. }) =
+            (input.node(), weights.node())
+        else {
+            return None;
+        };
+        if pad.as_ref().is_some_and(|p| !is_zero(p)) || !matches!(e.slots[input_id.0 as usize], Some(Slot::Memory { .. })) {
+            return None;
+        }
+        let (index, weight_index) = (plain_index(input_index)?, plain_index(weights_index)?);
+
+        let n = stage.axes.len();
+        let extent = |a: usize| if a < n { stage.axes[a] } else { stage.reduce[a - n] };
+        let all = n + stage.reduce.len();
+        let in_input = |a: usize| index_depends(input_index, a);
+        let in_weights = |a: usize| index_depends(weights_index, a);
+        let places = |a: usize| (0..index.len()).filter(|&d| index[d].coefficient(Var::Axis(a as u32)) != 0).collect::<Vec<_>>();
+        let live = |range: std::ops::Range<usize>| range.filter(|&a| extent(a) > 1).collect::<Vec<usize>>();
+
+        let columns: Vec<usize> = live(0..n).into_iter().filter(|&a| in_weights(a)).collect();
+        let [columns] = columns[..] else { return None };
+        if in_input(columns) || !vector_ok(finish, columns) {
+            return None;
+        }
+        let (mut taps, mut channels) = (vec![], vec![]);
+        for a in live(n..all) {
+            let [place] = places(a)[..] else { return None };
+            if !in_weights(a) {
+                return None;
+            }
+            let by = &index[place];
+            let output = by.terms.iter().find_map(|t| match t.0 {
+                Var::Axis(o) if (o as usize) < n => Some(o as usize),
+                _ => None,
+            });
+            match output {
+                Some(o) if extent(o) > 1 => {
+                    let plain = by.terms.iter().filter(|t| !matches!(t.0, Var::Axis(i) if extent(i as usize) == 1)).all(|t| t.1 == 1);
+                    let n_terms = by.terms.iter().filter(|t| !matches!(t.0, Var::Axis(i) if extent(i as usize) == 1)).count();
+                    if !plain || n_terms != 2 || extent(a) != TAPS || places(o).len() != 1 {
+                        return None;
+                    }
+                    taps.push((o, a, place));
+                }
+                _ => channels.push(a),
+            }
+        }
+        let [channels] = channels[..] else { return None };
+        if !matches!(taps.len(), 1 | 2) {
+            return None;
+        }
+        // Only what taps read may lie outside.
+        let range = |a: &Affine| {
+            a.range(|v| match v {
+                Var::Axis(i) => (0, extent(i as usize) as i64 - 1),
+                Var::Loop(_) => (0, 0),
+            })
+        };
+        let dims = e.dims(*input_id);
+        let inside = |d: usize| {
+            let (lo, hi) = range(&index[d]);
+            lo >= 0 && hi < dims[d] as i64
+        };
+        if !(0..dims.len()).all(|d| taps.iter().any(|t| t.2 == d) || inside(d)) {
+            return None;
+        }
+
+        let out_strides = e.strides_of(stage.out);
+        let out_stride =
+            |a: usize| -> i64 { stage.write.iter().zip(&out_strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum() };
+        let mut others: Vec<usize> = live(0..n).into_iter().filter(|&a| a != columns && taps.iter().all(|t| t.0 != a)).collect();
+        let mut sides: Vec<Side> = taps
+            .iter()
+            .map(|&(o, a, place)| Side { axis: Some(o), extent: extent(o), tap: Some(a), first: index[place].constant, dim: dims[place] })
+            .collect();
+        if sides.len() == 1 {
+            let largest = others.iter().copied().max_by_key(|&a| extent(a));
+            others.retain(|&a| Some(a) != largest);
+            sides.push(Side::plain(largest, largest.map_or(1, extent)));
+        }
+        sides.sort_by_key(|s| std::cmp::Reverse(s.axis.map_or(i64::MAX, out_stride)));
+        let [y, x] = <[Side; 2]>::try_from(sides).ok()?;
+        others.sort_by_key(|&a| std::cmp::Reverse(out_stride(a)));
+        Some(Shape {
+            input: (*input_id, index),
+            weights: (*weights_id, weight_index),
+            finish: finish.clone(),
+            channels: (channels, extent(channels)),
+            columns: (columns, extent(columns)),
+            sides: [y, x],
+            n_images: others.iter().map(|&a| extent(a)).product(),
+            batch: others,
+        })
+    }
+
+    /// Whether channels are adjacent in the input and in the output.
+    pub(super) fn lanes_are_adjacent(&self, e: &Emitter, stage: &Stage) -> bool {
+        let stride = |forms: &[Affine], strides: &[i64], axis: usize| -> i64 {
+            forms.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
+        };
+        stride(&self.input.1, &e.strides_of(self.input.0), self.channels.0) == 1
+            && stride(&stage.write, &e.strides_of(stage.out), self.columns.0) == 1
+    }
+
+    /// Whether the epilogue takes many registers.
+    pub(super) fn finish_is_long(&self) -> bool {
+        let mut long = false;
+        self.finish.visit(&mut |x| {
+            long |= match x.node() {
+                Node::Unary(op, _) => {
+                    use crate::expr::UnaryOp as U;
+                    !matches!(op, U::Neg | U::Abs | U::Sqrt | U::Floor | U::Ceil | U::Round | U::Not)
+                }
+                Node::Binary(op, ..) => *op == BinaryOp::Pow,
+                _ => false,
+            };
+        });
+        long
+    }
+}
