@@ -287,6 +287,12 @@ pub enum UnaryOp {
 }
 
 impl UnaryOp {
+    /// Whether it takes many instructions.
+    pub fn is_polynomial(self) -> bool {
+        use UnaryOp::{Abs, Ceil, Floor, Neg, Not, Round, Sqrt};
+        !matches!(self, Neg | Abs | Not | Floor | Ceil | Round | Sqrt)
+    }
+
     /// Every function.
     pub const ALL: [UnaryOp; 26] = [
         UnaryOp::Neg,

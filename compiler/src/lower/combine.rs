@@ -91,6 +91,17 @@ fn map_expressions(body: &Body, f: &mut impl FnMut(&Expr) -> Expr) -> Body {
     }
 }
 
+/// Rewrites every expression of the items.
+pub(super) fn rewrite_items(items: &mut [Item], f: &mut impl FnMut(Expr) -> Expr) {
+    for item in items {
+        match item {
+            Item::Stage(stage) => stage.body = map_expressions(&stage.body, &mut |e| e.rewrite(f)),
+            Item::Repeat { items, .. } => rewrite_items(items, f),
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
 fn loads(stage: &Stage) -> Vec<(TensorId, Vec<Ix>, bool)> {
     let mut list = vec![];
     for e in expressions(stage) {

@@ -1,12 +1,13 @@
 //! Groups of nodes to tensor expressions: each member's `lower`, then the stages of the group combined into as few as possible.
 
 mod combine;
+mod divide;
 
 pub use combine::combine;
 
 use std::collections::HashMap;
 
-use crate::expr::{self, Program, TensorId};
+use crate::expr::{self, Expr, Node, Program, TensorId};
 use crate::graph::{Graph, NodeId, Value};
 use crate::ops::{Args, LowerError};
 use crate::tensor::Type;
@@ -61,13 +62,33 @@ pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId
     let results: Vec<Value> = members.iter().flat_map(|&n| graph.results(n)).filter(|&v| outside(v)).collect();
     let ids: Vec<TensorId> = results.iter().map(|v| tensors[v]).collect();
     let mut program = b.finish(&ids);
+    inline_scalars(graph, &mut program, &operands);
     combine(&mut program, &|t| {
         let at = program_operand(&operands, t);
         at.is_some_and(|v| graph.constant(v).is_some())
     });
     expr::simplify(&mut program);
+    divide::divide_once(&mut program);
     prune_operands(&mut program, &mut operands);
     Ok(Lowered { program, operands, results })
+}
+
+/// Makes literals of constants with one element.
+fn inline_scalars(graph: &Graph, program: &mut Program, operands: &[Value]) {
+    let mut literals: Vec<Option<Expr>> = vec![None; program.tensors.len()];
+    for (t, &v) in program.operands.iter().zip(operands) {
+        let value = graph.constant(v).filter(|c| c.len() == 1);
+        literals[t.0 as usize] = value.and_then(|c| match c.dtype().is_float() {
+            true => Some(Expr::constant(c.dtype(), c.to_f64s()[0])),
+            false => i64::try_from(c.to_ints()[0]).ok().map(|x| Expr::int(c.dtype(), x)),
+        });
+    }
+    if literals.iter().any(Option::is_some) {
+        combine::rewrite_items(&mut program.items, &mut |e| match e.node() {
+            Node::Load { tensor, pad: None, .. } => literals[tensor.0 as usize].clone().unwrap_or(e),
+            _ => e,
+        });
+    }
 }
 
 fn program_operand(operands: &[Value], position: usize) -> Option<Value> {

@@ -179,18 +179,53 @@ fn choose_order(graph: &Graph, lowered: &Lowered, v: Value, p: &Placements) -> V
     }
     let Some(position) = lowered.results.iter().position(|&r| r == v) else { return row_major };
     let out = lowered.program.results[position];
-    let Some(stage) = writer(&lowered.program.items, out) else { return row_major };
-    let operands: HashMap<_, _> = lowered.program.operands.iter().copied().zip(lowered.operands.iter().copied()).collect();
-    let n = stage.axes.len();
-    // How far each axis of the stage moves in what it reads; axes that come only from constants do not move.
-    let mut reach = vec![0i64; n];
+    let mut strides: HashMap<TensorId, Vec<i64>> = HashMap::new();
+    for (tensor, &operand) in lowered.program.operands.iter().zip(&lowered.operands) {
+        if graph.constant(operand).is_none()
+            && let Some(placement) = p.of.get(&operand)
+        {
+            strides.insert(*tensor, placement.strides.clone());
+        }
+    }
+    let Some(order) = order_of(&lowered.program.items, out, &dims, &mut strides) else { return row_major };
+    wanted_by_view(graph, v).filter(|wanted| wanted.last() == order.last()).unwrap_or(order)
+}
+
+/// The physical order for `out`: that in which its stage reads, where axes that come only from constants do not move and are innermost.
+/// Tensors on the way there get strides in the same way.
+fn order_of(items: &[Item], out: TensorId, dims: &[usize], strides: &mut HashMap<TensorId, Vec<i64>>) -> Option<Vec<usize>> {
+    for item in items {
+        let stage = match item {
+            Item::Stage(stage) => stage,
+            Item::Repeat { items, .. } => {
+                if let Some(order) = order_of(items, out, dims, strides) {
+                    return Some(order);
+                }
+                continue;
+            }
+            Item::Reshape { .. } => continue,
+        };
+        let reach = reach(stage, strides);
+        let order = (reach.iter().any(|&r| r > 0)).then(|| sorted(stage, &reach));
+        if stage.out == out {
+            return order.filter(|o| o.len() == dims.len());
+        }
+        let own = stage.write.len() == stage.axes.len();
+        if let (true, Some(order)) = (own, order) {
+            strides.insert(stage.out, dense_strides(&stage.axes, &order));
+        }
+    }
+    None
+}
+
+/// How far each axis of a stage moves in what it reads.
+fn reach(stage: &Stage, strides: &HashMap<TensorId, Vec<i64>>) -> Vec<i64> {
+    let mut reach = vec![0i64; stage.axes.len()];
     let mut see = |x: &Expr| {
         if let Node::Load { tensor, index, .. } = x.node()
-            && let Some(operand) = operands.get(tensor)
-            && graph.constant(*operand).is_none()
-            && let Some(placement) = p.of.get(operand)
+            && let Some(strides) = strides.get(tensor)
         {
-            for (ix, stride) in index.iter().zip(&placement.strides) {
+            for (ix, stride) in index.iter().zip(strides) {
                 if let Ix::Affine(a) = ix {
                     for (axis, r) in reach.iter_mut().enumerate() {
                         *r = (*r).max((a.coefficient(Var::Axis(axis as u32)) * stride).abs());
@@ -203,28 +238,19 @@ fn choose_order(graph: &Graph, lowered: &Lowered, v: Value, p: &Placements) -> V
         Body::Map(e) | Body::Arg { value: e, .. } => e.visit(&mut see),
         Body::Reduce { value, .. } => value.visit(&mut see),
     }
-    if reach.iter().all(|&r| r == 0) {
-        return row_major;
-    }
-    let key = |axis: usize| -> i64 {
-        stage.write[axis]
-            .terms
-            .iter()
-            .filter_map(|t| if let Var::Axis(i) = t.0 { Some(reach[i as usize]) } else { None })
-            .max()
-            .unwrap_or(i64::MAX)
-    };
-    let mut order = row_major.clone();
-    order.sort_by_key(|&axis| if dims[axis] == 1 { i64::MIN } else { key(axis).saturating_neg() });
-    wanted_by_view(graph, v).filter(|wanted| wanted.last() == order.last()).unwrap_or(order)
+    reach
 }
 
-fn writer(items: &[Item], out: TensorId) -> Option<&Stage> {
-    items.iter().find_map(|item| match item {
-        Item::Stage(s) if s.out == out => Some(s),
-        Item::Repeat { items, .. } => writer(items, out),
-        _ => None,
-    })
+/// The axes of what a stage writes, by falling reach; those of extent 1 first.
+fn sorted(stage: &Stage, reach: &[i64]) -> Vec<usize> {
+    let moves = |a: &Affine| a.terms.iter().filter_map(|t| if let Var::Axis(i) = t.0 { Some(reach[i as usize]) } else { None }).max();
+    let unit = |a: &Affine| a.terms.iter().all(|t| matches!(t.0, Var::Axis(i) if stage.axes[i as usize] == 1));
+    let mut order: Vec<usize> = (0..stage.write.len()).collect();
+    order.sort_by_key(|&axis| match unit(&stage.write[axis]) {
+        true => i64::MIN,
+        false => moves(&stage.write[axis]).unwrap_or(i64::MAX).saturating_neg(),
+    });
+    order
 }
 
 /// The order in which the only user, a transposing view, is row-major.

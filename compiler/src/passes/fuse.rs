@@ -173,7 +173,7 @@ fn mergeable(
         let scales = second.contraction && is_scaled_read(graph, first);
         let rows = |s: &Shape| matches!(s.kind, Kind::Map | Kind::Reduce | Kind::Stages);
         let reduces = |s: &Shape| matches!(s.kind, Kind::Reduce | Kind::Stages);
-        let nests = rows(first) && rows(second) && (reduces(first) || reduces(second));
+        let nests = rows(first) && rows(second) && (reduces(first) || reduces(second)) && (first.kind != Kind::Map || !second.contraction);
         if !joins && !scales && !nests {
             continue;
         }

@@ -54,6 +54,7 @@ const RULES: &[Rule] = &[
     Rule { name: "batch-norm",            on: &["BatchNormalization"],              apply: affine::batch_norm },
     Rule { name: "affine-after",          on: &["Add", "Sub", "Mul", "Div", "Neg"], apply: affine::affine_after },
     Rule { name: "affine-before",         on: &["Conv", "Gemm", "MatMul"],          apply: affine::affine_before },
+    Rule { name: "scale-after-product",   on: &["MatMul"],                          apply: affine::scale_after_product },
     Rule { name: "merge-constants",       on: &["Add", "Sub", "Mul", "Div"],        apply: arithmetic::merge_constants },
     Rule { name: "lone-batch-norm",       on: &["BatchNormalization"],              apply: affine::lone_batch_norm },
 ];

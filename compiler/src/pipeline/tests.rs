@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Compiled, Emitter, lower_and_schedule};
+use super::{Compiled, Emitter, Options, lower_and_schedule};
 use crate::codegen::jit::Executable;
 use crate::codegen::target::{Level, Machine};
 use crate::graph::{Graph, Value};
@@ -59,14 +59,31 @@ impl Net {
     }
 
     fn check(self, outputs: &[Value]) -> Compiled {
-        let inputs: Vec<Tensor> =
-            self.graph.inputs().iter().enumerate().map(|(i, &v)| random(100 + i as u64, &self.graph.ty(v).dims().unwrap())).collect();
+        let inputs = self.inputs();
         self.check_with(outputs, &inputs)
     }
 
+    fn inputs(&self) -> Vec<Tensor> {
+        self.graph.inputs().iter().enumerate().map(|(i, &v)| random(100 + i as u64, &self.graph.ty(v).dims().unwrap())).collect()
+    }
+
     fn check_with(mut self, outputs: &[Value], inputs: &[Tensor]) -> Compiled {
-        let named = outputs.iter().enumerate().map(|(i, &v)| (format!("y{i}"), v)).collect();
-        self.graph.set_outputs(named);
+        self.set_outputs(outputs);
+        let values = self.evaluate(inputs);
+        for level in [Level::V3, Level::V4] {
+            for emitter in [Emitter::Auto, Emitter::Clif] {
+                self.check_at(level, emitter, outputs, inputs, &values);
+            }
+        }
+        self.check_at(Level::V3, Emitter::Auto, outputs, inputs, &values)
+    }
+
+    fn set_outputs(&mut self, outputs: &[Value]) {
+        self.graph.set_outputs(outputs.iter().enumerate().map(|(i, &v)| (format!("y{i}"), v)).collect());
+    }
+
+    /// The value of everything by the operators' own definition.
+    fn evaluate(&self, inputs: &[Tensor]) -> HashMap<Value, Tensor> {
         let mut values: HashMap<Value, Tensor> = self.graph.inputs().iter().copied().zip(inputs.iter().cloned()).collect();
         for node in self.graph.order() {
             let n = self.graph.node(node);
@@ -80,16 +97,20 @@ impl Net {
                 }
             }
         }
-        for level in [Level::V3, Level::V4] {
-            for emitter in [Emitter::Auto, Emitter::Clif] {
-                self.check_at(level, emitter, outputs, inputs, &values);
-            }
-        }
-        self.check_at(Level::V3, Emitter::Auto, outputs, inputs, &values)
+        values
     }
 
-    fn check_at(&self, level: Level, emitter: Emitter, outputs: &[Value], inputs: &[Tensor], values: &HashMap<Value, Tensor>) -> Compiled {
-        let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(level), emitter).unwrap_or_else(|e| panic!("{e:?}"));
+    fn check_at(
+        &self,
+        level: Level,
+        options: impl Into<Options>,
+        outputs: &[Value],
+        inputs: &[Tensor],
+        values: &HashMap<Value, Tensor>,
+    ) -> Compiled {
+        let options = options.into();
+        let emitter = options.emitter;
+        let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(level), options).unwrap_or_else(|e| panic!("{e:?}"));
         for kernel in &compiled.program.kernels {
             let errors = nest::verify(kernel);
             assert!(errors.is_empty(), "{errors:?}\n{kernel}");
@@ -208,3 +229,4 @@ fn attention_reads_its_heads_in_place() {
 
 mod rows;
 mod windows;
+mod winograd;

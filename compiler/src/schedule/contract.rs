@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::cost::{Order, Tile, choose_tile, window_tile};
+use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
 use super::emitter::{Emitter, Lanes, Packed, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
@@ -14,6 +14,7 @@ use super::reduce::{identity, loads};
 use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
+use crate::tensor::DType;
 
 /// Multiply-adds in the unrolled body of the innermost reduction loop, about.
 const UNROLLED_STEPS: usize = 12;
@@ -36,6 +37,8 @@ struct Plan {
     packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     columns_first: bool,
+    /// Parts of the reduction that are read side by side.
+    streams: usize,
     /// Reads whose padding the loops are split around.
     padded: Vec<Expr>,
     lanes: usize,
@@ -51,6 +54,7 @@ pub(super) fn emit(
 ) -> Result<(), ScheduleError> {
     let tiles = Tiles::new(e, stage, op, value, finish, vector);
     e.note(match tiles.plan.vector {
+        Some(_) if tiles.plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", tiles.nr(), tiles.plan.streams),
         Some(_) => format!("contract(mr={} nr={} ku={})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps),
         None => format!("contract(mr={} scalar)", tiles.plan.tile.mr),
     });
@@ -190,6 +194,10 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
             && n_rows > tile.mr
             && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
+    let streams = match reduction[..] {
+        [(_, extent)] if e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => n_streams(&e.machine, extent, columns),
+        _ => 1,
+    };
     Plan {
         stage,
         value: value.clone(),
@@ -203,6 +211,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         reduction,
         packed_reduction,
         columns_first,
+        streams,
         padded,
         lanes,
     }
@@ -284,6 +293,7 @@ fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
 
 /// Called with the number of vectors and the valid lanes of the last one.
 type Columns<'f> = dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError> + 'f;
+type Loops<'f> = dyn FnMut(&mut Emitter, Point, &mut Inner<'_>) -> Result<(), ScheduleError> + 'f;
 type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + 'f;
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
@@ -416,10 +426,17 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         }
         Ok(())
     };
-    reduction_loops(e, &plan.reduction, budget, point.clone(), &mut |e, point| {
+    let loops: &mut Loops<'_> = match plan.streams {
+        1 => &mut |e, point, f| reduction_loops(e, &plan.reduction, budget, point, f),
+        n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
+    };
+    loops(e, point.clone(), &mut |e, point| {
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
         if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
+    if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && dtype == DType::F32 {
+        return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
+    }
     for row in 0..mr {
         for vector in 0..nv {
             let at = cell(&point, row, vector);
@@ -430,11 +447,66 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
     Ok(())
 }
 
+/// Whether an expression needs registers that the accumulators of a tile leave no room for.
+fn is_heavy(e: &Expr) -> bool {
+    let mut heavy = false;
+    e.visit(&mut |e| {
+        heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()) || matches!(e.node(), Node::Binary(BinaryOp::Pow, ..));
+    });
+    heavy
+}
+
+/// Ends a tile in a loop over its rows: the sums go through a small buffer, which leaves all registers to the epilogue.
+fn finish_from_memory(
+    e: &mut Emitter,
+    plan: &Plan,
+    point: &Point,
+    (mr, nv): (usize, usize),
+    accs: &[Reg],
+    cell: &dyn Fn(&Point, usize, usize) -> Point,
+) -> Result<(), ScheduleError> {
+    let rows = plan.rows.expect("a tile of several rows");
+    let (lanes, width) = (plan.lanes as i64, (nv * plan.lanes) as i64);
+    let buffer = e.tile_buffer(plan.tile.mr * plan.tile.nv * plan.lanes);
+    for (i, &acc) in accs.iter().enumerate() {
+        e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
+    }
+    e.forget();
+    e.for_loop("row", 0..mr as i64, 1, |e, row| {
+        let mut at = point.clone();
+        at.axes[rows] = at.axes[rows].plus(&row);
+        for vector in 0..nv {
+            let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
+            let at = cell(&at, 0, vector);
+            let result = e.value(&plan.finish, &at, Some(sum))?;
+            e.store(&plan.stage, &at, result);
+        }
+        Ok(())
+    })
+}
+
 /// The factors of a product of which one moves only along rows and the other only along columns.
 fn row_and_column_factors(plan: &Plan) -> Option<(Expr, Expr)> {
     let (Node::Binary(BinaryOp::Mul, x, y), Some(axis), Some(rows)) = (plan.value.node(), plan.vector, plan.rows) else { return None };
     let (row, column) = if expr_depends(x, axis) { (y, x) } else { (x, y) };
     (!expr_depends(row, axis) && !expr_depends(column, rows)).then(|| (row.clone(), column.clone()))
+}
+
+/// One loop over a reduction cut into `n` equal parts that are read side by side, and what is left: memory gives several streams
+/// faster than one.
+fn streams(e: &mut Emitter, (axis, extent): (usize, usize), n: i64, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+    let part = extent as i64 / n;
+    for (range, n) in [(0..part, n), (part * n..extent as i64, 1)] {
+        e.for_loop(&format!("r{axis}"), range, 1, |e, v| {
+            for u in 0..n {
+                let mut at = point.clone();
+                at.axes[axis] = v.offset(u * part);
+                f(e, at)?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Loops over the reduction, the innermost axes written out up to `budget` steps.

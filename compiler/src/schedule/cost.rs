@@ -224,6 +224,17 @@ pub(super) fn window_tile(machine: &Machine, rows: usize) -> Tile {
     Tile { mr: mr.min(rows), nv: 1 }
 }
 
+/// In how many places at once the weights of one row are read. From memory that is far one stream comes at half the speed of eight;
+/// what the caches next to the core hold comes fastest in order.
+pub(super) fn n_streams(machine: &Machine, depth: usize, columns: usize) -> usize {
+    match 2 * depth * columns * 4 / machine.l2_bytes.max(1) {
+        _ if depth < 64 => 1,
+        0 => 1,
+        1..4 => 4,
+        _ => 8,
+    }
+}
+
 /// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256
 /// bits and one beyond, their latency, and loads.
 fn wide_cost(lanes: u32, mr: usize, nv: usize) -> usize {
@@ -317,6 +328,13 @@ mod tests {
         assert_eq!(choose_tile(&machine, 3136, 64, 64), Tile { mr: 4, nv: 2 });
         assert_eq!(choose_tile(&machine, 1, 512, 64), Tile { mr: 1, nv: 8 });
         assert_eq!(choose_tile(&machine, 56, 3, 64), Tile { mr: 8, nv: 1 });
+    }
+
+    #[test]
+    fn weights_that_are_far_come_in_streams() {
+        let machine = Machine::wide(16, 32);
+        assert_eq!([(128, 128), (256, 784), (1280, 1000)].map(|(k, n)| super::n_streams(&machine, k, n)), [1, 4, 8]);
+        assert_eq!([112, 28, 5, 3].map(|rows| super::window_tile(&machine, rows).mr), [8, 7, 5, 3]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! The error function: an odd polynomial near 0, beyond it `1 - e^G(|x|)`.
+//! The error function: an odd polynomial near 0, beyond it `1 - 2^G(|x|)`.
 
-use super::super::ir::{CompareOp, Reg};
+use super::super::ir::{BinaryOp, CompareOp, Reg};
 use super::Math;
-use super::exp::exp_normal;
 
-/// `erf(x) / x - 1` in `x^2` up to 0.95, error below 2^-25.
-const E: [f32; 6] = [0.128_379_14, -0.376_124_1, 0.112_810_135, -0.026_739_476, 0.004_955_833, -0.000_581_123_2];
-/// `log(1 - erf(x))` from 0.9 to 3.93, error of erf below 2^-33.
-const G: [f32; 8] =
-    [0.000_169_209_1, -1.129_488_5, -0.633_400_6, -0.108_220_786, 0.025_080_994, -0.004_156_452_6, 0.000_431_447_76, -0.000_020_834_645];
+/// `erf(x) / x - 1` in `x^2` up to 0.48, error below 2^-23.
+const E: [f32; 4] = [0.128_379_06, -0.376_111_4, 0.112_512_104, -0.024_574_112];
+/// `log2(1 - erf(x))` from 0.46 to 3.93, error of erf below 2^-27.
+const G: [f32; 7] = [0.000_050_466_977, -1.628_383_9, -0.916_539_4, -0.152_519_91, 0.033_404_37, -0.004_750_246_6, 0.000_321_845_32];
+/// `2^f` for `|f| <= 1/2`, error below 2^-23.
+const P: [f32; 6] = [1.0, 0.693_147_06, 0.240_222_42, 0.055_507_336, 0.009_671_513, 0.001_326_472_7];
 
 pub(super) fn erf(m: &mut Math<'_>, x: Reg) -> Reg {
     let sign = m.sign(x);
@@ -17,7 +17,13 @@ pub(super) fn erf(m: &mut Math<'_>, x: Reg) -> Reg {
     let a = m.at_most(a, 3.93);
 
     let g = m.polynomial(a, &G);
-    let e = exp_normal(m, g);
+    let (n, n_bits) = m.nearest_multiple(g, 1.0);
+    let f = m.sub(g, n);
+    let p = m.polynomial(f, &P);
+    // `n` is -26 at least: its sum with the exponent is that of a normal number.
+    let (p, n) = (m.bits(p), m.shl(n_bits, 23));
+    let e = m.b.binary(BinaryOp::Add, p, n);
+    let e = m.float(e);
     let one = m.c(1.0);
     let large = m.sub(one, e);
 
@@ -25,7 +31,7 @@ pub(super) fn erf(m: &mut Math<'_>, x: Reg) -> Reg {
     let p = m.polynomial(z, &E);
     let small = m.fma(p, a, a);
 
-    let is_large = m.compare_c(CompareOp::Gt, a, 0.921_875);
+    let is_large = m.compare_c(CompareOp::Gt, a, 0.47);
     let y = m.select(is_large, large, small);
     m.flip(y, sign)
 }

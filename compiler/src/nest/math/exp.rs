@@ -2,7 +2,7 @@
 //!
 //! `x = n * ln 2 + r` with `|r| <= ln 2 / 2`: `e^x = 2^n * (1 + r + r^2 * Q(r))`.
 
-use super::super::ir::{CompareOp, Reg};
+use super::super::ir::Reg;
 use super::Math;
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -52,14 +52,6 @@ pub(super) fn exp_up_to_89(m: &mut Math<'_>, x: Reg) -> Reg {
     scale(m, p, n)
 }
 
-/// [`exp`] of `-87 <= x <= 88`.
-pub(super) fn exp_normal(m: &mut Math<'_>, x: Reg) -> Reg {
-    let (p, n) = reduced(m, x);
-    let p = m.add_c(p, 1.0);
-    let s = power_of_two(m, n, 0);
-    m.mul(p, s)
-}
-
 /// `s * (e^r - 1)` and `s`, where `s = 2^(n + bias)`.
 fn scaled_parts(m: &mut Math<'_>, x: Reg, bias: i64) -> (Reg, Reg) {
     let (p, n) = reduced(m, x);
@@ -107,14 +99,16 @@ pub(super) fn tanh(m: &mut Math<'_>, x: Reg) -> Reg {
     m.flip(y, sign)
 }
 
-/// With `e = exp(-|x|)`: `1 / (1 + e)` or `e / (1 + e)`.
+/// `1 / (1 + e^-x)`; where `e^-x` overflows the power of two is infinite, and the result zero.
 pub(super) fn sigmoid(m: &mut Math<'_>, x: Reg) -> Reg {
-    let a = m.abs(x);
-    let a = m.neg(a);
-    let e = exp_up_to_89(m, a);
+    let x = m.at_most(x, 87.0);
+    let x = m.at_least(x, -88.9);
+    let x = m.neg(x);
+    let (p, n) = reduced(m, x);
+    let p = m.add_c(p, 1.0);
+    let s = power_of_two(m, n, 0);
+    let e = m.mul(p, s);
     let below = m.add_c(e, 1.0);
-    let negative = m.compare_c(CompareOp::Lt, x, 0.0);
     let one = m.c(1.0);
-    let above = m.select(negative, e, one);
-    m.div(above, below)
+    m.div(one, below)
 }

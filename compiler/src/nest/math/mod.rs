@@ -112,6 +112,11 @@ impl Function {
         }
     }
 
+    /// Results nearer to zero than this may be zero.
+    pub fn zero_below(self) -> f64 {
+        if self == Function::Sigmoid { 4.3e-39 } else { 0.0 }
+    }
+
     /// Number of arguments.
     pub fn n_args(self) -> usize {
         if self == Function::Pow { 2 } else { 1 }

@@ -6,7 +6,7 @@
 use crate::graph::{Graph, NodeId, Value};
 use crate::passes::contraction::{Contraction, new_bias, pads, rounded, set_weights};
 use crate::passes::edit::{Outcome, alias, declined, float, insert, int, is_sole, kind, make, only_result, operand, remove_dead, replace};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, Tensor};
 
 /// Weights of more elements are not copied for one of several users.
 const MAX_COPIED_ELEMENTS: usize = 4096;
@@ -235,4 +235,42 @@ pub(super) fn lone_batch_norm(g: &mut Graph, node: NodeId) -> Outcome {
     remove_dead(g, shift.node);
     remove_dead(g, product.node);
     outcome
+}
+
+/// A scale of what a product reads, behind views or not, scales the product instead: `(a * s) b = (a b) * s`.
+///
+/// Only where both operands vary; [`affine_before`] puts it into weights.
+pub(super) fn scale_after_product(g: &mut Graph, node: NodeId) -> Outcome {
+    let product = Value { node, result: 0 };
+    let (Some(a), Some(b)) = (operand(g, node, 0), operand(g, node, 1)) else { return Outcome::No };
+    if g.constant(a).is_some() || g.constant(b).is_some() || g.is_output(product) || g.ty(product).dtype != DType::F32 {
+        return Outcome::No;
+    }
+    for (i, mut v) in [a, b].into_iter().enumerate() {
+        let (mut user, mut at) = (node, i);
+        while g.n_uses(v) == 1 && g.results(v.node).len() == 1 {
+            let Some(op) = g.node(v.node).operator() else { break };
+            if let Some(affine) = affine_of(g, v.node)
+                && affine.shift.is(0.0)
+                && affine.scale.values.len() == 1
+                && g.ty(affine.x) == g.ty(v)
+                && g.constant(affine.x).is_none()
+            {
+                let scale = affine.scale.values[0];
+                let name = g.name_of(product).to_owned();
+                let c = g.add_constant(&format!("{name}.scale"), Tensor::from_slice(&[], &[scale as f32]));
+                let scaled = match g.add_node(make("Mul", &[]), &[Some(product), Some(c)], &[format!("{name}.scaled")], "") {
+                    Ok(scaled) => Value { node: scaled, result: 0 },
+                    Err(e) => return declined(e.to_string()),
+                };
+                g.replace_uses(product, scaled);
+                g.set_operand(user, at, Some(affine.x));
+                remove_dead(g, v.node);
+                return Outcome::Done;
+            }
+            let Some(next) = op.view(&g.facts(v.node)).and(operand(g, v.node, 0)) else { break };
+            (user, at, v) = (v.node, 0, next);
+        }
+    }
+    Outcome::No
 }

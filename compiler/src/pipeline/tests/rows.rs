@@ -178,7 +178,7 @@ fn masks_may_hide_everything() {
 }
 
 #[test]
-fn scaled_operands_of_attention_leave_the_sums() {
+fn a_scaled_operand_of_attention_leaves_the_sums() {
     let dims = [1, 3, 50, 16];
     let mut net = Net::new();
     let (q, k, v) = (net.input(&dims), net.input(&dims), net.input(&dims));

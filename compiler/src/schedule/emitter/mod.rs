@@ -99,6 +99,8 @@ pub(in crate::schedule) struct Emitter {
     pub(in crate::schedule) slots: Vec<Option<Slot>>,
     /// Loads of the current stage that read packed constants.
     pub(in crate::schedule) packed: HashMap<Expr, Packed>,
+    /// The buffer of [`Emitter::tile_buffer`] and its length.
+    tile: Option<(BufferId, usize)>,
     program: Program,
     args: Vec<Arg>,
     schedules: Vec<String>,
@@ -117,6 +119,7 @@ impl Emitter {
             machine: *machine,
             slots: vec![None; program.tensors.len()],
             packed: HashMap::new(),
+            tile: None,
             program: program.clone(),
             args: vec![],
             schedules: vec![],
@@ -172,6 +175,18 @@ impl Emitter {
         let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
         self.slots.push(Some(Slot::Memory { buffer, offset: 0, strides: dense_strides(dims, order) }));
         id
+    }
+
+    /// A buffer of so many `f32` for the sums of one tile, the same for all tiles.
+    pub(in crate::schedule) fn tile_buffer(&mut self, len: usize) -> BufferId {
+        match self.tile {
+            Some((buffer, have)) if have >= len => buffer,
+            _ => {
+                let buffer = self.buffer("tile", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()));
+                self.tile = Some((buffer, len));
+                buffer
+            }
+        }
     }
 
     /// A new tensor in scratch, with strides that may leave gaps; the greatest comes first.

@@ -78,7 +78,7 @@ fn plane(len: usize) -> i64 {
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -> Done {
     let [y, x] = &plan.forms;
     let (n_tiles, n_products, channels) = (plan.n_tiles(), plan.n_products(), shape.channels.1);
-    let (in_lanes, n_registers) = (e.machine.narrowed(channels).lanes, e.machine.n_registers);
+    let (in_lanes, n_registers) = (Plan::input_lanes(&e.machine, channels), e.machine.n_registers);
     let window = x.m * plan.cols + x.n() - x.m;
     let mut scratch = |name: &str, planes: usize, steps: usize, len: usize, step: usize| {
         let strides = [plane(steps * step), step as i64, 1];

@@ -63,6 +63,15 @@ impl Plan {
         }
     }
 
+    /// Lanes of input channels: no more than there are.
+    pub(super) fn input_lanes(machine: &Machine, channels: usize) -> u32 {
+        let mut lanes = machine.narrowed(channels).lanes;
+        while lanes as usize > channels {
+            lanes /= 2;
+        }
+        lanes
+    }
+
     fn fastest(machine: &Machine, shape: &Shape, m: usize) -> Option<(f64, Self)> {
         let form = |i: usize| {
             let r = shape.sides[i].r();
@@ -119,7 +128,7 @@ impl Plan {
         let row = columns_read * (ny * (load + store) + work(y) * fma);
         let tile_in = ny * (nx * (load + store) + work(x) * fma);
         let tile_out = nx * ny * load + (nx * work(y) + y.m as f64 * work(x)) * fma + (y.m * x.m) as f64 * (store + 2.0 * fma);
-        let in_vectors = channels.div_ceil(machine.narrowed(channels).lanes as usize) as f64;
+        let in_vectors = channels.div_ceil(Self::input_lanes(machine, channels) as usize) as f64;
         let out_vectors = columns.div_ceil(self.lanes) as f64;
         let transforms = in_vectors * (self.rows as f64 * row + n_tiles as f64 * tile_in) + out_vectors * n_tiles as f64 * tile_out;
         overlapped(n_blocks * products, weights) + 1.2 * n_blocks * transforms

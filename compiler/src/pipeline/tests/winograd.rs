@@ -1,0 +1,179 @@
+//! Convolutions by fewer products: right for all shapes, and about as exact as direct sums.
+
+use super::{Compiled, Emitter, Level, Machine, Net, Options, Value, ints, lower_and_schedule, random};
+use crate::codegen::jit::Executable;
+use crate::schedule::Convolution;
+use crate::tensor::Tensor;
+
+/// A convolution that reads and is read by others, so that its channels are innermost.
+struct Case {
+    image: Vec<usize>,
+    channels: [usize; 2],
+    taps: Vec<usize>,
+    pads: Vec<i64>,
+    /// What follows it.
+    activation: &'static str,
+    /// Whether its input is added.
+    residual: bool,
+}
+
+impl Case {
+    fn net(&self) -> (Net, Value) {
+        let mut net = Net::new();
+        let [from, to] = self.channels;
+        let ones = vec![1; self.taps.len()];
+        let with = |channels: [usize; 2], taps: &[usize]| [&channels, taps].concat();
+        let dims = [&self.image[..1], &[5], &self.image[1..]].concat();
+        let x = net.input(&dims);
+        let w = net.weight(&with([from, 5], &ones));
+        let a = net.op("Conv", &[x, w], &[]);
+        let (w, b) = (net.weight(&with([to, from], &self.taps)), net.weight(&[to]));
+        let mut y = net.op("Conv", &[a, w, b], &[("pads", ints(&self.pads))]);
+        if self.residual {
+            y = net.op("Add", &[y, a], &[]);
+        }
+        if !self.activation.is_empty() {
+            y = net.op(self.activation, &[y], &[]);
+        }
+        let w = net.weight(&with([3, to], &ones));
+        let y = net.op("Conv", &[y, w], &[]);
+        (net, y)
+    }
+
+    fn check(&self) {
+        let (mut net, y) = self.net();
+        net.set_outputs(&[y]);
+        let inputs = net.inputs();
+        let values = net.evaluate(&inputs);
+        for m in [2, 4] {
+            let convolution = Convolution::Winograd(m);
+            for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
+                let compiled = net.check_at(level, Options { emitter, convolution }, &[y], &inputs, &values);
+                assert_eq!(n_winograd(&compiled), 1, "{:?} {:?}", self.image, self.channels);
+            }
+        }
+    }
+}
+
+fn n_winograd(compiled: &Compiled) -> usize {
+    compiled.program.kernels.iter().filter(|k| k.schedule.contains("winograd(")).count()
+}
+
+#[test]
+fn images_of_any_size_under_any_padding() {
+    let case = |image: [usize; 3], channels: [usize; 2], pads: [i64; 4], activation: &'static str, residual: bool| Case {
+        image: image.to_vec(),
+        channels,
+        taps: vec![3, 3],
+        pads: pads.to_vec(),
+        activation,
+        residual,
+    };
+    case([1, 11, 9], [8, 20], [1, 1, 1, 1], "Relu", false).check();
+    case([2, 6, 13], [13, 13], [1, 1, 1, 1], "Sigmoid", true).check();
+    case([1, 7, 7], [37, 16], [0, 0, 0, 0], "", false).check();
+    case([1, 5, 8], [16, 35], [2, 0, 1, 2], "Relu", false).check();
+    case([1, 8, 30], [4, 50], [0, 2, 2, 1], "", false).check();
+}
+
+#[test]
+fn random_images() {
+    let mut state = 77u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..6 {
+        let channels = [4 + below(30), 2 + below(40)];
+        let pads = (0..4).map(|_| below(3) as i64).collect();
+        let image = vec![1 + below(2), 5 + below(9), 5 + below(9)];
+        let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
+        eprintln!("{image:?} {channels:?} {pads:?} {activation}");
+        Case { image, channels, taps: vec![3, 3], pads, activation, residual: false }.check();
+    }
+}
+
+#[test]
+fn filters_along_one_axis() {
+    let case = |image: &[usize], taps: &[usize], pads: &[i64], residual: bool| {
+        let (image, taps, pads) = (image.to_vec(), taps.to_vec(), pads.to_vec());
+        Case { image, channels: [12, 12], taps, pads, activation: "Relu", residual }.check();
+    };
+    case(&[1, 9, 10], &[1, 3], &[0, 1, 0, 1], true);
+    case(&[1, 9, 10], &[3, 1], &[1, 0, 1, 0], true);
+    case(&[2, 21], &[3], &[1, 1], true);
+    case(&[1, 30], &[3], &[0, 2], false);
+}
+
+#[test]
+fn blocks_that_end_beyond_the_image() {
+    let case = Case { image: vec![1, 23, 70], channels: [48, 33], taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
+    let (mut net, y) = case.net();
+    net.set_outputs(&[y]);
+    let inputs = net.inputs();
+    let values = net.evaluate(&inputs);
+    let convolution = Convolution::Winograd(4);
+    net.check_at(Level::V4, Options { emitter: Emitter::Auto, convolution }, &[y], &inputs, &values);
+}
+
+/// The largest error of a convolution relative to the root mean square of its outputs.
+fn error(channels: usize, level: Level, options: Options) -> f64 {
+    const SIDE: usize = 8;
+    const COLUMNS: usize = 16;
+    let mut net = Net::new();
+    let x = net.input(&[1, SIDE, SIDE, channels]);
+    let x = net.op("Transpose", &[x], &[("perm", ints(&[0, 3, 1, 2]))]);
+    let w = net.weight(&[COLUMNS, channels, 3, 3]);
+    let y = net.op("Conv", &[x, w], &[("pads", ints(&[1; 4]))]);
+    let y = net.op("Transpose", &[y], &[("perm", ints(&[0, 2, 3, 1]))]);
+    net.set_outputs(&[y]);
+    let machine = Machine::x86_64(level);
+    let compiled = lower_and_schedule(net.graph.clone(), &machine, options).unwrap();
+    let wanted = usize::from(options.convolution != Convolution::Direct);
+    assert_eq!(n_winograd(&compiled), wanted, "{:?}", compiled.program.kernels.iter().map(|k| &k.schedule).collect::<Vec<_>>());
+    let exe = Executable::new(&compiled.program, &machine).unwrap();
+    let mut memory = exe.memory();
+    let input = random(5, &[1, SIDE, SIDE, channels]);
+    memory.inputs[0].as_mut_slice().copy_from_slice(input.bytes());
+    exe.run(&mut memory).unwrap();
+    let got = Tensor::from_bytes(crate::tensor::DType::F32, &[SIDE, SIDE, COLUMNS], memory.outputs[0].as_slice());
+
+    let (data, weights) = (input.as_slice::<f32>(), random(2, &[COLUMNS, channels, 3, 3]));
+    let weights = weights.as_slice::<f32>();
+    let (mut largest, mut squares) = (0f64, 0f64);
+    for (i, got) in got.as_slice::<f32>().iter().enumerate() {
+        let (row, column, to) = (i / COLUMNS / SIDE, i / COLUMNS % SIDE, i % COLUMNS);
+        let mut sum = 0f64;
+        for tap in 0..9 {
+            let (r, c) = (row + tap / 3, column + tap % 3);
+            if (1..=SIDE).contains(&r) && (1..=SIDE).contains(&c) {
+                for from in 0..channels {
+                    let x = data[((r - 1) * SIDE + c - 1) * channels + from];
+                    sum += f64::from(x) * f64::from(weights[(to * channels + from) * 9 + tap]);
+                }
+            }
+        }
+        largest = largest.max((f64::from(*got) - sum).abs());
+        squares += sum * sum;
+    }
+    largest / (squares / (SIDE * SIDE * COLUMNS) as f64).sqrt()
+}
+
+#[test]
+fn errors_stay_near_those_of_direct_sums() {
+    let ways = [(Level::Base, Emitter::Clif), (Level::V2, Emitter::Auto), (Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto)];
+    for (level, emitter) in ways {
+        if Machine::x86_64(level).check_host().is_err() {
+            continue;
+        }
+        for channels in [32, 512] {
+            let of = |convolution| error(channels, level, Options { emitter, convolution });
+            let direct = of(Convolution::Direct);
+            let (two, four) = (of(Convolution::Winograd(2)), of(Convolution::Winograd(4)));
+            eprintln!("{level:?} {channels}: direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+            // Few channels give direct sums of so few terms that rounding in the transforms shows.
+            let allowed = 2.0 * direct.max(2e-6);
+            assert!(two <= allowed && four <= 1.5 * allowed, "direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+        }
+    }
+}
