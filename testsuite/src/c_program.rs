@@ -176,6 +176,7 @@ fn c_type(dtype: DType) -> &'static str {
         DType::U64 => "uint64_t",
         DType::F32 => "float",
         DType::F64 => "double",
+        small => c_type(small.storage()),
     }
 }
 

@@ -166,6 +166,7 @@ fn descr_of(dtype: DType) -> &'static str {
         DType::F16 => "<f2",
         DType::F32 => "<f4",
         DType::F64 => "<f8",
+        small => descr_of(small.storage()),
     }
 }
 

@@ -87,7 +87,8 @@ fn fit(input: &Declared, tensor: Tensor) -> Result<Tensor, Error> {
 
 /// The same bits as `bf16` where the file could only say `u16`.
 pub(crate) fn as_type(tensor: Tensor, dtype: DType) -> Tensor {
-    if dtype == DType::BF16 && tensor.dtype() == DType::U16 {
+    let travels_as = if dtype == DType::BF16 { DType::U16 } else { dtype.storage() };
+    if dtype != tensor.dtype() && tensor.dtype() == travels_as {
         return Tensor::from_bytes(dtype, tensor.dims(), tensor.bytes());
     }
     tensor

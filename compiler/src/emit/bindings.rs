@@ -123,6 +123,6 @@ pub fn run({parameters}workspace: &mut Workspace) -> ::core::result::Result<(), 
 fn rust_type(dtype: DType) -> &'static str {
     match dtype {
         DType::F16 | DType::BF16 => "u16",
-        other => other.name(),
+        other => other.storage().name(),
     }
 }

@@ -152,6 +152,7 @@ fn c_type(dtype: DType) -> &'static str {
         DType::U64 => "uint64_t",
         DType::F32 => "float",
         DType::F64 => "double",
+        small => c_type(small.storage()),
     }
 }
 
@@ -160,6 +161,7 @@ fn dims(port: &Port) -> String {
     let ty = port.ty();
     match port.dtype {
         DType::Bool | DType::F16 | DType::BF16 => ty,
+        small if small.is_small() => ty,
         _ => ty[port.dtype.name().len()..].to_owned(),
     }
 }

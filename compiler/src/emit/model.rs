@@ -55,7 +55,7 @@ impl Description {
             d.bytes.extend(port.dims.iter().flat_map(|&n| (n as u64).to_le_bytes()));
             d.pointers.push((at + offset_of!(Tensor, dims), extents));
             d.u32(at + offset_of!(Tensor, rank), port.dims.len() as u32);
-            d.u32(at + offset_of!(Tensor, dtype), DTypeCode::parse(port.dtype.name()).map_or(0, |code| code as u32));
+            d.u32(at + offset_of!(Tensor, dtype), DTypeCode::parse(port.dtype.storage().name()).map_or(0, |code| code as u32));
             d.u64(at + offset_of!(Tensor, bytes), port.bytes() as u64);
         }
         for (i, port) in ports.iter().enumerate() {

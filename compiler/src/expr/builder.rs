@@ -29,10 +29,10 @@ impl Builder {
         self.name = name.to_owned();
     }
 
-    /// A tensor that is read from outside.
+    /// A tensor that is read from outside. Programs know the types that memory holds: see [`DType::storage`].
     pub fn operand(&mut self, name: &str, dtype: DType, dims: &[usize]) -> TensorId {
         let name = self.unique(name);
-        self.program.tensors.push(TensorDecl { name, dtype, dims: dims.to_vec() });
+        self.program.tensors.push(TensorDecl { name, dtype: dtype.storage(), dims: dims.to_vec() });
         let id = TensorId(self.program.tensors.len() as u32 - 1);
         self.program.operands.push(id);
         id
@@ -40,6 +40,7 @@ impl Builder {
 
     /// A tensor whose value is part of the program; equal values are one tensor.
     pub fn constant(&mut self, name: &str, value: Tensor) -> TensorId {
+        let value = value.stored();
         if let Some((id, _)) = self.program.constants.iter().find(|(_, v)| *v == value) {
             return *id;
         }
@@ -52,6 +53,7 @@ impl Builder {
 
     /// A tensor to be written by [`Builder::write`] and [`Builder::write_reduce`], in regions.
     pub fn declare(&mut self, dtype: DType, dims: &[usize]) -> TensorId {
+        let dtype = dtype.storage();
         let name = self.unique(&self.name.clone());
         self.program.tensors.push(TensorDecl { name, dtype, dims: dims.to_vec() });
         TensorId(self.program.tensors.len() as u32 - 1)

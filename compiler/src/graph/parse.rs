@@ -300,7 +300,7 @@ impl<'a> Parser<'a> {
     /// The bytes of an element.
     fn element(&self, dtype: DType, text: &str) -> Result<Vec<u8>> {
         let bits = text.strip_prefix("nan(0x").and_then(|t| t.strip_suffix(')')).and_then(|t| u64::from_str_radix(t, 16).ok());
-        let bytes = match (dtype, bits) {
+        let bytes = match (dtype.storage(), bits) {
             (DType::F16 | DType::BF16 | DType::F32 | DType::F64, Some(bits)) => Some(bits.to_le_bytes()[..dtype.size_bytes()].to_vec()),
             (DType::F16, _) => text.parse().ok().map(|x| f16::from_f32(x).to_le_bytes().to_vec()),
             (DType::BF16, _) => text.parse().ok().map(|x| bf16::from_f32(x).to_le_bytes().to_vec()),
@@ -315,6 +315,8 @@ impl<'a> Parser<'a> {
             (DType::U16, _) => text.parse().ok().map(|x: u16| x.to_le_bytes().to_vec()),
             (DType::U32, _) => text.parse().ok().map(|x: u32| x.to_le_bytes().to_vec()),
             (DType::U64, _) => text.parse().ok().map(|x: u64| x.to_le_bytes().to_vec()),
+            // No type is stored as another one that is stored as a third.
+            _ => None,
         };
         bytes.map_or_else(|| self.error(format!("`{text}` is not a value of type {dtype}")), Ok)
     }

@@ -223,7 +223,7 @@ fn element(t: &Tensor, i: usize) -> String {
         dtype => {
             let size = dtype.size_bytes();
             let bytes = &t.bytes()[i * size..][..size];
-            Tensor::from_bytes(dtype, &[], bytes).to_ints()[0].to_string()
+            Tensor::from_bytes(dtype.storage(), &[], bytes).to_ints()[0].to_string()
         }
     }
 }

@@ -71,9 +71,13 @@ pub(super) fn decode(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, P
         return Err(Problem::unsupported("unsupported-initializer", "tensors in segments are not supported"));
     }
     // Cannot overflow: at most 2^40 elements.
-    let size = count * dtype.size_bytes();
+    let packed = dtype.packed_bits() as usize;
+    let size = (count * packed).div_ceil(8);
     if t.data_location.enum_value() == Ok(DataLocation::EXTERNAL) {
         let mut bytes = external_data::read(&t.external_data, size, folder)?;
+        if packed < 8 {
+            return Ok(unpacked(dtype, &dims, &bytes));
+        }
         return Ok(Tensor::from_bytes(dtype, &dims, canonical(dtype, &mut bytes)));
     }
     if !t.raw_data.is_empty() {
@@ -82,6 +86,7 @@ pub(super) fn decode(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, P
         }
         return Ok(match dtype {
             DType::Bool => Tensor::from_bytes(dtype, &dims, canonical(dtype, &mut t.raw_data.clone())),
+            _ if packed < 8 => unpacked(dtype, &dims, &t.raw_data),
             _ => Tensor::from_bytes(dtype, &dims, &t.raw_data),
         });
     }
@@ -92,7 +97,11 @@ pub(super) fn decode(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, P
         DType::U32 | DType::U64 => (t.uint64_data.len(), "uint64_data"),
         _ => (t.int32_data.len(), "int32_data"),
     };
-    if given != count {
+    if packed < 8 && given == size {
+        let bytes: Vec<u8> = t.int32_data.iter().map(|&x| x as u8).collect();
+        return Ok(unpacked(dtype, &dims, &bytes));
+    }
+    if given != count || packed < 8 {
         return Err(Problem::invalid(format!("{given} elements in {field} where `{dtype}{dims:?}` has {count}")));
     }
     let small = |bits: usize| -> Vec<u8> { t.int32_data.iter().flat_map(|x| x.to_le_bytes()[..bits / 8].to_vec()).collect() };
@@ -106,6 +115,18 @@ pub(super) fn decode(t: &TensorProto, folder: Option<&Path>) -> Result<Tensor, P
         dtype => small(dtype.size_bytes() * 8),
     };
     Ok(Tensor::from_bytes(dtype, &dims, &bytes))
+}
+
+/// A tensor of elements of which several share a byte, the first in its lowest bits.
+fn unpacked(dtype: DType, dims: &[usize], bytes: &[u8]) -> Tensor {
+    let bits = dtype.packed_bits() as usize;
+    let per_byte = 8 / bits;
+    let code = |i: usize| bytes[i / per_byte] >> (i % per_byte * bits) & ((1 << bits) - 1);
+    let n = dims.iter().product();
+    // The sign of a small integer fills its byte.
+    let spare = 8 - bits;
+    let wide = |code: u8| if dtype.is_signed() { ((code << spare) as i8 >> spare) as u8 } else { code };
+    Tensor::from_bytes(dtype, dims, &(0..n).map(|i| wide(code(i))).collect::<Vec<_>>())
 }
 
 /// The bytes with every `true` as 1.

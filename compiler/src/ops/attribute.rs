@@ -145,7 +145,7 @@ impl<T: AttributeValue> AttributeValue for Option<T> {
     }
 }
 
-const ONNX_DTYPES: [(DType, i64); 13] = [
+const ONNX_DTYPES: [(DType, i64); 23] = [
     (DType::F32, 1),
     (DType::U8, 2),
     (DType::I8, 3),
@@ -159,6 +159,16 @@ const ONNX_DTYPES: [(DType, i64); 13] = [
     (DType::U32, 12),
     (DType::U64, 13),
     (DType::BF16, 16),
+    (DType::F8E4M3FN, 17),
+    (DType::F8E4M3FNUZ, 18),
+    (DType::F8E5M2, 19),
+    (DType::F8E5M2FNUZ, 20),
+    (DType::U4, 21),
+    (DType::I4, 22),
+    (DType::F4E2M1, 23),
+    (DType::F8E8M0, 24),
+    (DType::U2, 25),
+    (DType::I2, 26),
 ];
 
 /// The element type with this number in `onnx.TensorProto.DataType`.

@@ -29,7 +29,8 @@ pub(crate) fn check_error<T: Into<Option<Tensor>>>(op: &str, operands: impl Into
     };
     let Err(error) = op.eval(&x) else { panic!("`{}` has a value", check.text) };
     if let Ok(program) = lower(&*op, &x, &types) {
-        expr::eval(&program, &values(&x)).expect_err("eval fails, so the lowered program must");
+        expr::eval(&program, &values(&x).iter().map(Tensor::stored).collect::<Vec<_>>())
+            .expect_err("eval fails, so the lowered program must");
     }
     error.to_string()
 }
@@ -131,6 +132,8 @@ impl Check {
             let read = expr::parse(&text).unwrap_or_else(|e| panic!("{}, {what}: {e}\n{text}", self.text));
             assert_eq!(read.to_string(), text, "{}, {what}", self.text);
         }
+        let stored: Vec<Tensor> = operands.iter().map(Tensor::stored).collect();
+        let operands = &stored[..];
         let got = expr::eval(&program, operands).unwrap_or_else(|e| panic!("{}, {what}: {e}\n{program}", self.text));
         assert_eq!(got.len(), results.len(), "{}: number of lowered results", self.text);
         for (got, expected) in got.iter().zip(results) {
@@ -326,6 +329,8 @@ pub(crate) fn assert_close(got: &Tensor, expected: &Tensor) {
 
 /// What differs, if anything does.
 fn difference(got: &Tensor, expected: &Tensor, bound: Option<(f64, f64)>) -> Option<String> {
+    // Programs know small types as the codes that they are stored as.
+    let (got, expected) = (&got.stored(), &expected.stored());
     if got.ty() != expected.ty() {
         return Some(format!("{} instead of {}", got.ty(), expected.ty()));
     }

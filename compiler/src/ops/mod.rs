@@ -16,6 +16,7 @@ pub mod movement;
 pub mod neural;
 mod operator;
 pub mod quantization;
+mod small_types;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};

@@ -329,5 +329,5 @@ pub fn root_len(graph: &Graph, root: Value) -> usize {
 
 /// Element type of a root.
 pub fn root_dtype(graph: &Graph, root: Value) -> DType {
-    graph.ty(root).dtype
+    graph.ty(root).dtype.storage()
 }

@@ -218,9 +218,9 @@ fn schedule_with(
                 let p = &placements.of[&v];
                 match graph.constant(p.root) {
                     Some(constant) if row_major.contains(&p.root) => {
-                        Source::RowMajor { value: constant.clone(), offset: p.offset, strides: p.strides.clone() }
+                        Source::RowMajor { value: constant.stored(), offset: p.offset, strides: p.strides.clone() }
                     }
-                    Some(constant) => Source::Constant(view_of_constant(constant, &graph, v, p)),
+                    Some(constant) => Source::Constant(view_of_constant(&constant.stored(), &graph, v, p)),
                     None => Source::Memory(memory(v)),
                 }
             })
@@ -234,7 +234,7 @@ fn schedule_with(
                 let storage = Storage {
                     id: n_roots + j,
                     name: graph.output_names()[j].clone(),
-                    dtype: graph.ty(v).dtype,
+                    dtype: graph.ty(v).dtype.storage(),
                     len: dims.iter().product(),
                 };
                 vec![Memory { storage, offset: 0, strides: crate::tensor::dense_strides(&dims, &order) }]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::{DType, Type, n_elements};
+use super::{DType, SmallFloat, Type, n_elements};
 
 /// A dense row-major tensor of known shape; cloning shares the bytes.
 #[derive(Clone)]
@@ -31,7 +31,7 @@ elements!(i8 = I8, i16 = I16, i32 = I32, i64 = I64, u8 = U8, u16 = U16, u32 = U3
 #[macro_export]
 macro_rules! with_element {
     ($dtype:expr, $t:ident => $body:expr) => {
-        match $dtype {
+        match $dtype.storage() {
             $crate::tensor::DType::Bool | $crate::tensor::DType::U8 => {
                 type $t = u8;
                 $body
@@ -80,6 +80,7 @@ macro_rules! with_element {
                 type $t = f64;
                 $body
             }
+            small => unreachable!("{small} is stored as another type"),
         }
     };
 }
@@ -119,11 +120,26 @@ impl Tensor {
             DType::F16 => Self::from_slice(dims, &elements.iter().map(|&x| f16::from_f64(x)).collect::<Vec<_>>()),
             DType::BF16 => Self::from_slice(dims, &elements.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<_>>()),
             DType::Bool => Self::from_bools(dims, elements.iter().map(|&x| x != 0.0)),
+            small if small.is_small() => Self::from_f64s_as(small, dims, elements, true, "up"),
             _ => {
                 let (least, greatest) = dtype.int_range();
                 Self::from_ints(dtype, dims, &elements.iter().map(|&x| (x as i128).clamp(least, greatest)).collect::<Vec<_>>())
             }
         }
+    }
+
+    /// As [`Tensor::from_f64s`], where small floating-point types saturate and round as said.
+    pub fn from_f64s_as(dtype: DType, dims: &[usize], elements: &[f64], saturate: bool, round: &str) -> Self {
+        match SmallFloat::new(dtype, saturate, round) {
+            Some(f) => Self::from_bytes(dtype, dims, &elements.iter().map(|&x| f.encode(x)).collect::<Vec<_>>()),
+            None if dtype.is_small() => Self::from_ints(dtype, dims, &elements.iter().map(|&x| i128::from(x as i32)).collect::<Vec<_>>()),
+            None => Self::from_f64s(dtype, dims, elements),
+        }
+    }
+
+    /// The bytes as elements of the type that memory holds them in.
+    pub fn stored(&self) -> Self {
+        Tensor { dtype: self.dtype.storage(), dims: self.dims.clone(), words: self.words.clone() }
     }
 
     /// A tensor of any type from integers: integer types wrap, `bool` is "not zero".
@@ -138,6 +154,11 @@ impl Tensor {
             DType::U16 => Self::from_slice(dims, &elements.iter().map(|&x| x as u16).collect::<Vec<_>>()),
             DType::U32 => Self::from_slice(dims, &elements.iter().map(|&x| x as u32).collect::<Vec<_>>()),
             DType::U64 => Self::from_slice(dims, &elements.iter().map(|&x| x as u64).collect::<Vec<_>>()),
+            DType::I4 | DType::I2 | DType::U4 | DType::U2 => {
+                let spare = 128 - dtype.packed_bits();
+                let wrap = |x: i128| if dtype.is_signed() { x << spare >> spare } else { ((x as u128) << spare >> spare) as i128 };
+                Self::from_bytes(dtype, dims, &elements.iter().map(|&x| wrap(x) as u8).collect::<Vec<_>>())
+            }
             _ => Self::from_f64s(dtype, dims, &elements.iter().map(|&x| x as f64).collect::<Vec<_>>()),
         }
     }
@@ -204,7 +225,10 @@ impl Tensor {
             DType::F64 => self.as_slice::<f64>().to_vec(),
             DType::F16 => self.as_slice::<f16>().iter().map(|&x| x.into()).collect(),
             DType::BF16 => self.as_slice::<bf16>().iter().map(|&x| x.into()).collect(),
-            _ => self.to_ints().into_iter().map(|x| x as f64).collect(),
+            small => match SmallFloat::new(small, true, "up") {
+                Some(f) => self.bytes().iter().map(|&code| f.values.get(usize::from(code)).copied().unwrap_or(f64::NAN)).collect(),
+                None => self.to_ints().into_iter().map(|x| x as f64).collect(),
+            },
         }
     }
 
@@ -219,6 +243,7 @@ impl Tensor {
             DType::U16 => self.as_slice::<u16>().iter().map(|&x| x.into()).collect(),
             DType::U32 => self.as_slice::<u32>().iter().map(|&x| x.into()).collect(),
             DType::U64 => self.as_slice::<u64>().iter().map(|&x| x.into()).collect(),
+            DType::U4 | DType::U2 | DType::I4 | DType::I2 => self.stored().to_ints(),
             _ => self.to_f64s().into_iter().map(|x| x as i128).collect(),
         }
     }

@@ -6,6 +6,7 @@ mod dim;
 mod dtype;
 mod functions;
 mod shape;
+mod small;
 mod strides;
 mod ty;
 
@@ -15,5 +16,6 @@ pub use dim::Dim;
 pub use dtype::DType;
 pub use functions::{erf, softplus};
 pub use shape::{Shape, broadcast_dims, broadcast_offset, n_elements, row_major_strides};
+pub use small::SmallFloat;
 pub use strides::{dense_strides, reshape_strides};
 pub use ty::Type;

@@ -57,6 +57,7 @@ pub(super) fn lane_type(dtype: DType) -> Type {
         DType::I64 | DType::U64 => types::I64,
         DType::F32 => types::F32,
         DType::F64 => types::F64,
+        small => lane_type(small.storage()),
     }
 }
 

@@ -5,8 +5,10 @@ mod attention;
 mod causal_conv;
 mod center_crop_pad;
 mod cross_entropy;
+mod dft;
 mod dynamic_quantize;
 mod linear_attention;
+mod max_unpool;
 mod mel_weight_matrix;
 mod rotary_embedding;
 mod swiglu;
@@ -19,8 +21,10 @@ pub use attention::Attention;
 pub use causal_conv::CausalConvWithState;
 pub use center_crop_pad::CenterCropPad;
 pub use cross_entropy::{NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss};
+pub use dft::{DFT, STFT};
 pub use dynamic_quantize::DynamicQuantizeLinear;
 pub use linear_attention::LinearAttention;
+pub use max_unpool::MaxUnpool;
 pub use mel_weight_matrix::MelWeightMatrix;
 pub use rotary_embedding::RotaryEmbedding;
 pub use swiglu::SwiGLU;
@@ -33,13 +37,16 @@ pub const SCHEMAS: &[&Schema] = &[
     &BlackmanWindow::SCHEMA,
     &CausalConvWithState::SCHEMA,
     &CenterCropPad::SCHEMA,
+    &DFT::SCHEMA,
     &DynamicQuantizeLinear::SCHEMA,
     &HammingWindow::SCHEMA,
     &HannWindow::SCHEMA,
     &LinearAttention::SCHEMA,
+    &MaxUnpool::SCHEMA,
     &MelWeightMatrix::SCHEMA,
     &NegativeLogLikelihoodLoss::SCHEMA,
     &RotaryEmbedding::SCHEMA,
+    &STFT::SCHEMA,
     &SoftmaxCrossEntropyLoss::SCHEMA,
     &SwiGLU::SCHEMA,
 ];

@@ -8,8 +8,6 @@ use crate::tensor::{DType, Shape, Tensor, Type, broadcast_dims, n_elements, row_
 pub(super) const FLOATS: &[DType] = &DType::FLOATS;
 /// The integer types.
 pub(super) const INTS: &[DType] = &[DType::I8, DType::I16, DType::I32, DType::I64, DType::U8, DType::U16, DType::U32, DType::U64];
-/// The unsigned integer types.
-pub(super) const UNSIGNED: &[DType] = &[DType::U8, DType::U16, DType::U32, DType::U64];
 /// Numbers with a sign.
 pub(super) const SIGNED: &[DType] = &[DType::I8, DType::I16, DType::I32, DType::I64, DType::F16, DType::BF16, DType::F32, DType::F64];
 /// All but `bool`.

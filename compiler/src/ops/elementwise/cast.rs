@@ -3,8 +3,9 @@
 
 use crate::expr::{Builder, TensorId};
 use crate::operator;
+use crate::ops::small_types::{Decoder, Encoder};
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type};
+use crate::tensor::{DType, SmallFloat, Tensor, Type};
 
 operator! {
     /// The elements in another type.
@@ -47,13 +48,18 @@ macro_rules! conversion {
             fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
                 let to: fn(&$name, &Operands) -> Result<DType, InferError> = $to;
                 let to = to(self, x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-                Ok(vec![cast(x.tensor(0), to)])
+                Ok(vec![cast(x.tensor(0), to, self.saturate, &self.round_mode)])
             }
 
             fn lower(&self, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
                 let to: fn(&$name, &Operands) -> Result<DType, InferError> = $to;
-                let to = to(self, x.facts)?;
-                Ok(vec![b.map(&[x.tensor(0)], |v| v[0].cast(to))])
+                let (from, to) = (x.facts.dtype(0)?, to(self, x.facts)?);
+                if from == to || !from.is_small() && !to.is_small() {
+                    return Ok(vec![b.map(&[x.tensor(0)], |v| v[0].cast(to.storage()))]);
+                }
+                let (decoder, encoder) = (Decoder::new(b, from), Encoder::new(b, to, self.saturate, &self.round_mode));
+                let input = x.tensor(0);
+                Ok(vec![b.compute(&x.result_dims(0), |b, at| encoder.apply(b, &decoder.apply(b, &b.load(input, at))))])
             }
         }
     };
@@ -61,9 +67,11 @@ macro_rules! conversion {
 conversion!(Cast, |op, _| Ok(op.to));
 conversion!(CastLike, |_, x| x.dtype(1));
 
-fn cast(x: &Tensor, to: DType) -> Tensor {
-    match (x.dtype().is_float(), to) {
+fn cast(x: &Tensor, to: DType, saturate: bool, round: &str) -> Tensor {
+    let is_float = x.dtype().is_float() || SmallFloat::new(x.dtype(), true, "up").is_some();
+    match (is_float, to) {
         (_, to) if to == x.dtype() => x.clone(),
+        (_, to) if SmallFloat::new(to, true, "up").is_some() => Tensor::from_f64s_as(to, x.dims(), &x.to_f64s(), saturate, round),
         (true, _) => Tensor::from_f64s(to, x.dims(), &x.to_f64s()),
         // Directly to `f32`: by way of `f64` would round twice.
         (false, DType::F32) => Tensor::from_slice(x.dims(), &x.to_ints().into_iter().map(|i| i as f32).collect::<Vec<_>>()),
@@ -111,6 +119,20 @@ mod tests {
     fn halves() {
         assert_eq!(check_op("Cast to=f16", [t("f32[4] 1e6 -1e6 1.0009765625 nan")]), [t("f16[4] inf -inf 1.0009765625 nan")]);
         assert_eq!(check_op("Cast to=bf16", [t("f32[2] 1.00390625 1.01171875")]), [t("bf16[2] 1 1.015625")]);
+    }
+
+    #[test]
+    fn small_types_convert() {
+        for small in ["f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0", "f4e2m1", "u4", "i4", "u2", "i2"] {
+            for other in ["f32", "f16", "i32", "u8", "f8e5m2", "i4", small] {
+                check_op(&format!("Cast to={small} saturate=0"), [random(&format!("{other}[40]"), 1)]);
+                check_op(&format!("Cast to={other}"), [random(&format!("{small}[40]"), 2)]);
+            }
+            check_op(&format!("Cast to={small}"), [t("f32[9] 0 -0 nan inf -inf 1e9 -1e9 3.5 -1e-9")]);
+        }
+        let x = t("f32[5] 3.4 -7.9 0.5 15 1.5");
+        assert_eq!(check_op("Cast to=i4", [x.clone()])[0].to_ints(), [3, -7, 0, -1, 1]);
+        assert_eq!(check_op("Cast to=u2", [x])[0].to_ints(), [3, 1, 0, 3, 1]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! <https://onnx.ai/onnx/operators/onnx__BitwiseXor.html>, <https://onnx.ai/onnx/operators/onnx__BitwiseNot.html>,
 //! <https://onnx.ai/onnx/operators/onnx__BitShift.html>
 
-use super::broadcast::{self, INTS, UNSIGNED, binary, unary};
+use super::broadcast::{self, INTS, binary, unary};
 use crate::expr::{BinaryOp, Builder, CompareOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -52,8 +52,8 @@ operator! {
 }
 
 operator! {
-    /// `z = x << y` or `x >> y`, of unsigned integers, with broadcasting. Shifts by all bits or more give 0.
-    BitShift(x, y) -> (z) since [11];
+    /// `z = x << y` or `x >> y`, with broadcasting. Shifts by all bits or more (or by less than 0) leave only copies of the sign, or 0.
+    BitShift(x, y) -> (z) since [11, 28];
     /// `LEFT` or `RIGHT`.
     direction: String,
 }
@@ -83,7 +83,7 @@ impl Operator for BitShift {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         self.is_left()?;
         x.ty(1)?;
-        broadcast::same_type(x, UNSIGNED)
+        broadcast::same_type(x, INTS)
     }
 
     fn axes(&self, x: &Operands) -> Axes {
@@ -93,8 +93,9 @@ impl Operator for BitShift {
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let (left, dtype) = (self.direction == "LEFT", x.tensor(0).dtype());
         let bits = i128::from(dtype.bits());
-        let shift = |[a, b]: [i128; 2]| match (b < bits, left) {
-            (false, _) => 0,
+        let shift = |[a, b]: [i128; 2]| match ((0..bits).contains(&b), left) {
+            (false, true) => 0,
+            (false, false) => a >> 127,
             (true, true) => a << b,
             (true, false) => a >> b,
         };
@@ -111,7 +112,16 @@ impl Operator for BitShift {
                 let by = x.like(f64::from(1 << bit));
                 v[1].binary(BinaryOp::And, &by).compare(CompareOp::Ne, &zero).select(&x.binary(op, &by), &x)
             });
-            v[1].compare(CompareOp::Lt, &v[1].like(dtype.bits().into())).select(&shifted, &zero)
+            let bits = v[1].like(dtype.bits().into());
+            let mut inside = v[1].compare(CompareOp::Lt, &bits);
+            let mut rest = zero.clone();
+            if dtype.is_signed() {
+                inside = inside.binary(BinaryOp::And, &v[1].compare(CompareOp::Ge, &zero));
+                if op == BinaryOp::Shr {
+                    rest = v[0].compare(CompareOp::Lt, &zero).select(&v[0].like(-1.0), &zero);
+                }
+            }
+            inside.select(&shifted, &rest)
         });
         Ok(vec![y])
     }
@@ -145,13 +155,14 @@ mod tests {
 
     #[test]
     fn shifts() {
-        for dtype in ["u8", "u16", "u32", "u64"] {
+        for dtype in ["u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64"] {
             for op in ["BitShift direction=\"LEFT\"", "BitShift direction=\"RIGHT\""] {
                 check_op(op, [random(&format!("{dtype}[2,5]"), 3), random(&format!("{dtype}[5]"), 4)]);
             }
         }
         assert_eq!(check_op("BitShift direction=\"LEFT\"", [t("u8[4] 1 255 1 1"), t("u8[4] 3 1 8 255")]), [t("u8[4] 8 254 0 0")]);
         assert_eq!(check_op("BitShift direction=\"RIGHT\"", [t("u8[3] 255 255 255"), t("u8[3] 0 7 8")]), [t("u8[3] 255 1 0")]);
+        assert_eq!(check_op("BitShift direction=\"RIGHT\"", [t("i8[4] -5 -5 5 -128"), t("i8[4] 1 9 -1 7")]), [t("i8[4] -3 -1 0 -1")]);
         let error = "`direction` is \"LEFT\" or \"RIGHT\", not \"UP\"";
         assert_eq!(check_error("BitShift direction=\"UP\"", [t("u8[1]"), t("u8[1]")]), error);
         assert_eq!(check_error("BitShift", [t("u8[1]"), t("u8[1]")]), "attribute `direction` is missing");

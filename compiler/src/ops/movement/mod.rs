@@ -1,5 +1,6 @@
 //! Operators that move elements: shapes, indices, copies.
 
+mod col2im;
 mod concat;
 mod constant_of_shape;
 mod copy;
@@ -11,6 +12,7 @@ mod flatten;
 mod gather;
 mod gather_elements;
 mod gather_nd;
+mod grid_sample;
 mod one_hot;
 mod pad;
 mod pieces;
@@ -26,7 +28,9 @@ mod slice;
 mod split;
 mod squeeze;
 mod taps;
+mod tensor_scatter;
 mod tile;
+mod top_k;
 mod transpose;
 mod trilu;
 mod unsqueeze;
@@ -39,9 +43,10 @@ use super::{InferError, Schema};
 use crate::expr::{BinaryOp, Builder, CompareOp, Expr, TensorId};
 use crate::tensor::{DType, Tensor, Type};
 
+pub use col2im::Col2Im;
 pub use concat::Concat;
 pub use constant_of_shape::ConstantOfShape;
-pub use cumsum::CumSum;
+pub use cumsum::{CumProd, CumSum};
 pub use depth_to_space::{DepthToSpace, SpaceToDepth};
 pub use expand::Expand;
 pub use eye_like::EyeLike;
@@ -49,6 +54,7 @@ pub use flatten::Flatten;
 pub use gather::Gather;
 pub use gather_elements::GatherElements;
 pub use gather_nd::GatherND;
+pub use grid_sample::GridSample;
 pub use one_hot::OneHot;
 pub use pad::Pad;
 pub use range::Range;
@@ -61,7 +67,9 @@ pub use shape::{Shape, Size};
 pub use slice::Slice;
 pub use split::Split;
 pub use squeeze::Squeeze;
+pub use tensor_scatter::TensorScatter;
 pub use tile::Tile;
+pub use top_k::TopK;
 pub use transpose::Transpose;
 pub use trilu::Trilu;
 pub use unsqueeze::Unsqueeze;
@@ -69,8 +77,10 @@ pub use upsample::Upsample;
 
 /// The operators of this family.
 pub const SCHEMAS: &[&Schema] = &[
+    &Col2Im::SCHEMA,
     &Concat::SCHEMA,
     &ConstantOfShape::SCHEMA,
+    &CumProd::SCHEMA,
     &CumSum::SCHEMA,
     &DepthToSpace::SCHEMA,
     &Expand::SCHEMA,
@@ -79,6 +89,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &Gather::SCHEMA,
     &GatherElements::SCHEMA,
     &GatherND::SCHEMA,
+    &GridSample::SCHEMA,
     &OneHot::SCHEMA,
     &Pad::SCHEMA,
     &Range::SCHEMA,
@@ -93,7 +104,9 @@ pub const SCHEMAS: &[&Schema] = &[
     &SpaceToDepth::SCHEMA,
     &Split::SCHEMA,
     &Squeeze::SCHEMA,
+    &TensorScatter::SCHEMA,
     &Tile::SCHEMA,
+    &TopK::SCHEMA,
     &Transpose::SCHEMA,
     &Trilu::SCHEMA,
     &Unsqueeze::SCHEMA,

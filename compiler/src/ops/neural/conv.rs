@@ -1,12 +1,12 @@
 //! `Conv`: convolution over any number of spatial axes.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Conv.html>
 
-use super::widen::{FLOATS, Squeezed, load_wide, require_equal, require_vector, scaled_add, wide};
+use super::widen::{Squeezed, load_wide, require_equal, require_vector, scaled_add, wide};
 use super::window::{Window, WindowAttributes, spatial};
 use crate::expr::{self, Expr, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{Dim, Tensor, Type, n_elements};
+use crate::tensor::{DType, Dim, Tensor, Type, n_elements};
 
 operator! {
     /// `y[n,o,..] = sum over i and taps of x[n,i,..] * w[o,i,taps] + b[o]`, in `group` groups of channels.
@@ -24,6 +24,9 @@ operator! {
     /// Distance of neighbouring windows; 1 by default.
     strides: Vec<i64> = Vec::<i64>::new(),
 }
+
+/// The floating-point types, and `i32` for the integer convolutions that are made of this one.
+const ELEMENTS: &[DType] = &[DType::F16, DType::BF16, DType::F32, DType::F64, DType::I32];
 
 impl Conv {
     fn window(&self, x: &Operands) -> Result<Window, InferError> {
@@ -48,7 +51,7 @@ impl Conv {
 
 impl Operator for Conv {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        let dtype = x.require_dtype(0, FLOATS)?;
+        let dtype = x.require_dtype(0, ELEMENTS)?;
         x.require_same_dtype(1, 0)?;
         let window = self.window(x)?;
         let (image, w) = (x.ty(0)?, x.dims(1)?);
@@ -190,6 +193,7 @@ mod tests {
             ("Conv auto_pad=\"SAME_LOWER\" strides=[2]", "f16[1,2,7]", "f16[3,2,4]"),
             ("Conv auto_pad=\"SAME_UPPER\"", "f32[1,1,3,3,4]", "f32[2,1,2,3,2]"),
             ("Conv", "f32[0,2,5]", "f32[3,2,2]"),
+            ("Conv pads=[1,1]", "i32[1,2,5]", "i32[3,2,2]"),
         ] {
             check_op(op, [random(x, 1), random(w, 2)]);
         }
@@ -203,7 +207,7 @@ mod tests {
         assert_eq!(error("Conv group=2", "f32[1,4,4]", "f32[3,2,3]"), "3 filters in 2 groups");
         assert_eq!(error("Conv strides=[0]", "f32[1,2,4]", "f32[3,2,3]"), "`strides` has the value 0");
         assert_eq!(error("Conv auto_pad=\"FULL\"", "f32[1,2,4]", "f32[3,2,3]"), "`auto_pad` is `FULL`");
-        assert_eq!(error("Conv", "i32[1,2,4]", "i32[3,2,3]"), "operand 0 has element type `i32`, which is not supported here");
+        assert_eq!(error("Conv", "i16[1,2,4]", "i16[3,2,3]"), "operand 0 has element type `i16`, which is not supported here");
         assert_eq!(check_error::<Tensor>("Conv", []), "operand 0 is missing");
     }
 

@@ -5,6 +5,7 @@ mod average_pool;
 mod batch_norm;
 mod conv;
 mod conv_transpose;
+mod det;
 mod einsum;
 mod gemm;
 mod global_pool;
@@ -29,6 +30,7 @@ pub use average_pool::{AveragePool, LpPool};
 pub use batch_norm::BatchNormalization;
 pub use conv::Conv;
 pub use conv_transpose::ConvTranspose;
+pub use det::Det;
 pub use einsum::Einsum;
 pub use gemm::Gemm;
 pub use global_pool::{GlobalAveragePool, GlobalLpPool, GlobalMaxPool};
@@ -53,6 +55,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &BatchNormalization::SCHEMA,
     &Conv::SCHEMA,
     &ConvTranspose::SCHEMA,
+    &Det::SCHEMA,
     &Einsum::SCHEMA,
     &GRU::SCHEMA,
     &Gemm::SCHEMA,

@@ -4,6 +4,7 @@
 use super::{axes_of, for_each_scale, load_spread, spread, zero_points};
 use crate::expr::{self, TensorId};
 use crate::operator;
+use crate::ops::small_types::Decoder;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, dtype_of_onnx};
 use crate::tensor::{DType, Tensor, Type};
 
@@ -12,7 +13,7 @@ operator! {
     DequantizeLinear(x, x_scale, "x_zero_point?") -> (y) since [10, 13, 19, 21, 23, 24, 25];
     /// The axis that scales and zero points belong to.
     axis: i64 = 1,
-    /// Elements of `axis` that share a scale; not supported.
+    /// Elements of `axis` that share a scale, where `x_scale` has the rank of `x`.
     block_size: i64 = 0,
     /// Element type of the result, as ONNX numbers it; that of the scale by default.
     output_dtype: i64 = 0,
@@ -23,7 +24,9 @@ const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
 
 impl Operator for DequantizeLinear {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        x.require_dtype(0, INTEGERS)?;
+        if !x.dtype(0)?.is_small() {
+            x.require_dtype(0, INTEGERS)?;
+        }
         let scale = x.require_dtype(1, FLOATS)?;
         if x.has(2) {
             x.require_same_dtype(2, 0)?;
@@ -56,10 +59,11 @@ impl Operator for DequantizeLinear {
         let spread = spread(x.facts, self.axis, self.block_size)?;
         let (value, scale, zero) = (x.tensor(0), x.tensor(1), x.get(2));
         let dtype = x.results[0].dtype;
+        let decoder = Decoder::new(b, x.facts.dtype(0)?);
         Ok(vec![b.compute(&x.result_dims(0), |b, at| {
-            let v = b.load(value, at.to_vec()).cast(DType::F32);
+            let v = decoder.apply(b, &b.load(value, at.to_vec())).cast(DType::F32);
             let v = match zero {
-                Some(zero) => v - load_spread(b, zero, spread, at).cast(DType::F32),
+                Some(zero) => v - decoder.apply(b, &load_spread(b, zero, spread, at)).cast(DType::F32),
                 None => v,
             };
             (v * load_spread(b, scale, spread, at).cast(DType::F32)).cast(dtype)
@@ -86,6 +90,16 @@ mod tests {
         let x = || t("u8[2,2] 1 2 3 4");
         assert_eq!(check_error("DequantizeLinear axis=0", [x(), t("f32[3] 1 1 1")]), "3 scales for axis 0 of u8[2,2]");
         let blocks = check_error("DequantizeLinear block_size=2", [x(), t("f32[1,2] 1 1")]);
-        assert_eq!(blocks, "`block_size` 2 (scales of blocks) is not supported");
+        assert_eq!(blocks, "scales f32[1,2] for blocks of 2 along axis 1 of u8[2,2]");
+    }
+
+    #[test]
+    fn scales_of_blocks_and_small_types() {
+        let x = [t("i8[1,4] 1 2 3 4"), t("f32[1,2] 1 10")];
+        assert_eq!(check_op("DequantizeLinear block_size=2", x), [t("f32[1,4] 1 2 30 40")]);
+        check_op("DequantizeLinear block_size=3 axis=0", [random("u8[7,3]", 1), random("f32[3,3]", 2), random("u8[3,3]", 3)]);
+        for small in ["f8e4m3fn", "f8e5m2", "f4e2m1", "i4", "u4", "i2", "u2"] {
+            check_op("DequantizeLinear", [random(&format!("{small}[5,3]"), 1), t("f32[] 0.5"), random(&format!("{small}[]"), 3)]);
+        }
     }
 }

@@ -4,6 +4,7 @@
 use super::{axes_of, for_each_scale, load_spread, spread, zero_points};
 use crate::expr::{self, TensorId, UnaryOp};
 use crate::operator;
+use crate::ops::small_types::{Decoder, Encoder};
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, dtype_of_onnx};
 use crate::tensor::{DType, Tensor, Type};
 
@@ -12,13 +13,13 @@ operator! {
     QuantizeLinear(x, y_scale, "y_zero_point?") -> (y) since [10, 13, 19, 21, 23, 24, 25];
     /// The axis that scales and zero points belong to.
     axis: i64 = 1,
-    /// Elements of `axis` that share a scale; not supported.
+    /// Elements of `axis` that share a scale, where `y_scale` has the rank of `x`.
     block_size: i64 = 0,
     /// Element type of the result, as ONNX numbers it; that of the zero point, or `u8`, by default.
     output_dtype: i64 = 0,
     /// Type of the division, as ONNX numbers it; that of the scale by default.
     precision: i64 = 0,
-    /// Of 8-bit floating-point results, which are not supported.
+    /// Whether numbers beyond the greatest of a small floating-point type become it.
     saturate: bool = true,
 }
 
@@ -40,7 +41,7 @@ impl QuantizeLinear {
             }
             (false, asked) => asked.unwrap_or(DType::U8),
         };
-        if INTEGERS.contains(&dtype) {
+        if INTEGERS.contains(&dtype) || dtype.is_small() {
             Ok(dtype)
         } else {
             Err(InferError::Unsupported(format!("quantization to {dtype} is not supported")))
@@ -48,10 +49,15 @@ impl QuantizeLinear {
     }
 }
 
+/// Whether the type is one of the small floating-point types.
+fn is_small_float(dtype: DType) -> bool {
+    dtype.is_small() && !matches!(dtype, DType::U4 | DType::I4 | DType::U2 | DType::I2)
+}
+
 /// Least and greatest value of an integer type of at most 16 bits.
 fn limits(dtype: DType) -> (f64, f64) {
-    let n = f64::from(1u32 << (dtype.bits() - 1));
-    if dtype.is_signed() { (-n, n - 1.0) } else { (0.0, 2.0 * n - 1.0) }
+    let (low, high) = dtype.int_range();
+    (low as f64, high as f64)
 }
 
 impl Operator for QuantizeLinear {
@@ -74,8 +80,12 @@ impl Operator for QuantizeLinear {
         let (spread, dtype) = (spread(x, self.axis, self.block_size).map_err(invalid)?, self.result_dtype(x).map_err(invalid)?);
         let (value, scale) = (x.tensor(0), x.tensor(1).to_f64s());
         let zero = zero_points(x.tensor_opt(2), scale.len());
-        let (low, high) = limits(dtype);
         let mut y = value.to_f64s();
+        if is_small_float(dtype) {
+            for_each_scale(value.dims(), spread, |i, s| y[i] = f64::from(y[i] as f32 / scale[s] as f32 + zero[s] as f32));
+            return Ok(vec![Tensor::from_f64s_as(dtype, value.dims(), &y, self.saturate, "up")]);
+        }
+        let (low, high) = limits(dtype);
         // The quotient is rounded to `f32` first, which decides ties.
         for_each_scale(value.dims(), spread, |i, s| {
             let quotient = y[i] as f32 / scale[s] as f32;
@@ -88,6 +98,16 @@ impl Operator for QuantizeLinear {
         let spread = spread(x.facts, self.axis, self.block_size)?;
         let (value, scale, zero) = (x.tensor(0), x.tensor(1), x.get(2));
         let dtype = x.results[0].dtype;
+        if is_small_float(dtype) {
+            let (decoder, encoder) = (Decoder::new(b, dtype), Encoder::new(b, dtype, self.saturate, "up"));
+            return Ok(vec![b.compute(&x.result_dims(0), |b, at| {
+                let mut v = b.load(value, at.to_vec()).cast(DType::F32) / load_spread(b, scale, spread, at).cast(DType::F32);
+                if let Some(zero) = zero {
+                    v = v + decoder.apply(b, &load_spread(b, zero, spread, at));
+                }
+                encoder.apply(b, &v)
+            })]);
+        }
         let (low, high) = limits(dtype);
         Ok(vec![b.compute(&x.result_dims(0), |b, at| {
             let v = b.load(value, at.to_vec()).cast(DType::F32) / load_spread(b, scale, spread, at).cast(DType::F32);
@@ -96,7 +116,7 @@ impl Operator for QuantizeLinear {
                 Some(zero) => v + load_spread(b, zero, spread, at).cast(DType::F32),
                 None => v,
             };
-            v.max_nan(&v.like(low)).min_nan(&v.like(high)).cast(dtype)
+            v.max_nan(&v.like(low)).min_nan(&v.like(high)).cast(dtype.storage())
         })])
     }
 }
@@ -117,6 +137,18 @@ mod tests {
     fn types_that_are_missing_are_named() {
         let x = || t("f32[2] 1 2");
         assert_eq!(check_error("QuantizeLinear output_dtype=6", [x(), t("f32[] 1")]), "quantization to i32 is not supported");
-        assert_eq!(check_error("QuantizeLinear output_dtype=17", [x(), t("f32[] 1")]), "`output_dtype` 17 is not supported");
+        assert_eq!(check_error("QuantizeLinear output_dtype=8", [x(), t("f32[] 1")]), "`output_dtype` 8 is not supported");
+    }
+
+    #[test]
+    fn blocks_and_small_types() {
+        let x = [t("f32[1,4] 1 2 30 40"), t("f32[1,2] 1 10")];
+        assert_eq!(check_op("QuantizeLinear block_size=2", x), [t("u8[1,4] 1 2 3 4")]);
+        for small in ["f8e4m3fn", "f8e5m2", "f4e2m1", "i4", "u4", "i2", "u2"] {
+            for saturate in 0..2 {
+                let zero = t(&format!("{small}[]"));
+                check_op(&format!("QuantizeLinear saturate={saturate}"), [random("f32[5,3]", 1), t("f32[] 0.125"), zero]);
+            }
+        }
     }
 }

@@ -71,13 +71,16 @@ pub(super) fn cast_back(g: &mut Graph, node: NodeId) -> Outcome {
 
 /// Whether type `wide` holds every value of type `narrow`.
 fn holds(wide: DType, narrow: DType) -> bool {
+    if wide.is_small() || narrow.is_small() {
+        return wide == narrow;
+    }
     let digits = |d: DType| match d {
         DType::Bool => 1,
         DType::F16 => 11,
         DType::BF16 => 8,
         DType::F32 => 24,
         DType::F64 => 53,
-        d => d.bits() - u32::from(d.is_signed()),
+        d => d.packed_bits() - u32::from(d.is_signed()),
     };
     let range = |d: DType| match d {
         DType::F16 => 5,

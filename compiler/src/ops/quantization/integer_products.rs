@@ -1,0 +1,225 @@
+//! `MatMulInteger`, `ConvInteger`, `QLinearMatMul` and `QLinearConv`: products of integers minus their zero points, exact in `i32`.
+//! Spec: <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>, <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>,
+//! <https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html>, <https://onnx.ai/onnx/operators/onnx__QLinearConv.html>
+
+use crate::ops::elementwise::{Clip, Round};
+use crate::ops::neural::Conv;
+use crate::ops::{InferError, Step, Steps};
+use crate::tensor::DType;
+use crate::{composite, operator};
+
+operator! {
+    /// `y = (a - a_zero_point) * (b - b_zero_point)`, the matrix product in `i32`.
+    MatMulInteger(a, b, "a_zero_point?", "b_zero_point?") -> (y) since [10];
+}
+
+operator! {
+    /// The convolution of `x - x_zero_point` with `w - w_zero_point`, in `i32`.
+    ConvInteger(x, w, "x_zero_point?", "w_zero_point?") -> (y) since [10];
+    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
+    auto_pad: String = "NOTSET",
+    /// Distance of neighbouring taps; 1 by default.
+    dilations: Vec<i64> = Vec::<i64>::new(),
+    /// Number of groups of channels.
+    group: i64 = 1,
+    /// Extents of the window; those of `w` by default.
+    kernel_shape: Vec<i64> = Vec::<i64>::new(),
+    /// Padding, all in front, then all behind; 0 by default.
+    pads: Vec<i64> = Vec::<i64>::new(),
+    /// Distance of neighbouring windows; 1 by default.
+    strides: Vec<i64> = Vec::<i64>::new(),
+}
+
+operator! {
+    /// `y = saturate(round((a - a_zero_point) * (b - b_zero_point) * (a_scale * b_scale / y_scale)) + y_zero_point)`.
+    QLinearMatMul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point) -> (y) since [10, 21];
+}
+
+operator! {
+    /// The convolution of quantized values, requantized as `QLinearMatMul` does; the bias is an integer.
+    QLinearConv(x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, "b?") -> (y) since [10];
+    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
+    auto_pad: String = "NOTSET",
+    /// Distance of neighbouring taps; 1 by default.
+    dilations: Vec<i64> = Vec::<i64>::new(),
+    /// Number of groups of channels.
+    group: i64 = 1,
+    /// Extents of the window; those of `w` by default.
+    kernel_shape: Vec<i64> = Vec::<i64>::new(),
+    /// Padding, all in front, then all behind; 0 by default.
+    pads: Vec<i64> = Vec::<i64>::new(),
+    /// Distance of neighbouring windows; 1 by default.
+    strides: Vec<i64> = Vec::<i64>::new(),
+}
+
+composite!(MatMulInteger);
+composite!(ConvInteger);
+composite!(QLinearMatMul);
+composite!(QLinearConv);
+
+/// The convolution that an operator with its attributes stands for.
+macro_rules! conv {
+    ($op:expr) => {
+        Conv {
+            auto_pad: $op.auto_pad.clone(),
+            dilations: $op.dilations.clone(),
+            group: $op.group,
+            kernel_shape: $op.kernel_shape.clone(),
+            pads: $op.pads.clone(),
+            strides: $op.strides.clone(),
+        }
+    };
+}
+
+/// What belongs to the rows of the left operand, the columns of the right one, or the filters of a convolution.
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Rows,
+    Columns,
+    /// Of weights of this rank.
+    Filters(usize),
+    /// Channels of a result of this rank.
+    Channels(usize),
+}
+
+/// A scale or zero point, with its axis where the side has it.
+fn placed(s: &mut Steps<'_>, v: Step, side: Side) -> Result<Step, InferError> {
+    let dims = s.dims(v)?;
+    match (&dims[..], side) {
+        ([] | [1], _) => s.reshape(v, &[]),
+        ([n], Side::Rows) => s.reshape(v, &[*n, 1]),
+        ([n], Side::Filters(rank)) => s.reshape(v, &[&[*n][..], &vec![1; rank - 1]].concat()),
+        ([n], Side::Channels(rank)) => s.reshape(v, &[&[*n][..], &vec![1; rank - 2]].concat()),
+        (_, Side::Rows | Side::Columns) => Ok(v),
+        _ => Err(InferError::Invalid(format!("scales or zero points of extents {dims:?}"))),
+    }
+}
+
+/// Integers of eight bits minus their zero point, in `i32`.
+fn centered(s: &mut Steps<'_>, x: usize, zero: usize, side: Side) -> Result<Step, InferError> {
+    let dtype = s.operands().require_dtype(x, &[DType::I8, DType::U8])?;
+    let value = s.operand(x)?;
+    let value = s.cast(value, DType::I32)?;
+    let Some(zero_point) = s.optional(zero) else { return Ok(value) };
+    s.operands().require_dtype(zero, &[dtype])?;
+    if s.fact(zero_point).value.as_ref().is_some_and(|z| z.to_ints().iter().all(|&z| z == 0)) {
+        return Ok(value);
+    }
+    let zero_point = s.cast(zero_point, DType::I32)?;
+    let zero_point = placed(s, zero_point, side)?;
+    s.sub(value, zero_point)
+}
+
+/// Scale `i` in `f32`, placed.
+fn scale(s: &mut Steps<'_>, i: usize, side: Side) -> Result<Step, InferError> {
+    s.operands().require_dtype(i, &[DType::F16, DType::BF16, DType::F32])?;
+    let v = s.operand(i)?;
+    let v = s.cast(v, DType::F32)?;
+    placed(s, v, side)
+}
+
+/// Sums as integers of the type of the zero point: `saturate(round(sum * factor) + zero_point)`.
+fn requantized(s: &mut Steps<'_>, sum: Step, factor: Step, zero: usize, side: Side) -> Result<Step, InferError> {
+    let dtype = s.operands().require_dtype(zero, &[DType::I8, DType::U8])?;
+    let sum = s.cast(sum, DType::F32)?;
+    let scaled = s.mul(sum, factor)?;
+    let rounded = s.apply(Round {}, &[scaled])?;
+    let zero_point = s.operand(zero)?;
+    let zero_point = s.cast(zero_point, DType::F32)?;
+    let zero_point = placed(s, zero_point, side)?;
+    let shifted = s.add(rounded, zero_point)?;
+    let (low, high) = dtype.int_range();
+    let (low, high) = (s.number(DType::F32, low as f64), s.number(DType::F32, high as f64));
+    let clipped = s.apply(Clip {}, &[shifted, low, high])?;
+    s.cast(clipped, dtype)
+}
+
+impl MatMulInteger {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
+        let (a, b) = (centered(s, 0, 2, Side::Rows)?, centered(s, 1, 3, Side::Columns)?);
+        Ok(vec![s.matmul(a, b)?])
+    }
+}
+
+impl ConvInteger {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
+        let rank = s.operands().rank(1)?;
+        let (x, w) = (centered(s, 0, 2, Side::Columns)?, centered(s, 1, 3, Side::Filters(rank))?);
+        Ok(vec![s.apply(conv!(self), &[x, w])?])
+    }
+}
+
+impl QLinearMatMul {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
+        let (a, b) = (centered(s, 0, 2, Side::Rows)?, centered(s, 3, 5, Side::Columns)?);
+        let sum = s.matmul(a, b)?;
+        let (a, b, y) = (scale(s, 1, Side::Rows)?, scale(s, 4, Side::Columns)?, scale(s, 6, Side::Rows)?);
+        let product = s.mul(a, b)?;
+        let factor = s.div(product, y)?;
+        Ok(vec![requantized(s, sum, factor, 7, Side::Rows)?])
+    }
+}
+
+impl QLinearConv {
+    fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
+        let rank = s.operands().rank(3)?;
+        let (x, w) = (centered(s, 0, 2, Side::Columns)?, centered(s, 3, 5, Side::Filters(rank))?);
+        let bias = s.optional(8);
+        if bias.is_some() {
+            s.operands().require_dtype(8, &[DType::I32])?;
+        }
+        let sum = s.apply_all(Box::new(conv!(self)), &[Some(x), Some(w), bias], 1)?[0];
+        let (x, w) = (scale(s, 1, Side::Columns)?, scale(s, 4, Side::Channels(rank))?);
+        let y = scale(s, 6, Side::Columns)?;
+        let product = s.mul(x, w)?;
+        let factor = s.div(product, y)?;
+        Ok(vec![requantized(s, sum, factor, 7, Side::Columns)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, random, t};
+
+    #[test]
+    fn integers_multiply() {
+        let x = [t("u8[1,2] 3 4"), t("i8[2,1] -1 2"), t("u8[] 1"), t("i8[1] 1")];
+        assert_eq!(check_op("MatMulInteger", x)[0], t("i32[1,1] -1"));
+        check_op("MatMulInteger", [random("u8[2,3,4]", 1), random("i8[4,5]", 2), random("u8[3]", 3), random("i8[5]", 4)]);
+        let x = [random("u8[1,4,5,5]", 1), random("i8[6,2,3,3]", 2), t("u8[] 7"), random("i8[6]", 3)];
+        check_op("ConvInteger group=2 pads=[1,1,1,1]", x);
+        assert_eq!(
+            check_error("MatMulInteger", [t("i16[1,1]"), t("u8[1,1]")]),
+            "operand 0 has element type `i16`, which is not supported here"
+        );
+    }
+
+    #[test]
+    fn sums_are_requantized() {
+        let x = |y: &str| [t("u8[1,1] 5"), t("f32[] 0.5"), t("u8[] 0"), t("u8[1,1] 1"), t("f32[] 1"), t("u8[] 0"), t("f32[] 1"), t(y)];
+        assert_eq!(check_op("QLinearMatMul", x("u8[] 1"))[0], t("u8[1,1] 3"), "2.5 rounds to 2");
+        let x = [
+            random("u8[2,3,4]", 1),
+            t("f32[] 0.1"),
+            t("u8[] 3"),
+            random("i8[4,5]", 2),
+            t("f32[5] 0.1 0.2 0.3 0.4 0.5"),
+            random("i8[5]", 4),
+            t("f32[] 0.25"),
+            t("i8[] -3"),
+        ];
+        check_op("QLinearMatMul", x);
+        let x = [
+            random("u8[1,2,5,5]", 1),
+            t("f32[] 0.1"),
+            t("u8[] 3"),
+            random("i8[4,2,3,3]", 2),
+            t("f32[4] 0.1 0.2 0.3 0.4"),
+            t("i8[4] 0 1 2 -3"),
+            t("f32[] 0.25"),
+            t("u8[] 100"),
+            random("i32[4]", 5),
+        ];
+        check_op("QLinearConv strides=[2,1]", x);
+    }
+}
