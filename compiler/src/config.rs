@@ -31,6 +31,8 @@ pub struct Config {
     pub goal: Goal,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
+    /// The most threads that a run uses at once, at least one: the workspace has room for so many.
+    pub threads: usize,
     /// For how long to measure forms of the kernels on this machine, which must be the target; zero: not at all.
     pub tune: Duration,
     /// A file with the forms that were measured to be best: read where it exists, and written after measuring.
@@ -38,6 +40,9 @@ pub struct Config {
     /// Texts to keep.
     pub dump: Dumps,
 }
+
+/// [`Config::threads`] where nothing is said.
+pub const DEFAULT_THREADS: usize = 4;
 
 impl Default for Config {
     fn default() -> Self {
@@ -53,6 +58,7 @@ impl Default for Config {
             exact_conv: false,
             goal: Goal::Latency,
             emitter: Emitter::Auto,
+            threads: DEFAULT_THREADS,
             tune: Duration::ZERO,
             tune_file: None,
             dump: Dumps::default(),

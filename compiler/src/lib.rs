@@ -35,3 +35,5 @@ pub use build_script::{build, build_with};
 pub use compile::{Artifact, Output, VERSION, Written, compile, compile_source, compile_to};
 pub use config::Config;
 pub use error::Error;
+pub use tinsmith_runtime::Pool;
+pub use tinsmith_runtime::abi::Pool as Hook;

@@ -3,7 +3,7 @@
 //! The C header, the Rust module and the runtime all take it from here. Every target has 64-bit pointers and little-endian
 //! numbers, so that these layouts are theirs too.
 
-use core::ffi::c_char;
+use core::ffi::{c_char, c_void};
 
 /// What `NAME_run` returns.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -147,4 +147,19 @@ pub struct Model {
     pub outputs: *const Tensor,
 }
 
-const _: () = assert!(size_of::<Tensor>() == 32 && size_of::<Model>() == 80, "layouts are those of 64-bit targets");
+/// Runs the iterations of a loop on several threads: `tinsmith_pool` in C.
+///
+/// A model that is given none runs on the caller's thread only.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Pool {
+    /// The pool's own data, passed to `parallel_for`.
+    pub context: *mut c_void,
+    /// Number of threads that `parallel_for` uses, the caller's included.
+    pub n_threads: u32,
+    /// Calls `body(data, i)` once for every `i` in `0..n`, from any threads, and returns when all calls have.
+    pub parallel_for: extern "C" fn(context: *mut c_void, n: u32, body: extern "C" fn(data: *mut c_void, i: u32), data: *mut c_void),
+}
+
+const _: () =
+    assert!(size_of::<Tensor>() == 32 && size_of::<Model>() == 80 && size_of::<Pool>() == 24, "layouts are those of 64-bit targets");

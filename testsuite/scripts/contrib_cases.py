@@ -23,7 +23,8 @@ class Case:
 
     def __str__(self):
         shapes = [f"{x.dtype}{list(x.shape)}" if x is not None else "_" for x in self.operands]
-        return f"{self.op}({', '.join(shapes)}) {self.attributes} -> {len(self.results)}"
+        attributes = {k: v for k, v in self.attributes.items() if not isinstance(v, list) or len(v) < 6}
+        return f"{self.op}({', '.join(shapes)}) {attributes} -> {len(self.results)}"
 
 
 def random(seed):
@@ -124,6 +125,28 @@ def attention():
                    attributes, results=(True, True, True), weights=(3,))
 
 
+def grouped():
+    r, f32 = random(8)
+    cos, sin, wide = f32(12, 4), f32(12, 4), [f32(12, 8), f32(12, 8)]
+    for interleaved in [0, 1]:
+        yield Case("RotaryEmbedding", [f32(2, 3, 16), np.array([2], np.int64), cos, sin], {"interleaved": interleaved})
+        yield Case("RotaryEmbedding", [f32(2, 3, 16), r.integers(0, 12, (2, 3)), cos, sin], {"interleaved": interleaved}, weights=(2, 3))
+        yield Case("RotaryEmbedding", [f32(2, 2, 3, 8), r.integers(0, 12, (2, 3)), cos, sin], {"interleaved": interleaved}, weights=(2, 3))
+        yield Case("RotaryEmbedding", [f32(2, 3, 32), r.integers(0, 12, (2, 3)), cos, sin], {"interleaved": interleaved, "num_heads": 2, "rotary_embedding_dim": 8}, weights=(2, 3))
+    heads = {"num_heads": 4, "kv_num_heads": 2}
+    rotary = wide
+    for attributes, tail in [({}, []), ({"do_rotary": 1}, rotary), ({"do_rotary": 1, "rotary_interleaved": 1, "scale": 0.3}, rotary), ({"softcap": 2.0}, []),
+                             ({"local_window_size": 2}, []), ({"local_window_size": 3, "do_rotary": 1}, rotary)]:
+        attributes = {**heads, **attributes}
+        common = {"results": (True, True, True), "weights": (6, 7, 8), "fixed": (6,)}
+        new = [f32(2, 5, 64), f32(2, 5, 32), f32(2, 5, 32)]
+        yield Case("GroupQueryAttention", [*new, None, None, np.array([4, 4], np.int32), np.array([5], np.int32), *tail], attributes, **common)
+        yield Case("GroupQueryAttention", [f32(2, 5, 128), None, None, None, None, np.array([4, 4], np.int32), np.array([5], np.int32), *tail], attributes, **common)
+        new, old = [f32(2, 1, 64), f32(2, 1, 32), f32(2, 1, 32)], [f32(2, 2, 6, 16), f32(2, 2, 6, 16)]
+        for last in [[6, 6], [6, 3]]:
+            yield Case("GroupQueryAttention", [*new, *old, np.array(last, np.int32), np.array([7], np.int32), *tail], attributes, **common)
+
+
 def quantized():
     r, f32 = random(4)
 
@@ -196,5 +219,138 @@ def quantized():
                        {"direction": direction, "hidden_size": 3}, results=(True, True, True), weights=(1, 2, 3, 8, 9, 10, 11), fixed=(1, 2, 8, 9, 10, 11), atol=0.03)
 
 
+def features():
+    r, f32 = random(5)
+    x, ints = f32(7, 4), r.integers(-3, 4, (7, 4))
+
+    def ml(op, operands, attributes=None, **more):
+        return Case(op, operands, attributes or {}, domain=ML, weights=(), **more)
+
+    for of in [x, ints.astype(np.int64), ints.astype(np.int32), x.astype(np.float64)]:
+        yield ml("Scaler", [of], {"offset": [0.5], "scale": [2.0]})
+        yield ml("Scaler", [of], {"offset": [0.5, 1, 2, 3], "scale": [2.0, 1, 3, -1]})
+        for norm in ["MAX", "L1", "L2"]:
+            yield ml("Normalizer", [of], {"norm": norm})
+    yield ml("Normalizer", [np.zeros((2, 3), np.float32)], {"norm": "L1"})
+    yield ml("Binarizer", [x], {"threshold": 0.25})
+    holes = np.where(r.random((7, 4)) < 0.3, np.nan, x).astype(np.float32)
+    yield ml("Imputer", [holes], {"imputed_value_floats": [1.0, 2.0, 3.0, 4.0], "replaced_value_float": float("nan")})
+    yield ml("Imputer", [np.round(x)], {"imputed_value_floats": [9.0], "replaced_value_float": 1.0})
+    yield ml("Imputer", [ints.astype(np.int64)], {"imputed_value_int64s": [9, 8, 7, 6], "replaced_value_int64": 1})
+    yield ml("FeatureVectorizer", [x, f32(7, 2)], {"inputdimensions": [4, 2]})
+    yield ml("ArrayFeatureExtractor", [x, np.array([3, 0], np.int64)])
+    yield ml("ArrayFeatureExtractor", [ints.astype(np.int64), np.array([[1]], np.int64)])
+    yield ml("OneHotEncoder", [ints.astype(np.int64)], {"cats_int64s": [0, 2, -1]})
+    yield ml("OneHotEncoder", [x], {"cats_int64s": [0, 1]})
+    labels = ints.astype(np.int64)
+    yield ml("LabelEncoder", [labels], {"keys_int64s": [0, 1, -3, 0], "values_int64s": [5, 6, 7, 8], "default_int64": 99})
+    yield ml("LabelEncoder", [labels], {"keys_int64s": [0, 1], "values_floats": [0.5, 1.5]})
+    yield ml("LabelEncoder", [np.array([0.5, np.nan, 1], np.float32)], {"keys_floats": [0.5, float("nan")], "values_floats": [1.0, 2.0], "default_float": -4.0}, ml_opset=4)
+    yield ml("LabelEncoder", [np.array([0.5, 2, 1], np.float32)], {"keys_floats": [0.5, 1.0], "values_int64s": [1, 2]})
+
+
+def models():
+    r, f32 = random(6)
+    x = f32(9, 4)
+
+    def ml(op, attributes, **more):
+        return Case(op, [more.pop("x", x)], attributes, domain=ML, weights=(), **more)
+
+    def floats(n):
+        return [float(v) for v in f32(n)]
+
+    for n in [1, 3]:
+        yield ml("LinearRegressor", {"coefficients": floats(4 * n), "intercepts": floats(n), "targets": n})
+    for transform in ["NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"]:
+        yield ml("LinearRegressor", {"coefficients": floats(12), "targets": 3, "post_transform": transform})
+        for labels in [[5, 7, 9], [1, 0]]:
+            n = len(labels)
+            yield ml("LinearClassifier", {"coefficients": floats(4 * n), "intercepts": floats(n), "classlabels_ints": labels, "post_transform": transform},
+                     results=(True, True))
+    for transform in ["NONE", "LOGISTIC"]:
+        yield ml("LinearClassifier", {"coefficients": floats(4), "intercepts": floats(1), "classlabels_ints": [3, 8], "post_transform": transform}, results=(True, True))
+    for kernel in ["LINEAR", "POLY", "RBF", "SIGMOID"]:
+        attributes = {"kernel_type": kernel, "kernel_params": [0.3, 0.5, 3.0], "coefficients": floats(5), "support_vectors": floats(20), "n_supports": 5, "rho": [0.2]}
+        yield ml("SVMRegressor", attributes)
+        yield ml("SVMRegressor", {**attributes, "one_class": 1})
+    yield ml("SVMRegressor", {"coefficients": floats(4), "rho": [0.2], "kernel_params": [0.0, 0.0, 0.0]})
+
+
+def trees():
+    r, f32 = random(7)
+
+    def forest(n_trees, depth, n_features, modes=("BRANCH_LEQ",), missing=False):
+        nodes = {k: [] for k in ["treeids", "nodeids", "modes", "featureids", "values", "truenodeids", "falsenodeids", "missing_value_tracks_true"]}
+        leaves = []
+        for tree in range(n_trees):
+            count = 0
+
+            def grow(level):
+                nonlocal count
+                node = count
+                count += 1
+                leaf = level == depth or level > 0 and r.random() < 0.2
+                at = len(nodes["modes"])
+                row = {"treeids": tree, "nodeids": node, "modes": "LEAF" if leaf else str(r.choice(modes)), "featureids": 0 if leaf else int(r.integers(n_features)),
+                       "values": 0.0 if leaf else float(np.round(r.standard_normal(), 1)), "truenodeids": 0, "falsenodeids": 0,
+                       "missing_value_tracks_true": int(missing and r.random() < 0.5)}
+                for k, v in row.items():
+                    nodes[k].append(v)
+                if leaf:
+                    leaves.append((tree, node))
+                else:
+                    nodes["truenodeids"][at] = grow(level + 1)
+                    nodes["falsenodeids"][at] = grow(level + 1)
+                return node
+
+            grow(0)
+        attributes = {f"nodes_{k}": v for k, v in nodes.items()}
+        if not missing:
+            del attributes["nodes_missing_value_tracks_true"]
+        return attributes, leaves
+
+    def weights(prefix, leaves, targets, positive=False, each=True):
+        entries = [(t, n, k) for t, n in leaves for k in (range(targets) if each else [int(r.integers(targets))])]
+        values = r.standard_normal(len(entries)) / 4
+        values = np.abs(values) if positive else values
+        name = "target" if prefix == "target" else "class"
+        return {f"{name}_treeids": [e[0] for e in entries], f"{name}_nodeids": [e[1] for e in entries], f"{name}_ids": [e[2] for e in entries],
+                f"{name}_weights": [float(v) for v in values.astype(np.float32)]}
+
+    def ml(op, x, attributes, results=(True,), opset=3):
+        return Case(op, [x], attributes, domain=ML, weights=(), results=results, ml_opset=opset)
+
+    x = np.round(f32(20, 5), 1)
+    holes = np.where(r.random((20, 5)) < 0.3, np.nan, x).astype(np.float32)
+    every = ("BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ")
+    for n_trees, depth, modes in [(1, 2, every[:1]), (7, 5, every[:1]), (5, 4, every), (3, 6, every[1:2]), (1, 1, every[:1])]:
+        nodes, leaves = forest(n_trees, depth, 5, modes)
+        for targets in [1, 3]:
+            y = weights("target", leaves, targets)
+            for aggregate in ["SUM", "AVERAGE", "MIN", "MAX"]:
+                yield ml("TreeEnsembleRegressor", x, {**nodes, **y, "n_targets": targets, "aggregate_function": aggregate})
+            base = [float(v) for v in f32(targets)]
+            yield ml("TreeEnsembleRegressor", x, {**nodes, **y, "n_targets": targets, "base_values": base, "aggregate_function": "AVERAGE"})
+            yield ml("TreeEnsembleRegressor", x, {**nodes, **weights("target", leaves, targets, each=False), "n_targets": targets, "aggregate_function": "MIN"})
+        yield ml("TreeEnsembleRegressor", x.astype(np.float64), {**nodes, **y, "n_targets": 3})
+        for transform in ["NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO"]:
+            y = weights("class", leaves, 3)
+            attributes = {**nodes, **y, "classlabels_int64s": [4, 1, 8], "post_transform": transform}
+            yield ml("TreeEnsembleClassifier", x, attributes, (True, True))
+            yield ml("TreeEnsembleClassifier", x, {**attributes, "base_values": [0.1, 0.2, -0.3]}, (True, True))
+            if transform != "NONE":
+                yield ml("TreeEnsembleRegressor", x, {**nodes, **weights("target", leaves, 3), "n_targets": 3, "post_transform": transform})
+        for positive, transform, base in [(True, "NONE", []), (False, "NONE", []), (False, "LOGISTIC", []), (False, "LOGISTIC", [0.3]), (False, "NONE", [0.3])]:
+            y = weights("class", leaves, 1, positive)
+            if not positive:
+                y["class_weights"][0] = -0.75
+            attributes = {**nodes, **y, "classlabels_int64s": [6, 2], "post_transform": transform, **({"base_values": base} if base else {})}
+            yield ml("TreeEnsembleClassifier", x, attributes, (True, True))
+    nodes, leaves = forest(5, 5, 5, missing=True)
+    yield ml("TreeEnsembleRegressor", holes, {**nodes, **weights("target", leaves, 2), "n_targets": 2})
+    nodes, leaves = forest(5, 5, 5)
+    yield ml("TreeEnsembleRegressor", holes, {**nodes, **weights("target", leaves, 2), "n_targets": 2})
+
+
 def all_cases():
-    return [case for family in [fused, normalizations, attention, quantized] for case in family()]
+    return [case for family in [fused, normalizations, attention, grouped, quantized, features, models, trees] for case in family()]

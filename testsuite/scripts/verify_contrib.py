@@ -79,7 +79,10 @@ def run(case, number, options, folder):
     problems = []
     operands = {f"x{i}" for i, x in enumerate(case.operands) if x is not None}
     weights = {f"x{i}" for i in case.weights} & operands
-    for form, constant in {"weights constant": weights, "all inputs": {f"x{i}" for i in case.fixed} & operands}.items():
+    forms = {"weights constant": weights, "all inputs": {f"x{i}" for i in case.fixed} & operands}
+    if not weights:
+        del forms["weights constant"]
+    for form, constant in forms.items():
         base = os.path.join(folder, f"{number:04}_{case.op}_{form.replace(' ', '_')}")
         feeds = {f"x{i}": x for i, x in enumerate(case.operands) if x is not None and f"x{i}" not in constant}
         model = model_of(case, constant)

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use tinsmith::config::{Config, Dumps, Emitter, Goal, WeightFormat};
+use tinsmith::Pool;
+use tinsmith::config::{Config, DEFAULT_THREADS, Dumps, Emitter, Goal, WeightFormat};
 
 /// The model and how to compile it.
 #[derive(Args, Debug)]
@@ -43,6 +44,9 @@ pub(crate) struct ModelOptions {
     /// Take the forms that were measured before from this file; with --tune, add to it
     #[arg(long, value_name = "FILE")]
     tune_file: Option<PathBuf>,
+    /// The most threads that a run uses at once, 4 where nothing is said; run, bench and verify use as many, else one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -90,8 +94,14 @@ impl ModelOptions {
             },
             tune: std::time::Duration::from_secs_f64(self.tune),
             tune_file: self.tune_file.clone(),
+            threads: self.threads.map_or(DEFAULT_THREADS, |n| n as usize),
             dump: Dumps::default(),
         }
+    }
+
+    /// The threads to run on here: none but this one where the user asks for no more.
+    pub(crate) fn pool(&self) -> Option<Pool> {
+        self.threads.filter(|&n| n > 1).and_then(Pool::new)
     }
 
     /// For execution here: where the user names no CPU, this one.

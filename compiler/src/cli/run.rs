@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use tinsmith::tensor::Tensor;
-use tinsmith::{Error, emit, source};
+use tinsmith::{Error, Pool, emit, source};
 
 use super::options::ModelOptions;
 use super::progress::Progress;
@@ -48,7 +48,8 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     let executable = artifact.executable()?;
     progress.say("running".to_owned());
     let mut memory = inputs::memory(&artifact, &executable, &tensors)?;
-    executable.run(&mut memory)?;
+    let pool = args.model.pool();
+    executable.run_with(&mut memory, pool.as_ref().map(Pool::hook))?;
     drop(progress);
     let outputs = inputs::outputs(&artifact, &memory);
     write(args, &outputs)?;

@@ -10,7 +10,7 @@ use tinsmith::codegen::{Executable, Memory, Place};
 use tinsmith::config::Config;
 use tinsmith::source::Signature;
 use tinsmith::tensor::Tensor;
-use tinsmith::{Artifact, Error, graph, onnx, pipeline, source};
+use tinsmith::{Artifact, Error, Pool, graph, onnx, pipeline, source};
 
 use super::compare::{Tolerance, compare};
 use super::options::ModelOptions;
@@ -78,7 +78,8 @@ fn verify(args: &Args, signature: &Signature, case: Case, tolerance: Tolerance) 
     let (artifact, tensors) = inputs::compile(&args.model.model, signature, case.inputs, &mut config)?;
     let executable = artifact.executable()?;
     let mut memory = inputs::memory(&artifact, &executable, &tensors)?;
-    let status = executable.run(&mut memory);
+    let pool = args.model.pool();
+    let status = executable.run_with(&mut memory, pool.as_ref().map(Pool::hook));
     let outputs: HashMap<String, Tensor> = inputs::outputs(&artifact, &memory).into_iter().collect();
 
     let mut text = String::new();

@@ -1,6 +1,7 @@
 //! A program's entry: calls the kernels in order, each with a table of its buffers.
 //!
-//! `entry(args: *const *mut u8, workspace: *mut u8) -> i32` is local; `args` holds the inputs, then the outputs. The
+//! `entry(args: *const *mut u8, workspace: *mut u8, pool) -> i32` is local; `args` holds the inputs, then the outputs. What may
+//! run on several threads goes through [`super::fork`]. The
 //! exported C function `NAME_run(inputs.., outputs.., workspace, pool) -> i32` checks what it is given and calls it.
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -11,10 +12,12 @@ use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
 use super::clif::{self, Compiled, Listing, OK};
+use super::fork::{self, Fork};
 use super::program::{ALIGN_BYTES, Emitter, Place, Program};
 use super::target::Machine;
 use super::wide;
 use crate::nest::Kernel;
+use crate::nest::parallel::{Spread, pieces};
 
 /// What the exported function returns when a pointer is null or misaligned.
 pub const BAD_ARGUMENT: i64 = StatusCode::BadArgument as i64;
@@ -34,13 +37,24 @@ pub struct EntryOptions {
     pub reserve_constants: bool,
 }
 
+/// A piece of a kernel in a module.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Its function.
+    pub code: Compiled,
+    /// Its iterations, if they may run on several threads.
+    pub spread: Option<Spread>,
+}
+
 /// What a program became in a module.
 #[derive(Clone, Debug)]
 pub struct Symbols {
-    /// By index in [`Program::kernels`].
-    pub kernels: Vec<Compiled>,
+    /// By index in [`Program::kernels`]: the pieces, in order.
+    pub kernels: Vec<Vec<Piece>>,
     /// By index in [`Program::constants`].
     pub constants: Vec<DataId>,
+    /// What runs pieces on several threads, if there are any to run so.
+    pub fork: Option<FuncId>,
     /// The local entry.
     pub entry: FuncId,
     /// The exported function.
@@ -69,14 +83,21 @@ pub fn define_program<M: Module>(
     }
     let mut kernels = vec![];
     for kernel in &program.kernels {
-        kernels.push(define_kernel(module, machine, kernel, program.emitter, options.listings)?);
+        let mut made = vec![];
+        for piece in pieces(kernel) {
+            let code = define_kernel(module, machine, &piece.kernel, program.emitter, options.listings)?;
+            made.push(Piece { code, spread: piece.spread });
+        }
+        kernels.push(made);
     }
-    let mut listings: Vec<Listing> = kernels.iter().filter_map(|k| k.listing.clone()).collect();
+    let mut listings: Vec<Listing> = kernels.iter().flatten().filter_map(|k| k.code.listing.clone()).collect();
+    let forks = kernels.iter().flatten().any(|p| p.spread.is_some());
+    let fork = if forks { Some(fork::define(module, options)?) } else { None };
     let entry_name = match &options.run {
         Some(name) => format!("{name}.steps"),
         None => "steps".to_owned(),
     };
-    let (entry, text) = define_entry(module, program, &kernels, &constants, &entry_name, options.listings)?;
+    let (entry, text) = define_entry(module, program, &kernels, &constants, fork, &entry_name, options.listings)?;
     listings.extend(text);
     let mut run = None;
     if let Some(name) = &options.run {
@@ -84,7 +105,7 @@ pub fn define_program<M: Module>(
         run = Some(id);
         listings.extend(text);
     }
-    Ok(Symbols { kernels, constants, entry, run, listings })
+    Ok(Symbols { kernels, constants, fork, entry, run, listings })
 }
 
 /// Compiles a kernel by the emitter that is asked for.
@@ -110,6 +131,7 @@ fn define_kernel(
 
 type Defined = (FuncId, Option<Listing>);
 
+/// A function of so many pointers or numbers that returns a status.
 fn define_function<M: Module>(
     module: &mut M,
     name: &str,
@@ -118,12 +140,24 @@ fn define_function<M: Module>(
     listing: bool,
     fill: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[ir::Value]),
 ) -> Result<Defined, CodegenError> {
-    let error = |message: String| CodegenError::Backend { name: name.to_owned(), message };
-    let mut ctx = module.make_context();
-    ctx.set_disasm(listing);
     let mut signature: Signature = module.make_signature();
     signature.params = vec![AbiParam::new(types::I64); n_params];
     signature.returns = vec![AbiParam::new(types::I32)];
+    define_with(module, name, linkage, signature, listing, fill)
+}
+
+/// A function of a signature.
+pub(super) fn define_with<M: Module>(
+    module: &mut M,
+    name: &str,
+    linkage: Linkage,
+    signature: Signature,
+    listing: bool,
+    fill: impl FnOnce(&mut M, &mut FunctionBuilder<'_>, &[ir::Value]),
+) -> Result<Defined, CodegenError> {
+    let error = |message: String| CodegenError::Backend { name: name.to_owned(), message };
+    let mut ctx = module.make_context();
+    ctx.set_disasm(listing);
     let id = module.declare_function(name, linkage, &signature).map_err(|e| error(e.to_string()))?;
     ctx.func.signature = signature;
     ctx.func.name = ir::UserFuncName::user(0, id.as_u32());
@@ -145,13 +179,15 @@ fn define_function<M: Module>(
 fn define_entry<M: Module>(
     module: &mut M,
     program: &Program,
-    kernels: &[Compiled],
+    kernels: &[Vec<Piece>],
     constants: &[DataId],
+    fork: Option<FuncId>,
     name: &str,
     listing: bool,
 ) -> Result<Defined, CodegenError> {
-    define_function(module, name, Linkage::Local, 2, listing, |module, b, params| {
-        let (args, workspace) = (params[0], params[1]);
+    define_function(module, name, Linkage::Local, 3, listing, |module, b, params| {
+        let (args, workspace, pool) = (params[0], params[1], params[2]);
+        let fork = fork.map(|id| Fork::new(module, b, id, pool));
         let n_slots = program.steps.iter().map(|s| s.args.len()).max().unwrap_or(0).max(1);
         let table = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, n_slots as u32 * 8, 3));
         let table_address = b.ins().stack_addr(types::I64, table, 0);
@@ -177,12 +213,22 @@ fn define_entry<M: Module>(
                 let address = if offset == 0 { base } else { b.ins().iadd_imm_s(base, offset as i64) };
                 b.ins().store(MemFlagsData::trusted(), address, table_address, i as i32 * 8);
             }
-            let kernel = module.declare_func_in_func(kernels[step.kernel].id, b.func);
-            let call = b.ins().call(kernel, &[table_address]);
-            let result = b.inst_results(call)[0];
-            let next = b.create_block();
-            b.ins().brif(result, exit, &[BlockArg::from(result)], next, &[]);
-            b.switch_to_block(next);
+            for piece in &kernels[step.kernel] {
+                let function = module.declare_func_in_func(piece.code.id, b.func);
+                let result = match (&fork, piece.spread) {
+                    (Some(fork), Some(spread)) => {
+                        fork.call(b, function, spread, fork::most_workers(spread, program.workers), table_address)
+                    }
+                    _ => {
+                        let nothing = b.ins().iconst(types::I64, 0);
+                        let call = b.ins().call(function, &[table_address, nothing, nothing, nothing]);
+                        b.inst_results(call)[0]
+                    }
+                };
+                let next = b.create_block();
+                b.ins().brif(result, exit, &[BlockArg::from(result)], next, &[]);
+                b.switch_to_block(next);
+            }
         }
         let ok = b.ins().iconst(types::I32, OK);
         b.ins().jump(exit, &[BlockArg::from(ok)]);
@@ -205,7 +251,7 @@ fn define_run<M: Module>(
 ) -> Result<Defined, CodegenError> {
     let sizes: Vec<usize> = program.inputs.iter().chain(&program.outputs).map(|b| b.bytes).collect();
     define_function(module, name, Linkage::Export, sizes.len() + 2, listing, |module, b, params| {
-        let workspace = params[sizes.len()];
+        let (workspace, pool) = (params[sizes.len()], params[sizes.len() + 1]);
         let mut bad = b.ins().iconst(types::I8, 0);
         for (&pointer, _) in params.iter().zip(&sizes).filter(|&(_, &bytes)| bytes > 0) {
             let null = b.ins().icmp_imm_s(IntCC::Equal, pointer, 0);
@@ -233,7 +279,7 @@ fn define_run<M: Module>(
             b.ins().store(MemFlagsData::trusted(), pointer, args, i as i32 * 8);
         }
         let entry = module.declare_func_in_func(entry, b.func);
-        let call = b.ins().call(entry, &[args, workspace]);
+        let call = b.ins().call(entry, &[args, workspace, pool]);
         let status = b.inst_results(call)[0];
         b.ins().return_(&[status]);
     })

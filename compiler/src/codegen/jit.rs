@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{Linkage, Module, default_libcall_names};
-use tinsmith_targets::abi::StatusCode;
+use tinsmith_targets::abi::{Pool, StatusCode};
 
 use super::CodegenError;
 use super::clif::Listing;
 use super::entry::{EntryOptions, Symbols, define_program};
+use super::fork::most_workers;
 use super::program::{ALIGN_BYTES, Place, Program, Step};
 use super::target::{Machine, Usage};
 
@@ -80,15 +81,18 @@ pub struct Memory {
     pub workspace: AlignedBytes,
 }
 
-type Kernel = extern "C" fn(*const *mut u8) -> i32;
-type Entry = extern "C" fn(*const *mut u8, *mut u8) -> i32;
+type Kernel = extern "C" fn(*const *mut u8, i64, i64, i64) -> i32;
+type Fork = extern "C" fn(*const Pool, Kernel, i64, i64, *const *mut u8) -> i32;
+type Entry = extern "C" fn(*const *mut u8, *mut u8, *const Pool) -> i32;
 
 /// A program as machine code in this process.
 pub struct Executable {
     // `None` only while it is dropped. Cranelift's module may move between threads but not be shared.
     module: Mutex<Option<JITModule>>,
     symbols: Symbols,
-    kernels: Vec<Kernel>,
+    /// By index of the kernel: its pieces.
+    kernels: Vec<Vec<Kernel>>,
+    fork: Option<Fork>,
     entry: Entry,
     // Addresses of the constants.
     constants: Vec<usize>,
@@ -96,6 +100,7 @@ pub struct Executable {
     input_bytes: Vec<usize>,
     output_bytes: Vec<usize>,
     workspace_bytes: usize,
+    workers: usize,
 }
 
 impl fmt::Debug for Executable {
@@ -132,9 +137,18 @@ impl Executable {
         let kernels = symbols
             .kernels
             .iter()
-            // SAFETY: `define_kernel` gave the function this signature, and the module keeps it alive as long as `self`.
-            .map(|k| unsafe { std::mem::transmute::<*const u8, Kernel>(module.get_finalized_function(k.id)) })
+            .map(|pieces| {
+                pieces
+                    .iter()
+                    // SAFETY: `define_kernel` gave the function this signature, and the module keeps it alive as long as `self`.
+                    .map(|p| unsafe { std::mem::transmute::<*const u8, Kernel>(module.get_finalized_function(p.code.id)) })
+                    .collect()
+            })
             .collect();
+        let fork = symbols
+            .fork
+            // SAFETY: as above, with the signature that `fork::define` gave it.
+            .map(|id| unsafe { std::mem::transmute::<*const u8, Fork>(module.get_finalized_function(id)) });
         // SAFETY: as above, with the signature that `define_program` gave it.
         let entry = unsafe { std::mem::transmute::<*const u8, Entry>(module.get_finalized_function(symbols.entry)) };
         let constants = symbols.constants.iter().map(|&id| module.get_finalized_data(id).0.addr()).collect();
@@ -142,8 +156,10 @@ impl Executable {
             module: Mutex::new(Some(module)),
             symbols,
             kernels,
+            fork,
             entry,
             constants,
+            workers: program.workers,
             steps: program.steps.clone(),
             input_bytes: program.inputs.iter().map(|b| b.bytes).collect(),
             output_bytes: program.outputs.iter().map(|b| b.bytes).collect(),
@@ -172,16 +188,25 @@ impl Executable {
         Memory { inputs: all(&self.input_bytes), outputs: all(&self.output_bytes), workspace: AlignedBytes::zeroed(self.workspace_bytes) }
     }
 
-    /// Runs the whole program.
+    /// Runs the whole program on this thread.
     ///
     /// # Panics
     /// If `memory` does not have the sizes of [`Self::memory`].
     pub fn run(&self, memory: &mut Memory) -> Result<(), Status> {
+        self.run_with(memory, None)
+    }
+
+    /// Runs the whole program on the threads of a pool.
+    ///
+    /// # Panics
+    /// If `memory` does not have the sizes of [`Self::memory`].
+    pub fn run_with(&self, memory: &mut Memory, pool: Option<&Pool>) -> Result<(), Status> {
         self.check_sizes(memory);
         let inputs = memory.inputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr());
         let outputs = memory.outputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr());
         let args: Vec<*mut u8> = inputs.chain(outputs).collect();
-        status((self.entry)(args.as_ptr(), memory.workspace.as_mut_slice().as_mut_ptr()))
+        let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
+        status((self.entry)(args.as_ptr(), memory.workspace.as_mut_slice().as_mut_ptr(), pool))
     }
 
     /// Runs one step, for profiles and for finding the first that goes wrong.
@@ -191,26 +216,37 @@ impl Executable {
     pub fn run_step(&self, step: usize, memory: &mut Memory) -> Result<(), Status> {
         self.check_sizes(memory);
         let step = &self.steps[step];
-        status((self.kernels[step.kernel])(self.table(step, memory).as_ptr()))
+        self.call(step.kernel, &self.table(step, memory), None)
     }
 
     /// Runs all steps in order, and takes the time of each.
     ///
     /// # Panics
     /// If `memory` does not have the sizes of [`Self::memory`].
-    pub fn step_times(&self, memory: &mut Memory) -> Result<Vec<Duration>, Status> {
+    pub fn step_times(&self, memory: &mut Memory, pool: Option<&Pool>) -> Result<Vec<Duration>, Status> {
         self.check_sizes(memory);
-        let calls: Vec<(Kernel, Vec<*mut u8>)> =
-            self.steps.iter().map(|step| (self.kernels[step.kernel], self.table(step, memory))).collect();
+        let calls: Vec<(usize, Vec<*mut u8>)> = self.steps.iter().map(|step| (step.kernel, self.table(step, memory))).collect();
         let mut times = Vec::with_capacity(calls.len());
         let mut start = Instant::now();
         for (kernel, table) in &calls {
-            status(kernel(table.as_ptr()))?;
+            self.call(*kernel, table, pool)?;
             let end = Instant::now();
             times.push(end - start);
             start = end;
         }
         Ok(times)
+    }
+
+    /// Runs the pieces of a kernel.
+    fn call(&self, kernel: usize, table: &[*mut u8], pool: Option<&Pool>) -> Result<(), Status> {
+        let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
+        for (&kernel, piece) in self.kernels[kernel].iter().zip(&self.symbols.kernels[kernel]) {
+            status(match (self.fork, piece.spread) {
+                (Some(fork), Some(spread)) => fork(pool, kernel, spread.n, most_workers(spread, self.workers) as i64, table.as_ptr()),
+                _ => kernel(table.as_ptr(), 0, 0, 0),
+            })?;
+        }
+        Ok(())
     }
 
     /// The addresses of a step's buffers.
@@ -316,7 +352,7 @@ mod tests {
         exe.run_step(1, &mut memory).unwrap();
         assert_eq!(results(memory.outputs[0].as_slice()), [3.0; 4]);
         indices(&mut memory, [0, 0, 0, 0]);
-        assert_eq!(exe.step_times(&mut memory).unwrap().len(), 2);
+        assert_eq!(exe.step_times(&mut memory, None).unwrap().len(), 2);
         assert_eq!(results(memory.outputs[0].as_slice()), [1.0; 4]);
     }
 

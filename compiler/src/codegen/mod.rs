@@ -7,6 +7,7 @@
 mod address;
 pub mod clif;
 pub mod entry;
+pub mod fork;
 pub mod jit;
 pub mod program;
 pub mod target;

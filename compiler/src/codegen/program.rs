@@ -9,7 +9,7 @@ use crate::nest::Kernel;
 use crate::tensor::Tensor;
 
 /// A whole model after scheduling and memory planning.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Program {
     /// Distinct kernels; names are unique.
     pub kernels: Vec<Kernel>,
@@ -25,6 +25,23 @@ pub struct Program {
     pub workspace_bytes: usize,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
+    /// The most threads that run a kernel at once, as many as private buffers have copies: at least one.
+    pub workers: usize,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Program {
+            kernels: vec![],
+            steps: vec![],
+            constants: vec![],
+            inputs: vec![],
+            outputs: vec![],
+            workspace_bytes: 0,
+            emitter: Emitter::default(),
+            workers: 1,
+        }
+    }
 }
 
 /// What turns kernels into machine code.
@@ -133,7 +150,10 @@ impl Program {
             k.body == kernel.body
                 && k.regs == kernel.regs
                 && k.buffers.len() == kernel.buffers.len()
-                && k.buffers.iter().zip(&kernel.buffers).all(|(a, b)| (a.dtype, a.len, a.access) == (b.dtype, b.len, b.access))
+                && k.buffers
+                    .iter()
+                    .zip(&kernel.buffers)
+                    .all(|(a, b)| (a.dtype, a.len, a.access, a.private) == (b.dtype, b.len, b.access, b.private))
         };
         if let Some(i) = self.kernels.iter().position(same) {
             return i;
@@ -170,7 +190,7 @@ impl Program {
                 return fail(format!("step `{}` passes {} of {} buffers", step.label, step.args.len(), kernel.buffers.len()));
             }
             for (buffer, &place) in kernel.buffers.iter().zip(&step.args) {
-                let need = buffer.len.checked_mul(buffer.dtype.size_bytes());
+                let need = buffer.total_bytes(self.workers);
                 let (size, offset) = match place {
                     Place::Arena(offset) => (Some(self.workspace_bytes), offset),
                     Place::Input(i, offset) => (self.inputs.get(i).map(|b| b.bytes), offset),

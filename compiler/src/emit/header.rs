@@ -91,8 +91,13 @@ typedef enum tinsmith_dtype {{
 {dtypes}
 }} tinsmith_dtype;
 
-/* Threads to run on; NULL where there are none. */
-typedef struct tinsmith_pool tinsmith_pool;
+/* Threads to run on, supplied by the application; NULL where there are none. */
+typedef struct tinsmith_pool {{
+    void *context; /* for parallel_for */
+    uint32_t n_threads; /* the caller's included */
+    /* Calls body(data, i) once for every i below n, on any threads, and returns when all calls have. */
+    void (*parallel_for)(void *context, uint32_t n, void (*body)(void *data, uint32_t i), void *data);
+}} tinsmith_pool;
 
 /* An input or an output. */
 typedef struct tinsmith_tensor {{

@@ -28,7 +28,7 @@ impl Builder {
 
     /// Adds a buffer of `len` elements.
     pub fn buffer(&mut self, name: impl Into<String>, dtype: DType, len: usize, access: Access) -> BufferId {
-        self.kernel.buffers.push(Buffer { name: name.into(), dtype, len, access });
+        self.kernel.buffers.push(Buffer { name: name.into(), dtype, len, access, private: false });
         BufferId(self.kernel.buffers.len() as u32 - 1)
     }
 

@@ -37,6 +37,8 @@ pub struct Buffer {
     pub len: usize,
     /// What the kernel does with it.
     pub access: Access,
+    /// Scratch of which every thread has a copy; each iteration of a parallel loop writes before it reads.
+    pub private: bool,
 }
 
 /// What a kernel does with a buffer.
@@ -285,4 +287,23 @@ pub enum CompareOp {
     Le,
     Gt,
     Ge,
+}
+
+/// Calls `f` with every register that `op` reads.
+pub fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
+    match op {
+        Op::Const(_) | Op::Index(_) => {}
+        Op::Load { index, .. } => index.dynamic.iter().for_each(|d| f(d.0)),
+        Op::Copy(a)
+        | Op::Splat(a)
+        | Op::Lane(a, _)
+        | Op::Unary(_, a)
+        | Op::Convert(a)
+        | Op::Bitcast(a)
+        | Op::Horizontal(_, a)
+        | Op::Check(a, _) => f(*a),
+        Op::Pack(regs) => regs.iter().copied().for_each(f),
+        Op::Binary(_, a, b) | Op::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
+        Op::Fma(a, b, c) | Op::Select(a, b, c) | Op::Dot(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
+    }
 }

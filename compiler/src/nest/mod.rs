@@ -2,9 +2,12 @@
 
 mod bounds;
 pub mod builder;
+mod coverage;
 mod eval;
+mod footprint;
 pub mod ir;
 pub mod math;
+pub mod parallel;
 mod parse;
 mod print;
 #[cfg(test)]

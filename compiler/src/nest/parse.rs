@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel  = "kernel" "@" name [schedule] "(" [buffer {"," buffer}] ")" block
-//! buffer  = name ":" dtype "[" int "]" ("read" | "write" | "readwrite")
+//! buffer  = name ":" dtype "[" int "]" ("read" | "write" | "readwrite") ["private"]
 //! block   = "{" {loop | set | store | if} "}"
 //! loop    = ("for" | "par") name "in" int ".." int ["step" int] block
 //! set     = reg ":" dtype ["x" lanes] "=" op
@@ -102,7 +102,8 @@ impl<'a> Parser<'a> {
             "readwrite" => Access::ReadWrite,
             word => return self.error(format!("expected `read`, `write` or `readwrite`, found `{word}`")),
         };
-        Ok(Buffer { name, dtype, len, access })
+        let private = self.eat_word("private");
+        Ok(Buffer { name, dtype, len, access, private })
     }
 
     fn block(&mut self) -> Result<Vec<Stmt>> {

@@ -17,7 +17,8 @@ impl fmt::Display for Kernel {
             if i > 0 {
                 f.write_str(", ")?;
             }
-            write!(f, "{}: {}[{}] {}", name(&b.name), b.dtype, b.len, b.access)?;
+            let private = if b.private { " private" } else { "" };
+            write!(f, "{}: {}[{}] {}{private}", name(&b.name), b.dtype, b.len, b.access)?;
         }
         f.write_str(") {\n")?;
         text.block(f, &self.body, 1)?;

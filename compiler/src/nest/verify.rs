@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::bounds;
 use super::ir::{Access, Affine, BinaryOp, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType};
+use super::parallel;
 use super::print::Text;
 use crate::tensor::DType;
 
@@ -75,6 +76,12 @@ pub enum Problem {
     Pack { found: usize, expected: u32 },
     #[error("a check against {0} never passes")]
     EmptyCheck(i64),
+    #[error("cannot prove that iterations do not write what others touch of `{buffer}`")]
+    Dependent { buffer: String },
+    #[error("cannot prove that private `{buffer}` is written before it is read")]
+    ReadBeforeWritten { buffer: String },
+    #[error("private `{0}` is not scratch that is written and read")]
+    PrivateAccess(String),
     #[error("cannot prove that {lanes} elements at {low}..={high} are inside `{buffer}`, which has {len}")]
     Bounds { buffer: String, low: Bound, high: Bound, lanes: u32, len: usize },
 }
@@ -92,7 +99,12 @@ impl fmt::Display for Bound {
 /// All problems of the kernel; empty when it may be compiled.
 pub fn verify(kernel: &Kernel) -> Vec<VerifyError> {
     let errors = verify_structure(kernel);
-    if errors.is_empty() { bounds::prove(kernel) } else { errors }
+    if !errors.is_empty() {
+        return errors;
+    }
+    let mut errors = bounds::prove(kernel);
+    errors.extend(parallel::prove(kernel));
+    errors
 }
 
 /// All problems except accesses that cannot be proved in bounds.
@@ -186,6 +198,9 @@ impl<'a> Verifier<'a> {
         }
         self.unique("buffer", kernel.buffers.iter().map(|b| b.name.as_str()).collect());
         self.unique("variable", kernel.vars.iter().map(|v| v.as_str()).collect());
+        for b in kernel.buffers.iter().filter(|b| b.private && b.access != Access::ReadWrite) {
+            self.error(Problem::PrivateAccess(b.name.clone()));
+        }
         for (reg, ty) in kernel.regs.iter().enumerate() {
             if !ty.lanes.is_power_of_two() || ty.lanes > MAX_LANES {
                 self.error(Problem::Lanes { reg: reg as u32, lanes: ty.lanes });

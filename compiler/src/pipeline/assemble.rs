@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Compiled, Home, PlacedValue, StepInfo, Task};
+use super::{Compiled, Home, PlacedValue, StepInfo, Task, threads};
 use crate::codegen::program::{IoBuffer, Place, Program, Step};
 use crate::diagnostic::Diagnostic;
 use crate::expr;
@@ -22,6 +22,7 @@ pub(super) fn assemble(
     tasks: Vec<Task>,
     storage_id: &HashMap<Value, usize>,
     n_roots: usize,
+    workers: usize,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let root_of: HashMap<usize, Value> = storage_id.iter().map(|(&v, &id)| (id, v)).collect();
     let mut requests: Vec<Request> = vec![];
@@ -71,7 +72,7 @@ pub(super) fn assemble(
         step += 1;
     }
     let plan = plan_memory(&requests);
-    let mut program = Program { workspace_bytes: plan.arena_bytes, ..Program::default() };
+    let mut program = Program { workspace_bytes: plan.arena_bytes, workers, ..Program::default() };
     for (i, &v) in graph.inputs().iter().enumerate() {
         debug_assert_eq!(homes[&v], Home::Input(i));
         program.inputs.push(IoBuffer { name: graph.name_of(v).to_owned(), bytes: graph.ty(v).size_bytes().unwrap_or(0) });
@@ -125,7 +126,8 @@ pub(super) fn assemble(
             .collect();
         let label = nodes.last().cloned().unwrap_or_else(|| scheduled.kernel.name.clone());
         expressions.push((label.clone(), task.lowered.program));
-        let kernel = program.kernel(scheduled.kernel);
+        let kernel = threads::placed(&program, scheduled.kernel, &args);
+        let kernel = program.kernel(kernel);
         program.steps.push(Step { label, kernel, args });
         steps.push(StepInfo { nodes, values });
     }

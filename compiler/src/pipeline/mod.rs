@@ -1,13 +1,14 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod threads;
 mod tune;
 mod tuner;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::codegen::Machine;
 use crate::codegen::program::{Emitter, Place, Program};
+use crate::codegen::{Machine, wide};
 use crate::config::{self, Config, Goal};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
@@ -93,12 +94,20 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
 }
 
 /// How kernels are made.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// What turns them into machine code.
     pub emitter: Emitter,
     /// How convolutions are computed.
     pub convolution: Convolution,
+    /// The most threads that they run on.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { emitter: Emitter::default(), convolution: Convolution::default(), threads: config::DEFAULT_THREADS }
+    }
 }
 
 impl From<Emitter> for Options {
@@ -117,6 +126,7 @@ impl From<&Config> for Options {
                 config::Emitter::Wide => Emitter::Wide,
             },
             convolution: if direct { Convolution::Direct } else { Convolution::Fastest },
+            threads: config.threads,
         }
     }
 }
@@ -140,12 +150,20 @@ pub fn lower_and_schedule_as(
     tuned: &Tuned,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
-    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?)?;
+    let is_wide = options.emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
+    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options.threads, machine, is_wide);
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?, options.threads, &finish)?;
     compiled.program.emitter = options.emitter;
     Ok(compiled)
 }
 
-fn schedule_with(mut graph: Graph, tuner: &mut Tuner<'_>) -> Result<Compiled, Vec<Diagnostic>> {
+/// `finish` gets every kernel that was scheduled.
+fn schedule_with(
+    mut graph: Graph,
+    tuner: &mut Tuner<'_>,
+    workers: usize,
+    finish: &dyn Fn(&mut Scheduled),
+) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
@@ -224,14 +242,17 @@ fn schedule_with(mut graph: Graph, tuner: &mut Tuner<'_>) -> Result<Compiled, Ve
         };
         let name = kernel_name(&graph, task, output_of[t]);
         match tuner.schedule(&name, &task.lowered.program, operands, results) {
-            Ok(s) => task.scheduled = Some(s),
+            Ok(mut s) => {
+                finish(&mut s);
+                task.scheduled = Some(s);
+            }
             Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots)
+    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots, workers)
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {

@@ -65,7 +65,7 @@ pub(super) struct Tuner<'a> {
 
 impl<'a> Tuner<'a> {
     pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
-        let Options { emitter, convolution } = options;
+        let Options { emitter, convolution, threads: _ } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
         let convolving = |m: schedule::Machine| schedule::Machine { convolution, ..m };

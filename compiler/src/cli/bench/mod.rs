@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tinsmith::codegen::{Executable, Memory};
 use tinsmith::emit::files;
-use tinsmith::{Error, source};
+use tinsmith::{Error, Hook, Pool, source};
 
 use super::options::ModelOptions;
 use super::progress::Progress;
@@ -25,9 +25,6 @@ pub(crate) struct Args {
     pub(crate) model: ModelOptions,
     /// The inputs by name; random ones where none are given
     input: Option<PathBuf>,
-    /// Threads to run on; this version runs on one
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    threads: u32,
     /// How long to measure
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -52,10 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     if !(args.seconds >= 0.0 && args.seconds < 1e6) {
         return Err(Error::Usage(format!("`--seconds {}` is not a length of time", args.seconds)));
     }
-    if args.threads > 1 {
-        eprintln!("warning: this version runs on one thread, not {}", args.threads);
-    }
-    let threads = 1;
+    let pool = args.model.pool();
+    let hook = pool.as_ref().map(Pool::hook);
+    let threads = pool.as_ref().map_or(1, Pool::n_threads);
     let mut config = args.model.config_here();
     let progress = Progress::new(format!("compiling {}", args.model.model.display()));
     let start = Instant::now();
@@ -75,9 +71,9 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     progress.say("measuring this machine".to_owned());
     let peaks = Peaks::measure(&artifact.interface.machine, artifact.compiled.program.emitter, threads)?;
     progress.say("measuring runs".to_owned());
-    let (times, joules) = measure(&executable, &mut memory, Duration::from_secs_f64(args.seconds))?;
+    let (times, joules) = measure(&executable, &mut memory, hook, Duration::from_secs_f64(args.seconds))?;
     progress.say("measuring steps".to_owned());
-    let step_times = measure_steps(&executable, &mut memory, Duration::from_secs_f64(0.2 * args.seconds))?;
+    let step_times = measure_steps(&executable, &mut memory, hook, Duration::from_secs_f64(0.2 * args.seconds))?;
     let report = artifact.report(None);
     let measurement = Measurement {
         name: artifact.interface.name.clone(),
@@ -102,16 +98,16 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
 }
 
 /// Times of runs in milliseconds, ascending, and joules of one run where the machine tells.
-fn measure(executable: &Executable, memory: &mut Memory, length: Duration) -> Result<(Vec<f64>, Option<f64>), Error> {
+fn measure(executable: &Executable, memory: &mut Memory, pool: Option<&Hook>, length: Duration) -> Result<(Vec<f64>, Option<f64>), Error> {
     for _ in 0..WARM_RUNS {
-        executable.run(memory)?;
+        executable.run_with(memory, pool)?;
     }
     let mut times = vec![];
     let energy_before = energy_joules();
     let start = Instant::now();
     while times.len() < RUNS.end && (times.len() < RUNS.start || start.elapsed() < length) {
         let start = Instant::now();
-        executable.run(memory)?;
+        executable.run_with(memory, pool)?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     let energy = energy_before.zip(energy_joules()).map(|(a, b)| (b - a) / times.len() as f64).filter(|&joules| joules > 0.0);
@@ -120,7 +116,7 @@ fn measure(executable: &Executable, memory: &mut Memory, length: Duration) -> Re
 }
 
 /// Median time of every step in milliseconds, without what reading the clock takes.
-fn measure_steps(executable: &Executable, memory: &mut Memory, length: Duration) -> Result<Vec<f64>, Error> {
+fn measure_steps(executable: &Executable, memory: &mut Memory, pool: Option<&Hook>, length: Duration) -> Result<Vec<f64>, Error> {
     let mut times: Vec<Vec<f64>> = vec![vec![]; executable.steps().len()];
     let clock = clock_milliseconds();
     let start = Instant::now();
@@ -128,7 +124,7 @@ fn measure_steps(executable: &Executable, memory: &mut Memory, length: Duration)
         if round >= STEP_RUNS.start && start.elapsed() > length {
             break;
         }
-        for (times, time) in times.iter_mut().zip(executable.step_times(memory)?) {
+        for (times, time) in times.iter_mut().zip(executable.step_times(memory, pool)?) {
             times.push((time.as_secs_f64() * 1e3 - clock).max(1e-6));
         }
     }

@@ -14,7 +14,7 @@ use super::super::address::{Addresses, Pointer, scaled_displacement, wide_displa
 use super::liveness::{Liveness, Regs};
 use super::value::{Caps, Val};
 use crate::codegen::CodegenError;
-use crate::nest::{Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType};
+use crate::nest::{Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType, parallel::spread_loop};
 
 /// What a kernel returns when all went well.
 pub const OK: i64 = StatusCode::Ok as i64;
@@ -36,6 +36,8 @@ pub(super) struct Lower<'k, 'f> {
     pointers: HashMap<Pointer, ir::Value>,
     scaled: HashMap<(Reg, i64), ir::Value>,
     fail: Option<Block>,
+    /// The loop of which only a part runs, and the part: its first and last iteration but one.
+    part: Option<(Var, ir::Value, ir::Value)>,
 }
 
 impl<'k, 'f> Lower<'k, 'f> {
@@ -65,6 +67,7 @@ impl<'k, 'f> Lower<'k, 'f> {
             pointers: HashMap::new(),
             scaled: HashMap::new(),
             fail: None,
+            part: None,
         };
         lower.entry();
         let nothing = lower.liveness.none();
@@ -85,9 +88,14 @@ impl<'k, 'f> Lower<'k, 'f> {
         let entry = self.b.create_block();
         self.b.append_block_params_for_function_params(entry);
         self.b.switch_to_block(entry);
-        let table = self.b.block_params(entry)[0];
-        for i in 0..self.kernel.buffers.len() {
-            let base = self.b.ins().load(types::I64, MemFlagsData::trusted(), table, i as i32 * 8);
+        let [table, begin, end, worker] = self.b.block_params(entry)[..] else { unreachable!("a kernel's function has four parameters") };
+        self.part = spread_loop(self.kernel).map(|l| (l.var, begin, end));
+        for (i, buffer) in self.kernel.buffers.iter().enumerate() {
+            let mut base = self.b.ins().load(types::I64, MemFlagsData::trusted(), table, i as i32 * 8);
+            if buffer.private {
+                let copy = self.b.ins().imul_imm_s(worker, buffer.copy_bytes().unwrap_or(0) as i64);
+                base = self.b.ins().iadd(base, copy);
+            }
             self.pointers.insert(Pointer { buffer: BufferId(i as u32), terms: vec![], far: 0 }, base);
         }
         for pointer in std::mem::take(&mut self.addresses.fixed) {
@@ -231,10 +239,26 @@ impl<'k, 'f> Lower<'k, 'f> {
         let carried: Vec<Reg> = maybe_set.intersection(&live_in).iter().filter(|r| self.env[r.0 as usize].is_some()).collect();
         let stepping = self.addresses.stepping.get(&l.var).cloned().unwrap_or_default();
 
-        let mut first: Vec<BlockArg> = vec![self.b.ins().iconst(types::I64, l.start).into()];
+        let part = self.part.filter(|p| p.0 == l.var);
+        let nth = |lower: &mut Self, n: ir::Value| {
+            let scaled = lower.b.ins().imul_imm_s(n, l.step);
+            lower.add_constant(scaled, l.start)
+        };
+        let (from, to) = match part {
+            Some((_, begin, end)) => (nth(self, begin), Some(nth(self, end))),
+            None => (self.b.ins().iconst(types::I64, l.start), None),
+        };
+        let mut first: Vec<BlockArg> = vec![from.into()];
         for s in &stepping {
             let parent = self.pointers[&s.parent];
-            first.push(self.add_constant(parent, l.start * s.stride + s.pointer.far).into());
+            first.push(match part {
+                Some(_) => {
+                    let moved = self.b.ins().imul_imm_s(from, s.stride);
+                    let moved = self.b.ins().iadd(parent, moved);
+                    self.add_constant(moved, s.pointer.far).into()
+                }
+                None => self.add_constant(parent, l.start * s.stride + s.pointer.far).into(),
+            });
         }
         for &r in &carried {
             first.extend(self.carried_parts(r)?.into_iter().map(BlockArg::from));
@@ -264,7 +288,10 @@ impl<'k, 'f> Lower<'k, 'f> {
             again.extend(self.carried_parts(r)?.into_iter().map(BlockArg::from));
         }
         let done = self.b.create_block();
-        let more = self.b.ins().icmp_imm_s(IntCC::NotEqual, next, l.end);
+        let more = match to {
+            Some(to) => self.b.ins().icmp(IntCC::NotEqual, next, to),
+            None => self.b.ins().icmp_imm_s(IntCC::NotEqual, next, l.end),
+        };
         self.b.ins().brif(more, body, &again, done, &[]);
         self.b.switch_to_block(done);
         self.vars.remove(&l.var);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::nest::{Cond, Index, Op, Reg, Stmt};
+use crate::nest::{Cond, Index, Reg, Stmt, for_each_operand};
 
 /// A set of registers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -149,35 +149,14 @@ impl Liveness {
     }
 }
 
-fn for_each_dynamic(index: &Index, mut f: impl FnMut(Reg)) {
-    for &(r, _) in &index.dynamic {
-        f(r);
-    }
-}
-
-/// Calls `f` with every register that `op` reads.
-pub(in crate::codegen) fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
-    match op {
-        Op::Const(_) | Op::Index(_) => {}
-        Op::Load { index, .. } => for_each_dynamic(index, f),
-        Op::Copy(a)
-        | Op::Splat(a)
-        | Op::Lane(a, _)
-        | Op::Unary(_, a)
-        | Op::Convert(a)
-        | Op::Bitcast(a)
-        | Op::Horizontal(_, a)
-        | Op::Check(a, _) => f(*a),
-        Op::Pack(regs) => regs.iter().copied().for_each(f),
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
-        Op::Fma(a, b, c) | Op::Select(a, b, c) | Op::Dot(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
-    }
+fn for_each_dynamic(index: &Index, f: impl FnMut(Reg)) {
+    index.dynamic.iter().map(|d| d.0).for_each(f);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nest::{BinaryOp, Builder, VecType};
+    use crate::nest::{BinaryOp, Builder, Op, VecType};
     use crate::tensor::DType;
 
     #[test]

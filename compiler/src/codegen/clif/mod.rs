@@ -1,13 +1,14 @@
 //! Nests through Cranelift: any kernel, any target, with 128-bit vectors.
 //!
-//! Every kernel becomes `extern "C" fn(buffers: *const *mut u8) -> i32`: one pointer for each of its buffers; it returns
-//! 0, or 3 when a checked index is out of range. Kernels arrive scheduled, so the instruction order is theirs: the
+//! Every piece of a kernel becomes `extern "C" fn(buffers: *const *mut u8, begin: i64, end: i64, worker: i64) -> i32`: one
+//! pointer for each of its buffers; where it is one parallel loop, the iterations to run (at least one; else ignored), and
+//! which copy of private buffers to use. It returns 0, or 3 when a checked index is out of range. Kernels arrive scheduled, so the instruction order is theirs: the
 //! optimizer is off, and address arithmetic is moved out of the loops ([`super::address`]).
 
 mod arithmetic;
 mod convert;
 mod function;
-pub(super) mod liveness;
+mod liveness;
 mod op;
 mod spills;
 #[cfg(test)]
@@ -30,6 +31,9 @@ use value::Caps;
 
 pub use function::{INDEX_OUT_OF_RANGE, OK};
 pub use spills::Probe;
+
+/// Parameters of a kernel's function.
+pub const N_PARAMS: usize = 4;
 
 /// The text of a compiled function.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,7 +70,7 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
     let backend = |message: String| CodegenError::Backend { name: kernel.name.clone(), message };
     let mut ctx = module.make_context();
     ctx.set_disasm(listing);
-    ctx.func.signature.params.push(AbiParam::new(types::I64));
+    ctx.func.signature.params = vec![AbiParam::new(types::I64); N_PARAMS];
     ctx.func.signature.returns.push(AbiParam::new(types::I32));
     let id = module
         .declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &ctx.func.signature)

@@ -47,7 +47,7 @@ impl Probe {
         let mut ctx = Context::new();
         ctx.set_disasm(true);
         ctx.func.signature.call_conv = self.isa.default_call_conv();
-        ctx.func.signature.params.push(AbiParam::new(types::I64));
+        ctx.func.signature.params = vec![AbiParam::new(types::I64); super::N_PARAMS];
         ctx.func.signature.returns.push(AbiParam::new(types::I32));
         let mut builders = FunctionBuilderContext::new();
         let builder = FunctionBuilder::new(&mut ctx.func, &mut builders);

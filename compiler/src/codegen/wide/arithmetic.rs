@@ -16,7 +16,7 @@ impl Select<'_> {
     pub(super) fn op(&mut self, reg: Reg, op: &Op) -> Result<(), Refused> {
         let ty = self.ty(reg);
         let mut other = None;
-        crate::codegen::clif::liveness::for_each_operand(op, |r| {
+        crate::nest::for_each_operand(op, |r| {
             if self.packed[r.0 as usize] {
                 other = Some(r);
             }

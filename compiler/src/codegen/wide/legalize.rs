@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Isa;
 use super::operands::is_wide;
-use crate::codegen::clif::liveness::for_each_operand;
+use crate::nest::for_each_operand;
 use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Stmt, VecType};
 use crate::tensor::DType;
 

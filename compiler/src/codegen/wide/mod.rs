@@ -30,7 +30,7 @@ use cranelift_module::{Linkage, Module};
 use tinsmith_targets::{Arch, Feature};
 
 use super::CodegenError;
-use super::clif::{Compiled, Listing};
+use super::clif::{Compiled, Listing, N_PARAMS};
 use super::target::Machine;
 use crate::nest::{self, Kernel};
 use encode::Encoded;
@@ -141,7 +141,7 @@ pub fn define_kernel(
     };
     let backend = |e: cranelift_module::ModuleError| CodegenError::Backend { name: kernel.name.clone(), message: e.to_string() };
     let mut signature = module.make_signature();
-    signature.params.push(AbiParam::new(types::I64));
+    signature.params = vec![AbiParam::new(types::I64); N_PARAMS];
     signature.returns.push(AbiParam::new(types::I32));
     let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &signature).map_err(backend)?;
     module.define_function_bytes(id, encode::ALIGN_BYTES as u64, &code.bytes, &[]).map_err(backend)?;

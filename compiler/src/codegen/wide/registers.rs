@@ -8,6 +8,7 @@ use iced_x86::{Code, Register};
 
 use super::inst::{Base, Body, Class, Inst, Label, Mem, Operand, Step, View, Virtual};
 use super::{Isa, Refused};
+use crate::codegen::clif::N_PARAMS;
 
 /// The physical register of every virtual one.
 #[derive(Debug)]
@@ -15,13 +16,14 @@ pub(super) struct Allocation {
     physical: Vec<Option<u8>>,
 }
 
-/// General registers in the order in which they are taken; the last six belong to the caller and are saved.
+/// General registers in the order in which they are taken: the first four bring the parameters, the last six belong to the
+/// caller and are saved.
 const GENERAL: [Register; 15] = [
     Register::RDI,
-    Register::RAX,
-    Register::RCX,
-    Register::RDX,
     Register::RSI,
+    Register::RDX,
+    Register::RCX,
+    Register::RAX,
     Register::R8,
     Register::R9,
     Register::R10,
@@ -252,7 +254,7 @@ fn bank(class: Class) -> usize {
 fn scan(body: &Body, isa: Isa, l: &Lifetimes, is_reload: &[bool]) -> Result<(Allocation, Vec<Virtual>), Refused> {
     let mut order: Vec<(usize, usize, Virtual)> =
         l.range.iter().enumerate().filter_map(|(i, r)| r.map(|(a, b)| (a, b, Virtual(i as u32)))).collect();
-    order.sort_unstable();
+    order.sort_unstable_by_key(|&(start, end, v)| (if (v.0 as usize) < N_PARAMS { 0 } else { start + 1 }, end, v));
     let mut physical: Vec<Option<u8>> = vec![None; body.classes.len()];
     let mut free = [Class::General, Class::Vector(4), Class::Mask].map(|c| u64::MAX >> (64 - n_registers(isa, c)));
     let mut active: [Vec<(usize, Virtual)>; 3] = Default::default();
@@ -267,7 +269,13 @@ fn scan(body: &Body, isa: Isa, l: &Lifetimes, is_reload: &[bool]) -> Result<(All
             stays
         });
         let hinted = l.hints.get(&v).and_then(|(from, _)| physical[from.0 as usize]).filter(|&n| free[b] >> n & 1 == 1);
-        // The first of all is the argument table, which arrives in the first register.
+        if (v.0 as usize) < N_PARAMS {
+            // A parameter is where the caller put it.
+            free[b] &= !(1 << v.0);
+            physical[v.0 as usize] = Some(v.0 as u8);
+            active[b].push((end, v));
+            continue;
+        }
         if free[b] != 0 {
             let n = hinted.unwrap_or(free[b].trailing_zeros() as u8);
             free[b] &= !(1 << n);

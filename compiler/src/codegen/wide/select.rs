@@ -11,8 +11,10 @@ use super::inst::{Base, Body, Class, FAIL, Label, Mem, Operand, View, Virtual};
 use super::operands::{Pending, is_half, is_long, is_narrow, is_wide, is_word};
 use super::{Isa, Refused, Unit, legalize};
 use crate::codegen::address::{Addresses, Pointer, wide_displacement};
-use crate::codegen::clif::liveness::for_each_operand;
-use crate::nest::{Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType};
+use crate::codegen::clif::N_PARAMS;
+use crate::nest::{
+    Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType, for_each_operand, parallel::spread_loop,
+};
 use crate::tensor::DType;
 
 /// A function under construction.
@@ -34,6 +36,8 @@ pub(super) struct Select<'k> {
     /// Variables whose value is asked for.
     counted: HashSet<Var>,
     masks: HashMap<u32, Virtual>,
+    /// The loop of which only a part runs, and the part: its first and last iteration but one.
+    part: Option<(Var, Virtual, Virtual)>,
 }
 
 /// The instructions of a kernel.
@@ -64,6 +68,7 @@ pub(super) fn select(kernel: &Kernel, unit: Unit) -> Result<Body, Refused> {
         pointers: HashMap::new(),
         counted,
         masks: HashMap::new(),
+        part: None,
     };
     s.entry()?;
     s.block(&kernel.body)?;
@@ -107,12 +112,26 @@ pub(super) fn refuse<T>(what: impl Into<String>) -> Result<T, Refused> {
 
 impl<'k> Select<'k> {
     fn entry(&mut self) -> Result<(), Refused> {
-        // The first virtual register: it arrives in the first physical one.
-        let table = self.general();
-        for i in 0..self.kernel.buffers.len() {
+        // The first virtual registers arrive in the first physical ones. They are copied while nothing can push them out.
+        let [table, begin, end, worker] = std::array::from_fn::<_, N_PARAMS, _>(|_| self.general());
+        let copy = |s: &mut Self, from: Virtual| {
+            let v = s.general();
+            s.move_general(v, from);
+            v
+        };
+        let own_table = copy(self, table);
+        if let Some(l) = spread_loop(self.kernel) {
+            self.part = Some((l.var, copy(self, begin), copy(self, end)));
+        }
+        let worker = if self.kernel.buffers.iter().any(|b| b.private) { Some(copy(self, worker)) } else { None };
+        for (i, buffer) in self.kernel.buffers.iter().enumerate() {
             let base = self.general();
-            let slot = Mem { base: Base::Register(table), index: None, displacement: i as i64 * 8 };
+            let slot = Mem { base: Base::Register(own_table), index: None, displacement: i as i64 * 8 };
             self.body.inst(Code::Mov_r64_rm64, &[Operand::Def(base, View::R64), Operand::Mem(slot, false)]);
+            if let (true, Some(worker)) = (buffer.private, worker) {
+                let moved = self.times(worker, buffer.copy_bytes().unwrap_or(0) as i64);
+                self.body.inst(Code::Add_r64_rm64, &[Operand::Both(base, View::R64), Operand::Use(moved, View::R64)]);
+            }
             self.pointers.insert(Pointer { buffer: BufferId(i as u32), terms: vec![], far: 0 }, base);
         }
         for pointer in std::mem::take(&mut self.addresses.fixed) {
@@ -395,15 +414,36 @@ impl<'k> Select<'k> {
             return self.block(&l.body);
         }
         let stepping = self.addresses.stepping.get(&l.var).cloned().unwrap_or_default();
+        let part = self.part.filter(|p| p.0 == l.var);
+        let add = |s: &mut Self, to: Virtual, v: Virtual| {
+            s.body.inst(Code::Add_r64_rm64, &[Operand::Both(to, View::R64), Operand::Use(v, View::R64)]);
+        };
         for s in &stepping {
             let Some(&parent) = self.pointers.get(&s.parent) else { return refuse("a pointer without its base") };
             let v = self.general();
             self.add_to(v, parent, l.start * s.stride + s.pointer.far);
+            if let Some((_, begin, _)) = part {
+                let moved = self.times(begin, l.step * s.stride);
+                add(self, v, moved);
+            }
             self.pointers.insert(s.pointer.clone(), v);
         }
         let counted = self.counted.contains(&l.var);
         let counter = self.general();
-        self.set_general(counter, if counted { l.start } else { (l.end - l.start) / l.step });
+        let mut limit = None;
+        match part {
+            None => self.set_general(counter, if counted { l.start } else { (l.end - l.start) / l.step }),
+            Some((_, begin, end)) if counted => {
+                let (first, last) = (self.times(begin, l.step), self.times(end, l.step));
+                self.add_to(counter, first, l.start);
+                self.add_to(last, last, l.start);
+                limit = Some(last);
+            }
+            Some((_, begin, end)) => {
+                self.move_general(counter, end);
+                self.body.inst(Code::Sub_r64_rm64, &[Operand::Both(counter, View::R64), Operand::Use(begin, View::R64)]);
+            }
+        }
         if counted {
             self.vars.insert(l.var, counter);
         }
@@ -415,7 +455,12 @@ impl<'k> Select<'k> {
         }
         if counted {
             self.add_to(counter, counter, l.step);
-            self.compare_constant(counter, l.end);
+            match limit {
+                Some(limit) => {
+                    self.body.inst(Code::Cmp_r64_rm64, &[Operand::Use(counter, View::R64), Operand::Use(limit, View::R64)]);
+                }
+                None => self.compare_constant(counter, l.end),
+            }
         } else {
             self.body.inst(Code::Dec_rm64, &[Operand::Both(counter, View::R64)]);
         }

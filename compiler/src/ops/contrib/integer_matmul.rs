@@ -5,8 +5,7 @@
 
 use super::quantized::{BYTES, integer_product, quantize_by};
 use super::steps::{add_optional, wide, wide_operand, wide_optional};
-use crate::ops::elementwise::{Clip, Equal, Max, Min, Neg, Round};
-use crate::ops::neural::{ReduceMax, ReduceMin};
+use crate::ops::composite::DynamicQuantizeLinear;
 use crate::ops::{InferError, Step, Steps};
 use crate::tensor::DType;
 use crate::{composite, operator};
@@ -48,24 +47,6 @@ pub(super) fn scaled(s: &mut Steps<'_>, sums: Step, (a, b): (Step, Step), bias: 
     add_optional(s, y, bias)
 }
 
-/// As `DynamicQuantizeLinear`: the integers, their scale and their zero point.
-fn dynamic(s: &mut Steps<'_>, x: Step) -> Result<[Step; 3], InferError> {
-    let zero = s.number(DType::F32, 0.0);
-    let max = s.apply(ReduceMax { keepdims: false, noop_with_empty_axes: false }, &[x])?;
-    let min = s.apply(ReduceMin { keepdims: false, noop_with_empty_axes: false }, &[x])?;
-    let (max, min) = (s.apply(Max {}, &[max, zero])?, s.apply(Min {}, &[min, zero])?);
-    let (span, steps) = (s.sub(max, min)?, s.number(DType::F32, 255.0));
-    let scale = s.div(span, steps)?;
-    let (flat, one) = (s.apply(Equal {}, &[span, zero])?, s.number(DType::F32, 1.0));
-    let scale = s.choose(flat, one, scale)?;
-    let down = s.apply(Neg {}, &[min])?;
-    let place = s.div(down, scale)?;
-    let place = s.apply(Clip {}, &[place, zero, steps])?;
-    let place = s.apply(Round {}, &[place])?;
-    let place = s.cast(place, DType::U8)?;
-    Ok([quantize_by(s, x, scale, Some(place), DType::U8)?, scale, place])
-}
-
 impl MatMulIntegerToFloat {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         s.operands().require_dtype(0, BYTES)?;
@@ -84,7 +65,8 @@ impl DynamicQuantizeMatMul {
         s.operands().require_dtype(0, &[DType::F32])?;
         s.operands().require_dtype(1, BYTES)?;
         let a = wide_operand(s, 0)?;
-        let [a, a_scale, a_zero] = dynamic(s, a)?;
+        let rounded = s.apply_all(Box::new(DynamicQuantizeLinear {}), &[Some(a)], 3)?;
+        let [a, a_scale, a_zero] = [rounded[0], rounded[1], rounded[2]];
         let b = (s.operand(1)?, s.optional(3));
         let sums = integer_product(s, (a, Some(a_zero)), b)?;
         let (b_scale, bias) = (s.operand(2)?, s.optional(4));

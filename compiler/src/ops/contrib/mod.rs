@@ -9,6 +9,7 @@ mod embed_layer_norm;
 mod fused_conv;
 mod fused_gemm;
 mod fused_matmul;
+mod group_query_attention;
 mod heads;
 mod integer_matmul;
 mod matmul_nbits;
@@ -32,6 +33,7 @@ pub use embed_layer_norm::EmbedLayerNormalization;
 pub use fused_conv::FusedConv;
 pub use fused_gemm::FusedGemm;
 pub use fused_matmul::FusedMatMul;
+pub use group_query_attention::{GroupQueryAttention, RotaryEmbedding};
 pub use integer_matmul::{DynamicQuantizeMatMul, MatMulIntegerToFloat, QGemm};
 pub use matmul_nbits::MatMulNBits;
 pub use multi_head_attention::MultiHeadAttention;
@@ -56,6 +58,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &FusedConv::SCHEMA,
     &FusedGemm::SCHEMA,
     &FusedMatMul::SCHEMA,
+    &GroupQueryAttention::SCHEMA,
     &MatMulIntegerToFloat::SCHEMA,
     &MatMulNBits::SCHEMA,
     &MultiHeadAttention::SCHEMA,
@@ -72,6 +75,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &QLinearSoftmax::SCHEMA,
     &QLinearWhere::SCHEMA,
     &QuickGelu::SCHEMA,
+    &RotaryEmbedding::SCHEMA,
     &SimplifiedLayerNormalization::SCHEMA,
     &SkipLayerNormalization::SCHEMA,
     &SkipSimplifiedLayerNormalization::SCHEMA,

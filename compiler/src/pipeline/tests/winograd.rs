@@ -48,7 +48,7 @@ impl Case {
         for m in [2, 4] {
             let convolution = Convolution::Winograd(m);
             for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
-                let compiled = net.check_at(level, Options { emitter, convolution }, &[y], &inputs, &values);
+                let compiled = net.check_at(level, Options { emitter, convolution, ..Options::default() }, &[y], &inputs, &values);
                 assert_eq!(n_winograd(&compiled), 1, "{:?} {:?}", self.image, self.channels);
             }
         }
@@ -113,7 +113,7 @@ fn blocks_that_end_beyond_the_image() {
     let inputs = net.inputs();
     let values = net.evaluate(&inputs);
     let convolution = Convolution::Winograd(4);
-    net.check_at(Level::V4, Options { emitter: Emitter::Auto, convolution }, &[y], &inputs, &values);
+    net.check_at(Level::V4, Options { emitter: Emitter::Auto, convolution, ..Options::default() }, &[y], &inputs, &values);
 }
 
 /// The largest error of a convolution relative to the root mean square of its outputs.
@@ -167,7 +167,7 @@ fn errors_stay_near_those_of_direct_sums() {
             continue;
         }
         for channels in [32, 512] {
-            let of = |convolution| error(channels, level, Options { emitter, convolution });
+            let of = |convolution| error(channels, level, Options { emitter, convolution, ..Options::default() });
             let direct = of(Convolution::Direct);
             let (two, four) = (of(Convolution::Winograd(2)), of(Convolution::Winograd(4)));
             eprintln!("{level:?} {channels}: direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");

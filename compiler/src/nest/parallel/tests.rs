@@ -1,0 +1,213 @@
+//! Kernels as text: which loops are independent, which scratch is private, and what the pieces are.
+
+use super::*;
+use crate::nest::{parse, verify};
+
+/// The loops of a kernel after marking everything: `par` or `for` of each outermost one, and the private buffers.
+fn marked(buffers: &str, body: &str) -> String {
+    let mut kernel = parse(&format!("kernel @t ({buffers}) {{\n{body}\n}}")).unwrap();
+    mark(&mut kernel, 0, |_, b| b.access == Access::ReadWrite);
+    assert_eq!(verify(&kernel), []);
+    let word = |s: &Stmt| match s {
+        Stmt::Loop(l) => Some(if l.parallel { "par" } else { "for" }),
+        _ => None,
+    };
+    let loops: Vec<&str> = kernel.body.iter().filter_map(word).collect();
+    let private: Vec<&str> = kernel.buffers.iter().filter(|b| b.private).map(|b| b.name.as_str()).collect();
+    format!("{} {}", loops.join(" "), private.join(" ")).trim_end().to_owned()
+}
+
+const XY: &str = "x: f32[4096] read, y: f32[4096] write, s: f32[64] readwrite";
+
+#[test]
+fn loops_that_write_places_of_their_own_are_parallel() {
+    for body in [
+        "for i in 0..8 { %0: f32 = load x[i] store y[i], %0 }",
+        "for i in 0..64 step 8 { %0: f32x8 = load x[i] store y[i], %0 }",
+        // Rows, columns, blocks of rows, columns of blocks, and backwards.
+        "for i in 0..8 { for j in 0..16 { %0: f32 = load x[j] store y[16*i + j], %0 } }",
+        "for j in 0..16 { for i in 0..8 { %0: f32 = load x[j] store y[16*i + j], %0 } }",
+        "for j in 0..64 step 16 { for i in 0..8 { %0: f32x16 = load x[j] store y[64*i + j], %0 } }",
+        "for i in 0..8 step 2 { for j in 0..16 { %0: f32 = load x[j] store y[16*i + j], %0 store y[16*i + j + 16], %0 } }",
+        "for i in 0..8 { %0: f32x4 = load x[0] store y[-4*i + 28], %0 }",
+        // Three dimensions with one of them in the middle.
+        "for j in 0..4 { for i in 0..8 { for k in 0..5 { %0: f32 = load x[j] store y[20*i + 5*j + k], %0 } } }",
+        // What is written is read in the same iteration only.
+        "for i in 0..8 { %0: f32 = load x[i] store y[2*i], %0 %1: f32 = load y[2*i] store y[2*i + 1], %1 }",
+    ] {
+        assert_eq!(marked(XY, body), "par", "{body}");
+    }
+}
+
+#[test]
+fn loops_that_may_touch_what_others_write_are_not() {
+    for body in [
+        "for i in 0..8 { %0: f32 = load x[i] store y[0], %0 }",
+        "for i in 0..8 { %0: f32x2 = load x[i] store y[i], %0 }",
+        "for i in 0..8 { for j in 0..17 { %0: f32 = load x[j] store y[16*i + j], %0 } }",
+        "for i in 0..8 { %0: f32 = load y[i] store y[i + 1], %0 }",
+        "for i in 0..8 { for j in 0..4 { %0: f32 = load x[j] store y[2*i + 3*j], %0 } }",
+        // Somewhere that only the data says.
+        "for i in 0..8 { %0: i64 = index i %1: i64 = check %0, 8 %2: f32 = load x[i] store y[%1], %2 }",
+    ] {
+        assert_eq!(marked(XY, body), "for", "{body}");
+    }
+    // A sum over all iterations, and a register that is read after the loop.
+    let sum = "%0: f32 = const 0.0 for i in 0..8 { %1: f32 = load x[i] %0: f32 = add %0, %1 } store y[0], %0";
+    assert_eq!(marked(XY, sum), "for");
+    // One iteration gains nothing.
+    assert_eq!(marked(XY, "for i in 0..1 { %0: f32 = load x[i] store y[i], %0 }"), "for");
+}
+
+#[test]
+fn scratch_that_is_written_first_is_private() {
+    let body = "for i in 0..8 { for j in 0..64 step 16 { %0: f32x16 = load x[j] store s[j], %0 } for j.1 in 0..64 { %1: f32 = load s[j.1] store y[64*i + j.1], %1 } }";
+    assert_eq!(marked(XY, body), "par s");
+    // Transposed, by rows of four.
+    let body = "for i in 0..8 { for j in 0..16 { %0: f32 = load x[j] store s[j], %0 store s[j + 16], %0 store s[j + 32], %0 } for k in 0..48 step 4 { %1: f32x4 = load s[k] store y[64*i + k], %1 } }";
+    assert_eq!(marked(XY, body), "par s");
+    // On both ways of a branch.
+    let body = "for i in 0..8 { if 0 <= i < 4 { %0: f32 = const 1.0 store s[3], %0 } else { %1: f32 = const 2.0 store s[3], %1 } %2: f32 = load s[3] store y[i], %2 }";
+    assert_eq!(marked(XY, body), "par s");
+    // A hole, a place that only one branch writes, and what the iteration before has left.
+    for body in [
+        "for i in 0..8 { for j in 0..64 step 16 { %0: f32x8 = load x[j] store s[j], %0 } for j.1 in 0..64 { %1: f32 = load s[j.1] store y[64*i + j.1], %1 } }",
+        "for i in 0..8 { if 0 <= i < 4 { %0: f32 = const 1.0 store s[3], %0 } %2: f32 = load s[3] store y[i], %2 }",
+        "for i in 0..8 { %2: f32 = load s[3] store y[i], %2 store s[3], %2 }",
+    ] {
+        assert_eq!(marked(XY, body), "for", "{body}");
+    }
+    // Read after the loop: it must be one for all.
+    let body = "for i in 0..8 { %0: f32 = load x[i] store s[0], %0 %1: f32 = load s[0] store y[i], %1 } %2: f32 = load s[0] store y[9], %2";
+    assert_eq!(marked(XY, body), "for");
+}
+
+#[test]
+fn a_kernel_falls_into_pieces() {
+    let text = "kernel @t (x: f32[64] read, y: f32[64] write, s: f32[64] readwrite) {
+  %0: f32 = const 2.0
+  for i in 0..64 {
+    %1: f32 = load x[i]
+    %2: f32 = mul %1, %0
+    store s[i], %2
+  }
+  %3: f32 = load s[7]
+  store y[0], %3
+  par j in 1..64 {
+    %4: f32 = load s[j]
+    %5: f32 = add %4, %0
+    store y[j], %5
+  }
+}
+";
+    let kernel = parse(text).unwrap();
+    assert_eq!(verify(&kernel), []);
+    let pieces = pieces(&kernel);
+    let names: Vec<_> = pieces.iter().map(|p| (p.kernel.name.as_str(), p.spread.map(|s| s.n))).collect();
+    assert_eq!(names, [("t/0", None), ("t/1", Some(63))]);
+    assert!(pieces.iter().all(|p| verify(&p.kernel).is_empty()));
+    assert_eq!(pieces[1].kernel.body.len(), 2, "{}", pieces[1].kernel);
+    // What a loop before has summed up cannot be had again.
+    let sum = "kernel @t (x: f32[64] read, y: f32[64] write) {
+  %0: f32 = const 0.0
+  for i in 0..64 {
+    %1: f32 = load x[i]
+    %0: f32 = add %0, %1
+  }
+  par j in 0..64 {
+    store y[j], %0
+  }
+}
+";
+    let kernel = parse(sum).unwrap();
+    assert_eq!(super::pieces(&kernel), [Piece { kernel: kernel.clone(), spread: None }]);
+    assert_eq!(
+        marked(
+            "x: f32[64] read, y: f32[64] write",
+            sum.lines().skip(1).collect::<Vec<_>>().join("\n").replace("par", "for").trim_end().trim_end_matches('}')
+        ),
+        "for for"
+    );
+}
+
+#[test]
+fn the_verifier_refuses_what_is_not_proved() {
+    let error = |text: &str| verify(&parse(text).unwrap()).iter().map(|e| e.to_string()).collect::<Vec<_>>();
+    let text = "kernel @t (y: f32[8] write) { %0: f32 = const 0.0 par i in 0..8 { store y[0], %0 } }";
+    assert_eq!(error(text), ["cannot prove that iterations do not write what others touch of `y`, in `par i in 0..8`"]);
+    let text = "kernel @t (y: f32[8] write, s: f32[8] readwrite private) { par i in 0..8 { %0: f32 = load s[i] store y[i], %0 } }";
+    assert_eq!(error(text), ["cannot prove that private `s` is written before it is read, in `par i in 0..8`"]);
+    let text = "kernel @t (y: f32[8] write private) { }";
+    assert_eq!(error(text), ["private `y` is not scratch that is written and read"]);
+}
+
+#[test]
+fn one_place_for_two_buffers_is_looked_at_as_one_buffer() {
+    let kernel = |body: &str| parse(&format!("kernel @t (x: f32[64] read, y: f32[64] write) {{ {body} }}")).unwrap();
+    let both = [(BufferId(0), BufferId(1), true)];
+    let same = kernel("par i in 0..8 { %0: f32 = load x[i] store y[i], %0 }");
+    assert!(stays_parallel(&same, &both));
+    assert!(!stays_parallel(&same, &[(BufferId(0), BufferId(1), false)]));
+    let next = kernel("par i in 0..8 { %0: f32 = load x[i + 1] store y[i], %0 }");
+    assert!(!stays_parallel(&next, &both));
+    assert!(!serial(&next).to_string().contains("par "));
+}
+
+/// Affine accesses with random strides: no two iterations of a loop that is called parallel touch an element that one of them writes.
+#[test]
+fn random_loops_that_are_called_parallel_are() {
+    let mut parallel = 0;
+    for seed in 0..4000u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = |n: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % n
+        };
+        let strides = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+        let (n, m, k) = (2 + next(4), 1 + next(4), 1 + next(3));
+        let own = strides[next(9) as usize] * (1 + next(4));
+        let mut access = |verb: &str| {
+            let [a, b, c] = [0; 3].map(|_| strides[next(9) as usize]);
+            let a = if next(4) == 0 { a } else { own };
+            let lanes = 1 << next(3);
+            (a, b, c, next(30), lanes, verb.to_owned())
+        };
+        let accesses = [access("store"), access("store"), access("load")];
+        let text = |(a, b, c, d, lanes, verb): &(u64, u64, u64, u64, u64, String)| {
+            let ty = if *lanes == 1 { "f32".to_owned() } else { format!("f32x{lanes}") };
+            let at = format!("y[{a}*i + {b}*j + {c}*h + {d}]");
+            if verb == "store" {
+                format!("%{lanes}: {ty} = const 0.0 store {at}, %{lanes}")
+            } else {
+                format!("%{}: {ty} = load {at}", lanes + 10)
+            }
+        };
+        let body: Vec<String> = accesses.iter().take(2 + (seed % 2) as usize).map(text).collect();
+        let kernel = format!(
+            "kernel @t (y: f32[2000] readwrite) {{ for i in 0..{n} {{ for j in 0..{m} {{ for h in 0..{k} {{ {} }} }} }} }}",
+            body.join(" ")
+        );
+        let kernel = parse(&kernel).unwrap();
+        let Stmt::Loop(l) = &kernel.body[0] else { panic!() };
+        let mut owner: HashMap<u64, (u64, bool)> = HashMap::new();
+        let mut collide = false;
+        for i in 0..n {
+            for (j, h) in (0..m).flat_map(|j| (0..k).map(move |h| (j, h))) {
+                for (a, b, c, d, lanes, verb) in accesses.iter().take(body.len()) {
+                    for e in 0..*lanes {
+                        let (at, stores) = (a * i + b * j + c * h + d + e, verb == "store");
+                        let seen = owner.entry(at).or_insert((i, stores));
+                        collide |= seen.0 != i && (seen.1 || stores);
+                        *seen = (i, seen.1 && seen.0 == i || stores);
+                    }
+                }
+            }
+        }
+        let proved = collisions(&kernel, l).is_empty();
+        parallel += u32::from(proved);
+        assert!(!(proved && collide), "seed {seed}: {kernel}");
+    }
+    assert!(parallel > 100, "{parallel}");
+}
