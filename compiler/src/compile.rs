@@ -7,7 +7,7 @@ use crate::codegen::{EmittedBy, Emitter, Executable, Machine, emitted_by};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
-use crate::emit::{Interface, archive, bindings, build_files, files, header};
+use crate::emit::{Interface, archive, bindings, build_files, files, header, pool};
 use crate::error::Error;
 use crate::graph::Value;
 use crate::onnx;
@@ -182,7 +182,10 @@ impl Artifact {
                 put(format!("{name}-config.cmake"), build_files::cmake_config(&self.interface).as_bytes())?;
                 // The library comes last, so that a build that finds it finds the rest.
                 let path = folder.join(format!("lib{name}.a"));
-                files::write_with(&path, |file| archive::write_archive(file, &format!("{name}.o"), &object.bytes))?;
+                let member = format!("{name}.o");
+                let pool = pool::object(self.interface.machine.target.arch).map(|bytes| (pool::MEMBER, bytes));
+                let members: Vec<(&str, &[u8])> = [(member.as_str(), &object.bytes[..])].into_iter().chain(pool).collect();
+                files::write_with(&path, |file| archive::write_archive(file, &members))?;
                 written.push(path);
             }
             if wants(Output::Report) {

@@ -99,6 +99,66 @@ fn a_processor_without_the_features_gets_a_status() {
     }
 }
 
+/// A program that runs a product alone, on pools of several sizes, and on threads of its own, and wants the same bits.
+fn pool_program(folder: &Path, cpu: Config) -> (Model, String) {
+    let graph = folder.join("product.graph");
+    let text = "graph @product(%x: f32[96,256]) -> (%y) {\n  @w = const rand(1) : f32[256,320]\n  %y = MatMul(%x, @w)\n}\n";
+    std::fs::write(&graph, text).expect("written");
+    let program = r#"
+        #include <stdlib.h>
+        #include <string.h>
+        #include "product.h"
+        static unsigned char memory[PRODUCT_WORKSPACE_BYTES + PRODUCT_WORKSPACE_ALIGN];
+        static float x[PRODUCT_X_ELEMENTS], alone[PRODUCT_Y_ELEMENTS], y[PRODUCT_Y_ELEMENTS];
+        static unsigned calls;
+        static void own(void *context, uint32_t n, void (*body)(void *, uint32_t), void *data) {
+            calls += n;
+            if (context != &calls) abort();
+            for (uint32_t i = n; i > 0; i--) body(data, i - 1);
+        }
+        int main(void) {
+            void *workspace = memory + (64 - (size_t)memory % 64) % 64;
+            for (size_t i = 0; i < PRODUCT_X_ELEMENTS; i++) x[i] = (float)(i % 37) / 37 - 0.4f;
+            if (product_run(x, alone, workspace, NULL) != TINSMITH_OK) return 1;
+            if (PRODUCT_MAX_THREADS < 2) return 2;
+            for (uint32_t n = 0; n < 5; n++) {
+                tinsmith_pool *pool = tinsmith_pool_create(n);
+                if (!pool || (n > 0 && pool->n_threads != n)) return 3;
+                for (int run = 0; run < 20; run++) {
+                    memset(y, 0, sizeof y);
+                    if (product_run(x, y, workspace, pool) != TINSMITH_OK) return 4;
+                    if (memcmp(y, alone, sizeof y) != 0) return 5;
+                }
+                tinsmith_pool_destroy(pool);
+            }
+            tinsmith_pool_destroy(NULL);
+            tinsmith_pool mine = {&calls, 3, own};
+            memset(y, 0, sizeof y);
+            if (product_run(x, y, workspace, &mine) != TINSMITH_OK) return 6;
+            if (memcmp(y, alone, sizeof y) != 0) return 7;
+            return calls >= 3 && calls % 3 == 0 ? 0 : 8;
+        }
+    "#;
+    (Model::compile(&graph, folder, &cpu), program.to_owned())
+}
+
+#[test]
+fn pools_of_any_size_give_the_same_bits() {
+    if !is_x86_64_linux("pools_of_any_size_give_the_same_bits") {
+        return;
+    }
+    for level in Level::X86_64 {
+        let machine = Machine::x86_64(level);
+        if machine.check_host().is_err() {
+            skip("pools_of_any_size_give_the_same_bits", &format!("no {machine}"));
+            continue;
+        }
+        let folder = scratch("pool");
+        let (model, program) = pool_program(&folder, config(X86_64, level.name(machine.target.arch)));
+        tool::succeed(&mut Command::new(link("cc", &folder, &[&model], &program)));
+    }
+}
+
 #[test]
 fn a_bad_argument_gets_a_status() {
     if !is_x86_64_linux("a_bad_argument_gets_a_status") {
@@ -204,7 +264,7 @@ fn a_shared_library_needs_no_text_relocations_and_no_executable_stack() {
         let shared = folder.join("libmodels.so");
         let mut command = Command::new(cc);
         command.args(["-shared", "-nostdlib", "-Wl,-z,text", "-Wl,-z,defs", "-Wl,--fatal-warnings", "-Wl,--whole-archive"]);
-        command.args(models.iter().map(|m| m.library(&folder))).arg("-o").arg(&shared);
+        command.args(models.iter().map(|m| m.library(&folder))).args(["-Wl,--no-whole-archive", "-lc"]).arg("-o").arg(&shared);
         tool::succeed(&mut command);
         if !tool::exists("readelf") {
             skip(&test, "there is no readelf");
@@ -254,6 +314,11 @@ fn the_rust_module_runs_in_every_edition_since_2018() {
             assert_eq!(lookup::run(&[0, 1, 2, 7], &mut y, &mut workspace), Err(lookup::Status::IndexOutOfRange));
             let mut small = lookup::Workspace::new();
             assert_eq!(lookup::run(&[0, 0, 0, 0], &mut y, &mut small), Ok(()));
+            let pool = lookup::Pool::new(2).unwrap();
+            let alone = y;
+            assert_eq!(lookup::run_with(&[0, 0, 0, 0], &mut y, &mut small, &pool), Ok(()));
+            assert_eq!(lookup::run(&[0, 0, 0, 0], &mut y, &mut small), Ok(()));
+            assert_eq!(alone, y);
             assert_eq!(lookup::SOURCE_HASH.len(), 64);
             assert_eq!(lookup::Status::IndexOutOfRange.to_string(), "an index that the inputs decide is outside its tensor");
         }

@@ -15,13 +15,15 @@ pub fn bindings(interface: &Interface) -> String {
     let name = &interface.name;
     let ports: Vec<(&Port, bool)> =
         interface.inputs.iter().map(|p| (p, false)).chain(interface.outputs.iter().map(|p| (p, true))).collect();
-    let (mut c_parameters, mut parameters, mut arguments, mut docs) = (String::new(), String::new(), String::new(), String::new());
+    let (mut c_parameters, mut parameters, mut names) = (String::new(), String::new(), String::new());
+    let (mut arguments, mut docs) = (String::new(), String::new());
     for (port, is_output) in ports {
         let (ident, ty, n) = (&port.ident, rust_type(port.dtype), port.n_elements());
         let (pointer, reference, cast) = if is_output { ("*mut", "&mut ", "as_mut_ptr") } else { ("*const", "&", "as_ptr") };
         let direction = if is_output { "Output" } else { "Input" };
         let _ = write!(c_parameters, "{ident}: {pointer} {ty}, ");
         let _ = write!(parameters, "{ident}: {reference}[{ty}; {n}], ");
+        let _ = write!(names, "{ident}, ");
         let _ = write!(arguments, "{ident}.{cast}(), ");
         let _ =
             writeln!(docs, "/// - `{ident}`: {} `{}`, `{}`", direction.to_lowercase(), in_comment(&port.name).replace('`', "'"), port.ty());
@@ -93,7 +95,35 @@ impl ::core::fmt::Display for Status {{
 
 impl ::core::error::Error for Status {{}}
 
+/// Threads to run on.
+#[derive(Debug)]
+pub struct Pool(::core::ptr::NonNull<::core::ffi::c_void>);
+
+// SAFETY: several threads may use a pool at the same time.
+unsafe impl Send for Pool {{}}
+// SAFETY: as above.
+unsafe impl Sync for Pool {{}}
+
+impl Pool {{
+    /// A pool of so many threads, the caller's included; for 0, of as many as there are processors. `None` where the system gives no
+    /// threads.
+    #[allow(dead_code)]
+    pub fn new(n_threads: u32) -> ::core::option::Option<Pool> {{
+        // SAFETY: any number is allowed.
+        ::core::ptr::NonNull::new(unsafe {{ tinsmith_pool_create(n_threads) }}).map(Pool)
+    }}
+}}
+
+impl Drop for Pool {{
+    fn drop(&mut self) {{
+        // SAFETY: the pool came from `tinsmith_pool_create`, and nobody else has it.
+        unsafe {{ tinsmith_pool_destroy(self.0.as_ptr()) }}
+    }}
+}}
+
 unsafe extern "C" {{
+    fn tinsmith_pool_create(n_threads: u32) -> *mut ::core::ffi::c_void;
+    fn tinsmith_pool_destroy(pool: *mut ::core::ffi::c_void);
     fn {name}_run({c_parameters}workspace: *mut ::core::ffi::c_void, pool: *mut ::core::ffi::c_void) -> i32;
 }}
 
@@ -104,9 +134,23 @@ unsafe extern "C" {{
 /// The library's status, if it is not 0.
 #[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
 pub fn run({parameters}workspace: &mut Workspace) -> ::core::result::Result<(), Status> {{
+    run_on({names}workspace, ::core::ptr::null_mut())
+}}
+
+/// As [`run`], on the threads of a pool; the results are the same to the last bit.
+///
+/// # Errors
+/// As [`run`].
+#[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
+pub fn run_with({parameters}workspace: &mut Workspace, pool: &Pool) -> ::core::result::Result<(), Status> {{
+    run_on({names}workspace, pool.0.as_ptr())
+}}
+
+#[allow(non_snake_case, clippy::too_many_arguments)]
+fn run_on({parameters}workspace: &mut Workspace, pool: *mut ::core::ffi::c_void) -> ::core::result::Result<(), Status> {{
     let workspace = workspace as *mut Workspace as *mut ::core::ffi::c_void;
     // SAFETY: the arrays have the sizes that the library was compiled for, and the references keep them apart.
-    let code = unsafe {{ {name}_run({arguments}workspace, ::core::ptr::null_mut()) }};
+    let code = unsafe {{ {name}_run({arguments}workspace, pool) }};
     match code {{
         0 => Ok(()),
 {from}        code => Err(Status::Unknown(code)),

@@ -43,6 +43,8 @@ extern "C" {{
 /* The memory that a run works in. It holds nothing between runs; runs at the same time need one each. */
 #define {upper}_WORKSPACE_BYTES {workspace}u
 #define {upper}_WORKSPACE_ALIGN {ALIGN_BYTES}u
+/* The most threads of a pool that a run uses. */
+#define {upper}_MAX_THREADS {threads}u
 
 /* Number of elements of every input and output. */
 {sizes}
@@ -62,6 +64,7 @@ const tinsmith_model *{name}_model(void);
         origin = interface.origin(),
         shared = shared(),
         workspace = interface.workspace_bytes,
+        threads = interface.max_threads,
         parameters = parameters.join(&indent),
         halves = if interface.ports().any(|p| matches!(p.dtype, DType::F16 | DType::BF16)) { "; 16-bit floats are their bits" } else { "" },
     )
@@ -91,13 +94,19 @@ typedef enum tinsmith_dtype {{
 {dtypes}
 }} tinsmith_dtype;
 
-/* Threads to run on, supplied by the application; NULL where there are none. */
+/* Threads to run on: tinsmith_pool_create makes one, or the application fills in its own. */
 typedef struct tinsmith_pool {{
     void *context; /* for parallel_for */
     uint32_t n_threads; /* the caller's included */
     /* Calls body(data, i) once for every i below n, on any threads, and returns when all calls have. */
     void (*parallel_for)(void *context, uint32_t n, void (*body)(void *data, uint32_t i), void *data);
 }} tinsmith_pool;
+
+/* In libraries for x86-64. A pool of so many threads, the caller's included; for 0, of as many as there are processors. NULL where the system gives no threads.
+   Several threads may use a pool at the same time: whoever finds it busy works alone. */
+tinsmith_pool *tinsmith_pool_create(uint32_t n_threads);
+/* Joins the threads. The pool must not be in use; NULL is fine. */
+void tinsmith_pool_destroy(tinsmith_pool *pool);
 
 /* An input or an output. */
 typedef struct tinsmith_tensor {{

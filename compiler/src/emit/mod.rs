@@ -11,6 +11,7 @@ pub mod header;
 mod model;
 pub mod names;
 pub mod object;
+pub mod pool;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,8 @@ pub struct Interface {
     pub workspace_bytes: usize,
     /// Size of the weights.
     pub constant_bytes: usize,
+    /// The most threads that a run uses.
+    pub max_threads: usize,
     /// SHA-256 of the source file, in hexadecimal.
     pub source_hash: String,
     /// Version of the compiler.
@@ -122,6 +125,7 @@ impl Interface {
             inputs: ports(inputs),
             outputs: ports(outputs),
             workspace_bytes: program.workspace_bytes.max(ALIGN_BYTES),
+            max_threads: program.workers.max(1),
             constant_bytes: program.constants.iter().map(|c| c.bytes.as_slice().len()).sum(),
             source_hash,
             version: version.to_owned(),

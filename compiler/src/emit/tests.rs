@@ -83,7 +83,7 @@ fn constants_are_read_only_aligned_and_whole() {
 fn the_same_program_gives_the_same_bytes() {
     let archive = || {
         let mut bytes = Cursor::new(vec![]);
-        archive::write_archive(&mut bytes, "x.o", &object_of(&Machine::aarch64())).expect("an archive");
+        archive::write_archive(&mut bytes, &[("x.o", &object_of(&Machine::aarch64()))]).expect("an archive");
         bytes.into_inner()
     };
     assert_eq!(archive(), archive());
@@ -99,6 +99,7 @@ fn the_header_names_everything() {
     #define TINSMITH_MODEL_ADD_FOUR_H
     #define ADD_FOUR_WORKSPACE_BYTES 64u
     #define ADD_FOUR_WORKSPACE_ALIGN 64u
+    #define ADD_FOUR_MAX_THREADS 1u
     #define ADD_FOUR_X_ELEMENTS 4u
     #define ADD_FOUR_Y_OUT_ELEMENTS 4u
     tinsmith_status add_four_run(const float *x /* [1,4] */,
@@ -123,9 +124,23 @@ fn the_rust_module_is_typed() {
     /// The library's status, if it is not 0.
     #[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
     pub fn run(x: &[f32; 4], y_out: &mut [f32; 4], workspace: &mut Workspace) -> ::core::result::Result<(), Status> {
+        run_on(x, y_out, workspace, ::core::ptr::null_mut())
+    }
+
+    /// As [`run`], on the threads of a pool; the results are the same to the last bit.
+    ///
+    /// # Errors
+    /// As [`run`].
+    #[allow(dead_code, non_snake_case, clippy::too_many_arguments)]
+    pub fn run_with(x: &[f32; 4], y_out: &mut [f32; 4], workspace: &mut Workspace, pool: &Pool) -> ::core::result::Result<(), Status> {
+        run_on(x, y_out, workspace, pool.0.as_ptr())
+    }
+
+    #[allow(non_snake_case, clippy::too_many_arguments)]
+    fn run_on(x: &[f32; 4], y_out: &mut [f32; 4], workspace: &mut Workspace, pool: *mut ::core::ffi::c_void) -> ::core::result::Result<(), Status> {
         let workspace = workspace as *mut Workspace as *mut ::core::ffi::c_void;
         // SAFETY: the arrays have the sizes that the library was compiled for, and the references keep them apart.
-        let code = unsafe { add_four_run(x.as_ptr(), y_out.as_mut_ptr(), workspace, ::core::ptr::null_mut()) };
+        let code = unsafe { add_four_run(x.as_ptr(), y_out.as_mut_ptr(), workspace, pool) };
         match code {
             0 => Ok(()),
             1 => Err(Status::BadArgument),
