@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::CodegenError;
+use super::fork::WORK_OF_A_THREAD;
 use crate::nest::Kernel;
 use crate::tensor::Tensor;
 
@@ -27,6 +28,8 @@ pub struct Program {
     pub emitter: Emitter,
     /// The most threads that run a kernel at once, as many as private buffers have copies: at least one.
     pub workers: usize,
+    /// The work, as nests count it, that is worth a thread.
+    pub thread_work: u64,
 }
 
 impl Default for Program {
@@ -40,6 +43,7 @@ impl Default for Program {
             workspace_bytes: 0,
             emitter: Emitter::default(),
             workers: 1,
+            thread_work: WORK_OF_A_THREAD,
         }
     }
 }
