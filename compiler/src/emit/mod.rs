@@ -132,26 +132,22 @@ impl Interface {
         let wanted: Vec<&str> = inputs.iter().chain(&outputs).map(|p| p.0.as_str()).collect();
         let name = names::model(title);
         let mut idents = names::parameters(&name, &wanted).into_iter();
-        // With state the functions have a parameter of this name.
-        let renamed = |ident: String, is_parameter: bool| match ident == "state" && is_parameter && !program.states.is_empty() {
-            true => "state_".to_owned(),
-            false => ident,
-        };
-        let (inputs, outputs) = (inputs.into_iter().enumerate(), outputs.into_iter().enumerate());
-        let inputs: Vec<_> = inputs.map(|(i, p)| (p, program.state_of_input(i).is_none())).collect();
-        let outputs: Vec<_> = outputs.map(|(j, p)| (p, program.state_of_output(j).is_none())).collect();
-        let mut ports = |ports: Vec<((String, DType, Vec<usize>), bool)>| -> Vec<Port> {
-            let port = |((name, dtype, dims), is_parameter): ((String, DType, Vec<usize>), bool)| {
-                let ident = renamed(idents.next().unwrap_or_default(), is_parameter);
+        let mut ports = |ports: Signature, is_parameter: &dyn Fn(usize) -> bool| -> Vec<Port> {
+            let port = |(i, (name, dtype, dims)): (usize, (String, DType, Vec<usize>))| {
+                let ident = match idents.next().unwrap_or_default() {
+                    // With state the functions have a parameter of this name.
+                    state if state == "state" && is_parameter(i) && !program.states.is_empty() => "state_".to_owned(),
+                    ident => ident,
+                };
                 Port { name, ident, dtype, dims }
             };
-            ports.into_iter().map(port).collect()
+            ports.into_iter().enumerate().map(port).collect()
         };
         Interface {
             name,
             title: title.to_owned(),
-            inputs: ports(inputs),
-            outputs: ports(outputs),
+            inputs: ports(inputs, &|i| program.state_of_input(i).is_none()),
+            outputs: ports(outputs, &|j| program.state_of_output(j).is_none()),
             states: program
                 .states
                 .iter()

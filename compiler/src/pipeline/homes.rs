@@ -74,8 +74,10 @@ pub(super) fn settle(graph: &Graph, placements: &Placements, tasks: &mut Vec<Tas
         }
     }
     homes.states(graph, placements, tasks, states);
-    for p in placements.of.values() {
-        homes.of.entry(p.root).or_insert(Home::Arena);
+    let mut roots: Vec<Value> = placements.of.values().map(|p| p.root).collect();
+    roots.sort_unstable();
+    for root in roots {
+        homes.of.entry(root).or_insert(Home::Arena);
     }
     homes
 }
