@@ -25,11 +25,14 @@ extern "C" fn backwards(_: *mut c_void, n: u32, body: extern "C" fn(*mut c_void,
 /// # Errors
 /// Which pool gives other bits, or a status.
 pub fn same_bits(exe: &Executable, memory: &mut Memory, threads: &[u32]) -> Result<usize, String> {
+    let given = memory.inputs.clone();
     let mut run = |pool: Option<&Hook>| -> Result<Vec<Vec<u8>>, String> {
         memory.workspace.as_mut_slice().fill(0xFF);
         memory.outputs.iter_mut().for_each(|o| o.as_mut_slice().fill(0xFF));
+        memory.inputs.clone_from(&given);
         exe.run_with(memory, pool).map_err(|s| s.to_string())?;
-        Ok(memory.outputs.iter().map(|o| o.as_slice().to_vec()).collect())
+        // States are inputs that a run replaces.
+        Ok(memory.inputs.iter().chain(&memory.outputs).map(|o| o.as_slice().to_vec()).collect())
     };
     let alone = run(None)?;
     let mut n_loops = 0;
