@@ -86,25 +86,25 @@ impl Coverage<'_> {
         }
         self.tidy();
         self.written.iter().any(|w| {
-            let Some(length) = dense(w) else { return false };
             let mut rest = index.affine.clone();
             w.terms.iter().for_each(|&(v, c)| rest.add_term(v, -c));
-            let known = rest.terms.iter().all(|t| self.open.contains_key(&t.0));
-            let last = |v: Var| self.open.get(&v).map_or((0, 0), |s| (s.start, s.start + s.step * (s.n - 1)));
-            let (low, high) = rest.range(last);
-            known && w.low <= low && high + lanes <= w.low + length
+            let mut low = rest.constant - w.low;
+            // Strides and last multiples of what the open loops add, none of them negative.
+            let mut terms = vec![];
+            for &(v, c) in &rest.terms {
+                let Some(s) = self.open.get(&v) else { return false };
+                let (stride, last) = (c * s.step, s.n - 1);
+                low += c * s.start + stride.min(0) * last;
+                terms.push((stride.abs(), last));
+            }
+            inside(w, low, &terms, lanes)
         })
     }
 
     /// Puts together what lies side by side, and what is equally spaced.
     fn tidy(&mut self) {
         let all = &mut self.written;
-        for w in all.iter_mut() {
-            w.dims.sort_unstable();
-            if let Some(length) = dense(w) {
-                (w.dims, w.lanes) = (vec![], length);
-            }
-        }
+        all.iter_mut().for_each(close);
         let like = |a: &Written, b: &Written| a.terms == b.terms && a.dims == b.dims;
         let spaced = |all: &[Written]| {
             let mut out: Vec<Written> = vec![];
@@ -121,10 +121,7 @@ impl Coverage<'_> {
                 let mut w = all[i].clone();
                 if n > 2 {
                     w.dims.push((all[i + 1].low - all[i].low, n as i64));
-                    w.dims.sort_unstable();
-                    if let Some(length) = dense(&w) {
-                        (w.dims, w.lanes) = (vec![], length);
-                    }
+                    close(&mut w);
                 } else {
                     n = 1;
                 }
@@ -145,20 +142,33 @@ impl Coverage<'_> {
                 }
             }
             *all = spaced(&wide);
+            all.iter_mut().for_each(close);
         }
     }
 }
 
-/// The length of the interval that the places fill without holes.
-fn dense(w: &Written) -> Option<i64> {
-    let mut length = w.lanes;
+/// Whether `low + sum(stride * x) ..` so many lanes, counted from the first of the places, is always among them.
+fn inside(w: &Written, low: i64, terms: &[(i64, i64)], lanes: i64) -> bool {
     let mut dims = w.dims.clone();
     dims.sort_unstable();
-    for (stride, n) in dims {
-        if stride > length {
-            return None;
-        }
-        length += stride * (n - 1);
+    let Some((stride, n)) = dims.pop() else {
+        return low >= 0 && low + terms.iter().map(|t| t.0 * t.1).sum::<i64>() + lanes <= w.lanes;
+    };
+    // What moves in whole strides stays among their number, and the rest inside one of them.
+    let (whole, part): (Vec<_>, Vec<_>) = terms.iter().copied().partition(|t| t.0 % stride == 0);
+    let (first, within) = (low.div_euclid(stride), low.rem_euclid(stride));
+    let last = first + whole.iter().map(|t| t.0 / stride * t.1).sum::<i64>();
+    let smaller = Written { dims, ..w.clone() };
+    first >= 0 && last < n && inside(&smaller, within, &part, lanes)
+}
+
+/// Makes one interval of those that touch each other.
+fn close(w: &mut Written) {
+    w.dims.sort_unstable();
+    while let Some(&(stride, n)) = w.dims.first()
+        && stride <= w.lanes
+    {
+        w.lanes += stride * (n - 1);
+        w.dims.remove(0);
     }
-    Some(length)
 }

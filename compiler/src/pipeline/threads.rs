@@ -8,7 +8,7 @@ use crate::nest::{Access, Buffer, BufferId, Kernel};
 use crate::schedule::{Arg, Scheduled};
 
 /// The largest scratch of which every thread has a copy.
-const MAX_PRIVATE_BYTES: usize = 256 << 10;
+const MAX_PRIVATE_BYTES: usize = 1 << 20;
 
 /// Marks the loops of a kernel that are worth more than one thread; scratch becomes private where that is small.
 pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Machine, is_wide: bool) {

@@ -27,6 +27,8 @@ struct Panels {
     width: usize,
     /// Columns that exist.
     valid: usize,
+    /// The products, of these panels only: threads that share the panels each have their own.
+    products: Scratch,
     tiles: Tiles,
 }
 
@@ -48,8 +50,6 @@ struct Emission<'a> {
     rows: Scratch,
     /// The input under both transforms.
     input: Scratch,
-    /// The products.
-    products: Scratch,
     /// Products under the transform of rows, where registers are few.
     half: Option<Scratch>,
     in_lanes: u32,
@@ -80,18 +80,11 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
     let (n_tiles, n_products, channels) = (plan.n_tiles(), plan.n_products(), shape.channels.1);
     let (in_lanes, n_registers) = (Plan::input_lanes(&e.machine, channels), e.machine.n_registers);
     let window = x.m * plan.cols + x.n() - x.m;
-    let mut scratch = |name: &str, planes: usize, steps: usize, len: usize, step: usize| {
-        let strides = [plane(steps * step), step as i64, 1];
-        let tensor = e.strided_scratch(name, DType::F32, &[planes, steps, len], &strides);
-        let (buffer, ..) = e.memory_of(tensor);
-        Scratch { buffer, tensor, plane: strides[0], step: strides[1] }
-    };
-    let rows = scratch("rows", y.n(), window, in_lanes as usize, in_lanes as usize);
-    let input = scratch("transformed", n_products, n_tiles, channels, plan.stride);
-    let products = scratch("products", n_products, n_tiles, plan.nr, plan.nr);
+    let rows = scratch(e, "rows", [y.n(), window, in_lanes as usize], in_lanes as usize);
+    let input = scratch(e, "transformed", [n_products, n_tiles, channels], plan.stride);
     let few = n_registers < 32 || shape.finish_is_long();
-    let half = few.then(|| scratch("half", y.m, x.n(), plan.lanes, plan.lanes));
-    let it = Emission { stage, shape, plan, rows, input, products, half, in_lanes };
+    let half = few.then(|| scratch(e, "half", [y.m, x.n(), plan.lanes], plan.lanes));
+    let it = Emission { stage, shape, plan, rows, input, half, in_lanes };
 
     let full = shape.columns.1 / plan.nr;
     let rest = shape.columns.1 % plan.nr;
@@ -109,6 +102,14 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
         let end = (plan.blocks[0] * plan.rows) as i64;
         e.for_loop("row", 0..end, plan.rows as i64, |e, row| it.row_of_blocks(e, &point, row, &panels))
     })
+}
+
+/// Scratch of planes by steps by elements, so many elements between steps.
+fn scratch(e: &mut Emitter, name: &str, dims: [usize; 3], step: usize) -> Scratch {
+    let strides = [plane(dims[1] * step), step as i64, 1];
+    let tensor = e.strided_scratch(name, DType::F32, &dims, &strides);
+    let (buffer, ..) = e.memory_of(tensor);
+    Scratch { buffer, tensor, plane: strides[0], step: strides[1] }
 }
 
 impl Emission<'_> {
@@ -151,15 +152,16 @@ impl Emission<'_> {
             DType::F32,
         );
         let finish = Expr::new(Node::Acc, DType::F32);
+        let products = scratch(e, "products", [n_products, self.plan.n_tiles(), width], width);
         let stage = Stage {
-            out: self.products.tensor,
+            out: products.tensor,
             write: vec![axis(1), axis(2), axis(COLUMN)],
             axes: vec![count, n_products, self.plan.n_tiles(), width],
             reduce: vec![channels],
             body: Body::Reduce { op: ReduceOp::Sum, value: value.clone(), finish: finish.clone() },
         };
         let tiles = Tiles::new(e, &stage, ReduceOp::Sum, &value, &finish, Some(COLUMN));
-        Ok(Panels { first, count, width, valid, tiles })
+        Ok(Panels { first, count, width, valid, products, tiles })
     }
 
     fn row_of_blocks(&self, e: &mut Emitter, point: &Point, row: Affine, panels: &[Panels]) -> Done {
@@ -297,9 +299,9 @@ impl Emission<'_> {
                 }
                 let tile = |e: &mut Emitter, col: &Affine, columns: usize| {
                     let at = Cell { block, row: &row, tile: r.times(self.plan.cols as i64).plus(col), col, outputs: [rows, columns] };
-                    e.for_loop("v", 0..full, lanes, |e, v| self.transform_cell(e, &at, first, &v, lanes))?;
+                    e.for_loop("v", 0..full, lanes, |e, v| self.transform_cell(e, &at, &panels.products, first, &v, lanes))?;
                     if full < valid {
-                        self.transform_cell(e, &at, first, &Affine::constant(full), valid - full)?;
+                        self.transform_cell(e, &at, &panels.products, first, &Affine::constant(full), valid - full)?;
                     }
                     Ok(())
                 };
@@ -312,17 +314,16 @@ impl Emission<'_> {
         })
     }
 
-    fn transform_cell(&self, e: &mut Emitter, cell: &Cell<'_>, first: &Affine, v: &Affine, valid: i64) -> Done {
+    fn transform_cell(&self, e: &mut Emitter, cell: &Cell<'_>, products: &Scratch, first: &Affine, v: &Affine, valid: i64) -> Done {
         let [y, x] = &self.plan.forms;
         let [rows, columns] = cell.outputs;
         let lanes = self.plan.lanes as u32;
-        let from = cell.tile.times(self.products.step).plus(v);
+        let from = cell.tile.times(products.step).plus(v);
         let mut half: Vec<Vec<Reg>> = vec![vec![]; rows];
         for l in 0..x.n() {
-            let products: Vec<Reg> = (0..y.n())
-                .map(|j| e.b.load(self.products.buffer, from.offset((j * x.n() + l) as i64 * self.products.plane), lanes))
-                .collect();
-            for (i, value) in transform::output(e, y, &products, rows).into_iter().enumerate() {
+            let data: Vec<Reg> =
+                (0..y.n()).map(|j| e.b.load(products.buffer, from.offset((j * x.n() + l) as i64 * products.plane), lanes)).collect();
+            for (i, value) in transform::output(e, y, &data, rows).into_iter().enumerate() {
                 match &self.half {
                     Some(s) => e.b.store(s.buffer, Affine::constant(i as i64 * s.plane + l as i64 * s.step), value),
                     None => half[i].push(value),
