@@ -88,7 +88,8 @@ fn sample(dense: f64) -> Vec<f64> {
 
 #[test]
 fn functions_agree_with_the_standard_library() {
-    let all: [(Function, f64, f64, fn(f64) -> f64); 16] = [
+    type Exact = fn(f64) -> f64;
+    let all: [(Function, f64, f64, Exact); 16] = [
         (Function::Exp, 750.0, f64::MAX, f64::exp),
         (Function::Expm1, 40.0, f64::MAX, f64::exp_m1),
         (Function::Log, 2.0, f64::MAX, f64::ln),
