@@ -52,8 +52,10 @@ impl Importer<'_> {
             return Err(Problem::invalid(format!("`{name}` has {} outputs, and the node {}", outputs.len(), n.output.len())));
         }
         self.scopes.push(false);
-        let values = branch.initializer.iter().map(|t| initializer::decode(t, self.options.folder.as_deref())).collect::<Vec<_>>();
-        self.initializers(branch, values, frame);
+        let decode = |t| initializer::decode(t, self.options.folder.as_deref());
+        let values: Vec<_> = branch.initializer.iter().map(|t| (t.name.as_str(), decode(t))).collect();
+        self.initializers(values, frame);
+        self.sparse_initializers(branch);
         self.nodes(&branch.node, &outputs, frame);
         let results: Vec<Option<Known>> = outputs.iter().map(|name| self.scopes.find(name).cloned()).collect();
         self.scopes.pop();
