@@ -223,7 +223,8 @@ fn define_entry<M: Module>(
                 let function = module.declare_func_in_func(piece.code.id, b.func);
                 let result = match (&fork, piece.spread) {
                     (Some(fork), Some(spread)) => {
-                        fork.call(b, function, spread, fork::most_workers(spread, program.workers), table_address)
+                        let most = fork::most_workers(spread, program.workers, program.thread_work);
+                        fork.call(b, function, spread, most, table_address)
                     }
                     _ => {
                         let nothing = b.ins().iconst(types::I64, 0);

@@ -103,6 +103,7 @@ pub struct Executable {
     output_bytes: Vec<usize>,
     workspace_bytes: usize,
     workers: usize,
+    thread_work: u64,
 }
 
 impl fmt::Debug for Executable {
@@ -162,6 +163,7 @@ impl Executable {
             entry,
             constants,
             workers: program.workers,
+            thread_work: program.thread_work,
             steps: program.steps.clone(),
             initial: program.states.iter().filter_map(|s| Some((s.input, s.initial.clone()?))).collect(),
             input_bytes: program.inputs.iter().map(|b| b.bytes).collect(),
@@ -249,7 +251,10 @@ impl Executable {
         let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
         for (&kernel, piece) in self.kernels[kernel].iter().zip(&self.symbols.kernels[kernel]) {
             status(match (self.fork, piece.spread) {
-                (Some(fork), Some(spread)) => fork(pool, kernel, spread.n, most_workers(spread, self.workers) as i64, table.as_ptr()),
+                (Some(fork), Some(spread)) => {
+                    let most = most_workers(spread, self.workers, self.thread_work);
+                    fork(pool, kernel, spread.n, most as i64, table.as_ptr())
+                }
                 _ => kernel(table.as_ptr(), 0, 0, 0),
             })?;
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::CodegenError;
+use super::fork::WORK_OF_A_THREAD;
 use crate::nest::Kernel;
 use crate::tensor::Tensor;
 
@@ -29,6 +30,8 @@ pub struct Program {
     pub states: Vec<StateBuffer>,
     /// The most threads that run a kernel at once, as many as private buffers have copies: at least one.
     pub workers: usize,
+    /// The work, as nests count it, that is worth a thread.
+    pub thread_work: u64,
 }
 
 impl Default for Program {
@@ -43,6 +46,7 @@ impl Default for Program {
             emitter: Emitter::default(),
             states: vec![],
             workers: 1,
+            thread_work: WORK_OF_A_THREAD,
         }
     }
 }
