@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod control;
 mod threads;
 mod tune;
 mod tuner;
@@ -17,9 +18,10 @@ use crate::lower::{Lowered, lower_group};
 use crate::passes;
 use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
-use crate::schedule::{Convolution, Memory, Scheduled, Source, Storage};
+use crate::schedule::{Arg, Convolution, Memory, Scheduled, Source, Storage};
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
+use control::Control;
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;
@@ -47,8 +49,17 @@ pub struct Compiled {
 pub struct StepInfo {
     /// The operators of its group: the model's names, or the names of their results.
     pub nodes: Vec<String>,
-    /// The values that memory holds after it.
+    /// The values of the graph that memory holds after it; those of a branch or loop after its last step.
     pub values: Vec<PlacedValue>,
+    /// The values of bodies that memory holds after it.
+    pub inner: Vec<PlacedValue>,
+}
+
+impl StepInfo {
+    /// All values that memory holds after it.
+    pub fn placed(&self) -> impl Iterator<Item = &PlacedValue> {
+        self.values.iter().chain(&self.inner)
+    }
 }
 
 /// A value in memory.
@@ -66,11 +77,35 @@ pub struct PlacedValue {
     pub strides: Vec<i64>,
 }
 
-/// One step while it is prepared.
+/// A kernel, a branch or a loop while it is prepared.
 struct Task {
+    /// What it computes; of a branch or loop only operands and results.
     lowered: Lowered,
     nodes: Vec<NodeId>,
-    scheduled: Option<Scheduled>,
+    work: Option<Work>,
+}
+
+/// What runs.
+enum Work {
+    Kernel(Scheduled),
+    Control(Box<Control>),
+}
+
+impl Work {
+    fn args(&self) -> &[Arg] {
+        match self {
+            Work::Kernel(s) => &s.args,
+            Work::Control(c) => &c.args,
+        }
+    }
+
+    /// What argument number `i` is, for messages.
+    fn name(&self, i: usize) -> String {
+        match self {
+            Work::Kernel(s) => format!("{}/{}", s.kernel.name, s.kernel.buffers[i].name),
+            Work::Control(c) => format!("{}/{i}", c.name),
+        }
+    }
 }
 
 /// Where a root lives.
@@ -87,7 +122,7 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
     let choices = passes::PassConfig { quantize_weights: config.quantize_weights.is_some(), prune_channels: config.prune };
     let mut report = passes::Report::default();
     for pass in passes::PASSES {
-        (pass.run)(&mut graph, &choices, &mut report);
+        pass.apply(&mut graph, &choices, &mut report);
         see(pass.name, &graph);
     }
     (graph, report)
@@ -185,7 +220,9 @@ fn schedule_with(
     let n_tasks = tasks.len();
     for (j, done) in outputs_done.iter().enumerate() {
         if !done {
-            tasks.push(Task { lowered: copy_program(&graph, graph.outputs()[j]), nodes: vec![], scheduled: None });
+            let v = graph.outputs()[j];
+            let lowered = Lowered { program: copy_program(graph.name_of(v), graph.ty(v)), operands: vec![v], results: vec![] };
+            tasks.push(Task { lowered, nodes: vec![], work: None });
         }
     }
     let mut undone = (0..outputs_done.len()).filter(|&j| !outputs_done[j]);
@@ -197,6 +234,16 @@ fn schedule_with(
     let storage_id: HashMap<Value, usize> = roots.iter().enumerate().map(|(i, &v)| (v, i)).collect();
     let n_roots = roots.len();
     for (t, task) in tasks.iter_mut().enumerate() {
+        if let [node] = task.nodes[..]
+            && graph.node(node).control().is_some()
+        {
+            let layout = control::Layout { placements: &placements, storage_id: &storage_id };
+            match Control::prepare(&graph, node, &layout, tuner, workers, finish) {
+                Ok(control) => task.work = Some(Work::Control(Box::new(control))),
+                Err(found) => problems.extend(found),
+            }
+            continue;
+        }
         if task.lowered.program.items.is_empty() && output_of[t].is_none() {
             continue;
         }
@@ -244,7 +291,7 @@ fn schedule_with(
         match tuner.schedule(&name, &task.lowered.program, operands, results) {
             Ok(mut s) => {
                 finish(&mut s);
-                task.scheduled = Some(s);
+                task.work = Some(Work::Kernel(s));
             }
             Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
         }
@@ -280,6 +327,10 @@ fn refuse(graph: &Graph, nodes: &[NodeId], reason: &str) -> Diagnostic {
     let info = graph.node(node);
     let name = info.operator().map_or("Constant".into(), |op| op.schema().full_name());
     let place = if info.label.is_empty() { format!("node of \"{}\"", info.results[0].name) } else { format!("node \"{}\"", info.label) };
+    refuse_place(&place, &name, reason)
+}
+
+fn refuse_place(place: &str, name: &str, reason: &str) -> Diagnostic {
     Diagnostic::new("unsupported-operator", Severity::Unsupported, place, format!("`{name}` cannot be compiled: {reason}"))
 }
 
@@ -291,10 +342,15 @@ fn order_tasks(
     lowered: Vec<Lowered>,
 ) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let position: HashMap<NodeId, usize> = graph.order().into_iter().enumerate().map(|(i, n)| (n, i)).collect();
-    let mut tasks: Vec<Task> = members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, scheduled: None }).collect();
+    let mut tasks: Vec<Task> = members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, work: None }).collect();
     for &node in &placements.copies {
         let lowered = lower_group(graph, &[node]).map_err(|(node, e)| vec![refuse(graph, &[node], &e.to_string())])?;
-        tasks.push(Task { lowered, nodes: vec![node], scheduled: None });
+        tasks.push(Task { lowered, nodes: vec![node], work: None });
+    }
+    for node in graph.control_nodes() {
+        let operands = graph.operands(node).into_iter().flatten().collect();
+        let lowered = Lowered { program: expr::Builder::new().finish(&[]), operands, results: graph.results(node) };
+        tasks.push(Task { lowered, nodes: vec![node], work: None });
     }
     tasks.sort_by_key(|t| t.nodes.last().map(|n| position[n]));
     Ok(tasks)
@@ -315,14 +371,13 @@ fn shared_constants(graph: &Graph, placements: &Placements, tasks: &[Task]) -> H
 }
 
 /// A program that copies one value.
-fn copy_program(graph: &Graph, v: Value) -> Lowered {
+fn copy_program(name: &str, ty: &Type) -> expr::Program {
     let mut b = expr::Builder::new();
-    let ty = graph.ty(v);
     let dims = ty.dims().unwrap_or_default();
-    let from = b.operand(graph.name_of(v), ty.dtype, &dims);
-    b.set_name(&format!("{}.out", graph.name_of(v)));
+    let from = b.operand(name, ty.dtype, &dims);
+    b.set_name(&format!("{name}.out"));
     let out = b.compute(&dims, |b, at| b.load(from, at.iter()));
-    Lowered { program: b.finish(&[out]), operands: vec![v], results: vec![] }
+    b.finish(&[out])
 }
 
 /// Gives every root its home: inputs and constants where they are, results of kernels in an output where they are one, else in the arena.
@@ -372,6 +427,11 @@ fn kernel_name(graph: &Graph, task: &Task, output: Option<usize>) -> String {
         (None, Some(j)) => format!("{}_copy", graph.output_names()[j]),
         (None, None) => "kernel".to_owned(),
     };
+    symbol(&name)
+}
+
+/// A name as a part of a symbol.
+fn symbol(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let clean = clean.trim_matches('_').to_owned();
     if clean.starts_with(|c: char| c.is_ascii_alphabetic()) { clean } else { format!("k_{clean}") }
