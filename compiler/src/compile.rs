@@ -15,6 +15,7 @@ use crate::passes;
 use crate::pipeline::{self, Compiled};
 use crate::report::Report;
 use crate::source::{self, Source};
+use crate::state::{self, State};
 use crate::tensor::DType;
 
 /// Version of the compiler.
@@ -31,6 +32,8 @@ pub struct Artifact {
     pub compiled: Compiled,
     /// What the passes did.
     pub passes: passes::Report,
+    /// The inputs that the caller's state block holds.
+    pub states: Vec<State>,
     /// The texts of the graph that [`Config::dump`] asked for: the pass and the text.
     pub dumps: Vec<(String, String)>,
 }
@@ -82,6 +85,7 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
     if !too_large.is_empty() {
         return Err(Error::Model(too_large));
     }
+    let states = state::resolve(&source, config).map_err(Error::Model)?;
     let mut dumps = vec![];
     let (graph, passes) = pipeline::run_passes(source.graph.clone(), config, &mut |pass, graph| {
         if config.dump.after.contains(pass) {
@@ -89,7 +93,7 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
         }
     });
     let tuned = pipeline::tuned(&graph, machine, config)?;
-    let compiled = pipeline::lower_and_schedule_as(graph, machine, config, &tuned).map_err(Error::Model)?;
+    let compiled = pipeline::lower_and_schedule_as(graph, machine, config, &tuned, &states).map_err(Error::Model)?;
     let graph = &compiled.graph;
     let signature = |names: &mut dyn Iterator<Item = (String, Value)>| -> Vec<(String, DType, Vec<usize>)> {
         names.map(|(name, v)| (name, graph.ty(v).dtype, graph.ty(v).dims().unwrap_or_default())).collect()
@@ -97,7 +101,7 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
     let inputs = signature(&mut graph.inputs().iter().map(|&v| (graph.name_of(v).to_owned(), v)));
     let outputs = signature(&mut graph.output_names().iter().cloned().zip(graph.outputs().iter().copied()));
     let interface = Interface::new(&source.title, inputs, outputs, &compiled.program, source.hash.clone(), VERSION, machine);
-    Ok(Artifact { interface, source, compiled, passes, dumps })
+    Ok(Artifact { interface, source, compiled, passes, states, dumps })
 }
 
 /// No tensor may have more bytes: sums and products of sizes stay far from overflowing.

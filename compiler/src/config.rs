@@ -21,6 +21,8 @@ pub struct Config {
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Inputs that are constants in the compiled model: their values.
     pub constants: BTreeMap<String, Tensor>,
+    /// Pairs of an input and an output that are one tensor between runs, kept in a block that the caller owns.
+    pub states: Vec<(String, String)>,
     /// Store weights in fewer bits; changes results.
     pub quantize_weights: Option<WeightFormat>,
     /// Remove channels that cannot matter; never changes results.
@@ -53,6 +55,7 @@ impl Default for Config {
             bindings: BTreeMap::new(),
             input_shapes: BTreeMap::new(),
             constants: BTreeMap::new(),
+            states: vec![],
             quantize_weights: None,
             prune: true,
             exact_conv: false,

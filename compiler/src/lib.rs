@@ -28,6 +28,7 @@ pub mod pipeline;
 pub mod report;
 pub mod schedule;
 pub mod source;
+pub mod state;
 pub mod steps;
 pub mod tensor;
 

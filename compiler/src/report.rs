@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::compile::Artifact;
 use crate::emit::object::ObjectFile;
-use crate::emit::{Interface, Port};
+use crate::emit::{Interface, Port, StatePort};
 use crate::passes::report::{Pruned, Quantized};
 
 /// Sizes, the memory plan, and what the passes did.
@@ -61,9 +61,8 @@ impl Report {
 
     /// The same as JSON.
     pub fn to_json(&self) -> Value {
-        let ports = |ports: &[Port]| -> Vec<Value> {
-            ports.iter().map(|p| json!({"name": p.name, "parameter": p.ident, "dtype": p.dtype.name(), "shape": p.dims})).collect()
-        };
+        let port = |p: &Port| json!({"name": p.name, "parameter": p.ident, "dtype": p.dtype.name(), "shape": p.dims});
+        let state = |(p, next, s): (&Port, &str, &StatePort)| json!({"name": p.name, "next": next, "dtype": p.dtype.name(), "shape": p.dims, "offset": s.offset, "has_initial": s.has_initial});
         let quantized: Vec<Value> = self.quantized.iter().map(quantized_json).collect();
         let pruned: Vec<Value> = self
             .pruned
@@ -78,8 +77,10 @@ impl Report {
             "target": self.interface.machine.to_string(),
             "version": self.interface.version,
             "source_hash": self.interface.source_hash,
-            "inputs": ports(&self.interface.inputs),
-            "outputs": ports(&self.interface.outputs),
+            "inputs": self.interface.input_parameters().map(port).collect::<Vec<_>>(),
+            "outputs": self.interface.output_parameters().map(port).collect::<Vec<_>>(),
+            "states": self.interface.state_ports().map(state).collect::<Vec<_>>(),
+            "state_bytes": self.interface.state_bytes,
             "n_nodes": self.n_nodes,
             "n_steps": self.n_steps,
             "multiply_adds": self.n_multiply_adds,

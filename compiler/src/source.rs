@@ -12,7 +12,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::Error;
 use crate::graph::{self, Graph, Value};
 use crate::onnx;
-use crate::tensor::{DType, Dim, Shape, Type};
+use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 
 /// A model as it was read.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Source {
     pub hash: String,
     /// The graph, dimensions bound.
     pub graph: Graph,
+    /// Values that the file gives inputs of [`Config::states`].
+    pub defaults: BTreeMap<String, Tensor>,
 }
 
 /// The inputs and outputs of a model file, before dimensions are bound.
@@ -80,12 +82,12 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
         None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     };
     let hash = hash(path)?;
-    let graph = if is_text(path) {
-        bind(&read_text(path)?, config, path)?
+    let (graph, defaults) = if is_text(path) {
+        (bind(&read_text(path)?, config, path)?, BTreeMap::new())
     } else {
         onnx::import_file(path, &import_options(config)).map_err(Error::Model)?
     };
-    Ok(Source { file: path.display().to_string(), title, hash, graph })
+    Ok(Source { file: path.display().to_string(), title, hash, graph, defaults })
 }
 
 /// The small inputs of a model whose values decide shapes: it may compile once they are among [`Config::constants`].
@@ -104,7 +106,8 @@ pub fn deciding_inputs(path: &Path, config: &Config) -> Result<BTreeSet<String>,
 
 fn import_options(config: &Config) -> onnx::ImportOptions {
     let (bindings, input_shapes) = (config.bindings.clone(), config.input_shapes.clone());
-    onnx::ImportOptions { bindings, input_shapes, constants: config.constants.clone(), ..onnx::ImportOptions::default() }
+    let variables = config.states.iter().map(|(input, _)| input.clone()).collect();
+    onnx::ImportOptions { bindings, input_shapes, constants: config.constants.clone(), variables, ..onnx::ImportOptions::default() }
 }
 
 /// Reads only what a model's callers see.

@@ -99,7 +99,7 @@ impl DTypeCode {
 }
 
 /// Version of these layouts; the first field of [`Model`].
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// One input or output: `tinsmith_tensor` in C.
 #[derive(Clone, Copy, Debug)]
@@ -145,6 +145,12 @@ pub struct Model {
     pub inputs: *const Tensor,
     /// The outputs, in the order of the parameters.
     pub outputs: *const Tensor,
+    /// Size of a state block; zero where the model has none.
+    pub state_bytes: u64,
+    /// Number of states.
+    pub n_states: u64,
+    /// The states, in the order of their places in the block, each at a multiple of 64 bytes.
+    pub states: *const Tensor,
 }
 
 /// Runs the iterations of a loop on several threads: `tinsmith_pool` in C.
@@ -162,4 +168,4 @@ pub struct Pool {
 }
 
 const _: () =
-    assert!(size_of::<Tensor>() == 32 && size_of::<Model>() == 80 && size_of::<Pool>() == 24, "layouts are those of 64-bit targets");
+    assert!(size_of::<Tensor>() == 32 && size_of::<Model>() == 104 && size_of::<Pool>() == 24, "layouts are those of 64-bit targets");

@@ -217,7 +217,7 @@ fn a_library_describes_itself() {
     assert_eq!(
         text,
         format!(
-            "convolution abi 1, 1 in, 1 out, workspace 1, align 64, hash {hash}.., target x86_64-unknown-linux-gnu at x86-64-v2\n\
+            "convolution abi 2, 1 in, 1 out, workspace 1, align 64, hash {hash}.., target x86_64-unknown-linux-gnu at x86-64-v2\n\
              /image:0: 12 [1,3,19,17] 3876 bytes\n\
              float: 12 [1,10,5,4] 800 bytes\n"
         )

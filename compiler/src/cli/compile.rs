@@ -84,8 +84,12 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         files.push(json!({"path": path.display().to_string(), "bytes": bytes}));
     }
     let report = &written.report;
+    let state = match report.interface.state_bytes {
+        0 => String::new(),
+        bytes => format!("state {}, ", bytes_text(bytes)),
+    };
     text += &format!(
-        "{} for {}: {} nodes in {} steps, weights {}, workspace {} (at least {}), {seconds:.2} s\n",
+        "{} for {}: {} nodes in {} steps, weights {}, workspace {} (at least {}), {state}{seconds:.2} s\n",
         report.interface.name,
         report.interface.machine,
         report.n_nodes,

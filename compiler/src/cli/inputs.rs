@@ -5,63 +5,75 @@ use std::path::Path;
 
 use tinsmith::codegen::{Executable, Memory};
 use tinsmith::config::Config;
-use tinsmith::emit::Port;
+use tinsmith::emit::{Port, StatePort};
 use tinsmith::source::{Declared, Signature};
 use tinsmith::tensor::{DType, Tensor};
-use tinsmith::{Artifact, Error, source};
+use tinsmith::{Artifact, Error, source, state};
 
 use super::arrays;
 
-/// Binds the dimensions of a model to the shapes of arrays for all its inputs, and gives the arrays in the order of the
-/// inputs.
-pub(crate) fn bind_to(signature: &Signature, mut arrays: BTreeMap<String, Tensor>, config: &mut Config) -> Result<Vec<Tensor>, Error> {
-    let mut tensors = vec![];
+/// Binds the dimensions of a model to the shapes of arrays for all its inputs, of which those that are states may be missing, and gives the
+/// arrays as the element types that they stand for.
+pub(crate) fn bind_to(
+    signature: &Signature,
+    mut arrays: BTreeMap<String, Tensor>,
+    config: &mut Config,
+) -> Result<BTreeMap<String, Tensor>, Error> {
+    let is_state = |name: &str| config.states.iter().any(|(input, _)| input == name);
+    let mut tensors = BTreeMap::new();
     let mut missing = vec![];
     for input in &signature.inputs {
         match arrays.remove(&input.name) {
-            Some(tensor) => tensors.push(fit(input, tensor)?),
+            Some(tensor) => {
+                tensors.insert(input.name.clone(), fit(input, tensor)?);
+            }
+            None if is_state(&input.name) => {}
             None => missing.push(format!("`{}`: {input}", input.name)),
         }
     }
     if !missing.is_empty() {
         return Err(Error::Usage(format!("there are no arrays for the inputs {}", missing.join(", "))));
     }
-    if let Some(name) = arrays.keys().next() {
+    // An input with a value of its own is in the signature of nobody, but may be a state.
+    let (states, others): (BTreeMap<_, _>, BTreeMap<_, _>) = arrays.into_iter().partition(|(name, _)| is_state(name));
+    if let Some(name) = others.keys().next() {
         let names: Vec<&str> = signature.inputs.iter().map(|i| i.name.as_str()).collect();
         return Err(Error::Usage(format!("the model has no input `{name}`; its inputs are {}", names.join(", "))));
     }
-    for (input, tensor) in signature.inputs.iter().zip(&tensors) {
-        config.input_shapes.insert(input.name.clone(), tensor.dims().to_vec());
-    }
+    tensors.extend(states);
+    config.input_shapes.extend(tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())));
     Ok(tensors)
 }
 
-/// Compiles a model for arrays for all its inputs. Those whose values decide shapes become constants of the compiled model; the arrays of
-/// the others are given back in order.
+/// Compiles a model for arrays that [`bind_to`] gave. Those whose values decide shapes become constants of the compiled model, in the
+/// configuration.
 pub(crate) fn compile(
     path: &Path,
     signature: &Signature,
-    arrays: BTreeMap<String, Tensor>,
+    arrays: &BTreeMap<String, Tensor>,
     config: &mut Config,
-) -> Result<(Artifact, Vec<Tensor>), Error> {
-    let tensors = bind_to(signature, arrays, config)?;
-    let names = || signature.inputs.iter().map(|i| &i.name);
+) -> Result<Artifact, Error> {
     loop {
         let problems = match tinsmith::compile(path, config) {
             Err(Error::Model(problems)) => problems,
-            compiled => {
-                let rest = names().zip(tensors).filter(|(name, _)| !config.constants.contains_key(*name)).map(|(_, t)| t);
-                return Ok((compiled?, rest.collect()));
-            }
+            compiled => return compiled,
         };
         let deciding = source::deciding_inputs(path, config)?;
         let fixed = config.constants.len();
-        let new = names().zip(&tensors).filter(|(name, _)| deciding.contains(*name)).map(|(name, t)| (name.clone(), t.clone()));
+        let known = signature.inputs.iter().filter(|i| deciding.contains(&i.name));
+        let new: Vec<_> = known.filter_map(|i| Some((i.name.clone(), arrays.get(&i.name)?.clone()))).collect();
         config.constants.extend(new);
         if config.constants.len() == fixed {
             return Err(Error::Model(problems));
         }
     }
+}
+
+/// A tensor for each input of a compiled model: its array, or what the state begins with.
+pub(crate) fn in_order(artifact: &Artifact, mut arrays: BTreeMap<String, Tensor>) -> Vec<Tensor> {
+    let mut initial = state::initial(&artifact.compiled.graph, &artifact.states);
+    let inputs = artifact.interface.inputs.iter();
+    inputs.filter_map(|p| arrays.remove(&p.name).or_else(|| initial.remove(&p.name))).collect()
 }
 
 /// The arrays `input_0.npy`, `input_1.npy`, ... of a folder, by the inputs' names.
@@ -95,8 +107,8 @@ pub(crate) fn as_type(tensor: Tensor, dtype: DType) -> Tensor {
 }
 
 /// Arrays for the inputs of a compiled model, the same for the same model: floats in -1..1, integers 0 and 1, which every
-/// table has.
-pub(crate) fn random(ports: &[Port]) -> Vec<Tensor> {
+/// table has; for states what they begin with.
+pub(crate) fn random(artifact: &Artifact) -> Vec<Tensor> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = move || {
         state ^= state << 13;
@@ -107,9 +119,10 @@ pub(crate) fn random(ports: &[Port]) -> Vec<Tensor> {
     let one = |port: &Port| {
         let is_float = port.dtype.is_float();
         let values: Vec<f64> = (0..port.n_elements()).map(|_| if is_float { 2.0 * next() - 1.0 } else { (2.0 * next()).floor() }).collect();
-        Tensor::from_f64s(port.dtype, &port.dims, &values)
+        (port.name.clone(), Tensor::from_f64s(port.dtype, &port.dims, &values))
     };
-    ports.iter().map(one).collect()
+    let arrays = artifact.interface.input_parameters().map(one).collect();
+    in_order(artifact, arrays)
 }
 
 /// Buffers with the inputs in them.
@@ -124,10 +137,21 @@ pub(crate) fn memory(artifact: &Artifact, executable: &Executable, inputs: &[Ten
     Ok(memory)
 }
 
-/// The outputs in the buffers, with their names.
+/// The outputs in the buffers, with their names; the next values of states are where the states are.
 pub(crate) fn outputs(artifact: &Artifact, memory: &Memory) -> Vec<(String, Tensor)> {
-    let one = |(port, buffer): (&Port, &tinsmith::codegen::AlignedBytes)| {
+    let one = |(j, port): (usize, &Port)| {
+        let state = artifact.interface.states.iter().find(|s| s.output == j);
+        let buffer = state.map_or_else(|| &memory.outputs[j], |s| &memory.inputs[s.input]);
         (port.name.clone(), Tensor::from_bytes(port.dtype, &port.dims, buffer.as_slice()))
     };
-    artifact.interface.outputs.iter().zip(&memory.outputs).map(one).collect()
+    artifact.interface.outputs.iter().enumerate().map(one).collect()
+}
+
+/// The values of the states in the buffers, by the inputs' names.
+pub(crate) fn states(artifact: &Artifact, memory: &Memory) -> BTreeMap<String, Tensor> {
+    let one = |s: &StatePort| {
+        let port = &artifact.interface.inputs[s.input];
+        (port.name.clone(), Tensor::from_bytes(port.dtype, &port.dims, memory.inputs[s.input].as_slice()))
+    };
+    artifact.interface.states.iter().map(one).collect()
 }

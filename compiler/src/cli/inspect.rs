@@ -62,6 +62,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         report.kernels.len(),
         report.n_steps,
     );
+    if !artifact.states.is_empty() {
+        let listed: Vec<String> = report.interface.state_ports().map(|(p, next, _)| format!("{} = {next}", p.name)).collect();
+        text += &format!("  state: {} ({})\n", bytes_text(report.interface.state_bytes), listed.join(", "));
+    }
     let steps = artifact.steps();
     text += &emitters_text(&steps);
     text += &moves_text(&steps);

@@ -10,6 +10,7 @@ mod inspect;
 mod options;
 mod progress;
 mod run;
+mod session;
 mod verify;
 
 use std::io::Write;

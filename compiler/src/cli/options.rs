@@ -17,6 +17,9 @@ pub(crate) struct ModelOptions {
     /// Give an input a shape
     #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
     input_shape: Vec<(String, Vec<usize>)>,
+    /// Keep an input's value from one run to the next, as what this output was; repeatable
+    #[arg(long, value_name = "INPUT=OUTPUT", value_parser = state)]
+    state: Vec<(String, String)>,
     /// Compile for this system, such as aarch64-unknown-linux-gnu; the default is this machine's
     #[arg(long, value_name = "TRIPLE")]
     target: Option<String>,
@@ -80,6 +83,7 @@ impl ModelOptions {
             bindings: self.bind.iter().cloned().collect(),
             input_shapes: self.input_shape.iter().cloned().collect(),
             constants: std::collections::BTreeMap::new(),
+            states: self.state.clone(),
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
             prune: !self.no_prune,
             exact_conv: self.exact_conv,
@@ -97,6 +101,16 @@ impl ModelOptions {
             threads: self.threads.map_or(DEFAULT_THREADS, |n| n as usize),
             dump: Dumps::default(),
         }
+    }
+
+    /// Whether an input is a state.
+    pub(crate) fn is_state(&self, input: &str) -> bool {
+        self.state.iter().any(|s| s.0 == input)
+    }
+
+    /// Whether an output is the next value of a state.
+    pub(crate) fn is_next_state(&self, output: &str) -> bool {
+        self.state.iter().any(|s| s.1 == output)
     }
 
     /// The threads to run on here: none but this one where the user asks for no more.
@@ -118,6 +132,11 @@ fn binding(text: &str) -> Result<(String, usize), String> {
     let (name, value) = text.rsplit_once('=').ok_or("expected DIM=N")?;
     let value = value.parse().map_err(|_| format!("`{value}` is not a number of elements"))?;
     Ok((name.to_owned(), value))
+}
+
+fn state(text: &str) -> Result<(String, String), String> {
+    let (input, output) = text.split_once('=').ok_or("expected INPUT=OUTPUT")?;
+    Ok((input.to_owned(), output.to_owned()))
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

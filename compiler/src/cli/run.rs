@@ -1,24 +1,29 @@
-//! `tinsmith run MODEL IN.npz -o OUT.npz`: compiles in memory, runs once, writes the outputs.
+//! `tinsmith run MODEL IN.npz -o OUT.npz`: compiles in memory, runs once, or once for each of several cases, writes the outputs.
 
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tinsmith::source::Signature;
 use tinsmith::tensor::Tensor;
 use tinsmith::{Error, Pool, emit, source};
 
 use super::options::ModelOptions;
 use super::progress::Progress;
+use super::session::Session;
 use super::{Outcome, arrays, inputs};
 
-/// Compile a model in memory, run it once, and write its outputs
+/// Compile a model in memory, run it, and write its outputs
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) model: ModelOptions,
-    /// The inputs by name, as .npz; for one input also an .npy file
+    /// The inputs by name, as .npz; for one input also an .npy file. Several files, or a folder of .npz files, are cases that run one after
+    /// the other: with --state each begins where the one before it ended, unless it gives the states
     #[arg(conflicts_with = "inputs", required_unless_present = "inputs")]
-    input: Option<PathBuf>,
-    /// Where to write the outputs by name, as .npz; for one output also an .npy file
+    input: Vec<PathBuf>,
+    /// Where to write the outputs by name, as .npz; for one output also an .npy file. For several cases a folder, which gets a file
+    /// of the name of every case's
     #[arg(short, long, value_name = "FILE", conflicts_with = "outputs")]
     output: Option<PathBuf>,
     /// A folder with input_0.npy, input_1.npy, ... in the order of the model's inputs
@@ -29,38 +34,93 @@ pub(crate) struct Args {
     outputs: Option<PathBuf>,
 }
 
+/// Arrays of one run.
+struct Case {
+    name: String,
+    arrays: BTreeMap<String, Tensor>,
+}
+
 pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
-    let mut config = args.model.config_here();
     let signature = source::signature(&args.model.model)?;
-    let arrays = match (&args.input, &args.inputs) {
-        (Some(file), _) if file.extension().is_some_and(|e| e == "npy") => {
-            let [input] = &signature.inputs[..] else {
-                return Err(Error::Usage(format!("the model has {} inputs; an .npy file is for one", signature.inputs.len())));
-            };
-            [(input.name.clone(), arrays::read_npy(file)?)].into()
-        }
-        (Some(file), _) => arrays::read_npz(file)?,
-        (None, Some(folder)) => inputs::from_folder(folder, &signature)?,
-        (None, None) => return Err(Error::Usage("there are no inputs".to_owned())),
-    };
+    let cases = cases(args, &signature)?;
+    let several = cases.len() > 1 || args.input.iter().any(|p| p.is_dir());
+    if several && args.outputs.is_some() {
+        return Err(Error::Usage("`--outputs` is for one case; `-o` takes a folder for several".to_owned()));
+    }
     let progress = Progress::new(format!("compiling {}", args.model.model.display()));
-    let (artifact, tensors) = inputs::compile(&args.model.model, &signature, arrays, &mut config)?;
-    let executable = artifact.executable()?;
-    progress.say("running".to_owned());
-    let mut memory = inputs::memory(&artifact, &executable, &tensors)?;
     let pool = args.model.pool();
-    executable.run_with(&mut memory, pool.as_ref().map(Pool::hook))?;
+    let mut session = Session::new(&args.model.model, &signature, args.model.config_here());
+    let mut text = String::new();
+    let mut facts = vec![];
+    for case in cases {
+        let ran = session.run(case.arrays, pool.as_ref().map(Pool::hook))?;
+        progress.say(format!("ran {}", case.name));
+        ran.status?;
+        let one = told(&ran.outputs);
+        if several {
+            if let Some(folder) = &args.output {
+                emit::files::create_folder(folder)?;
+                arrays::write_npz(&folder.join(format!("{}.npz", case.name)), &ran.outputs)?;
+            }
+            text += &one.0.lines().map(|line| format!("{}: {line}\n", case.name)).collect::<String>();
+            facts.push(json!({"name": case.name, "outputs": one.1}));
+        } else {
+            write(args, &ran.outputs)?;
+            drop(progress);
+            return Ok(Outcome::done(one.0, json!({"outputs": one.1})));
+        }
+    }
     drop(progress);
-    let outputs = inputs::outputs(&artifact, &memory);
-    write(args, &outputs)?;
-    Ok(told(&outputs))
+    Ok(Outcome::done(text, json!({"cases": facts})))
+}
+
+fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {
+    let name_of = |file: &Path| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(folder) = &args.inputs {
+        return Ok(vec![Case { name: name_of(folder), arrays: inputs::from_folder(folder, signature)? }]);
+    }
+    let mut files = vec![];
+    for path in &args.input {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path).map_err(|e| Error::read(path, e))?;
+            let mut inside: Vec<PathBuf> =
+                entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "npz")).collect();
+            inside.sort();
+            if inside.is_empty() {
+                return Err(Error::Usage(format!("there are no .npz files in `{}`", path.display())));
+            }
+            files.append(&mut inside);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let mut names = BTreeSet::new();
+    let mut cases = vec![];
+    for file in files {
+        let arrays = if file.extension().is_some_and(|e| e == "npy") {
+            let wanted: Vec<_> = signature.inputs.iter().filter(|i| !args.model.is_state(&i.name)).collect();
+            let [input] = &wanted[..] else {
+                return Err(Error::Usage(format!("the model has {} inputs; an .npy file is for one", wanted.len())));
+            };
+            [(input.name.clone(), arrays::read_npy(&file)?)].into()
+        } else {
+            arrays::read_npz(&file)?
+        };
+        let name = name_of(&file);
+        if !names.insert(name.clone()) {
+            return Err(Error::Usage(format!("two cases are named `{name}`")));
+        }
+        cases.push(Case { name, arrays });
+    }
+    Ok(cases)
 }
 
 fn write(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Error> {
     if let Some(file) = &args.output {
         if file.extension().is_some_and(|e| e == "npy") {
-            let [(_, tensor)] = outputs else {
-                return Err(Error::Usage(format!("the model has {} outputs; an .npy file is for one", outputs.len())));
+            let plain: Vec<_> = outputs.iter().filter(|(name, _)| !args.model.is_next_state(name)).collect();
+            let [(_, tensor)] = plain[..] else {
+                return Err(Error::Usage(format!("the model has {} outputs; an .npy file is for one", plain.len())));
             };
             arrays::write_npy(file, tensor)?;
         } else {
@@ -79,7 +139,8 @@ fn write(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Error> {
 /// Most elements of an output that are shown.
 const SHOWN: usize = 16;
 
-fn told(outputs: &[(String, Tensor)]) -> Outcome {
+/// Outputs in words and for programs.
+fn told(outputs: &[(String, Tensor)]) -> (String, Vec<Value>) {
     let mut text = String::new();
     let mut facts = vec![];
     for (name, tensor) in outputs {
@@ -91,5 +152,5 @@ fn told(outputs: &[(String, Tensor)]) -> Outcome {
         let greatest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         facts.push(json!({"name": name, "dtype": tensor.dtype().name(), "shape": tensor.dims(), "min": least, "max": greatest}));
     }
-    Outcome::done(text, json!({"outputs": facts}))
+    (text, facts)
 }

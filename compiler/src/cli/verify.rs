@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tinsmith::codegen::{Executable, Memory, Place};
-use tinsmith::config::Config;
 use tinsmith::source::Signature;
 use tinsmith::tensor::Tensor;
 use tinsmith::{Artifact, Error, Pool, graph, onnx, pipeline, source};
@@ -15,6 +14,7 @@ use tinsmith::{Artifact, Error, Pool, graph, onnx, pipeline, source};
 use super::compare::{Tolerance, compare};
 use super::options::ModelOptions;
 use super::progress::Progress;
+use super::session::{Ran, Session};
 use super::{Outcome, WRONG, arrays, inputs};
 
 /// Run a model and compare its outputs with expected ones
@@ -22,7 +22,8 @@ use super::{Outcome, WRONG, arrays, inputs};
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) model: ModelOptions,
-    /// IN.npz and REF.npz; or folders: `test_data_set_*`, or what holds them. Without any, those beside the model
+    /// IN.npz and REF.npz, of several cases in turn; or folders: `test_data_set_*`, or what holds them. Without any, those beside the
+    /// model. With --state each case begins where the one before it ended, unless it gives the states
     data: Vec<PathBuf>,
     /// Allowed difference, relative to the expected value
     #[arg(long, default_value_t = 1e-3)]
@@ -53,9 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     let mut text = String::new();
     let mut facts = vec![];
     let mut wrong = 0;
+    let mut session = Session::new(&args.model.model, &signature, args.model.config_here());
     for case in cases {
         progress.say(format!("verifying {}", case.name));
-        let result = verify(args, &signature, case, tolerance)?;
+        let result = verify(args, &mut session, case, tolerance)?;
         wrong += usize::from(!result.passed);
         text += &result.text;
         facts.push(result.json);
@@ -73,14 +75,10 @@ struct Verified {
     json: serde_json::Value,
 }
 
-fn verify(args: &Args, signature: &Signature, case: Case, tolerance: Tolerance) -> Result<Verified, Error> {
-    let mut config: Config = args.model.config_here();
-    let (artifact, tensors) = inputs::compile(&args.model.model, signature, case.inputs, &mut config)?;
-    let executable = artifact.executable()?;
-    let mut memory = inputs::memory(&artifact, &executable, &tensors)?;
+fn verify(args: &Args, session: &mut Session<'_>, case: Case, tolerance: Tolerance) -> Result<Verified, Error> {
     let pool = args.model.pool();
-    let status = executable.run_with(&mut memory, pool.as_ref().map(Pool::hook));
-    let outputs: HashMap<String, Tensor> = inputs::outputs(&artifact, &memory).into_iter().collect();
+    let Ran { artifact, executable, tensors, status, outputs } = session.run(case.inputs, pool.as_ref().map(Pool::hook))?;
+    let outputs: HashMap<String, Tensor> = outputs.into_iter().collect();
 
     let mut text = String::new();
     let mut facts = vec![];
@@ -110,7 +108,7 @@ fn verify(args: &Args, signature: &Signature, case: Case, tolerance: Tolerance) 
     }
     let mut node = None;
     if !passed {
-        let first = first_difference(&artifact, &executable, &tensors, tolerance)?;
+        let first = first_difference(artifact, executable, &tensors, tolerance)?;
         text += &match &first {
             Some(f) => format!("  the first node that differs from the interpreter: {}\n    {}\n    {}\n", f.node, f.line, f.what),
             None => "  no node differs from the interpreter of the compiled graph\n".to_owned(),
@@ -181,13 +179,13 @@ fn bytes_at(memory: &Memory, place: Place) -> &[u8] {
 
 fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {
     let is_npz = |p: &Path| p.extension().is_some_and(|e| e == "npz");
-    if let [input, reference] = &args.data[..]
-        && is_npz(input)
-        && is_npz(reference)
-    {
-        let expected = Expected::Named(arrays::read_npz(reference)?);
-        let name = reference.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        return Ok(vec![Case { name, inputs: arrays::read_npz(input)?, expected }]);
+    if !args.data.is_empty() && args.data.iter().all(|p| is_npz(p)) && args.data.len().is_multiple_of(2) {
+        let case = |input: &Path, reference: &Path| {
+            let expected = Expected::Named(arrays::read_npz(reference)?);
+            let name = reference.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Case { name, inputs: arrays::read_npz(input)?, expected })
+        };
+        return args.data.chunks(2).map(|pair| case(&pair[0], &pair[1])).collect();
     }
     if let Some(file) = args.data.iter().find(|p| !p.is_dir()) {
         return Err(Error::Usage(format!("`{}` is not a folder; expected IN.npz and REF.npz, or folders", file.display())));

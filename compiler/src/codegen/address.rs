@@ -106,6 +106,7 @@ impl Addresses {
                 Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => {
                     self.access(kernel, *buffer, index, open)?;
                 }
+                Stmt::Prefetch { buffer, index } => self.access(kernel, *buffer, &Index::from(index.clone()), open)?,
                 Stmt::Set { .. } => {}
             }
         }

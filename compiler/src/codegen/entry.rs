@@ -2,7 +2,8 @@
 //!
 //! `entry(args: *const *mut u8, workspace: *mut u8, pool) -> i32` is local; `args` holds the inputs, then the outputs. What may
 //! run on several threads goes through [`super::fork`]. The
-//! exported C function `NAME_run(inputs.., outputs.., workspace, pool) -> i32` checks what it is given and calls it.
+//! exported C function `NAME_run(inputs.., outputs.., workspace, pool) -> i32` checks what it is given and calls it. With state it is
+//! `NAME_run(inputs.., outputs.., state, workspace, pool)`, and the inputs and outputs that are parts of the state block are no parameters.
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, BlockArg, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types};
@@ -14,7 +15,7 @@ use super::CodegenError;
 use super::calls::Calls;
 use super::clif::{self, Compiled, Listing, OK};
 use super::fork::{self, Fork};
-use super::program::{ALIGN_BYTES, Emitter, Program};
+use super::program::{ALIGN_BYTES, Bytes, Emitter, Program, StateBuffer};
 use super::target::Machine;
 use super::wide;
 use crate::nest::Kernel;
@@ -30,6 +31,8 @@ pub const CPU_LACKS_FEATURE: i64 = StatusCode::CpuLacksFeature as i64;
 pub struct EntryOptions {
     /// Name of the exported C function; without one only the local entry exists.
     pub run: Option<String>,
+    /// Name of the exported C function that initializes a state block.
+    pub state_init: Option<String>,
     /// A function `extern "C" fn() -> i32` of the same module that returns 0 on a CPU that can execute the code.
     pub cpu_check: Option<FuncId>,
     /// Whether to keep the text of every function.
@@ -105,6 +108,9 @@ pub fn define_program<M: Module>(
         let (id, text) = define_run(module, program, entry, options.cpu_check, name, options.listings)?;
         run = Some(id);
         listings.extend(text);
+    }
+    if let Some(name) = options.state_init.as_ref().filter(|_| !program.states.is_empty()) {
+        listings.extend(define_state_init(module, program, name, options.listings)?.1);
     }
     Ok(Symbols { kernels, constants, fork, entry, run, listings })
 }
@@ -208,20 +214,25 @@ fn define_run<M: Module>(
     name: &str,
     listing: bool,
 ) -> Result<Defined, CodegenError> {
-    let sizes: Vec<usize> = program.inputs.iter().chain(&program.outputs).map(|b| b.bytes).collect();
-    define_function(module, name, Linkage::Export, sizes.len() + 2, listing, |module, b, params| {
-        let (workspace, pool) = (params[sizes.len()], params[sizes.len() + 1]);
+    let arguments = arguments(program);
+    let sizes: Vec<usize> = arguments.iter().filter_map(|a| if let Argument::Parameter(bytes) = a { Some(*bytes) } else { None }).collect();
+    let has_state = !program.states.is_empty();
+    let n_params = sizes.len() + usize::from(has_state) + 2;
+    define_function(module, name, Linkage::Export, n_params, listing, |module, b, params| {
+        let (workspace, pool) = (params[n_params - 2], params[n_params - 1]);
         let mut bad = b.ins().iconst(types::I8, 0);
-        for (&pointer, _) in params.iter().zip(&sizes).filter(|&(_, &bytes)| bytes > 0) {
+        let state_bytes = if has_state { program.state_bytes() } else { 0 };
+        let needed = sizes.iter().copied().chain(has_state.then_some(state_bytes)).chain([program.workspace_bytes]);
+        for (&pointer, _) in params.iter().zip(needed).filter(|&(_, bytes)| bytes > 0) {
             let null = b.ins().icmp_imm_s(IntCC::Equal, pointer, 0);
             bad = b.ins().bor(bad, null);
         }
-        if program.workspace_bytes > 0 {
-            let null = b.ins().icmp_imm_s(IntCC::Equal, workspace, 0);
-            bad = b.ins().bor(bad, null);
+        let state = params[sizes.len()];
+        if has_state {
+            let misaligned = misaligned(b, state);
+            bad = b.ins().bor(bad, misaligned);
         }
-        let low_bits = b.ins().band_imm_s(workspace, ALIGN_BYTES as i64 - 1);
-        let misaligned = b.ins().icmp_imm_s(IntCC::NotEqual, low_bits, 0);
+        let misaligned = misaligned(b, workspace);
         bad = b.ins().bor(bad, misaligned);
         let ok = return_if(b, bad, BAD_ARGUMENT);
         b.switch_to_block(ok);
@@ -232,14 +243,96 @@ fn define_run<M: Module>(
             let ok = return_if(b, lacks, CPU_LACKS_FEATURE);
             b.switch_to_block(ok);
         }
-        let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, sizes.len().max(1) as u32 * 8, 3));
+        let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, arguments.len().max(1) as u32 * 8, 3));
         let args = b.ins().stack_addr(types::I64, slot, 0);
-        for (i, &pointer) in params[..sizes.len()].iter().enumerate() {
+        let mut parameters = params.iter();
+        for (i, argument) in arguments.iter().enumerate() {
+            let pointer = match *argument {
+                Argument::Parameter(_) => *parameters.next().expect("a parameter for every such argument"),
+                Argument::State(offset) => b.ins().iadd_imm_s(state, offset as i64),
+            };
             b.ins().store(MemFlagsData::trusted(), pointer, args, i as i32 * 8);
         }
         let entry = module.declare_func_in_func(entry, b.func);
         let call = b.ins().call(entry, &[args, workspace, pool]);
         let status = b.inst_results(call)[0];
+        b.ins().return_(&[status]);
+    })
+}
+
+/// Where an input or output of the entry comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Argument {
+    /// The next parameter, of so many bytes.
+    Parameter(usize),
+    /// This place of the state block.
+    State(usize),
+}
+
+/// Of the inputs, then of the outputs.
+fn arguments(program: &Program) -> Vec<Argument> {
+    let state = |s: &StateBuffer| Argument::State(s.offset);
+    let inputs = program.inputs.iter().enumerate().map(|(i, b)| program.state_of_input(i).map_or(Argument::Parameter(b.bytes), state));
+    let outputs = program.outputs.iter().enumerate().map(|(j, b)| program.state_of_output(j).map_or(Argument::Parameter(b.bytes), state));
+    inputs.chain(outputs).collect()
+}
+
+/// Whether a pointer is not a multiple of [`ALIGN_BYTES`].
+fn misaligned(b: &mut FunctionBuilder<'_>, pointer: ir::Value) -> ir::Value {
+    let low_bits = b.ins().band_imm_s(pointer, ALIGN_BYTES as i64 - 1);
+    b.ins().icmp_imm_s(IntCC::NotEqual, low_bits, 0)
+}
+
+/// `NAME_state_init(state) -> i32`: writes the initial values into a state block.
+fn define_state_init<M: Module>(module: &mut M, program: &Program, name: &str, listing: bool) -> Result<Defined, CodegenError> {
+    let error = |e: cranelift_module::ModuleError| CodegenError::Backend { name: name.to_owned(), message: e.to_string() };
+    let bytes = program.state_bytes();
+    let mut initial = None;
+    if program.states.iter().any(|s| s.initial.is_some()) {
+        let mut contents = vec![0; bytes];
+        for s in &program.states {
+            let value = s.initial.as_ref().map_or(&[][..], Bytes::as_slice);
+            contents[s.offset..][..value.len()].copy_from_slice(value);
+        }
+        let id = module.declare_data("state.initial", Linkage::Local, false, false).map_err(error)?;
+        let mut data = DataDescription::new();
+        data.define(contents.into());
+        data.set_align(ALIGN_BYTES as u64);
+        module.define_data(id, &data).map_err(error)?;
+        initial = Some(id);
+    }
+    define_function(module, name, Linkage::Export, 1, listing, |module, b, params| {
+        let state = params[0];
+        let null = if bytes > 0 { b.ins().icmp_imm_s(IntCC::Equal, state, 0) } else { b.ins().iconst(types::I8, 0) };
+        let misaligned = misaligned(b, state);
+        let bad = b.ins().bor(null, misaligned);
+        let ok = return_if(b, bad, BAD_ARGUMENT);
+        b.switch_to_block(ok);
+        let from = initial.map(|id| {
+            let data = module.declare_data_in_func(id, b.func);
+            b.ins().symbol_value(types::I64, data)
+        });
+        let (head, body, done) = (b.create_block(), b.create_block(), b.create_block());
+        let at = b.append_block_param(head, types::I64);
+        let zero = b.ins().iconst(types::I64, 0);
+        b.ins().jump(head, &[BlockArg::from(zero)]);
+        b.switch_to_block(head);
+        let more = b.ins().icmp_imm_s(IntCC::UnsignedLessThan, at, bytes as i64);
+        b.ins().brif(more, body, &[], done, &[]);
+        b.switch_to_block(body);
+        let word = match from {
+            Some(from) => {
+                let address = b.ins().iadd(from, at);
+                b.ins().load(types::I64, MemFlagsData::trusted(), address, 0)
+            }
+            None => b.ins().iconst(types::I64, 0),
+        };
+        let address = b.ins().iadd(state, at);
+        b.ins().store(MemFlagsData::trusted(), word, address, 0);
+        let next = b.ins().iadd_imm_s(at, 8);
+        b.ins().jump(head, &[BlockArg::from(next)]);
+        b.switch_to_block(done);
+        let status = b.ins().iconst(types::I32, OK);
         b.ins().return_(&[status]);
     })
 }

@@ -17,7 +17,7 @@ use super::clif::Listing;
 use super::entry::{EntryOptions, Symbols, define_program};
 use super::flow::{Flow, Loop, Trips};
 use super::fork::most_workers;
-use super::program::{ALIGN_BYTES, Place, Program, Step};
+use super::program::{ALIGN_BYTES, Bytes, Place, Program, Step};
 use super::target::{Machine, Usage};
 
 /// What a kernel or a program returned other than 0.
@@ -74,7 +74,7 @@ impl fmt::Debug for AlignedBytes {
 /// Every buffer that one execution of a program uses.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// By index in [`Program::inputs`].
+    /// By index in [`Program::inputs`]; a run replaces those that are states by their next values.
     pub inputs: Vec<AlignedBytes>,
     /// By index in [`Program::outputs`].
     pub outputs: Vec<AlignedBytes>,
@@ -100,6 +100,8 @@ pub struct Executable {
     steps: Vec<Step>,
     flow: Vec<Flow>,
     n_pointers: usize,
+    // Inputs that begin with a value.
+    initial: Vec<(usize, Bytes)>,
     input_bytes: Vec<usize>,
     output_bytes: Vec<usize>,
     workspace_bytes: usize,
@@ -166,6 +168,7 @@ impl Executable {
             steps: program.steps.clone(),
             flow: program.whole_flow(),
             n_pointers: program.n_pointers,
+            initial: program.states.iter().filter_map(|s| Some((s.input, s.initial.clone()?))).collect(),
             input_bytes: program.inputs.iter().map(|b| b.bytes).collect(),
             output_bytes: program.outputs.iter().map(|b| b.bytes).collect(),
             workspace_bytes: program.workspace_bytes,
@@ -187,10 +190,14 @@ impl Executable {
         &self.steps
     }
 
-    /// Zeroed buffers for an execution.
+    /// Buffers for an execution: zeros, but for the states that begin with other values.
     pub fn memory(&self) -> Memory {
         let all = |sizes: &[usize]| sizes.iter().map(|&n| AlignedBytes::zeroed(n)).collect();
-        Memory { inputs: all(&self.input_bytes), outputs: all(&self.output_bytes), workspace: AlignedBytes::zeroed(self.workspace_bytes) }
+        let (mut inputs, outputs): (Vec<AlignedBytes>, _) = (all(&self.input_bytes), all(&self.output_bytes));
+        for (i, value) in &self.initial {
+            inputs[*i].as_mut_slice().copy_from_slice(value.as_slice());
+        }
+        Memory { inputs, outputs, workspace: AlignedBytes::zeroed(self.workspace_bytes) }
     }
 
     /// Runs the whole program on this thread.

@@ -28,6 +28,8 @@ pub struct Program {
     pub workspace_bytes: usize,
     /// What turns kernels into machine code.
     pub emitter: Emitter,
+    /// The inputs that the caller's state block holds, in the order of their offsets.
+    pub states: Vec<StateBuffer>,
     /// The most threads that run a kernel at once, as many as private buffers have copies: at least one.
     pub workers: usize,
 }
@@ -44,6 +46,7 @@ impl Default for Program {
             outputs: vec![],
             workspace_bytes: 0,
             emitter: Emitter::default(),
+            states: vec![],
             workers: 1,
         }
     }
@@ -160,7 +163,20 @@ pub struct IoBuffer {
     pub bytes: usize,
 }
 
-/// Alignment of the workspace, and of every constant.
+/// A part of the caller's state block: an input that a run replaces by its next value.
+#[derive(Clone, Debug)]
+pub struct StateBuffer {
+    /// Index into [`Program::inputs`]; steps read the old value and write the new one there.
+    pub input: usize,
+    /// Index into [`Program::outputs`] of the new value, which is a buffer of no bytes.
+    pub output: usize,
+    /// Its place in the block, a multiple of [`ALIGN_BYTES`].
+    pub offset: usize,
+    /// What it holds at first; zeros where there is nothing.
+    pub initial: Option<Bytes>,
+}
+
+/// Alignment of the workspace, of a state block and its parts, and of every constant.
 pub const ALIGN_BYTES: usize = 64;
 
 impl Program {
@@ -173,6 +189,27 @@ impl Program {
         let name = self.free_name(name, |p, n| p.constants.iter().any(|c| c.name == n));
         self.constants.push(Constant { name, bytes });
         self.constants.len() - 1
+    }
+
+    /// Makes an input a part of the state block, behind those that are there.
+    pub fn add_state(&mut self, input: usize, output: usize, initial: Option<Bytes>) {
+        let offset = self.state_bytes();
+        self.states.push(StateBuffer { input, output, offset, initial });
+    }
+
+    /// Size of the state block, a multiple of [`ALIGN_BYTES`].
+    pub fn state_bytes(&self) -> usize {
+        self.states.last().map_or(0, |s| s.offset + self.inputs[s.input].bytes.next_multiple_of(ALIGN_BYTES))
+    }
+
+    /// The state that an input is.
+    pub fn state_of_input(&self, input: usize) -> Option<&StateBuffer> {
+        self.states.iter().find(|s| s.input == input)
+    }
+
+    /// The state whose next value an output is.
+    pub fn state_of_output(&self, output: usize) -> Option<&StateBuffer> {
+        self.states.iter().find(|s| s.output == output)
     }
 
     /// The index of a kernel that differs from `kernel` at most in its name, added if there is none.

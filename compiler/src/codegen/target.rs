@@ -41,7 +41,7 @@ impl Machine {
         Machine { triple: Triple::from_str("aarch64-unknown-linux-gnu").expect("a triple"), target: Target::aarch64() }
     }
 
-    /// This machine, with everything that its CPU has.
+    /// This machine, with everything that its CPU has, and its caches as far as the CPU tells their sizes.
     pub fn native() -> Self {
         let triple = Triple::host();
         let base = Machine { target: Target::base(arch(&triple).unwrap_or(Arch::X86_64)), triple };
@@ -56,6 +56,7 @@ impl Machine {
                 target = with;
             }
         }
+        set_caches(&mut target);
         Machine { target, ..base }
     }
 
@@ -222,6 +223,22 @@ fn host_has(feature: Feature) -> bool {
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn host_has(_feature: Feature) -> bool {
     false
+}
+
+/// Takes the sizes of the caches of one core from the CPU, where it tells them and they are plausible.
+fn set_caches(target: &mut Target) {
+    #[cfg(target_arch = "x86_64")]
+    for cache in raw_cpuid::CpuId::new().get_cache_parameters().into_iter().flatten() {
+        let bytes = cache.sets() * cache.associativity() * cache.physical_line_partitions() * cache.coherency_line_size();
+        match (cache.cache_type(), cache.level()) {
+            (raw_cpuid::CacheType::Data, 1) if (16 << 10..=256 << 10).contains(&bytes) => target.l1d_bytes = bytes,
+            // What several cores share is more; no core counts on it alone.
+            (raw_cpuid::CacheType::Unified, 2) if bytes >= 128 << 10 => target.l2_bytes = bytes.min(2 << 20),
+            _ => {}
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = target;
 }
 
 #[cfg(test)]

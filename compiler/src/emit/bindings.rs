@@ -13,8 +13,7 @@ use crate::tensor::DType;
 /// The text of `NAME.rs`.
 pub fn bindings(interface: &Interface) -> String {
     let name = &interface.name;
-    let ports: Vec<(&Port, bool)> =
-        interface.inputs.iter().map(|p| (p, false)).chain(interface.outputs.iter().map(|p| (p, true))).collect();
+    let ports: Vec<(&Port, bool)> = interface.parameters().collect();
     let (mut c_parameters, mut parameters, mut names) = (String::new(), String::new(), String::new());
     let (mut arguments, mut docs) = (String::new(), String::new());
     for (port, is_output) in ports {
@@ -27,6 +26,13 @@ pub fn bindings(interface: &Interface) -> String {
         let _ = write!(arguments, "{ident}.{cast}(), ");
         let _ =
             writeln!(docs, "/// - `{ident}`: {} `{}`, `{}`", direction.to_lowercase(), in_comment(&port.name).replace('`', "'"), port.ty());
+    }
+    if !interface.states.is_empty() {
+        c_parameters += "state: *mut ::core::ffi::c_void, ";
+        parameters += "state: &mut State, ";
+        names += "state, ";
+        arguments += "state as *mut State as *mut ::core::ffi::c_void, ";
+        docs += "/// - `state`: what the stream keeps from one run to the next\n";
     }
     let (mut variants, mut from, mut text) = (String::new(), String::new(), String::new());
     for status in StatusCode::ALL.into_iter().filter(|&s| s != StatusCode::Ok) {
@@ -125,8 +131,8 @@ unsafe extern "C" {{
     fn tinsmith_pool_create(n_threads: u32) -> *mut ::core::ffi::c_void;
     fn tinsmith_pool_destroy(pool: *mut ::core::ffi::c_void);
     fn {name}_run({c_parameters}workspace: *mut ::core::ffi::c_void, pool: *mut ::core::ffi::c_void) -> i32;
-}}
-
+{state_init}}}
+{state}
 /// Runs the model on this thread:
 ///
 {docs}///
@@ -157,10 +163,98 @@ fn run_on({parameters}workspace: &mut Workspace, pool: *mut ::core::ffi::c_void)
     }}
 }}
 "#,
+        state_init = if interface.states.is_empty() {
+            String::new()
+        } else {
+            format!("    fn {name}_state_init(state: *mut ::core::ffi::c_void) -> i32;\n")
+        },
+        state = state(interface),
         origin = interface.origin(),
         workspace = interface.workspace_bytes,
         version = interface.version,
         hash = interface.source_hash,
+    )
+}
+
+/// The type of the state block, with access to its parts.
+fn state(interface: &Interface) -> String {
+    if interface.states.is_empty() {
+        return String::new();
+    }
+    let name = &interface.name;
+    let mut parts = String::new();
+    for (port, next, state) in interface.state_ports() {
+        let ident = match port.ident.as_str() {
+            own @ ("new" | "boxed" | "reset") => format!("{own}_"),
+            other => other.to_owned(),
+        };
+        let plain = |name: &str| in_comment(name).replace('`', "'");
+        let (was, next, of) = (plain(&port.name), plain(next), port.ty());
+        let (ty, n, offset) = (rust_type(port.dtype), port.n_elements(), state.offset);
+        let _ = write!(
+            parts,
+            r#"
+    /// `{was}`, of which a run makes `{next}`: `{of}`.
+    #[allow(dead_code, non_snake_case)]
+    pub fn {ident}(&self) -> &[{ty}; {n}] {{
+        // SAFETY: the block has such an array at this place, aligned, and every run leaves values of the type there.
+        unsafe {{ &*(self as *const Self as *const u8).add({offset}).cast() }}
+    }}
+
+    /// The same, to be changed.
+    #[allow(dead_code, non_snake_case)]
+    pub fn {ident}_mut(&mut self) -> &mut [{ty}; {n}] {{
+        // SAFETY: as above, and borrowed exclusively.
+        unsafe {{ &mut *(self as *mut Self as *mut u8).add({offset}).cast() }}
+    }}
+"#
+        );
+    }
+    format!(
+        r#"
+/// Size of [`State`].
+pub const STATE_BYTES: usize = {bytes};
+
+/// What a stream keeps from one run to the next. After a run that failed in its middle, as with an index out of range, it must be
+/// [reset](State::reset).
+#[repr(C, align({ALIGN_BYTES}))]
+#[derive(Clone)]
+pub struct State([u8; STATE_BYTES]);
+
+impl State {{
+    /// The beginning of a stream, where it is written: on a stack that is large enough.
+    #[allow(dead_code, clippy::large_stack_arrays, clippy::new_without_default)]
+    pub fn new() -> Self {{
+        let mut state = State([0; STATE_BYTES]);
+        state.reset();
+        state
+    }}
+
+    /// The beginning of a stream, on the heap.
+    #[allow(dead_code)]
+    pub fn boxed() -> allocator::boxed::Box<Self> {{
+        let layout = ::core::alloc::Layout::new::<Self>();
+        // SAFETY: the layout is that of `Self`, whose size is not zero and of which every byte may be zero.
+        let mut state = unsafe {{
+            let memory = allocator::alloc::alloc_zeroed(layout);
+            if memory.is_null() {{
+                allocator::alloc::handle_alloc_error(layout)
+            }}
+            allocator::boxed::Box::from_raw(memory as *mut Self)
+        }};
+        state.reset();
+        state
+    }}
+
+    /// Goes back to the beginning of a stream.
+    #[allow(dead_code)]
+    pub fn reset(&mut self) {{
+        // SAFETY: the block has the size and alignment that the library wants, so that the status is always that of success.
+        unsafe {{ {name}_state_init(self as *mut State as *mut ::core::ffi::c_void) }};
+    }}
+{parts}}}
+"#,
+        bytes = interface.state_bytes.max(ALIGN_BYTES),
     )
 }
 

@@ -15,16 +15,20 @@ pub fn header(interface: &Interface) -> String {
     let name = &interface.name;
     let upper = name.to_ascii_uppercase();
     let mut parameters: Vec<String> = vec![];
-    for (port, is_output) in interface.inputs.iter().map(|p| (p, false)).chain(interface.outputs.iter().map(|p| (p, true))) {
+    for (port, is_output) in interface.parameters() {
         let constant = if is_output { "" } else { "const " };
         let told = if port.ident == port.name { String::new() } else { format!(" \"{}\"", in_comment(&port.name)) };
         parameters.push(format!("{constant}{} *{} /* {}{told} */", c_type(port.dtype), port.ident, dims(port)));
+    }
+    let has_state = !interface.states.is_empty();
+    if has_state {
+        parameters.push(format!("void *state /* {upper}_STATE_BYTES, aligned */"));
     }
     parameters.push(format!("void *workspace /* {upper}_WORKSPACE_BYTES, aligned */"));
     parameters.push("tinsmith_pool *pool /* NULL: this thread only */".to_owned());
     let indent = format!(",\n{}", " ".repeat("tinsmith_status _run(".len() + name.len()));
     let mut sizes = String::new();
-    for port in interface.ports() {
+    for port in interface.parameters().map(|(p, _)| p).chain(interface.state_ports().map(|s| s.0)) {
         let _ = writeln!(sizes, "#define {upper}_{}_ELEMENTS {}u", port.ident.to_ascii_uppercase(), port.n_elements());
     }
     format!(
@@ -46,9 +50,9 @@ extern "C" {{
 /* The most threads of a pool that a run uses. */
 #define {upper}_MAX_THREADS {threads}u
 
-/* Number of elements of every input and output. */
-{sizes}
-/* Computes the outputs from the inputs. Never allocates, and keeps no state. Inputs, outputs and workspace must not overlap.
+/* Number of elements of every {elements_of}. */
+{sizes}{states}
+/* Computes the outputs from the inputs{computes}. Inputs, outputs{and_state} and workspace must not overlap.
    Tensors are row-major{halves}. */
 tinsmith_status {name}_run({parameters});
 
@@ -66,7 +70,50 @@ const tinsmith_model *{name}_model(void);
         workspace = interface.workspace_bytes,
         threads = interface.max_threads,
         parameters = parameters.join(&indent),
-        halves = if interface.ports().any(|p| matches!(p.dtype, DType::F16 | DType::BF16)) { "; 16-bit floats are their bits" } else { "" },
+        states = states(interface),
+        computes =
+            if has_state { " and the state, and updates the state. Never allocates" } else { ". Never allocates, and keeps no state" },
+        and_state = if has_state { ", state" } else { "" },
+        elements_of = if has_state { "input, output and state" } else { "input and output" },
+        halves = if interface.inputs.iter().chain(&interface.outputs).any(|p| matches!(p.dtype, DType::F16 | DType::BF16)) {
+            "; 16-bit floats are their bits"
+        } else {
+            ""
+        },
+    )
+}
+
+/// Sizes, places and the initialization of the state block.
+fn states(interface: &Interface) -> String {
+    if interface.states.is_empty() {
+        return String::new();
+    }
+    let (name, upper) = (&interface.name, interface.name.to_ascii_uppercase());
+    let mut places = String::new();
+    for (port, next, state) in interface.state_ports() {
+        let begins = if state.has_initial { "as the model says" } else { "with zeros" };
+        let (was, next, ty) = (in_comment(&port.name), in_comment(next), port.ty());
+        let ident = port.ident.to_ascii_uppercase();
+        let _ = writeln!(
+            places,
+            "#define {upper}_STATE_{ident}_OFFSET {}u /* {ty} \"{was}\", next \"{next}\"; begins {begins} */",
+            state.offset
+        );
+    }
+    format!(
+        r#"
+/* What a stream keeps from one run to the next: one block for each, in memory of the caller. A run that returns {bad} or
+   {lacks} leaves it as it was; after any other failure it must be initialized again. */
+#define {upper}_STATE_BYTES {bytes}u
+#define {upper}_STATE_ALIGN {ALIGN_BYTES}u
+/* Where the block holds each state, row-major, between runs: it may be read and written there. */
+{places}
+/* Makes a block the beginning of a stream. */
+tinsmith_status {name}_state_init(void *state);
+"#,
+        bad = StatusCode::BadArgument.c_name(),
+        lacks = StatusCode::CpuLacksFeature.c_name(),
+        bytes = interface.state_bytes.max(ALIGN_BYTES),
     )
 }
 
@@ -131,6 +178,9 @@ typedef struct tinsmith_model {{
     const char *target;
     const tinsmith_tensor *inputs; /* in the order of the parameters */
     const tinsmith_tensor *outputs;
+    uint64_t state_bytes; /* size of a state block; 0 where the model has none */
+    uint64_t n_states;
+    const tinsmith_tensor *states; /* in the order of their places in the block, each at a multiple of 64 bytes */
 }} tinsmith_model;
 
 /* A status in words. */

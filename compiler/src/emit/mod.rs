@@ -49,10 +49,14 @@ pub struct Interface {
     pub name: String,
     /// The model's own name.
     pub title: String,
-    /// Inputs, in the order of the parameters.
+    /// Inputs, in the order of the parameters; those that are states are no parameters.
     pub inputs: Vec<Port>,
-    /// Outputs, in the order of the parameters.
+    /// Outputs, in the order of the parameters; the next values of states are no parameters.
     pub outputs: Vec<Port>,
+    /// The parts of the state block.
+    pub states: Vec<StatePort>,
+    /// Size of the state block; zero where there is no state.
+    pub state_bytes: usize,
     /// Size of the workspace, at least one alignment unit, so that it can be an array.
     pub workspace_bytes: usize,
     /// Size of the weights.
@@ -78,6 +82,19 @@ pub struct Port {
     pub dtype: DType,
     /// Extents, outermost first.
     pub dims: Vec<usize>,
+}
+
+/// A part of the state block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StatePort {
+    /// Index into [`Interface::inputs`].
+    pub input: usize,
+    /// Index into [`Interface::outputs`] of its next value.
+    pub output: usize,
+    /// Its place in the block.
+    pub offset: usize,
+    /// Whether it begins with other values than zeros.
+    pub has_initial: bool,
 }
 
 impl Port {
@@ -115,15 +132,28 @@ impl Interface {
         let wanted: Vec<&str> = inputs.iter().chain(&outputs).map(|p| p.0.as_str()).collect();
         let name = names::model(title);
         let mut idents = names::parameters(&name, &wanted).into_iter();
-        let mut ports = |ports: Signature| -> Vec<Port> {
-            let port = |(name, dtype, dims)| Port { name, ident: idents.next().unwrap_or_default(), dtype, dims };
-            ports.into_iter().map(port).collect()
+        let mut ports = |ports: Signature, is_parameter: &dyn Fn(usize) -> bool| -> Vec<Port> {
+            let port = |(i, (name, dtype, dims)): (usize, (String, DType, Vec<usize>))| {
+                let ident = match idents.next().unwrap_or_default() {
+                    // With state the functions have a parameter of this name.
+                    state if state == "state" && is_parameter(i) && !program.states.is_empty() => "state_".to_owned(),
+                    ident => ident,
+                };
+                Port { name, ident, dtype, dims }
+            };
+            ports.into_iter().enumerate().map(port).collect()
         };
         Interface {
             name,
             title: title.to_owned(),
-            inputs: ports(inputs),
-            outputs: ports(outputs),
+            inputs: ports(inputs, &|i| program.state_of_input(i).is_none()),
+            outputs: ports(outputs, &|j| program.state_of_output(j).is_none()),
+            states: program
+                .states
+                .iter()
+                .map(|s| StatePort { input: s.input, output: s.output, offset: s.offset, has_initial: s.initial.is_some() })
+                .collect(),
+            state_bytes: program.state_bytes(),
             workspace_bytes: program.workspace_bytes.max(ALIGN_BYTES),
             max_threads: program.workers.max(1),
             constant_bytes: program.constants.iter().map(|c| c.bytes.as_slice().len()).sum(),
@@ -133,9 +163,24 @@ impl Interface {
         }
     }
 
-    /// Inputs, then outputs.
-    pub fn ports(&self) -> impl Iterator<Item = &Port> {
-        self.inputs.iter().chain(&self.outputs)
+    /// The inputs that are parameters.
+    pub fn input_parameters(&self) -> impl Iterator<Item = &Port> {
+        self.inputs.iter().enumerate().filter(|(i, _)| self.states.iter().all(|s| s.input != *i)).map(|(_, p)| p)
+    }
+
+    /// The outputs that are parameters.
+    pub fn output_parameters(&self) -> impl Iterator<Item = &Port> {
+        self.outputs.iter().enumerate().filter(|(j, _)| self.states.iter().all(|s| s.output != *j)).map(|(_, p)| p)
+    }
+
+    /// Inputs, then outputs, that are parameters, each with whether it is an output.
+    pub fn parameters(&self) -> impl Iterator<Item = (&Port, bool)> {
+        self.input_parameters().map(|p| (p, false)).chain(self.output_parameters().map(|p| (p, true)))
+    }
+
+    /// The inputs that are parts of the state block, with the name of the next value and the part.
+    pub fn state_ports(&self) -> impl Iterator<Item = (&Port, &str, &StatePort)> {
+        self.states.iter().map(|s| (&self.inputs[s.input], self.outputs[s.output].name.as_str(), s))
     }
 
     /// What every generated file says about its origin.

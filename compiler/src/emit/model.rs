@@ -39,16 +39,20 @@ struct Description {
 impl Description {
     fn of(interface: &Interface) -> Self {
         let tensors = size_of::<Model>();
-        let ports: Vec<_> = interface.ports().collect();
+        let (inputs, outputs) = (interface.input_parameters().count(), interface.output_parameters().count());
+        let ports: Vec<_> = interface.parameters().map(|p| p.0).chain(interface.state_ports().map(|s| s.0)).collect();
         let mut d = Description { bytes: vec![0; tensors + ports.len() * size_of::<Tensor>()], pointers: vec![] };
         d.u32(offset_of!(Model, abi), ABI_VERSION);
-        d.u32(offset_of!(Model, n_inputs), interface.inputs.len() as u32);
-        d.u32(offset_of!(Model, n_outputs), interface.outputs.len() as u32);
+        d.u32(offset_of!(Model, n_inputs), inputs as u32);
+        d.u32(offset_of!(Model, n_outputs), outputs as u32);
         d.u32(offset_of!(Model, workspace_align), ALIGN_BYTES as u32);
         d.u64(offset_of!(Model, workspace_bytes), interface.workspace_bytes as u64);
         d.u64(offset_of!(Model, constant_bytes), interface.constant_bytes as u64);
         d.pointers.push((offset_of!(Model, inputs), tensors));
-        d.pointers.push((offset_of!(Model, outputs), tensors + interface.inputs.len() * size_of::<Tensor>()));
+        d.pointers.push((offset_of!(Model, outputs), tensors + inputs * size_of::<Tensor>()));
+        d.u64(offset_of!(Model, state_bytes), interface.state_bytes as u64);
+        d.u64(offset_of!(Model, n_states), interface.states.len() as u64);
+        d.pointers.push((offset_of!(Model, states), tensors + (inputs + outputs) * size_of::<Tensor>()));
         for (i, port) in ports.iter().enumerate() {
             let at = tensors + i * size_of::<Tensor>();
             let extents = d.bytes.len();

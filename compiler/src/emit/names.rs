@@ -13,8 +13,10 @@ const RESERVED: &[&str] = &[
     "Option",
     "Result",
     "SOURCE_HASH",
+    "STATE_BYTES",
     "Self",
     "Some",
+    "State",
     "Status",
     "String",
     "VERSION",
@@ -208,7 +210,7 @@ pub fn model(name: &str) -> String {
 /// Identifiers for parameters of these names of a model's functions: they differ in more than case, because macros derive
 /// from them.
 pub fn parameters(model: &str, names: &[&str]) -> Vec<String> {
-    let functions = [format!("{model}_run"), format!("{model}_model")];
+    let functions = [format!("{model}_run"), format!("{model}_model"), format!("{model}_state_init")];
     let mut idents: Vec<String> = vec![];
     for name in names {
         let ident = identifier(name, "tensor");

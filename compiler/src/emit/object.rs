@@ -1,6 +1,6 @@
 //! The object file: a program's functions and constants, the CPU check, and the model's description.
 //!
-//! Two symbols are global, `NAME_run` and `NAME_model`. Every function and constant has a section of its own, so that a linker
+//! Two symbols are global, `NAME_run` and `NAME_model`, and `NAME_state_init` where there is state. Every function and constant has a section of its own, so that a linker
 //! can drop what nobody uses. The contents of constants are not copied before the file is put together.
 
 use cranelift_codegen::ir::{AbiParam, Type, UserFuncName};
@@ -37,7 +37,13 @@ pub fn object_file(program: &Program, interface: &Interface, listings: bool) -> 
 
     let cpu_check = cpu_check::define_cpu_check(&mut module, machine)?;
     model::define_model(&mut module, interface)?;
-    let options = EntryOptions { run: Some(format!("{}_run", interface.name)), cpu_check, listings, reserve_constants: true };
+    let options = EntryOptions {
+        run: Some(format!("{}_run", interface.name)),
+        state_init: Some(format!("{}_state_init", interface.name)),
+        cpu_check,
+        listings,
+        reserve_constants: true,
+    };
     let symbols = define_program(&mut module, machine, program, &options)?;
 
     let product = module.finish();

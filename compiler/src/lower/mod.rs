@@ -4,6 +4,7 @@ mod combine;
 mod divide;
 
 pub use combine::combine;
+pub(crate) use combine::visit_reads;
 
 use std::collections::HashMap;
 

@@ -226,6 +226,7 @@ impl Prover<'_> {
                 Stmt::Store { buffer, index, value } => {
                     self.access(s, *buffer, index, self.kernel.regs[value.0 as usize].lanes, state);
                 }
+                Stmt::Prefetch { .. } => {}
                 Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise, state),
             }
         }

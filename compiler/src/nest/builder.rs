@@ -68,6 +68,11 @@ impl Builder {
         self.push(Stmt::Loop(Loop { var, start: range.start, end: range.end, step, parallel, body }));
     }
 
+    /// Asks for the cache line of an element.
+    pub fn prefetch(&mut self, buffer: BufferId, index: Affine) {
+        self.push(Stmt::Prefetch { buffer, index });
+    }
+
     /// `if cond { then } else { otherwise }`.
     pub fn branch(&mut self, cond: Cond, then: impl FnOnce(&mut Self), otherwise: impl FnOnce(&mut Self)) {
         let then = self.block(then);

@@ -41,7 +41,7 @@ impl Coverage<'_> {
                 Stmt::Set { reg, op: Op::Load { buffer, index } } if *buffer == self.buffer => {
                     self.sound &= self.covers(index, self.kernel.regs[reg.0 as usize].lanes.into());
                 }
-                Stmt::Set { .. } => {}
+                Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
                 Stmt::Store { buffer, index, value } => {
                     if *buffer == self.buffer && index.dynamic.is_empty() {
                         let lanes = self.kernel.regs[value.0 as usize].lanes.into();

@@ -138,11 +138,12 @@ impl Compiler<'_> {
     }
 
     fn block(&self, body: &[Stmt]) -> Vec<Step> {
-        body.iter().map(|s| self.step(s)).collect()
+        body.iter().filter_map(|s| self.step(s)).collect()
     }
 
-    fn step(&self, s: &Stmt) -> Step {
-        match s {
+    fn step(&self, s: &Stmt) -> Option<Step> {
+        Some(match s {
+            Stmt::Prefetch { .. } => return None,
             Stmt::Loop(l) => Step::Loop { var: l.var.0 as usize, start: l.start, end: l.end, step: l.step, body: self.block(&l.body) },
             Stmt::If { cond, then, otherwise } => {
                 let cond = match cond {
@@ -159,7 +160,7 @@ impl Compiler<'_> {
                 size: self.dtype(*value).size_bytes(),
             },
             Stmt::Set { reg, op } => self.set(*reg, op),
-        }
+        })
     }
 
     fn set(&self, reg: Reg, op: &Op) -> Step {

@@ -95,7 +95,7 @@ fn survey(kernel: &Kernel, block: &[Stmt], around: &Loop, inner: &mut BTreeMap<V
                     None => u.dynamic = true,
                 }
             }
-            Stmt::Set { .. } => {}
+            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }

@@ -135,6 +135,13 @@ pub enum Stmt {
         /// A register of the buffer's element type.
         value: Reg,
     },
+    /// Asks for the cache line of an element, for later: no access, without effect on results, and it may lie outside the buffer.
+    Prefetch {
+        /// What will be read.
+        buffer: BufferId,
+        /// The element.
+        index: Affine,
+    },
     /// A branch.
     If {
         /// The condition.

@@ -73,7 +73,7 @@ fn buffers_of(block: &[Stmt], touched: &mut [bool]) {
                 buffers_of(otherwise, touched);
             }
             Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } => touched[buffer.0 as usize] = true,
-            Stmt::Set { .. } => {}
+            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }
@@ -86,7 +86,7 @@ fn operations(stmt: &Stmt) -> u64 {
         Stmt::If { then, otherwise, .. } => all(then).max(all(otherwise)).saturating_add(2),
         Stmt::Set { op: Op::Const(_) | Op::Copy(_), .. } => 0,
         Stmt::Set { op: Op::Binary(super::BinaryOp::Div | super::BinaryOp::Rem, ..) | Op::Unary(super::UnaryOp::Sqrt, _), .. } => 16,
-        Stmt::Set { .. } => 1,
+        Stmt::Set { .. } | Stmt::Prefetch { .. } => 1,
         Stmt::Store { .. } => 2,
     }
 }
@@ -154,7 +154,7 @@ fn loops(kernel: &Kernel, stmt: &Stmt, text: &Text<'_>, errors: &mut Vec<VerifyE
             l.body.iter().for_each(|s| loops(kernel, s, text, errors));
         }
         Stmt::If { then, otherwise, .. } => then.iter().chain(otherwise).for_each(|s| loops(kernel, s, text, errors)),
-        Stmt::Set { .. } | Stmt::Store { .. } => {}
+        Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
     }
 }
 
@@ -171,7 +171,7 @@ pub fn serial(kernel: &Kernel) -> Kernel {
                     walk(then);
                     walk(otherwise);
                 }
-                Stmt::Set { .. } | Stmt::Store { .. } => {}
+                Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
             }
         }
     }
@@ -197,8 +197,12 @@ pub fn stays_parallel(kernel: &Kernel, same: &[(BufferId, BufferId, bool)]) -> b
                     rename(then, from, to);
                     rename(otherwise, from, to);
                 }
-                Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } if *buffer == from => *buffer = to,
-                Stmt::Set { .. } | Stmt::Store { .. } => {}
+                Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } | Stmt::Prefetch { buffer, .. }
+                    if *buffer == from =>
+                {
+                    *buffer = to
+                }
+                Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
             }
         }
     }
@@ -315,6 +319,7 @@ fn exposed(block: &[Stmt], set: &mut Vec<bool>, found: &mut Vec<Reg>) {
                 read(*value);
                 index.dynamic.iter().for_each(|d| read(d.0));
             }
+            Stmt::Prefetch { .. } => {}
             Stmt::Loop(l) => exposed(&l.body, set, found),
             Stmt::If { cond, then, otherwise } => {
                 if let Cond::Reg(r) = cond {

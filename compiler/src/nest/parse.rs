@@ -131,6 +131,14 @@ impl<'a> Parser<'a> {
                 let value = self.known_reg()?;
                 Ok(Stmt::Store { buffer, index, value })
             }
+            "prefetch" => {
+                self.word("a word")?;
+                let (buffer, index) = self.access()?;
+                if !index.dynamic.is_empty() {
+                    return self.error("the index of `prefetch` has no registers");
+                }
+                Ok(Stmt::Prefetch { buffer, index: index.affine })
+            }
             "if" => {
                 self.word("a word")?;
                 let cond = self.cond()?;

@@ -156,7 +156,7 @@ impl<'a> Text<'a> {
                         walk(then, order, next);
                         walk(otherwise, order, next);
                     }
-                    Stmt::Set { .. } | Stmt::Store { .. } => {}
+                    Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
                 }
             }
         }
@@ -185,7 +185,7 @@ impl<'a> Text<'a> {
                         write!(f, "{indent}}}")?;
                     }
                 }
-                Stmt::Set { .. } | Stmt::Store { .. } => {}
+                Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
             }
             f.write_char('\n')?;
         }
@@ -202,6 +202,7 @@ impl<'a> Text<'a> {
             }
             Stmt::Set { reg, op } => format!("{}: {} = {}", self.reg(*reg), self.ty(*reg), self.op(*reg, op)),
             Stmt::Store { buffer, index, value } => format!("store {}, {}", self.access(*buffer, index), self.reg(*value)),
+            Stmt::Prefetch { buffer, index } => format!("prefetch {}", self.access(*buffer, &Index::from(index.clone()))),
             Stmt::If { cond: Cond::Reg(r), .. } => format!("if {}", self.reg(*r)),
             Stmt::If { cond: Cond::Within(ranges), .. } => {
                 if ranges.is_empty() {

@@ -82,6 +82,11 @@ impl Random {
                 }
             }
             3..6 => {
+                if self.below(6) == 0 {
+                    // Bounds do not matter to it.
+                    let index = self.affine();
+                    self.text += &format!("prefetch at[{index}]\n");
+                }
                 let lanes = self.pick(&[1, 1, 2, 4]);
                 let mut index = self.affine();
                 if self.below(3) == 0 {
@@ -145,7 +150,7 @@ fn remove_loads(body: &mut [Stmt], buffers: &[u32]) {
                 Op::Load { buffer, .. } if buffers.contains(&buffer.0) => *op = Op::Const(Scalar::Float(0.0)),
                 _ => {}
             },
-            Stmt::Store { .. } => {}
+            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }

@@ -196,6 +196,7 @@ impl Counter<'_> {
                 Stmt::Loop(l) => self.looped(l),
                 Stmt::Set { reg, op } => self.set(*reg, op),
                 Stmt::Store { buffer, index, value } => self.store(*buffer, index, *value),
+                Stmt::Prefetch { .. } => {}
                 Stmt::If { cond, then, otherwise } => {
                     let (times, share) = (self.times, self.share(cond));
                     self.times = times * share;

@@ -151,7 +151,7 @@ fn find_constants(body: &[Stmt], known: &mut [Constness]) {
                     };
                 }
             }
-            Stmt::Store { .. } => {}
+            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }
@@ -166,7 +166,7 @@ pub(super) fn for_each_set(body: &[Stmt], f: &mut impl FnMut(Reg)) {
                 for_each_set(otherwise, f);
             }
             Stmt::Set { reg, .. } => f(*reg),
-            Stmt::Store { .. } => {}
+            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }
@@ -229,6 +229,7 @@ impl<'a> Verifier<'a> {
                     }
                 }
                 Stmt::Store { buffer, index, value } => self.store(*buffer, index, *value),
+                Stmt::Prefetch { buffer, index } => self.prefetch(*buffer, index),
                 Stmt::If { cond, then, otherwise } => {
                     match cond {
                         Cond::Within(ranges) => ranges.iter().for_each(|(a, _, _)| self.affine(a)),
@@ -291,6 +292,13 @@ impl<'a> Verifier<'a> {
         }
         if let Some(ty) = ty {
             self.same(value, ty, ty.with_dtype(b.dtype));
+        }
+    }
+
+    fn prefetch(&mut self, buffer: BufferId, index: &Affine) {
+        self.affine(index);
+        if self.kernel.buffers.get(buffer.0 as usize).is_none() {
+            self.error(Problem::NoBuffer(buffer.0));
         }
     }
 

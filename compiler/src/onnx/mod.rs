@@ -24,7 +24,7 @@ mod tensor_file;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::tensor::Tensor;
@@ -53,4 +53,9 @@ pub struct ImportOptions {
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Inputs that are constants instead: their values, of the declared types.
     pub constants: BTreeMap<String, Tensor>,
+    /// Inputs that stay inputs though the file gives them values.
+    pub variables: BTreeSet<String>,
 }
+
+/// Values that a file gives inputs among [`ImportOptions::variables`].
+pub type Defaults = BTreeMap<String, Tensor>;

@@ -8,7 +8,7 @@ use super::attribute::Arguments;
 use super::problems::{Problem, Problems};
 use super::region::Region;
 use super::scope::{Known, Pool, Scopes};
-use super::{ImportOptions, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
+use super::{Defaults, ImportOptions, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, Value};
 use crate::tensor::Tensor;
@@ -20,14 +20,14 @@ use crate::tensor::Tensor;
 /// # Errors
 /// All problems of the model.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
-    import_model(parse(bytes, &options.file)?, options)
+    Ok(import_model(parse(bytes, &options.file)?, options)?.0)
 }
 
-/// The graph of a model.
-pub(super) fn import_model(mut model: ModelProto, options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
+/// The graph of a model, and the values of inputs that it gives.
+pub(super) fn import_model(mut model: ModelProto, options: &ImportOptions) -> Result<(Graph, Defaults), Vec<Diagnostic>> {
     let weights = take_weights(&mut model, options);
     let importer = read(&model, weights, options);
-    if importer.problems.is_empty() { Ok(importer.graph) } else { Err(importer.problems.into_list()) }
+    if importer.problems.is_empty() { Ok((importer.graph, importer.defaults)) } else { Err(importer.problems.into_list()) }
 }
 
 /// The small inputs whose values decide a shape or a branch, so that the model can be imported once they are among
@@ -70,6 +70,7 @@ fn read<'m>(model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>, option
         deciding: BTreeSet::new(),
         size: 0,
         fold_budget: super::node::FOLD_BUDGET,
+        defaults: Defaults::new(),
     };
     importer.model(model, weights);
     if importer.unbound {
@@ -143,6 +144,8 @@ pub(super) struct Importer<'m> {
     pub(super) size: usize,
     /// Elements that constant folding may still compute.
     pub(super) fold_budget: usize,
+    /// Values of inputs that stay inputs.
+    defaults: Defaults,
 }
 
 impl<'m> Importer<'m> {
@@ -157,7 +160,9 @@ impl<'m> Importer<'m> {
         let g = &*model.graph;
         self.scopes.push(false, 0);
         self.inputs(g);
-        self.initializers(g, weights, &frame);
+        let weights = self.take_defaults(g, weights);
+        self.initializers(weights, &frame);
+        self.sparse_initializers(g);
         self.nodes(&g.node, &output_names(g), &frame);
         let mut outputs: Vec<(String, Value)> = vec![];
         let mut names = HashSet::new();
@@ -206,7 +211,8 @@ impl<'m> Importer<'m> {
 
     fn inputs(&mut self, g: &GraphProto) {
         let mut inputs = vec![];
-        for v in true_inputs(g) {
+        let given: HashSet<&str> = true_inputs(g).into_iter().map(|v| v.name.as_str()).collect();
+        for v in g.input.iter().filter(|v| given.contains(v.name.as_str()) || self.options.variables.contains(&v.name)) {
             if v.name.is_empty() || self.scopes.is_local(&v.name) {
                 self.problem(Problem::invalid(format!("two inputs are named `{}`, or an input has no name", v.name)));
                 continue;
@@ -249,20 +255,43 @@ impl<'m> Importer<'m> {
         }
     }
 
+    /// Keeps the initializers that are values of inputs which stay inputs, and gives the others with their names.
+    fn take_defaults<'g>(&mut self, g: &'g GraphProto, weights: Vec<Result<Tensor, Problem>>) -> Vec<(&'g str, Result<Tensor, Problem>)> {
+        let declared: HashSet<&str> = g.input.iter().map(|v| v.name.as_str()).collect();
+        let mut rest = vec![];
+        for (t, weight) in g.initializer.iter().zip(weights) {
+            match weight {
+                Ok(value) if self.options.variables.contains(&t.name) && declared.contains(t.name.as_str()) => {
+                    let fits = matches!(self.scopes.find(&t.name), Some((_, Known::Value(v))) if *self.graph.ty(*v) == value.ty());
+                    if !fits {
+                        self.problem(Problem::invalid(format!("initializer `{}` is `{}`, unlike the input", t.name, value.ty())));
+                    }
+                    self.defaults.insert(t.name.clone(), value);
+                }
+                weight => rest.push((t.name.as_str(), weight)),
+            }
+        }
+        rest
+    }
+
     /// Defines the initializers of a graph.
-    pub(super) fn initializers(&mut self, g: &GraphProto, values: impl IntoIterator<Item = Result<Tensor, Problem>>, frame: &Frame) {
-        for (t, value) in g.initializer.iter().zip(values) {
+    pub(super) fn initializers<'g>(&mut self, values: impl IntoIterator<Item = (&'g str, Result<Tensor, Problem>)>, frame: &Frame) {
+        for (name, value) in values {
             let known = match value {
-                Ok(tensor) => Known::constant(&format!("{}{}", frame.prefix, t.name), tensor),
+                Ok(tensor) => Known::constant(&format!("{}{name}", frame.prefix), tensor),
                 Err(p) => {
-                    self.problem(Problem { message: format!("initializer `{}`: {}", t.name, p.message), ..p });
+                    self.problem(Problem { message: format!("initializer `{name}`: {}", p.message), ..p });
                     Known::Failed
                 }
             };
-            if !self.scopes.define(&t.name, known) {
-                self.problem(Problem::invalid(format!("two initializers are named `{}`", t.name)));
+            if !self.scopes.define(name, known) {
+                self.problem(Problem::invalid(format!("two initializers are named `{name}`")));
             }
         }
+    }
+
+    /// Refuses sparse initializers.
+    pub(super) fn sparse_initializers(&mut self, g: &GraphProto) {
         for t in &g.sparse_initializer {
             let name = &t.values.name;
             let message = format!("initializer `{name}` is sparse");

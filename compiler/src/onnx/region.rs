@@ -104,8 +104,10 @@ impl Importer<'_> {
             self.scopes.define(&input.name, known);
         }
         let outputs = model::output_names(g);
-        let values = g.initializer.iter().map(|t| initializer::decode(t, self.options.folder.as_deref())).collect::<Vec<_>>();
-        self.initializers(g, values, frame);
+        let decode = |t| initializer::decode(t, self.options.folder.as_deref());
+        let values: Vec<_> = g.initializer.iter().map(|t| (t.name.as_str(), decode(t))).collect();
+        self.initializers(values, frame);
+        self.sparse_initializers(g);
         self.nodes(&g.node, &outputs, frame);
         let mut results = vec![];
         for name in outputs {

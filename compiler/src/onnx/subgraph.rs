@@ -60,8 +60,10 @@ impl<'m> Importer<'m> {
             return Err(Problem::invalid(format!("`{name}` has {} outputs, and the node {}", outputs.len(), n.output.len())));
         }
         self.scopes.push(false, self.regions.len());
-        let values = branch.initializer.iter().map(|t| initializer::decode(t, self.options.folder.as_deref())).collect::<Vec<_>>();
-        self.initializers(branch, values, at.frame);
+        let decode = |t| initializer::decode(t, self.options.folder.as_deref());
+        let values: Vec<_> = branch.initializer.iter().map(|t| (t.name.as_str(), decode(t))).collect();
+        self.initializers(values, at.frame);
+        self.sparse_initializers(branch);
         self.nodes(&branch.node, &outputs, at.frame);
         let mut results = vec![];
         for output in outputs {

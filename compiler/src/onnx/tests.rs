@@ -427,6 +427,27 @@ fn dimensions_are_bound() {
 }
 
 #[test]
+fn an_input_with_a_value_stays_an_input_where_it_is_to_be_one() {
+    let inputs = vec![value("x", 1, &[D::N(2)]), value("h", 1, &[D::N(2)])];
+    let weights = vec![floats("h", &[2], &[1.0, 2.0])];
+    let m = model(17, graph(inputs, weights, vec![node("Add", &["x", "h"], &["y"], vec![])], &["y"]));
+    let names = |g: &Graph| g.inputs().iter().map(|&v| g.name_of(v).to_owned()).collect::<Vec<_>>();
+    let (g, defaults) = super::model::import_model(m.clone(), &options()).unwrap();
+    assert_eq!((names(&g), defaults.len()), (vec!["x".to_owned()], 0));
+    let kept = ImportOptions { variables: ["h".to_owned()].into(), ..options() };
+    let (g, defaults) = super::model::import_model(m, &kept).unwrap();
+    assert_eq!(names(&g), ["x", "h"]);
+    assert_eq!(defaults["h"].to_f64s(), [1.0, 2.0]);
+    let unlike = graph(
+        vec![value("x", 1, &[D::N(2)]), value("h", 1, &[D::N(2)])],
+        vec![floats("h", &[1], &[1.0])],
+        vec![node("Add", &["x", "h"], &["y"], vec![])],
+        &["y"],
+    );
+    assert!(problems_with(&model(17, unlike), &kept).contains("initializer `h` is `f32[1]`, unlike the input"));
+}
+
+#[test]
 fn a_signature_needs_no_binding() {
     let inputs = vec![value("x", 1, &[D::S("N"), D::N(-1)]), value("w", 1, &[D::N(2)])];
     let nodes = vec![node("Unheard", &["x", "w"], &["y"], vec![]), node("Add", &["y", "w"], &["z"], vec![])];

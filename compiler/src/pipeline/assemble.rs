@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use super::control::Parts;
-use super::{Compiled, Home, PlacedValue, StepInfo, Task, Work, threads};
+use super::homes::{Home, Homes};
+use super::{Compiled, PlacedValue, StepInfo, Task, Work, in_place, threads};
 use crate::codegen::flow::Flow;
 use crate::codegen::program::{IoBuffer, Place, Program, Step};
 use crate::diagnostic::Diagnostic;
-use crate::expr;
 use crate::graph::{self, Graph, Value};
 use crate::passes::assign_layouts::Placements;
 use crate::passes::plan_memory::{Request, plan_memory};
 use crate::schedule::Arg;
+use crate::state::State;
 
 /// Alignment of everything in the arena.
 const ALIGN_BYTES: usize = 64;
@@ -20,15 +21,18 @@ const ALIGN_BYTES: usize = 64;
 pub(super) fn assemble(
     mut graph: Graph,
     placements: &Placements,
-    homes: &HashMap<Value, Home>,
+    homes: &Homes,
     tasks: Vec<Task>,
     storage_id: &HashMap<Value, usize>,
-    n_roots: usize,
+    states: &[State],
     workers: usize,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let root_of: HashMap<usize, Value> = storage_id.iter().map(|(&v, &id)| (id, v)).collect();
+    let n_roots = root_of.len();
+    let home_of = |id: usize| if id < n_roots { homes.of[&root_of[&id]] } else { homes.extras[id - n_roots].home };
     let mut requests: Vec<Request> = vec![];
-    let mut request_of: HashMap<Value, usize> = HashMap::new();
+    // By storage.
+    let mut request_of: HashMap<usize, usize> = HashMap::new();
     let mut scratch_of: HashMap<(usize, usize), usize> = HashMap::new();
     let mut step = 0;
     for (t, task) in tasks.iter().enumerate() {
@@ -47,26 +51,25 @@ pub(super) fn assemble(
                         in_place_of: None,
                     });
                 }
-                Arg::Storage(id) if *id < n_roots => {
-                    let root = root_of[id];
-                    if !matches!(homes[&root], Home::Arena(_)) {
+                Arg::Storage(id) if home_of(*id) == Home::Arena => {
+                    if let Some(&r) = request_of.get(id) {
+                        requests[r].last_step = step;
                         continue;
                     }
-                    if let Some(&r) = request_of.get(&root) {
-                        requests[r].last_step = step;
-                    } else {
-                        request_of.insert(root, requests.len());
-                        let size_bytes = graph.ty(root).size_bytes().unwrap_or(0);
-                        let in_place_of = in_place_source(&graph, placements, task, root).and_then(|v| request_of.get(&v).copied());
-                        requests.push(Request {
-                            name: graph.name_of(root).to_owned(),
-                            size_bytes,
-                            first_step: step,
-                            last_step: step,
-                            align_bytes: ALIGN_BYTES,
-                            in_place_of,
-                        });
-                    }
+                    let value = root_of.get(id).copied();
+                    let held = value.unwrap_or_else(|| homes.extras[id - n_roots].value);
+                    let in_place_of = value
+                        .and_then(|root| in_place::source(&graph, placements, &task.lowered, root))
+                        .and_then(|v| request_of.get(&storage_id[&v]).copied());
+                    request_of.insert(*id, requests.len());
+                    requests.push(Request {
+                        name: graph.name_of(held).to_owned(),
+                        size_bytes: graph.ty(held).size_bytes().unwrap_or(0),
+                        first_step: step,
+                        last_step: step,
+                        align_bytes: ALIGN_BYTES,
+                        in_place_of,
+                    });
                 }
                 Arg::Storage(_) | Arg::Constant(_) => {}
             }
@@ -76,16 +79,22 @@ pub(super) fn assemble(
     let plan = plan_memory(&requests);
     let mut program = Program { workspace_bytes: plan.arena_bytes, workers, ..Program::default() };
     for (i, &v) in graph.inputs().iter().enumerate() {
-        debug_assert_eq!(homes[&v], Home::Input(i));
+        debug_assert_eq!(homes.of[&v], Home::Input(i));
         program.inputs.push(IoBuffer { name: graph.name_of(v).to_owned(), bytes: graph.ty(v).size_bytes().unwrap_or(0) });
     }
     for (j, &v) in graph.outputs().iter().enumerate() {
-        program.outputs.push(IoBuffer { name: graph.output_names()[j].clone(), bytes: graph.ty(v).size_bytes().unwrap_or(0) });
+        // The next value of a state is in the memory of the state.
+        let is_state = states.iter().any(|s| s.output == j);
+        let bytes = if is_state { 0 } else { graph.ty(v).size_bytes().unwrap_or(0) };
+        program.outputs.push(IoBuffer { name: graph.output_names()[j].clone(), bytes });
     }
-    let base_of = |root: Value| match homes[&root] {
+    for s in states {
+        program.add_state(s.input, s.output, s.initial.clone().map(|t| t.stored().into()));
+    }
+    let base_of = |id: usize| match home_of(id) {
         Home::Input(i) => Some(Place::Input(i, 0)),
         Home::Output(j) => Some(Place::Output(j, 0)),
-        Home::Arena(_) => request_of.get(&root).map(|&r| Place::Arena(plan.offsets[r])),
+        Home::Arena => request_of.get(&id).map(|&r| Place::Arena(plan.offsets[r])),
         Home::Constant => None,
     };
     let mut steps = vec![];
@@ -99,8 +108,7 @@ pub(super) fn assemble(
         for (a, arg) in work.args().iter().enumerate() {
             args.push(match arg {
                 Arg::Scratch(_) => Place::Arena(plan.offsets[scratch_of[&(t, a)]]),
-                Arg::Storage(id) if *id < n_roots => base_of(root_of[id]).unwrap_or(Place::Arena(0)),
-                Arg::Storage(id) => Place::Output(id - n_roots, 0),
+                Arg::Storage(id) => base_of(*id).unwrap_or(Place::Arena(0)),
                 Arg::Constant(value) => {
                     let name = match &work {
                         Work::Kernel(s) => s.kernel.buffers[a].name.replace('.', "_"),
@@ -127,7 +135,7 @@ pub(super) fn assemble(
                 Some(PlacedValue {
                     name: graph.name_of(v).to_owned(),
                     ty: graph.ty(v).clone(),
-                    base: base_of(p.root)?,
+                    base: base_of(storage_id[&p.root])?,
                     offset: p.offset,
                     strides: p.strides.clone(),
                 })
@@ -161,7 +169,8 @@ pub(super) fn assemble(
         flow.extend(sequence(done..program.steps.len()));
     }
     program.flow = flow;
-    write_places(&mut graph, placements, homes, &request_of, &plan.offsets);
+    let offset_of = |v: Value| Some(plan.offsets[*request_of.get(storage_id.get(&v)?)?]);
+    write_places(&mut graph, placements, homes, &offset_of);
     graph.arena_bytes = Some(plan.arena_bytes);
     Ok(Compiled { graph, program, steps, expressions, lower_bound_bytes: plan.lower_bound_bytes })
 }
@@ -171,66 +180,18 @@ fn sequence(steps: std::ops::Range<usize>) -> Option<Flow> {
     (!steps.is_empty()).then_some(Flow::Steps(steps))
 }
 
-/// The root that a one-stage task's result may overwrite: an operand that each point reads just where it writes.
-fn in_place_source(graph: &Graph, placements: &Placements, task: &Task, root: Value) -> Option<Value> {
-    let [result] = task.lowered.results[..] else { return None };
-    let [expr::Item::Stage(stage)] = &task.lowered.program.items[..] else { return None };
-    let place = &placements.of[&result];
-    if place.root != root || result != root {
-        return None;
-    }
-    let late = match &stage.body {
-        expr::Body::Map(e) => e,
-        expr::Body::Reduce { finish, .. } => finish,
-        expr::Body::Arg { .. } => return None,
-    };
-    task.lowered.operands.iter().zip(&task.lowered.program.operands).find_map(|(&v, &tensor)| {
-        let p = &placements.of[&v];
-        let shared = task.lowered.operands.iter().filter(|o| placements.of[o].root == p.root).count() > 1;
-        if shared
-            || p.offset != 0
-            || p.strides != place.strides
-            || graph.ty(v).size_bytes() != graph.ty(root).size_bytes()
-            || graph.ty(p.root).size_bytes() != graph.ty(root).size_bytes()
-            || graph.ty(v).dims()? != stage.axes
-        {
-            return None;
-        }
-        let identity = |index: &[expr::Ix]| index.iter().zip(&stage.write).all(|(ix, w)| matches!(ix, expr::Ix::Affine(a) if a == w));
-        let (mut reads, mut in_place) = (0, true);
-        late.visit(&mut |e| {
-            if let expr::Node::Load { tensor: t, index, pad } = e.node()
-                && *t == tensor
-            {
-                reads += 1;
-                in_place &= pad.is_none() && identity(index);
-            }
-        });
-        if let expr::Body::Reduce { value, .. } = &stage.body {
-            value.visit(&mut |e| in_place &= !matches!(e.node(), expr::Node::Load { tensor: t, .. } if *t == tensor));
-        }
-        (reads > 0 && in_place).then_some(p.root)
-    })
-}
-
-fn write_places(
-    graph: &mut Graph,
-    placements: &Placements,
-    homes: &HashMap<Value, Home>,
-    request_of: &HashMap<Value, usize>,
-    offsets: &[usize],
-) {
+fn write_places(graph: &mut Graph, placements: &Placements, homes: &Homes, offset_of: &dyn Fn(Value) -> Option<usize>) {
     let mut placed: Vec<(Value, graph::Place)> = vec![];
     for (&v, p) in placements.of.iter().collect::<std::collections::BTreeMap<_, _>>() {
         let place = if v != p.root {
             graph::Place::Within(p.root)
         } else {
-            match homes[&v] {
+            match homes.of[&v] {
                 Home::Input(i) => graph::Place::Input(i),
                 Home::Output(j) => graph::Place::Output(j),
                 Home::Constant => graph::Place::Constant,
-                Home::Arena(_) => match request_of.get(&v) {
-                    Some(&r) => graph::Place::Arena(offsets[r]..offsets[r] + graph.ty(v).size_bytes().unwrap_or(0)),
+                Home::Arena => match offset_of(v) {
+                    Some(at) => graph::Place::Arena(at..at + graph.ty(v).size_bytes().unwrap_or(0)),
                     None => continue,
                 },
             }

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
+use super::homes::copy_program;
 use super::tuner::Tuner;
-use super::{Compiled, PlacedValue, StepInfo, copy_program, schedule_with, symbol, view_of_constant};
+use super::{Compiled, PlacedValue, StepInfo, schedule_with, symbol, view_of_constant};
 use crate::codegen::flow::{self, Flow, Trips};
 use crate::codegen::program::{Place, Program, Step};
 use crate::diagnostic::Diagnostic;
@@ -88,7 +89,7 @@ impl Control {
         let name = info.results.iter().find(|r| !r.name.is_empty()).map_or(control.name(), |r| &r.name).to_owned();
         let mut bodies = vec![];
         for body in control.bodies() {
-            bodies.push(schedule_with(body.clone(), tuner, workers, finish)?);
+            bodies.push(schedule_with(body.clone(), tuner, workers, &[], finish)?);
         }
         let mut args = vec![];
         let mut arg = |a: Arg| {

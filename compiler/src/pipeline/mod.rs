@@ -2,6 +2,8 @@
 
 mod assemble;
 mod control;
+mod homes;
+mod in_place;
 mod threads;
 mod tune;
 mod tuner;
@@ -16,12 +18,14 @@ use crate::expr;
 use crate::graph::{Graph, NodeId, Value};
 use crate::lower::{Lowered, lower_group};
 use crate::passes;
-use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, is_row_major, root_dtype, root_len};
+use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
 use crate::schedule::{Arg, Convolution, Memory, Scheduled, Source, Storage};
+use crate::state::State;
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
 use control::Control;
+use homes::{Copied, Extra};
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;
@@ -83,6 +87,8 @@ struct Task {
     lowered: Lowered,
     nodes: Vec<NodeId>,
     work: Option<Work>,
+    /// What it copies, if that is all it does.
+    copied: Option<Copied>,
 }
 
 /// What runs.
@@ -106,15 +112,6 @@ impl Work {
             Work::Control(c) => format!("{}/{i}", c.name),
         }
     }
-}
-
-/// Where a root lives.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Home {
-    Input(usize),
-    Output(usize),
-    Constant,
-    Arena(usize),
 }
 
 /// Runs the passes that rewrite the graph; `see` gets it after each.
@@ -171,10 +168,11 @@ impl From<&Config> for Options {
 /// # Errors
 /// Every node that cannot be compiled.
 pub fn lower_and_schedule(graph: Graph, machine: &Machine, options: impl Into<Options>) -> Result<Compiled, Vec<Diagnostic>> {
-    lower_and_schedule_as(graph, machine, options, &Tuned::default())
+    lower_and_schedule_as(graph, machine, options, &Tuned::default(), &[])
 }
 
-/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best.
+/// As [`lower_and_schedule`], with the forms of kernels that were measured to be best, and the pairs of an input and an output that are
+/// one tensor between runs.
 ///
 /// # Errors
 /// Every node that cannot be compiled.
@@ -183,11 +181,12 @@ pub fn lower_and_schedule_as(
     machine: &Machine,
     options: impl Into<Options>,
     tuned: &Tuned,
+    states: &[State],
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
     let is_wide = options.emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
     let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options.threads, machine, is_wide);
-    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?, options.threads, &finish)?;
+    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
     compiled.program.emitter = options.emitter;
     Ok(compiled)
 }
@@ -197,6 +196,7 @@ fn schedule_with(
     mut graph: Graph,
     tuner: &mut Tuner<'_>,
     workers: usize,
+    states: &[State],
     finish: &dyn Fn(&mut Scheduled),
 ) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
@@ -215,25 +215,20 @@ fn schedule_with(
     }
     let placements = assign_layouts(&mut graph, &mut lowered);
     let mut tasks = order_tasks(&graph, &placements, members, lowered)?;
-    let homes = choose_homes(&graph, &placements);
-    let outputs_done: Vec<bool> = (0..graph.outputs().len()).map(|j| homes.values().any(|&h| h == Home::Output(j))).collect();
-    let n_tasks = tasks.len();
-    for (j, done) in outputs_done.iter().enumerate() {
-        if !done {
-            let v = graph.outputs()[j];
-            let lowered = Lowered { program: copy_program(graph.name_of(v), graph.ty(v)), operands: vec![v], results: vec![] };
-            tasks.push(Task { lowered, nodes: vec![], work: None });
-        }
-    }
-    let mut undone = (0..outputs_done.len()).filter(|&j| !outputs_done[j]);
-    let output_of: Vec<Option<usize>> = (0..tasks.len()).map(|t| if t < n_tasks { None } else { undone.next() }).collect();
-
+    let homes = homes::settle(&graph, &placements, &mut tasks, states);
     let row_major = shared_constants(&graph, &placements, &tasks);
-    let mut roots: Vec<Value> = homes.keys().copied().collect();
+    let mut roots: Vec<Value> = homes.of.keys().copied().collect();
     roots.sort_unstable();
     let storage_id: HashMap<Value, usize> = roots.iter().enumerate().map(|(i, &v)| (v, i)).collect();
     let n_roots = roots.len();
-    for (t, task) in tasks.iter_mut().enumerate() {
+    let extra = |e: usize| {
+        let Extra { value, name, .. } = &homes.extras[e];
+        let dims = graph.ty(*value).dims().unwrap_or_default();
+        let dtype = graph.ty(*value).dtype.storage();
+        let storage = Storage { id: n_roots + e, name: name.clone(), dtype, len: dims.iter().product() };
+        Memory { storage, offset: 0, strides: crate::tensor::row_major_strides(&dims).into_iter().map(|s| s as i64).collect() }
+    };
+    for task in &mut tasks {
         if let [node] = task.nodes[..]
             && graph.node(node).control().is_some()
         {
@@ -244,7 +239,7 @@ fn schedule_with(
             }
             continue;
         }
-        if task.lowered.program.items.is_empty() && output_of[t].is_none() {
+        if task.lowered.program.items.is_empty() && task.copied.is_none() {
             continue;
         }
         let memory = |v: Value| {
@@ -262,6 +257,9 @@ fn schedule_with(
             .operands
             .iter()
             .map(|&v| {
+                if let Some(Copied { from: Some(e), .. }) = task.copied {
+                    return Source::Memory(extra(e));
+                }
                 let p = &placements.of[&v];
                 match graph.constant(p.root) {
                     Some(constant) if row_major.contains(&p.root) => {
@@ -272,22 +270,11 @@ fn schedule_with(
                 }
             })
             .collect();
-        let results = match output_of[t] {
+        let results = match task.copied {
             None => task.lowered.results.iter().map(|&v| memory(v)).collect(),
-            Some(j) => {
-                let v = graph.outputs()[j];
-                let dims = graph.ty(v).dims().unwrap_or_default();
-                let order: Vec<usize> = (0..dims.len()).collect();
-                let storage = Storage {
-                    id: n_roots + j,
-                    name: graph.output_names()[j].clone(),
-                    dtype: graph.ty(v).dtype.storage(),
-                    len: dims.iter().product(),
-                };
-                vec![Memory { storage, offset: 0, strides: crate::tensor::dense_strides(&dims, &order) }]
-            }
+            Some(copied) => vec![extra(copied.to)],
         };
-        let name = kernel_name(&graph, task, output_of[t]);
+        let name = kernel_name(&graph, task, &homes.extras);
         match tuner.schedule(&name, &task.lowered.program, operands, results) {
             Ok(mut s) => {
                 finish(&mut s);
@@ -299,7 +286,7 @@ fn schedule_with(
     if !problems.is_empty() {
         return Err(problems);
     }
-    assemble(graph, &placements, &homes, tasks, &storage_id, n_roots, workers)
+    assemble(graph, &placements, &homes, tasks, &storage_id, states, workers)
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
@@ -342,15 +329,16 @@ fn order_tasks(
     lowered: Vec<Lowered>,
 ) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let position: HashMap<NodeId, usize> = graph.order().into_iter().enumerate().map(|(i, n)| (n, i)).collect();
-    let mut tasks: Vec<Task> = members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, work: None }).collect();
+    let mut tasks: Vec<Task> =
+        members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, work: None, copied: None }).collect();
     for &node in &placements.copies {
         let lowered = lower_group(graph, &[node]).map_err(|(node, e)| vec![refuse(graph, &[node], &e.to_string())])?;
-        tasks.push(Task { lowered, nodes: vec![node], work: None });
+        tasks.push(Task { lowered, nodes: vec![node], work: None, copied: None });
     }
     for node in graph.control_nodes() {
         let operands = graph.operands(node).into_iter().flatten().collect();
         let lowered = Lowered { program: expr::Builder::new().finish(&[]), operands, results: graph.results(node) };
-        tasks.push(Task { lowered, nodes: vec![node], work: None });
+        tasks.push(Task { lowered, nodes: vec![node], work: None, copied: None });
     }
     tasks.sort_by_key(|t| t.nodes.last().map(|n| position[n]));
     Ok(tasks)
@@ -370,47 +358,6 @@ fn shared_constants(graph: &Graph, placements: &Placements, tasks: &[Task]) -> H
     readers.into_iter().filter(|(_, products)| products.contains(&true) && products.contains(&false)).map(|(v, _)| v).collect()
 }
 
-/// A program that copies one value.
-fn copy_program(name: &str, ty: &Type) -> expr::Program {
-    let mut b = expr::Builder::new();
-    let dims = ty.dims().unwrap_or_default();
-    let from = b.operand(name, ty.dtype, &dims);
-    b.set_name(&format!("{name}.out"));
-    let out = b.compute(&dims, |b, at| b.load(from, at.iter()));
-    b.finish(&[out])
-}
-
-/// Gives every root its home: inputs and constants where they are, results of kernels in an output where they are one, else in the arena.
-fn choose_homes(graph: &Graph, placements: &Placements) -> HashMap<Value, Home> {
-    let mut homes = HashMap::new();
-    for (i, &v) in graph.inputs().iter().enumerate() {
-        homes.insert(v, Home::Input(i));
-    }
-    for node in graph.order() {
-        for v in graph.results(node) {
-            if graph.node(node).constant().is_some() {
-                homes.insert(v, Home::Constant);
-            }
-        }
-    }
-    for (j, v) in graph.outputs().iter().enumerate() {
-        let Some(p) = placements.of.get(v) else { continue };
-        let whole = p.offset == 0
-            && is_row_major(&graph.ty(*v).dims().unwrap_or_default(), &p.strides)
-            && graph.ty(*v).size_bytes() == graph.ty(p.root).size_bytes();
-        if whole && !homes.contains_key(&p.root) {
-            homes.insert(p.root, Home::Output(j));
-        }
-    }
-    let mut roots: Vec<Value> = placements.of.values().map(|p| p.root).collect();
-    roots.sort_unstable();
-    roots.dedup();
-    for (i, v) in roots.into_iter().enumerate() {
-        homes.entry(v).or_insert(Home::Arena(i));
-    }
-    homes
-}
-
 /// The elements of a value that is a view of a constant.
 fn view_of_constant(constant: &Tensor, graph: &Graph, v: Value, p: &Placement) -> Tensor {
     if v == p.root {
@@ -421,10 +368,10 @@ fn view_of_constant(constant: &Tensor, graph: &Graph, v: Value, p: &Placement) -
     constant.gather(&dims, |index| Some(at(index)))
 }
 
-fn kernel_name(graph: &Graph, task: &Task, output: Option<usize>) -> String {
-    let name = match (task.nodes.last(), output) {
+fn kernel_name(graph: &Graph, task: &Task, extras: &[Extra]) -> String {
+    let name = match (task.nodes.last(), task.copied) {
         (Some(&n), _) => graph.node(n).results[0].name.clone(),
-        (None, Some(j)) => format!("{}_copy", graph.output_names()[j]),
+        (None, Some(copied)) => format!("{}_copy", extras[copied.to].name),
         (None, None) => "kernel".to_owned(),
     };
     symbol(&name)

@@ -228,5 +228,6 @@ fn attention_reads_its_heads_in_place() {
 }
 
 mod rows;
+mod states;
 mod windows;
 mod winograd;

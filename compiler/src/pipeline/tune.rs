@@ -130,7 +130,7 @@ pub fn tuned(graph: &Graph, machine: &Machine, config: &Config) -> Result<Tuned,
     let start = Instant::now();
     let mut tuner = Tuner::new(machine, config.into(), &tuned).map_err(Error::Model)?;
     tuner.tunable = Some(vec![]);
-    schedule_with(graph.clone(), &mut tuner, 1, &|_| {}).map_err(Error::Model)?;
+    schedule_with(graph.clone(), &mut tuner, 1, &[], &|_| {}).map_err(Error::Model)?;
     let mut seen = BTreeSet::new();
     let mut tasks = tuner.tunable.take().unwrap_or_default();
     tasks.retain(|t| seen.insert(t.key.clone()));
@@ -233,11 +233,11 @@ mod tests {
         let none = Tuned::default();
         let mut tuner = Tuner::new(&machine, Emitter::Auto.into(), &none).unwrap();
         tuner.tunable = Some(vec![]);
-        schedule_with(product(), &mut tuner, 1, &|_| {}).unwrap();
+        schedule_with(product(), &mut tuner, 1, &[], &|_| {}).unwrap();
         let task = tuner.tunable.unwrap().remove(0);
         let text = format!("{} order=at-use steps=2 tile=3x3\n", task.key);
         let schedule_of = |tuned: &Tuned, machine: &Machine| {
-            let compiled = lower_and_schedule_as(product(), machine, Emitter::Auto, tuned).unwrap();
+            let compiled = lower_and_schedule_as(product(), machine, Emitter::Auto, tuned, &[]).unwrap();
             compiled.program.kernels[0].schedule.clone()
         };
         let tuned = Tuned::parse(&text).unwrap();

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::ahead::{Ahead, TileLoops};
 use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
 use super::emitter::{Emitter, Lanes, Packed, Point, coefficient, expr_depends};
 use super::inner_product::accumulate;
@@ -14,7 +15,7 @@ use super::reduce::{identity, loads};
 use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
-use crate::tensor::DType;
+use crate::tensor::{DType, n_elements};
 
 /// Multiply-adds in the unrolled body of the innermost reduction loop, about.
 const UNROLLED_STEPS: usize = 12;
@@ -66,6 +67,7 @@ pub(super) fn emit(
 pub(super) struct Tiles {
     plan: Plan,
     packed: HashMap<Expr, Packed>,
+    ahead: Option<Ahead>,
 }
 
 impl Tiles {
@@ -81,7 +83,8 @@ impl Tiles {
                 }
             }
         }
-        Tiles { plan, packed }
+        let ahead = ahead(e, &plan, &packed);
+        Tiles { plan, packed, ahead }
     }
 
     /// Rows of a tile.
@@ -102,19 +105,52 @@ impl Tiles {
         let result = if plan.columns_first {
             column_loop(e, plan, point, &mut |e, point, nv, valid| {
                 outer_loops(e, plan, &outer, point, &mut |e, point| {
-                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, point, mr, nv, valid))
+                    row_loop(e, plan, point, &mut |e, point, mr| {
+                        let ahead = self.ahead.as_ref().filter(|_| nv == plan.tile.nv);
+                        tile(e, plan, ahead, point, mr, nv, valid)
+                    })
                 })
             })
         } else {
             outer_loops(e, plan, &outer, point, &mut |e, point| {
                 row_loop(e, plan, point, &mut |e, point, mr| {
-                    column_loop(e, plan, point, &mut |e, point, nv, valid| tile(e, plan, point, mr, nv, valid))
+                    column_loop(e, plan, point, &mut |e, point, nv, valid| {
+                        let ahead = self.ahead.as_ref().filter(|_| nv == plan.tile.nv);
+                        tile(e, plan, ahead, point, mr, nv, valid)
+                    })
                 })
             })
         };
         e.packed.clear();
         result
     }
+}
+
+/// How the tiles of a panel ask for the next one.
+fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>) -> Option<Ahead> {
+    let mut packed = packed.iter();
+    let (Some((load, packed)), None, 1) = (packed.next(), packed.next(), plan.streams) else { return None };
+    let outer: Vec<(usize, usize)> = plan.outer.iter().map(|&a| (a, plan.stage.axes[a])).collect();
+    let column = (packed.axis, packed.panel / packed.nr);
+    let batch: Vec<(usize, i64)> =
+        plan.outer.iter().filter_map(|a| packed.strides.iter().find(|s| s.0 == *a)).map(|s| (s.0, s.1)).collect();
+    let (panels, n_panels, outer) = if plan.columns_first {
+        (vec![column], packed.full as usize, outer)
+    } else if packed.full == 1 && batch.len() == plan.outer.len() && batch.iter().map(|b| b.1).min() == Some(packed.panel) {
+        (batch, outer.iter().map(|o| o.1).product(), vec![])
+    } else {
+        return None;
+    };
+    let loops = TileLoops {
+        panels: &panels,
+        n_panels,
+        outer: &outer,
+        rows: plan.rows.map(|r| (r, plan.stage.axes[r])),
+        mr: plan.tile.mr,
+        reduction: &plan.packed_reduction,
+        steps: e.machine.choice.steps,
+    };
+    Ahead::new(e, packed, load.dtype().size_bytes(), &loops)
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
@@ -190,9 +226,15 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let depth: usize = reduction.iter().map(|r| r.1).product();
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * 4;
-        bytes > e.machine.l2_bytes / 2
-            && n_rows > tile.mr
-            && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
+        let row_operands = loads(value).into_iter().filter(|l| !expr_depends(l, v)).filter_map(|l| match l.node() {
+            Node::Load { tensor, .. } => Some(n_elements(&e.program().tensors[tensor.0 as usize].dims) * 4),
+            _ => None,
+        });
+        let n_panels = columns / (tile.nv * lanes);
+        let far = bytes > e.machine.l2_bytes / 2
+            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_operands.sum::<usize>() <= e.machine.l2_bytes / 4;
+        let n_tiles = outer.iter().map(|&a| stage.axes[a]).product::<usize>() * n_rows.div_ceil(tile.mr);
+        far && n_tiles > 1 && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
     let streams = match reduction[..] {
         [(_, extent)] if e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => n_streams(&e.machine, extent, columns),
@@ -361,7 +403,7 @@ fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) 
     Ok(())
 }
 
-fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
+fn tile(e: &mut Emitter, plan: &Plan, ahead: Option<&Ahead>, point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
     let dtype = plan.value.dtype();
     let lanes = plan.lanes as u32;
     let ty = VecType { dtype, lanes };
@@ -427,7 +469,7 @@ fn tile(e: &mut Emitter, plan: &Plan, point: Point, mr: usize, nv: usize, valid:
         Ok(())
     };
     let loops: &mut Loops<'_> = match plan.streams {
-        1 => &mut |e, point, f| reduction_loops(e, &plan.reduction, budget, point, f),
+        1 => &mut |e, point, f| reduction_loops(e, &plan.reduction, budget, ahead, point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
     };
     loops(e, point.clone(), &mut |e, point| {
@@ -510,14 +552,21 @@ fn streams(e: &mut Emitter, (axis, extent): (usize, usize), n: i64, point: Point
 }
 
 /// Loops over the reduction, the innermost axes written out up to `budget` steps.
-fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], budget: usize, point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
+fn reduction_loops(
+    e: &mut Emitter,
+    axes: &[(usize, usize)],
+    budget: usize,
+    ahead: Option<&Ahead>,
+    point: Point,
+    f: &mut Inner<'_>,
+) -> Result<(), ScheduleError> {
     let Some((&(axis, extent), rest)) = axes.split_first() else { return f(e, point) };
     let steps: usize = axes.iter().map(|a| a.1).product();
     if steps <= budget {
         for k in 0..extent {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, rest, budget, at, f)?;
+            reduction_loops(e, rest, budget, None, at, f)?;
         }
         return Ok(());
     }
@@ -525,12 +574,17 @@ fn reduction_loops(e: &mut Emitter, axes: &[(usize, usize)], budget: usize, poin
         return e.for_loop(&format!("r{axis}"), 0..extent as i64, 1, |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
-            reduction_loops(e, rest, budget, at, f)
+            reduction_loops(e, rest, budget, ahead, at, f)
         });
     }
     let steps = e.machine.choice.steps as i64;
     let full = extent as i64 / steps * steps;
     e.for_loop(&format!("r{axis}"), 0..full, steps, |e, v| {
+        if let Some(ahead) = ahead {
+            let mut at = point.clone();
+            at.axes[axis] = v.clone();
+            ahead.emit(e, &at);
+        }
         for u in 0..steps {
             let mut at = point.clone();
             at.axes[axis] = v.offset(u);

@@ -59,13 +59,15 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         None => (tinsmith::compile(&args.model.model, &config)?, None),
         Some(file) => {
             let signature = source::signature(&args.model.model)?;
-            let (artifact, given) = inputs::compile(&args.model.model, &signature, arrays::read_npz(file)?, &mut config)?;
+            let arrays = inputs::bind_to(&signature, arrays::read_npz(file)?, &mut config)?;
+            let artifact = inputs::compile(&args.model.model, &signature, &arrays, &mut config)?;
+            let given = inputs::in_order(&artifact, arrays);
             (artifact, Some(given))
         }
     };
     let executable = artifact.executable()?;
     let compile_seconds = start.elapsed().as_secs_f64();
-    let tensors = given.unwrap_or_else(|| inputs::random(&artifact.interface.inputs));
+    let tensors = given.unwrap_or_else(|| inputs::random(&artifact));
     let mut memory = inputs::memory(&artifact, &executable, &tensors)?;
 
     progress.say("measuring this machine".to_owned());

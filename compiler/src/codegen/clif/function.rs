@@ -160,6 +160,8 @@ impl<'k, 'f> Lower<'k, 'f> {
                     let (address, displacement) = self.address(*buffer, index)?;
                     self.store(ty, &val, address, displacement);
                 }
+                // Cranelift has no instruction for it.
+                Stmt::Prefetch { .. } => {}
             }
         }
         Ok(())
@@ -368,7 +370,7 @@ fn single_constants(body: &[Stmt], n_regs: usize) -> Vec<Option<Scalar>> {
                     walk(then, counts, found);
                     walk(otherwise, counts, found);
                 }
-                Stmt::Store { .. } => {}
+                Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
             }
         }
     }

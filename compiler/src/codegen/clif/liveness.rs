@@ -99,6 +99,7 @@ impl Liveness {
                     live.insert(*value);
                     for_each_dynamic(index, |r| live.insert(r));
                 }
+                Stmt::Prefetch { .. } => {}
             }
         }
         found
@@ -122,6 +123,7 @@ impl Liveness {
                     read(&mut all, *value);
                     for_each_dynamic(index, |r| read(&mut all, r));
                 }
+                Stmt::Prefetch { .. } => {}
                 Stmt::Loop(l) => {
                     let facts = self.block(&l.body);
                     self.join(&mut all, stmt, facts);

@@ -157,6 +157,7 @@ impl Assembler<'_> {
         let code = inst.code;
         let made = match ops[..] {
             [O::R(a)] => Instruction::with1(code, a),
+            [O::M(a)] => Instruction::with1(code, a),
             [O::R(a), O::R(b)] => Instruction::with2(code, a, b),
             [O::R(a), O::M(b)] => Instruction::with2(code, a, b),
             [O::M(a), O::R(b)] => Instruction::with2(code, a, b),

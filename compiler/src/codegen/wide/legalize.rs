@@ -18,7 +18,7 @@ fn for_each_set(block: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
                 for_each_set(otherwise, f);
             }
             Stmt::Set { reg, op } => f(*reg, op),
-            Stmt::Store { .. } => {}
+            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }
@@ -127,6 +127,7 @@ impl Split<'_> {
                         out.push(Stmt::Store { buffer: *buffer, index, value: part });
                     }
                 }
+                Stmt::Prefetch { .. } => out.push(stmt.clone()),
                 Stmt::Set { reg, op } => self.set(*reg, op, &mut out),
             }
         }

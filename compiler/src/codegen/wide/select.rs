@@ -102,6 +102,7 @@ fn survey(block: &[Stmt], uses: &mut [u32], sets: &mut [u32], constants: &mut [O
                 uses[value.0 as usize] += 1;
                 index.dynamic.iter().for_each(|d| uses[d.0.0 as usize] += 1);
             }
+            Stmt::Prefetch { .. } => {}
         }
     }
 }
@@ -300,6 +301,10 @@ impl<'k> Select<'k> {
                     let m = self.address(*buffer, index)?;
                     self.store(v, *value, m)?;
                 }
+                Stmt::Prefetch { buffer, index } => {
+                    let m = self.address(*buffer, &Index::from(index.clone()))?;
+                    self.body.inst(Code::Prefetcht1_m8, &[Operand::Mem(m, false)]);
+                }
             }
             i += 1;
         }
@@ -382,6 +387,7 @@ impl<'k> Select<'k> {
                     }
                 }
                 Stmt::Store { value, .. } => return *value == reg,
+                Stmt::Prefetch { .. } => {}
                 Stmt::Loop(_) | Stmt::If { .. } => return false,
             }
         }

@@ -59,6 +59,26 @@ fn register_tiles_need_no_stack() {
     }
 }
 
+#[test]
+fn prefetches_change_nothing_wherever_they_point() {
+    let text = "kernel @k sums (x: f32[64] read, y: f32[16] write) {
+        for i in 0..16 {
+            prefetch x[4*i + 1024]
+            prefetch x[4*i - 4096]
+            %0: f32x4 = load x[4*i]
+            %1: f32 = horizontal add %0
+            store y[i], %1
+        }
+    }";
+    let kernel = nest::parse(text).unwrap();
+    assert_eq!(nest::verify(&kernel), []);
+    assert_eq!(nest::parse(&kernel.to_string()).unwrap().to_string(), kernel.to_string());
+    for machine in machines() {
+        check_on(&[machine], Emitter::Wide, std::slice::from_ref(&kernel), 4);
+    }
+    check_on(&[Machine::x86_64(Level::Base)], Emitter::Clif, &[kernel], 5);
+}
+
 const F: DType = DType::F32;
 
 /// Loads and stores of the first lanes only, as schedules write them.

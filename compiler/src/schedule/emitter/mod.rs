@@ -442,7 +442,7 @@ fn mark_accesses(body: &[Stmt], read: &mut [bool], written: &mut [bool]) {
                 mark_accesses(otherwise, read, written);
             }
             Stmt::Set { op: Op::Load { buffer, .. }, .. } => read[buffer.0 as usize] = true,
-            Stmt::Set { .. } => {}
+            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
             Stmt::Store { buffer, .. } => written[buffer.0 as usize] = true,
         }
     }
