@@ -187,8 +187,8 @@ impl Artifact {
                 // The library comes last, so that a build that finds it finds the rest.
                 let path = folder.join(format!("lib{name}.a"));
                 let member = format!("{name}.o");
-                let pool = pool::object(self.interface.machine.target.arch).map(|bytes| (pool::MEMBER, bytes));
-                let members: Vec<(&str, &[u8])> = [(member.as_str(), &object.bytes[..])].into_iter().chain(pool).collect();
+                let pool = pool::object(self.interface.machine.target.arch);
+                let members: [(&str, &[u8]); 2] = [(&member, &object.bytes), (pool::MEMBER, pool)];
                 files::write_with(&path, |file| archive::write_archive(file, &members))?;
                 written.push(path);
             }

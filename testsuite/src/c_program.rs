@@ -180,15 +180,16 @@ fn c_type(dtype: DType) -> &'static str {
     }
 }
 
-/// Compiles a program against libraries in a folder, with warnings as errors.
+/// Compiles a program against libraries in a folder, with warnings as errors; `cc` is a compiler, and flags if need be.
 ///
 /// # Panics
 /// With what the C compiler said, if it does not take it.
 pub fn link(cc: &str, folder: &Path, models: &[&Model], program: &str) -> PathBuf {
     let (main, out) = (folder.join("main.c"), folder.join("program"));
     std::fs::write(&main, program).expect("the program is written");
-    let mut command = Command::new(cc);
-    command.args(["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O1"]).arg("-I").arg(folder).arg(&main);
+    let mut words = cc.split_whitespace();
+    let mut command = Command::new(words.next().expect("a compiler"));
+    command.args(words).args(["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O1"]).arg("-I").arg(folder).arg(&main);
     command.args(models.iter().map(|m| m.library(folder))).args(["-lm", "-o"]).arg(&out);
     tool::succeed(&mut command);
     out

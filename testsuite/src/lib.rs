@@ -1,6 +1,7 @@
 //! The harness of the test suite: fixtures, the command line, and compile-link-run.
 
 pub mod c_program;
+pub mod pools;
 pub mod random_graphs;
 pub mod tool;
 
@@ -36,6 +37,15 @@ pub fn skip(test: &str, why: &str) {
     use std::io::Write;
     // Unlike `eprintln!`, this is shown for tests that pass.
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
+/// Whether programs for x86-64 Linux run here; where not, says that the test is skipped.
+pub fn is_x86_64_linux(test: &str) -> bool {
+    let here = cfg!(all(target_arch = "x86_64", target_os = "linux"));
+    if !here {
+        skip(test, "not x86-64 Linux");
+    }
+    here
 }
 
 /// Deterministic elements: floats in -1..1, integers 0 to 3.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tinsmith::Config;
 use tinsmith_testsuite::c_program::{Checks, Model, link, source};
-use tinsmith_testsuite::{fixture, root, scratch, skip, tool};
+use tinsmith_testsuite::{fixture, is_x86_64_linux, root, scratch, skip, tool};
 
 const FIXTURES: [&str; 3] = ["graphs/two_layers.graph", "graphs/convolution.graph", "graphs/lookup.graph"];
 const X86_64: &str = "x86_64-unknown-linux-gnu";
@@ -15,14 +15,6 @@ const TARGETS: [(&str, &str); 5] =
 
 fn digits() -> PathBuf {
     root().join("examples/digits/digits.onnx")
-}
-
-fn is_x86_64_linux(test: &str) -> bool {
-    let here = cfg!(all(target_arch = "x86_64", target_os = "linux"));
-    if !here {
-        skip(test, "not x86-64 Linux");
-    }
-    here
 }
 
 /// Compiles by the command line, and gives the library.
@@ -54,14 +46,9 @@ fn a_model_offers_two_symbols_and_wants_none() {
             assert_eq!(symbols(&format!("{name}.o")), [format!("{name}_model T"), format!("{name}_run T")], "{target} {cpu}: {text}");
             // Beside the model is the pool, which a program gets only if it asks for one.
             let members: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(':')).collect();
-            let own = format!("{name}.o");
-            if target == X86_64 {
-                assert_eq!(members, [own.as_str(), "tinsmith_pool.o"], "{text}");
-                let offered: Vec<String> = symbols("tinsmith_pool.o").into_iter().filter(|s| !s.ends_with(" U")).collect();
-                assert_eq!(offered, ["tinsmith_pool_create W", "tinsmith_pool_destroy W"], "{text}");
-            } else {
-                assert_eq!(members, [own.as_str()], "{text}");
-            }
+            assert_eq!(members, [format!("{name}.o").as_str(), "tinsmith_pool.o"], "{text}");
+            let offered: Vec<String> = symbols("tinsmith_pool.o").into_iter().filter(|s| !s.ends_with(" U")).collect();
+            assert_eq!(offered, ["tinsmith_pool_create W", "tinsmith_pool_destroy W"], "{text}");
         }
     }
 }
@@ -77,8 +64,8 @@ fn sections_are_read_only_separate_and_state_that_the_stack_holds_no_code() {
         let sections: Vec<(&str, &str)> = text.lines().filter_map(section).collect();
         let named = |start: &str| sections.iter().filter(|(name, _)| name.starts_with(start)).count();
         assert!(named(".text.") > 4 && named(".rodata.") > 4, "{text}");
-        // One for each member: the model, and on x86-64 the pool.
-        assert_eq!(named(".note.GNU-stack"), if target == X86_64 { 2 } else { 1 }, "{text}");
+        // One for each member: the model, and the pool.
+        assert_eq!(named(".note.GNU-stack"), 2, "{text}");
         for (name, flags) in &sections {
             let writable = name.starts_with(".data.rel.ro") || name.starts_with(".bss.");
             assert!(writable || !flags.contains('W'), "{target} {cpu}: {name} {flags}\n{text}");

@@ -6,7 +6,7 @@ use std::process::Command;
 use tinsmith::codegen::{Level, Machine};
 use tinsmith::{Config, Output};
 use tinsmith_testsuite::c_program::{Checks, Model, link, source};
-use tinsmith_testsuite::{fixture, scratch, skip, tool};
+use tinsmith_testsuite::{fixture, is_x86_64_linux, scratch, skip, tool};
 
 const FIXTURES: [&str; 3] = ["graphs/two_layers.graph", "graphs/convolution.graph", "graphs/lookup.graph"];
 
@@ -16,15 +16,6 @@ fn config(target: &str, cpu: &str) -> Config {
 
 const X86_64: &str = "x86_64-unknown-linux-gnu";
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
-
-/// Whether programs of this test's own architecture can be linked here.
-fn is_x86_64_linux(test: &str) -> bool {
-    let here = cfg!(all(target_arch = "x86_64", target_os = "linux"));
-    if !here {
-        skip(test, "not x86-64 Linux");
-    }
-    here
-}
 
 fn compile_all(folder: &Path, config: &Config) -> Vec<Model> {
     FIXTURES.iter().map(|f| Model::compile(&fixture(f), folder, config)).collect()
@@ -96,66 +87,6 @@ fn a_processor_without_the_features_gets_a_status() {
         let program = link("cc", &folder, &[&model], &source(&[&model], Checks::default()));
         let output = tool::run(Command::new("qemu-x86_64").args(["-cpu", cpu]).arg(program));
         assert_eq!(output.status.code(), Some(status), "{level} on {cpu}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-/// A program that runs a product alone, on pools of several sizes, and on threads of its own, and wants the same bits.
-fn pool_program(folder: &Path, cpu: Config) -> (Model, String) {
-    let graph = folder.join("product.graph");
-    let text = "graph @product(%x: f32[96,256]) -> (%y) {\n  @w = const rand(1) : f32[256,320]\n  %y = MatMul(%x, @w)\n}\n";
-    std::fs::write(&graph, text).expect("written");
-    let program = r#"
-        #include <stdlib.h>
-        #include <string.h>
-        #include "product.h"
-        static unsigned char memory[PRODUCT_WORKSPACE_BYTES + PRODUCT_WORKSPACE_ALIGN];
-        static float x[PRODUCT_X_ELEMENTS], alone[PRODUCT_Y_ELEMENTS], y[PRODUCT_Y_ELEMENTS];
-        static unsigned calls;
-        static void own(void *context, uint32_t n, void (*body)(void *, uint32_t), void *data) {
-            calls += n;
-            if (context != &calls) abort();
-            for (uint32_t i = n; i > 0; i--) body(data, i - 1);
-        }
-        int main(void) {
-            void *workspace = memory + (64 - (size_t)memory % 64) % 64;
-            for (size_t i = 0; i < PRODUCT_X_ELEMENTS; i++) x[i] = (float)(i % 37) / 37 - 0.4f;
-            if (product_run(x, alone, workspace, NULL) != TINSMITH_OK) return 1;
-            if (PRODUCT_MAX_THREADS < 2) return 2;
-            for (uint32_t n = 0; n < 5; n++) {
-                tinsmith_pool *pool = tinsmith_pool_create(n);
-                if (!pool || (n > 0 && pool->n_threads != n)) return 3;
-                for (int run = 0; run < 20; run++) {
-                    memset(y, 0, sizeof y);
-                    if (product_run(x, y, workspace, pool) != TINSMITH_OK) return 4;
-                    if (memcmp(y, alone, sizeof y) != 0) return 5;
-                }
-                tinsmith_pool_destroy(pool);
-            }
-            tinsmith_pool_destroy(NULL);
-            tinsmith_pool mine = {&calls, 3, own};
-            memset(y, 0, sizeof y);
-            if (product_run(x, y, workspace, &mine) != TINSMITH_OK) return 6;
-            if (memcmp(y, alone, sizeof y) != 0) return 7;
-            return calls >= 3 && calls % 3 == 0 ? 0 : 8;
-        }
-    "#;
-    (Model::compile(&graph, folder, &cpu), program.to_owned())
-}
-
-#[test]
-fn pools_of_any_size_give_the_same_bits() {
-    if !is_x86_64_linux("pools_of_any_size_give_the_same_bits") {
-        return;
-    }
-    for level in Level::X86_64 {
-        let machine = Machine::x86_64(level);
-        if machine.check_host().is_err() {
-            skip("pools_of_any_size_give_the_same_bits", &format!("no {machine}"));
-            continue;
-        }
-        let folder = scratch("pool");
-        let (model, program) = pool_program(&folder, config(X86_64, level.name(machine.target.arch)));
-        tool::succeed(&mut Command::new(link("cc", &folder, &[&model], &program)));
     }
 }
 

@@ -33,7 +33,7 @@ fn random_graphs_compile_to_what_they_mean() {
     let time = Duration::from_secs(long.unwrap_or(SECONDS));
     let first = setting("TINSMITH_FUZZ_SEED").unwrap_or(1);
     let start = Instant::now();
-    let (mut refused, mut worst, mut seed) = (0, 0.0f64, first);
+    let (mut refused, mut spread, mut worst, mut seed) = (0, 0, 0.0f64, first);
     let mut failures: Vec<String> = vec![];
     let mut kinds = HashSet::new();
     while start.elapsed() < time || (long.is_none() && seed < first + AT_LEAST) {
@@ -43,7 +43,8 @@ fn random_graphs_compile_to_what_they_mean() {
         }
         match check(&network.text(), seed) {
             Ok(Found::Refused) => refused += 1,
-            Ok(Found::Same { workspace_bytes, lower_bound_bytes }) => {
+            Ok(Found::Same { workspace_bytes, lower_bound_bytes, n_loops }) => {
+                spread += u64::from(n_loops > 0);
                 worst = worst.max(workspace_bytes as f64 / lower_bound_bytes.max(1024) as f64);
             }
             Err(why) => {
@@ -62,7 +63,8 @@ fn random_graphs_compile_to_what_they_mean() {
         seed += 1;
     }
     let n = seed - first;
-    eprintln!("{n} graphs, {refused} refused, workspace at most {worst:.2} of the bound");
+    eprintln!("{n} graphs, {refused} refused, {spread} on several threads, workspace at most {worst:.2} of the bound");
     assert!(failures.is_empty(), "{} of {n} graphs are wrong\n{}", failures.len(), failures[0]);
     assert!(refused * 4 <= n, "{refused} of {n} graphs cannot be compiled");
+    assert!(spread > 0 || n < AT_LEAST, "none of {n} graphs has loops for several threads");
 }

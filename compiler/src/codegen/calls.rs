@@ -76,7 +76,10 @@ impl<'a, M: Module> Calls<'a, M> {
         for piece in &self.kernels[step.kernel] {
             let function: FuncRef = self.module.declare_func_in_func(piece.code.id, b.func);
             let result = match (&self.fork, piece.spread) {
-                (Some(fork), Some(spread)) => fork.call(b, function, spread, fork::most_workers(spread, self.program.workers), self.table),
+                (Some(fork), Some(spread)) => {
+                    let most = fork::most_workers(spread, self.program.workers, self.program.thread_work);
+                    fork.call(b, function, spread, most, self.table)
+                }
                 _ => {
                     let nothing = b.ins().iconst(types::I64, 0);
                     let call = b.ins().call(function, &[self.table, nothing, nothing, nothing]);

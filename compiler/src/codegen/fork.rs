@@ -28,9 +28,9 @@ const SHARES: i32 = 24;
 const STATUS: i32 = 32;
 const JOB_BYTES: u32 = 40;
 
-/// The most threads that a piece gains from.
-pub fn most_workers(spread: Spread, workers: usize) -> usize {
-    let worth = (spread.work / WORK_OF_A_THREAD).max(1);
+/// The most threads that a piece gains from, where so much work is worth one.
+pub fn most_workers(spread: Spread, workers: usize, thread_work: u64) -> usize {
+    let worth = (spread.work / thread_work.max(1)).max(1);
     workers.min(usize::try_from(worth).unwrap_or(usize::MAX)).min(usize::try_from(spread.n).unwrap_or(1)).max(1)
 }
 

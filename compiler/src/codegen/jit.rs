@@ -106,6 +106,7 @@ pub struct Executable {
     output_bytes: Vec<usize>,
     workspace_bytes: usize,
     workers: usize,
+    thread_work: u64,
 }
 
 impl fmt::Debug for Executable {
@@ -165,6 +166,7 @@ impl Executable {
             entry,
             constants,
             workers: program.workers,
+            thread_work: program.thread_work,
             steps: program.steps.clone(),
             flow: program.whole_flow(),
             n_pointers: program.n_pointers,
@@ -257,7 +259,10 @@ impl Executable {
         let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
         for (&kernel, piece) in self.kernels[kernel].iter().zip(&self.symbols.kernels[kernel]) {
             status(match (self.fork, piece.spread) {
-                (Some(fork), Some(spread)) => fork(pool, kernel, spread.n, most_workers(spread, self.workers) as i64, table.as_ptr()),
+                (Some(fork), Some(spread)) => {
+                    let most = most_workers(spread, self.workers, self.thread_work);
+                    fork(pool, kernel, spread.n, most as i64, table.as_ptr())
+                }
                 _ => kernel(table.as_ptr(), 0, 0, 0),
             })?;
         }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::flow::Flow;
+use super::fork::WORK_OF_A_THREAD;
 use crate::nest::Kernel;
 use crate::tensor::Tensor;
 
@@ -32,6 +33,8 @@ pub struct Program {
     pub states: Vec<StateBuffer>,
     /// The most threads that run a kernel at once, as many as private buffers have copies: at least one.
     pub workers: usize,
+    /// The work, as nests count it, that is worth a thread.
+    pub thread_work: u64,
 }
 
 impl Default for Program {
@@ -48,6 +51,7 @@ impl Default for Program {
             emitter: Emitter::default(),
             states: vec![],
             workers: 1,
+            thread_work: WORK_OF_A_THREAD,
         }
     }
 }

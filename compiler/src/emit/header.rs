@@ -149,7 +149,7 @@ typedef struct tinsmith_pool {{
     void (*parallel_for)(void *context, uint32_t n, void (*body)(void *data, uint32_t i), void *data);
 }} tinsmith_pool;
 
-/* In libraries for x86-64. A pool of so many threads, the caller's included; for 0, of as many as there are processors. NULL where the system gives no threads.
+/* A pool of so many threads, the caller's included; for 0, of as many as there are processors. NULL where the system gives no threads.
    Several threads may use a pool at the same time: whoever finds it busy works alone. */
 tinsmith_pool *tinsmith_pool_create(uint32_t n_threads);
 /* Joins the threads. The pool must not be in use; NULL is fine. */

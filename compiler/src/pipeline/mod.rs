@@ -10,6 +10,7 @@ mod tuner;
 
 use std::collections::{HashMap, HashSet};
 
+use crate::codegen::fork::WORK_OF_A_THREAD;
 use crate::codegen::program::{Emitter, Place, Program};
 use crate::codegen::{Machine, wide};
 use crate::config::{self, Config, Goal};
@@ -134,11 +135,18 @@ pub struct Options {
     pub convolution: Convolution,
     /// The most threads that they run on.
     pub threads: usize,
+    /// The work, as nests count it, that is worth a thread.
+    pub thread_work: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { emitter: Emitter::default(), convolution: Convolution::default(), threads: config::DEFAULT_THREADS }
+        Options {
+            emitter: Emitter::default(),
+            convolution: Convolution::default(),
+            threads: config::DEFAULT_THREADS,
+            thread_work: WORK_OF_A_THREAD,
+        }
     }
 }
 
@@ -159,6 +167,7 @@ impl From<&Config> for Options {
             },
             convolution: if direct { Convolution::Direct } else { Convolution::Fastest },
             threads: config.threads,
+            ..Options::default()
         }
     }
 }
@@ -185,9 +194,9 @@ pub fn lower_and_schedule_as(
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
     let is_wide = options.emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
-    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options.threads, machine, is_wide);
+    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options, machine, is_wide);
     let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
-    compiled.program.emitter = options.emitter;
+    (compiled.program.emitter, compiled.program.thread_work) = (options.emitter, options.thread_work);
     Ok(compiled)
 }
 

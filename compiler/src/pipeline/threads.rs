@@ -1,6 +1,6 @@
 //! Which loops of the kernels run on several threads.
 
-use crate::codegen::fork::WORK_OF_A_THREAD;
+use super::Options;
 use crate::codegen::program::{Place, Program};
 use crate::codegen::{Machine, wide};
 use crate::nest::parallel::{mark, pieces, serial, stays_parallel};
@@ -11,7 +11,8 @@ use crate::schedule::{Arg, Scheduled};
 const MAX_PRIVATE_BYTES: usize = 256 << 10;
 
 /// Marks the loops of a kernel that are worth more than one thread; scratch becomes private where that is small.
-pub(super) fn spread(scheduled: &mut Scheduled, workers: usize, machine: &Machine, is_wide: bool) {
+pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Machine, is_wide: bool) {
+    let Options { threads: workers, thread_work, .. } = options;
     if workers < 2 {
         return;
     }
@@ -20,7 +21,7 @@ pub(super) fn spread(scheduled: &mut Scheduled, workers: usize, machine: &Machin
         matches!(args[id.0 as usize], Arg::Scratch(bytes) if bytes <= MAX_PRIVATE_BYTES) && b.access == Access::ReadWrite
     };
     let mut kernel = scheduled.kernel.clone();
-    mark(&mut kernel, 2 * WORK_OF_A_THREAD, private);
+    mark(&mut kernel, thread_work.saturating_mul(2), private);
     if kernel == scheduled.kernel {
         return;
     }

@@ -102,13 +102,18 @@ impl Tunable {
     }
 }
 
-/// What stands for a kernel in a file.
-pub(super) fn key(target: &Machine, kernel: &Kernel) -> String {
+/// The text of a kernel without what the model calls it and its buffers.
+pub(super) fn nameless(kernel: &Kernel) -> String {
     let mut kernel = Kernel { name: String::new(), ..kernel.clone() };
     for (i, buffer) in kernel.buffers.iter_mut().enumerate() {
         buffer.name = format!("b{i}");
     }
-    let digest = Sha256::digest(format!("{target}\n{kernel}"));
+    kernel.to_string()
+}
+
+/// What stands for a kernel in a file.
+pub(super) fn key(target: &Machine, kernel: &Kernel) -> String {
+    let digest = Sha256::digest(format!("{target}\n{}", nameless(kernel)));
     digest[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -11,7 +11,6 @@ use crate::codegen::program::Emitter;
 use crate::codegen::{Machine, wide};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
-use crate::nest::Kernel;
 use crate::schedule::{self, Choice, Memory, ScheduleError, Scheduled, Source, schedule};
 
 /// Kernels of more stages take their first form: the others would cost more to make than they gain.
@@ -56,16 +55,21 @@ pub(super) struct Tuner<'a> {
     /// Whether it must take everything.
     only_wide: bool,
     machine: schedule::Machine,
-    /// The choice made for each kernel, by its first form.
+    /// The choice made for each kernel, by its first form without names.
     known: HashMap<String, Choice>,
     tuned: &'a Tuned,
     /// Kernels that measuring could make faster, where they are asked for.
     pub(super) tunable: Option<Vec<Tunable>>,
 }
 
+/// Whether a kernel has other forms that are worth a look.
+fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
+    scheduled.kernel.schedule.contains("contract(") && program.items.len() <= MAX_TUNED_STAGES
+}
+
 impl<'a> Tuner<'a> {
     pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
-        let Options { emitter, convolution, threads: _ } = options;
+        let Options { emitter, convolution, .. } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
         let convolving = |m: schedule::Machine| schedule::Machine { convolution, ..m };
@@ -117,7 +121,7 @@ impl<'a> Tuner<'a> {
         scheduled: Scheduled,
     ) -> Result<Scheduled, ScheduleError> {
         let idle = self.tuned.is_empty() && self.tunable.is_none();
-        if idle || !scheduled.kernel.schedule.contains("contract(") || program.items.len() > MAX_TUNED_STAGES {
+        if idle || !has_forms(program, &scheduled) {
             return Ok(scheduled);
         }
         let key = tune::key(&self.target, &scheduled.kernel);
@@ -142,10 +146,10 @@ impl<'a> Tuner<'a> {
         results: Vec<Memory>,
     ) -> Result<Scheduled, ScheduleError> {
         let first = schedule(name, program, operands.clone(), results.clone(), &self.machine)?;
-        if !first.kernel.schedule.contains("contract(") || program.items.len() > MAX_TUNED_STAGES {
+        if !has_forms(program, &first) {
             return Ok(first);
         }
-        let key = Kernel { name: String::new(), ..first.kernel.clone() }.to_string();
+        let key = tune::nameless(&first.kernel);
         let form =
             |choice: Choice| schedule(name, program, operands.clone(), results.clone(), &schedule::Machine { choice, ..self.machine });
         if let Some(&choice) = self.known.get(&key) {

@@ -8,10 +8,11 @@ use tinsmith::codegen::{Emitter, Executable, Machine, Memory, wide};
 use tinsmith::config::{Config, WeightFormat};
 use tinsmith::graph::{self, Graph};
 use tinsmith::nest::{self, Access, Kernel};
-use tinsmith::pipeline::{Compiled, lower_and_schedule, run_passes};
+use tinsmith::pipeline::{Compiled, Options, lower_and_schedule, run_passes};
 use tinsmith::tensor::{DType, Tensor};
 
 use super::Random;
+use crate::pools;
 
 /// How a graph that compiles as it should came out.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -22,6 +23,8 @@ pub enum Found {
         workspace_bytes: usize,
         /// Its lower bound.
         lower_bound_bytes: usize,
+        /// Loops that run on several threads.
+        n_loops: usize,
     },
     /// The compiler said that it cannot compile it.
     Refused,
@@ -93,6 +96,9 @@ fn check_or_panic(text: &str, seed: u64) -> Result<Found, String> {
     let mut want = graph::eval(&graph, &inputs).map_err(|e| e.to_string())?;
     let mut near = graph::eval(&graph, &moved_inputs).map_err(|e| e.to_string())?;
     let mut found = Found::Refused;
+    // Half of all graphs run on several threads wherever they can.
+    let everywhere = Options { threads: 7, thread_work: 0, ..Options::default() };
+    let threads = if Random::new(!seed).one_in(2) { everywhere } else { Options::default() };
     for mode in [Mode::AsWritten, Mode::Rewritten, Mode::Quantized] {
         let config = Config { quantize_weights: (mode == Mode::Quantized).then_some(WeightFormat::Int8), ..Config::default() };
         let mut rewritten = graph.clone();
@@ -107,7 +113,8 @@ fn check_or_panic(text: &str, seed: u64) -> Result<Found, String> {
         }
         for (i, (machine, emitter)) in ways().into_iter().enumerate() {
             let label = format!("{machine} by {emitter:?}, {mode:?}");
-            let compiled = match lower_and_schedule(rewritten.clone(), &machine, emitter) {
+            let options = Options { emitter, ..threads };
+            let compiled = match lower_and_schedule(rewritten.clone(), &machine, options) {
                 Ok(c) => c,
                 Err(refused) => {
                     if std::env::var_os("TINSMITH_FUZZ_REFUSED").is_some() {
@@ -122,15 +129,16 @@ fn check_or_panic(text: &str, seed: u64) -> Result<Found, String> {
                 }
             }
             let with_nests = Random::new(seed).one_in(4) && i == 2;
-            run(&compiled, &machine, &inputs, &want, &near, with_nests).map_err(|e| format!("{label}: {e}"))?;
-            found = Found::Same { workspace_bytes: compiled.program.workspace_bytes, lower_bound_bytes: compiled.lower_bound_bytes };
+            let n_loops = run(&compiled, &machine, &inputs, &want, &near, with_nests).map_err(|e| format!("{label}: {e}"))?;
+            let workspace_bytes = compiled.program.workspace_bytes;
+            found = Found::Same { workspace_bytes, lower_bound_bytes: compiled.lower_bound_bytes, n_loops };
         }
     }
     Ok(found)
 }
 
 /// The ways to machine code: each level by itself, and those with wide vectors through Cranelift too.
-fn ways() -> Vec<(Machine, Emitter)> {
+pub fn ways() -> Vec<(Machine, Emitter)> {
     let mut list: Vec<(Machine, Emitter)> = machines().into_iter().map(|m| (m, Emitter::Auto)).collect();
     let also: Vec<Machine> = list.iter().map(|w| w.0.clone()).filter(|m| wide::Isa::of(m) == Some(wide::Isa::V3)).collect();
     list.extend(also.into_iter().map(|m| (m, Emitter::Clif)));
@@ -145,7 +153,7 @@ fn machines() -> Vec<Machine> {
     if list.is_empty() { vec![Machine::native()] } else { list }
 }
 
-fn run(compiled: &Compiled, machine: &Machine, inputs: &[Tensor], want: &[Tensor], near: &[Tensor], nests: bool) -> Result<(), String> {
+fn run(compiled: &Compiled, machine: &Machine, inputs: &[Tensor], want: &[Tensor], near: &[Tensor], nests: bool) -> Result<usize, String> {
     let exe = Executable::new(&compiled.program, machine).map_err(|e| e.to_string())?;
     let mut memory = exe.memory();
     for (to, from) in memory.inputs.iter_mut().zip(inputs) {
@@ -174,7 +182,7 @@ fn run(compiled: &Compiled, machine: &Machine, inputs: &[Tensor], want: &[Tensor
     if memory.inputs.iter().zip(inputs).any(|(m, t)| m.as_slice() != t.bytes()) {
         return Err("an input was changed".to_owned());
     }
-    Ok(())
+    pools::same_bits(&exe, &mut memory, &[3])
 }
 
 fn compare(memory: &Memory, want: &[Tensor], near: &[Tensor]) -> Result<(), String> {

@@ -6,7 +6,7 @@ mod generate;
 mod network;
 mod operators;
 
-pub use check::{Found, check, values_of};
+pub use check::{Found, check, values_of, ways};
 pub use generate::generate;
 pub use network::{Line, Network, Variable};
 

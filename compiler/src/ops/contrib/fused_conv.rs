@@ -2,45 +2,25 @@
 //! Spec: <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.FusedConv>
 
 use super::steps::{activate, add_optional};
-use crate::ops::neural::Conv;
+use crate::composite;
+use crate::ops::neural::convolution;
 use crate::ops::{InferError, Step, Steps};
-use crate::{composite, operator};
 
-operator! {
+convolution! {
     /// `y = activation(conv(x, w, b) + z)`.
     FusedConv(x, w, "b?", "z?") -> (y) since [1] in "com.microsoft";
     /// Name of the activation; none by default.
     activation: String = "",
     /// Parameters of the activation, in its order.
     activation_params: Vec<f32> = Vec::<f32>::new(),
-    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
-    auto_pad: String = "NOTSET",
-    /// Distance of neighbouring taps; 1 by default.
-    dilations: Vec<i64> = Vec::<i64>::new(),
-    /// Number of groups of channels.
-    group: i64 = 1,
-    /// Extents of the window; those of `w` by default.
-    kernel_shape: Vec<i64> = Vec::<i64>::new(),
-    /// Padding, all in front, then all behind; 0 by default.
-    pads: Vec<i64> = Vec::<i64>::new(),
-    /// Distance of neighbouring windows; 1 by default.
-    strides: Vec<i64> = Vec::<i64>::new(),
 }
 
 composite!(FusedConv);
 
 impl FusedConv {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
-        let conv = Conv {
-            auto_pad: self.auto_pad.clone(),
-            dilations: self.dilations.clone(),
-            group: self.group,
-            kernel_shape: self.kernel_shape.clone(),
-            pads: self.pads.clone(),
-            strides: self.strides.clone(),
-        };
         let operands = [s.optional(0), s.optional(1), s.optional(2)];
-        let y = s.apply_all(Box::new(conv), &operands, 1)?[0];
+        let y = s.apply_all(Box::new(self.conv()), &operands, 1)?[0];
         let z = s.optional(3);
         if let Some(z) = z
             && s.dims(z)? != s.dims(y)?

@@ -4,25 +4,51 @@
 use super::widen::{Squeezed, load_wide, require_equal, require_vector, scaled_add, wide};
 use super::window::{Window, WindowAttributes, spatial};
 use crate::expr::{self, Expr, ReduceOp, TensorId};
-use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Dim, Tensor, Type, n_elements};
 
-operator! {
+/// Declares a convolution: [`operator!`] with the attributes of `Conv` after its own, and a method `conv` that gives the `Conv` of these.
+macro_rules! convolution {
+    (@attributes $($head:tt)*) => {
+        $crate::operator! {
+            $($head)*
+            /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
+            auto_pad: String = "NOTSET",
+            /// Distance of neighbouring taps; 1 by default.
+            dilations: Vec<i64> = Vec::<i64>::new(),
+            /// Number of groups of channels.
+            group: i64 = 1,
+            /// Extents of the window; those of `w` by default.
+            kernel_shape: Vec<i64> = Vec::<i64>::new(),
+            /// Padding, all in front, then all behind; 0 by default.
+            pads: Vec<i64> = Vec::<i64>::new(),
+            /// Distance of neighbouring windows; 1 by default.
+            strides: Vec<i64> = Vec::<i64>::new(),
+        }
+    };
+    ($(#[$($doc:tt)*])+ $name:ident $($rest:tt)*) => {
+        $crate::ops::neural::convolution! { @attributes $(#[$($doc)*])+ $name $($rest)* }
+
+        impl $name {
+            fn conv(&self) -> $crate::ops::neural::Conv {
+                $crate::ops::neural::Conv {
+                    auto_pad: self.auto_pad.clone(),
+                    dilations: self.dilations.clone(),
+                    group: self.group,
+                    kernel_shape: self.kernel_shape.clone(),
+                    pads: self.pads.clone(),
+                    strides: self.strides.clone(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use convolution;
+
+convolution! {
+    @attributes
     /// `y[n,o,..] = sum over i and taps of x[n,i,..] * w[o,i,taps] + b[o]`, in `group` groups of channels.
     Conv(x, w, "b?") -> (y) since [1, 11, 22];
-    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
-    auto_pad: String = "NOTSET",
-    /// Distance of neighbouring taps; 1 by default.
-    dilations: Vec<i64> = Vec::<i64>::new(),
-    /// Number of groups of channels.
-    group: i64 = 1,
-    /// Extents of the window; those of `w` by default.
-    kernel_shape: Vec<i64> = Vec::<i64>::new(),
-    /// Padding, all in front, then all behind; 0 by default.
-    pads: Vec<i64> = Vec::<i64>::new(),
-    /// Distance of neighbouring windows; 1 by default.
-    strides: Vec<i64> = Vec::<i64>::new(),
 }
 
 /// The floating-point types, and `i32` for the integer convolutions that are made of this one.

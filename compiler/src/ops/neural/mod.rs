@@ -29,6 +29,7 @@ pub use arg::{ArgMax, ArgMin};
 pub use average_pool::{AveragePool, LpPool};
 pub use batch_norm::BatchNormalization;
 pub use conv::Conv;
+pub(crate) use conv::convolution;
 pub use conv_transpose::ConvTranspose;
 pub use det::Det;
 pub use einsum::Einsum;

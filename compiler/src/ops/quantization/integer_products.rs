@@ -3,7 +3,7 @@
 //! <https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html>, <https://onnx.ai/onnx/operators/onnx__QLinearConv.html>
 
 use crate::ops::elementwise::{Clip, Round};
-use crate::ops::neural::Conv;
+use crate::ops::neural::convolution;
 use crate::ops::{InferError, Step, Steps};
 use crate::tensor::DType;
 use crate::{composite, operator};
@@ -13,21 +13,9 @@ operator! {
     MatMulInteger(a, b, "a_zero_point?", "b_zero_point?") -> (y) since [10];
 }
 
-operator! {
+convolution! {
     /// The convolution of `x - x_zero_point` with `w - w_zero_point`, in `i32`.
     ConvInteger(x, w, "x_zero_point?", "w_zero_point?") -> (y) since [10];
-    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
-    auto_pad: String = "NOTSET",
-    /// Distance of neighbouring taps; 1 by default.
-    dilations: Vec<i64> = Vec::<i64>::new(),
-    /// Number of groups of channels.
-    group: i64 = 1,
-    /// Extents of the window; those of `w` by default.
-    kernel_shape: Vec<i64> = Vec::<i64>::new(),
-    /// Padding, all in front, then all behind; 0 by default.
-    pads: Vec<i64> = Vec::<i64>::new(),
-    /// Distance of neighbouring windows; 1 by default.
-    strides: Vec<i64> = Vec::<i64>::new(),
 }
 
 operator! {
@@ -35,41 +23,15 @@ operator! {
     QLinearMatMul(a, a_scale, a_zero_point, b, b_scale, b_zero_point, y_scale, y_zero_point) -> (y) since [10, 21];
 }
 
-operator! {
+convolution! {
     /// The convolution of quantized values, requantized as `QLinearMatMul` does; the bias is an integer.
     QLinearConv(x, x_scale, x_zero_point, w, w_scale, w_zero_point, y_scale, y_zero_point, "b?") -> (y) since [10];
-    /// `NOTSET`, `VALID`, `SAME_UPPER` or `SAME_LOWER`.
-    auto_pad: String = "NOTSET",
-    /// Distance of neighbouring taps; 1 by default.
-    dilations: Vec<i64> = Vec::<i64>::new(),
-    /// Number of groups of channels.
-    group: i64 = 1,
-    /// Extents of the window; those of `w` by default.
-    kernel_shape: Vec<i64> = Vec::<i64>::new(),
-    /// Padding, all in front, then all behind; 0 by default.
-    pads: Vec<i64> = Vec::<i64>::new(),
-    /// Distance of neighbouring windows; 1 by default.
-    strides: Vec<i64> = Vec::<i64>::new(),
 }
 
 composite!(MatMulInteger);
 composite!(ConvInteger);
 composite!(QLinearMatMul);
 composite!(QLinearConv);
-
-/// The convolution that an operator with its attributes stands for.
-macro_rules! conv {
-    ($op:expr) => {
-        Conv {
-            auto_pad: $op.auto_pad.clone(),
-            dilations: $op.dilations.clone(),
-            group: $op.group,
-            kernel_shape: $op.kernel_shape.clone(),
-            pads: $op.pads.clone(),
-            strides: $op.strides.clone(),
-        }
-    };
-}
 
 /// What belongs to the rows of the left operand, the columns of the right one, or the filters of a convolution.
 #[derive(Clone, Copy, PartialEq)]
@@ -145,7 +107,7 @@ impl ConvInteger {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let rank = s.operands().rank(1)?;
         let (x, w) = (centered(s, 0, 2, Side::Columns)?, centered(s, 1, 3, Side::Filters(rank))?);
-        Ok(vec![s.apply(conv!(self), &[x, w])?])
+        Ok(vec![s.apply(self.conv(), &[x, w])?])
     }
 }
 
@@ -168,7 +130,7 @@ impl QLinearConv {
         if bias.is_some() {
             s.operands().require_dtype(8, &[DType::I32])?;
         }
-        let sum = s.apply_all(Box::new(conv!(self)), &[Some(x), Some(w), bias], 1)?[0];
+        let sum = s.apply_all(Box::new(self.conv()), &[Some(x), Some(w), bias], 1)?[0];
         let (x, w) = (scale(s, 1, Side::Columns)?, scale(s, 4, Side::Channels(rank))?);
         let y = scale(s, 6, Side::Columns)?;
         let product = s.mul(x, w)?;

@@ -340,18 +340,33 @@ impl Emitter {
             // One iteration: the variable is a constant.
             return f(self, Affine::constant(range.start));
         }
-        let (start, end) = (range.start, range.end);
+        self.looped(name, range, step, |e, var| f(e, Affine::var(var)))
+    }
+
+    /// A loop of the nest, of one iteration too, around what `f` emits.
+    fn looped(
+        &mut self,
+        name: &str,
+        range: std::ops::Range<i64>,
+        step: i64,
+        f: impl FnOnce(&mut Self, nest::Var) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let ends = (range.start, range.end - step);
         let mut result = Ok(());
         let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
         b.for_loop(name, range, step, |b, var| {
-            self.ranges.insert(var, (start, end - step));
-            self.scopes.push(HashMap::new());
-            std::mem::swap(b, &mut self.b);
-            result = f(self, Affine::var(var));
-            std::mem::swap(b, &mut self.b);
-            self.scopes.pop();
+            self.ranges.insert(var, ends);
+            result = self.inside(b, |e| f(e, var));
         });
         self.b = b;
+        result
+    }
+
+    /// What `f` emits goes to `b`; what it numbers is forgotten after it.
+    fn inside(&mut self, b: &mut nest::Builder, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<(), ScheduleError> {
+        std::mem::swap(b, &mut self.b);
+        let result = self.forgetting(f);
+        std::mem::swap(b, &mut self.b);
         result
     }
 
@@ -371,13 +386,7 @@ impl Emitter {
     fn block(&mut self, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<Vec<Stmt>, ScheduleError> {
         let mut result = Ok(());
         let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-        let block = b.block(|b| {
-            self.scopes.push(HashMap::new());
-            std::mem::swap(b, &mut self.b);
-            result = f(self);
-            std::mem::swap(b, &mut self.b);
-            self.scopes.pop();
-        });
+        let block = b.block(|b| result = self.inside(b, f));
         self.b = b;
         result.map(|()| block)
     }
@@ -400,19 +409,10 @@ impl Emitter {
         if extent == 0 {
             return Ok(());
         }
-        let mut result = Ok(());
-        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-        b.for_loop(&format!("t{var}"), 0..extent as i64, 1, |b, v| {
-            self.ranges.insert(v, (0, extent as i64 - 1));
-            self.loops.insert(var, v);
-            self.scopes.push(HashMap::new());
-            std::mem::swap(b, &mut self.b);
-            result = f(self);
-            std::mem::swap(b, &mut self.b);
-            self.scopes.pop();
-        });
-        self.b = b;
-        result
+        self.looped(&format!("t{var}"), 0..extent as i64, 1, |e, v| {
+            e.loops.insert(var, v);
+            f(e)
+        })
     }
 
     /// The kernel and its arguments.
