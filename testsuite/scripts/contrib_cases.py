@@ -274,6 +274,17 @@ def models():
         yield ml("SVMRegressor", attributes)
         yield ml("SVMRegressor", {**attributes, "one_class": 1})
     yield ml("SVMRegressor", {"coefficients": floats(4), "rho": [0.2], "kernel_params": [0.0, 0.0, 0.0]})
+    for vectors in [[2, 3], [2, 1, 2], [1, 2, 1, 2]]:
+        n, total = len(vectors), sum(vectors)
+        n_pairs = n * (n - 1) // 2
+        for kernel in ["LINEAR", "POLY", "RBF", "SIGMOID"]:
+            attributes = {"classlabels_ints": list(range(5, 5 + n)), "coefficients": floats((n - 1) * total), "rho": floats(n_pairs), "kernel_type": kernel,
+                          "kernel_params": [0.3, 0.5, 2.0], "support_vectors": floats(4 * total), "vectors_per_class": vectors}
+            for transform in ["NONE", "LOGISTIC", "SOFTMAX"]:
+                yield ml("SVMClassifier", {**attributes, "post_transform": transform}, results=(True, True))
+                probabilities = {"prob_a": floats(n_pairs), "prob_b": floats(n_pairs)}
+                yield ml("SVMClassifier", {**attributes, **probabilities, "post_transform": transform}, results=(True, True))
+    yield ml("SVMClassifier", {"classlabels_ints": [4, 2, 9], "coefficients": floats(12), "rho": [0.2], "kernel_params": [0.0, 0.0, 0.0]}, results=(True, True))
 
 
 def trees():

@@ -123,6 +123,7 @@ enum Step {
     Compare(CompareOp, DType, usize, usize),
     Select(usize, usize, usize),
     Cast(DType, usize),
+    Bits(DType, usize),
     Acc,
 }
 
@@ -215,6 +216,7 @@ impl Machine<'_> {
             Node::Compare(op, a, b) => Step::Compare(*op, a.dtype(), self.compile(a, tape), self.compile(b, tape)),
             Node::Select(c, a, b) => Step::Select(self.compile(c, tape), self.compile(a, tape), self.compile(b, tape)),
             Node::Cast(a) => Step::Cast(a.dtype(), self.compile(a, tape)),
+            Node::Bits(a) => Step::Bits(a.dtype(), self.compile(a, tape)),
         };
         tape.steps.push((step, e.dtype()));
         tape.values.push(0);
@@ -243,6 +245,7 @@ impl Machine<'_> {
                 Step::Compare(op, of, a, b) => scalar::compare(*op, *of, v[*a], v[*b]).into(),
                 Step::Select(c, a, b) => v[if v[*c] != 0 { *a } else { *b }],
                 Step::Cast(from, a) => scalar::cast(*from, *dtype, v[*a]),
+                Step::Bits(from, a) => scalar::bits(*from, *dtype, v[*a]),
                 Step::Acc => acc,
             };
         }

@@ -216,6 +216,8 @@ pub enum Node {
     /// Conversion to the expression's type: floats round to nearest even, float to integer truncates and saturates (NaN
     /// is 0), integers wrap or extend, to `bool` is "not zero".
     Cast(Expr),
+    /// The bits as those of the expression's type, of the same size; neither is `bool`.
+    Bits(Expr),
     /// The combined value, in [`Body::Reduce`]'s `finish` only.
     Acc,
 }
@@ -416,7 +418,9 @@ fn same(a: &Expr, b: &Expr, seen: &mut HashSet<(*const Node, *const Node)>) -> b
         (Node::Unary(x, _), Node::Unary(y, _)) => x == y,
         (Node::Binary(x, ..), Node::Binary(y, ..)) => x == y,
         (Node::Compare(x, ..), Node::Compare(y, ..)) => x == y,
-        (Node::Select(..), Node::Select(..)) | (Node::Cast(_), Node::Cast(_)) | (Node::Acc, Node::Acc) => true,
+        (Node::Select(..), Node::Select(..)) | (Node::Cast(_), Node::Cast(_)) | (Node::Bits(_), Node::Bits(_)) | (Node::Acc, Node::Acc) => {
+            true
+        }
         _ => false,
     };
     heads && a.children().into_iter().zip(b.children()).all(|(x, y)| same(x, y, seen))
@@ -444,8 +448,8 @@ impl Expr {
         let value = match dtype {
             DType::F32 => Const::Float(x as f32 as f64),
             DType::F64 => Const::Float(x),
-            DType::F16 => Const::Float(half::f16::from_f64(x).to_f64()),
-            DType::BF16 => Const::Float(half::bf16::from_f64(x).to_f64()),
+            DType::F16 => Const::Float(crate::tensor::round_f16(x).to_f64()),
+            DType::BF16 => Const::Float(crate::tensor::round_bf16(x).to_f64()),
             _ => Const::Int(x as i64),
         };
         Expr::new(Node::Const(value), dtype)
@@ -509,6 +513,12 @@ impl Expr {
         if dtype == self.dtype { self.clone() } else { Expr::new(Node::Cast(self.clone()), dtype) }
     }
 
+    /// The bits as those of another type of the same size.
+    pub fn bits(&self, dtype: DType) -> Expr {
+        debug_assert_eq!(self.dtype.size_bytes(), dtype.size_bytes(), "bits of {} as {dtype}", self.dtype);
+        if dtype == self.dtype { self.clone() } else { Expr::new(Node::Bits(self.clone()), dtype) }
+    }
+
     /// The greater of the two; NaN where either is.
     pub fn max_nan(&self, other: &Expr) -> Expr {
         // `Max` gives its second operand where either is NaN.
@@ -542,7 +552,7 @@ impl Expr {
                 })
                 .chain(pad)
                 .collect(),
-            Node::Unary(_, a) | Node::Cast(a) => vec![a],
+            Node::Unary(_, a) | Node::Cast(a) | Node::Bits(a) => vec![a],
             Node::Binary(_, a, b) | Node::Compare(_, a, b) => vec![a, b],
             Node::Select(c, a, b) => vec![c, a, b],
         }
@@ -591,6 +601,7 @@ impl Expr {
             }
             Node::Unary(op, a) => Node::Unary(*op, a.rewrite_with(known, f)),
             Node::Cast(a) => Node::Cast(a.rewrite_with(known, f)),
+            Node::Bits(a) => Node::Bits(a.rewrite_with(known, f)),
             Node::Binary(op, a, b) => Node::Binary(*op, a.rewrite_with(known, f), b.rewrite_with(known, f)),
             Node::Compare(op, a, b) => Node::Compare(*op, a.rewrite_with(known, f), b.rewrite_with(known, f)),
             Node::Select(c, a, b) => Node::Select(c.rewrite_with(known, f), a.rewrite_with(known, f), b.rewrite_with(known, f)),

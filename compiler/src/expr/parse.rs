@@ -518,6 +518,9 @@ impl<'a> Parser<'a> {
             ("pow", [a, b], ..) if same(a, b) => Ok(a.binary(BinaryOp::Pow, b)),
             (_, [a], Some(op), _) => Ok(a.unary(op)),
             (_, [a], _, Ok(dtype)) => Ok(Expr::new(Node::Cast(a.clone()), dtype)),
+            (word, [a], ..) if let Some(Ok(dtype)) = word.strip_prefix("bits_").map(str::parse) => {
+                Ok(Expr::new(Node::Bits(a.clone()), dtype))
+            }
             _ => self.error(format!("no function `{word}` takes these {} operands", operands.len())),
         }
     }

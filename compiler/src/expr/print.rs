@@ -231,6 +231,7 @@ impl<'a> Printer<'a> {
             }
             Node::Select(c, a, b) => format!("select({}, {}, {})", self.text(c, 0), self.text(a, 0), self.text(b, 0)),
             Node::Cast(a) => format!("{}({})", e.dtype(), self.text(a, 0)),
+            Node::Bits(a) => format!("bits_{}({})", e.dtype(), self.text(a, 0)),
         };
         (text, CALL)
     }

@@ -2,10 +2,8 @@
 //!
 //! A value is 64 bits: an `f64` for floating-point types, otherwise an `i64` that sign- or zero-extends the element.
 
-use half::{bf16, f16};
-
 use super::ir::{BinaryOp, CompareOp, UnaryOp};
-use crate::tensor::{DType, erf, softplus};
+use crate::tensor::{DType, erf, round_bf16, round_f16, softplus};
 
 /// A value of any element type.
 pub(super) type Word = u64;
@@ -14,8 +12,8 @@ pub(super) type Word = u64;
 pub(super) fn float(dtype: DType, x: f64) -> Word {
     let rounded = match dtype {
         DType::F32 => f64::from(x as f32),
-        DType::F16 => f16::from_f64(x).to_f64(),
-        DType::BF16 => bf16::from_f64(x).to_f64(),
+        DType::F16 => round_f16(x).to_f64(),
+        DType::BF16 => round_bf16(x).to_f64(),
         _ => x,
     };
     rounded.to_bits()
@@ -145,6 +143,23 @@ pub(super) fn compare(op: CompareOp, dtype: DType, a: Word, b: Word) -> bool {
         CompareOp::Le => order.is_some_and(|o| o.is_le()),
         CompareOp::Gt => order.is_some_and(|o| o.is_gt()),
         CompareOp::Ge => order.is_some_and(|o| o.is_ge()),
+    }
+}
+
+/// The bits in another type of the same size, as [`super::Node::Bits`] documents it.
+pub(super) fn bits(from: DType, to: DType, a: Word) -> Word {
+    let raw = match from {
+        DType::F32 => (f64::from_bits(a) as f32).to_bits().into(),
+        DType::F16 => round_f16(f64::from_bits(a)).to_bits().into(),
+        DType::BF16 => round_bf16(f64::from_bits(a)).to_bits().into(),
+        _ => a,
+    };
+    match to {
+        DType::F32 => f64::from(f32::from_bits(raw as u32)).to_bits(),
+        DType::F16 => half::f16::from_bits(raw as u16).to_f64().to_bits(),
+        DType::BF16 => half::bf16::from_bits(raw as u16).to_f64().to_bits(),
+        DType::F64 => raw,
+        _ => int(to, raw as i64),
     }
 }
 

@@ -67,6 +67,7 @@ fn step(e: &Expr) -> Option<Expr> {
             },
         },
         Node::Cast(a) => cast(dtype, a),
+        Node::Bits(a) => value(a).map(|x| constant(dtype, scalar::bits(a.dtype(), dtype, x))),
         Node::Load { tensor, index, pad } => {
             let plain: Vec<Ix> = index
                 .iter()

@@ -342,6 +342,10 @@ impl Verifier<'_> {
             }
             Node::Select(c, a, b) => require(c.dtype() == DType::Bool && a.dtype() == dtype && b.dtype() == dtype, "a select"),
             Node::Cast(_) => Ok(()),
+            Node::Bits(a) => {
+                let same_size = a.dtype().size_bytes() == dtype.size_bytes();
+                require(same_size && dtype != DType::Bool && a.dtype() != DType::Bool, "bits")
+            }
         }
     }
 

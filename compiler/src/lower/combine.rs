@@ -182,7 +182,8 @@ fn n_operators(e: &Expr) -> usize {
             | Node::Binary(..)
             | Node::Compare(..)
             | Node::Select(..)
-            | Node::Cast(_) => 1,
+            | Node::Cast(_)
+            | Node::Bits(_) => 1,
             Node::Unary(..) => CHEAP_OPERATORS,
             Node::Load { .. } | Node::Const(_) | Node::Index(_) | Node::Acc => 0,
         };

@@ -356,8 +356,8 @@ impl<'a> Parser<'a> {
         let x = match dtype {
             DType::F64 => word.parse().ok(),
             DType::F32 => word.parse::<f32>().ok().map(f64::from),
-            DType::F16 => word.parse().ok().map(|x| half::f16::from_f64(x).to_f64()),
-            _ => word.parse().ok().map(|x| half::bf16::from_f64(x).to_f64()),
+            DType::F16 => word.parse().ok().map(|x| crate::tensor::round_f16(x).to_f64()),
+            _ => word.parse().ok().map(|x| crate::tensor::round_bf16(x).to_f64()),
         };
         match x {
             Some(x) if x.is_finite() || word.contains(['i', 'n', 'I', 'N']) => {

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 
 use super::ir::{BinaryOp, CompareOp, UnaryOp};
-use crate::tensor::DType;
+use crate::tensor::{DType, round_bf16, round_f16};
 
 pub(super) type Unary = fn(u64) -> u64;
 pub(super) type Binary = fn(u64, u64) -> u64;
@@ -94,24 +94,24 @@ macro_rules! floats {
 floats!(f32 u32, f64 u64);
 
 macro_rules! halves {
-    ($($t:ident),*) => { $(impl Element for $t {
+    ($($t:ident $round:ident),*) => { $(impl Element for $t {
         fn of(bits: u64) -> Self { $t::from_bits(bits as u16) }
         fn bits(self) -> u64 { self.to_bits().into() }
         fn add(self, b: Self) -> Self { $t::from_f32(self.to_f32() + b.to_f32()) }
         fn sub(self, b: Self) -> Self { $t::from_f32(self.to_f32() - b.to_f32()) }
         fn mul(self, b: Self) -> Self { $t::from_f32(self.to_f32() * b.to_f32()) }
         fn div(self, b: Self) -> Self { $t::from_f32(self.to_f32() / b.to_f32()) }
-        fn fused(self, b: Self, c: Self) -> Self { $t::from_f64(self.to_f64().mul_add(b.to_f64(), c.to_f64())) }
+        fn fused(self, b: Self, c: Self) -> Self { $round(self.to_f64().mul_add(b.to_f64(), c.to_f64())) }
         fn neg(self) -> Self { $t::from_bits(self.to_bits() ^ 0x8000) }
         fn abs(self) -> Self { $t::from_bits(self.to_bits() & 0x7fff) }
         fn round(self, op: UnaryOp) -> Self { $t::from_f32(Element::round(self.to_f32(), op)) }
-        fn from_f64(x: f64) -> Self { $t::from_f64(x) }
-        fn from_int(x: i128) -> Self { $t::from_f64(x as f64) }
+        fn from_f64(x: f64) -> Self { $round(x) }
+        fn from_int(x: i128) -> Self { $round(x as f64) }
         fn to_f64(self) -> f64 { self.to_f64() }
         fn to_int(self) -> i128 { self.to_f64() as i128 }
     })* };
 }
-halves!(f16, bf16);
+halves!(f16 round_f16, bf16 round_bf16);
 
 /// Runs `$body` with `$t` as the element type of `$dtype`; `bool` is 0 or 1 in a `u8`.
 macro_rules! with {

@@ -499,8 +499,8 @@ fn is_value(x: Scalar, dtype: DType) -> bool {
     match (x, dtype) {
         (Scalar::Float(_), DType::F64) => true,
         (Scalar::Float(x), DType::F32) => f64::from(x as f32) == x || x.is_nan(),
-        (Scalar::Float(x), DType::F16) => half::f16::from_f64(x).to_f64() == x || x.is_nan(),
-        (Scalar::Float(x), DType::BF16) => half::bf16::from_f64(x).to_f64() == x || x.is_nan(),
+        (Scalar::Float(x), DType::F16) => crate::tensor::round_f16(x).to_f64() == x || x.is_nan(),
+        (Scalar::Float(x), DType::BF16) => crate::tensor::round_bf16(x).to_f64() == x || x.is_nan(),
         (Scalar::Int(_), DType::I64 | DType::U64) => true,
         (Scalar::Int(x), DType::Bool) => matches!(x, 0 | 1),
         (Scalar::Int(x), _) if dtype.is_int() => {

@@ -36,7 +36,7 @@ pub use signature::{Signature, ValueSignature, signature};
 pub use tensor_file::read_tensor_file;
 
 /// Oldest opset of the default domain that is understood.
-pub const MIN_OPSET: i64 = 6;
+pub const MIN_OPSET: i64 = 1;
 /// Newest opset of the default domain that is understood.
 pub const MAX_OPSET: i64 = 28;
 

@@ -199,12 +199,8 @@ impl<'m> Importer<'m> {
             return MAX_OPSET;
         };
         if !(MIN_OPSET..=MAX_OPSET).contains(&version) {
-            let help = match version < MIN_OPSET {
-                true => "convert the model with `onnx.version_converter`",
-                false => "export the model for an older operator set",
-            };
             let message = format!("opset {version} of {what} is not between {MIN_OPSET} and {MAX_OPSET}");
-            self.problem(Problem::unsupported("unsupported-opset", message).with_help(help));
+            self.problem(Problem::unsupported("unsupported-opset", message).with_help("export the model for another operator set"));
         }
         version
     }

@@ -4,7 +4,7 @@ use super::model::Importer;
 use super::node::At;
 use super::problems::Problem;
 use super::scope::Known;
-use crate::ops::{Attribute, Attributes, normalize_axis};
+use crate::ops::{Attribute, Attributes, normalize_axis, onnx_of_dtype};
 use crate::tensor::{DType, Dim, Tensor};
 
 /// An operator on its way to the newest form.
@@ -36,14 +36,25 @@ const ANY: i64 = i64::MAX;
 const RULES: &[Rule] = rules! {
     "Add" < 7 => aligned;
     "And" < 7 => aligned;
-    "BatchNormalization" < 7 => |_, _, d| { d.attributes.0.remove("consumed_inputs"); only(d, "is_test", 0, 1) };
+    "BatchNormalization" < 7 => |_, _, d| only(d, "is_test", 0, 1);
     "BatchNormalization" < 9 => |_, _, d| only(d, "spatial", 1, 1);
     "BatchNormalization" < 14 => |_, _, d| { d.outputs.truncate(1); Ok(None) };
+    "Cast" < 6 => |_, _, d| {
+        let named = match d.attributes.0.get("to") {
+            Some(Attribute::String(name)) => old_dtype(name),
+            _ => None,
+        };
+        let dtype = named.ok_or_else(|| Problem::invalid("attribute `to` of `Cast` is no element type"))?;
+        d.attributes.0.insert("to".to_owned(), Attribute::Int(onnx_of_dtype(dtype)));
+        Ok(None)
+    };
     "Clip" < 11 => |i, _, d| { scalar(i, d, "min", 1); scalar(i, d, "max", 2); Ok(None) };
+    "Concat" < 4 => |_, _, d| { d.attributes.0.entry("axis".to_owned()).or_insert(Attribute::Int(1)); Ok(None) };
     "DFT" < 20 => |_, _, d| { let axis = int(d, "axis", 1)?; put(d, 2, Tensor::scalar(axis), "axis"); Ok(None) };
     "Div" < 7 => aligned;
     "Dropout" < 7 => |_, _, d| only(d, "is_test", 0, 1);
     "Equal" < 7 => aligned;
+    "GRU" < 7 => |_, _, d| { d.attributes.0.remove("output_sequence"); Ok(None) };
     "Gemm" < 7 => |_, _, d| { d.attributes.0.remove("broadcast"); Ok(None) };
     "Greater" < 7 => aligned;
     "GroupNormalization" < 21 => group_normalization;
@@ -54,6 +65,7 @@ const RULES: &[Rule] = rules! {
         Ok(None)
     };
     "Hardmax" < 13 => flattened;
+    "LSTM" < 7 => |_, _, d| { d.attributes.0.remove("output_sequence"); Ok(None) };
     "LogSoftmax" < 13 => flattened;
     "Less" < 7 => aligned;
     "Mul" < 7 => aligned;
@@ -65,8 +77,15 @@ const RULES: &[Rule] = rules! {
         }
         Ok(None)
     };
+    "Pad" < 2 => |_, _, d| {
+        if let Some(pads) = d.attributes.0.remove("paddings") {
+            d.attributes.0.insert("pads".to_owned(), pads);
+        }
+        Ok(None)
+    };
     "Pad" < 11 => |i, _, d| { list(d, "pads", 1)?; scalar(i, d, "value", 2); Ok(None) };
     "Pow" < 7 => aligned;
+    "RNN" < 7 => |_, _, d| { d.attributes.0.remove("output_sequence"); Ok(None) };
     "ReduceL1" < 18 => |_, _, d| list(d, "axes", 1);
     "ReduceL2" < 18 => |_, _, d| list(d, "axes", 1);
     "ReduceLogSum" < 18 => |_, _, d| list(d, "axes", 1);
@@ -77,6 +96,7 @@ const RULES: &[Rule] = rules! {
     "ReduceProd" < 18 => |_, _, d| list(d, "axes", 1);
     "ReduceSum" < 13 => |_, _, d| list(d, "axes", 1);
     "ReduceSumSquare" < 18 => |_, _, d| list(d, "axes", 1);
+    "Reshape" < 5 => |_, _, d| list(d, "shape", 1);
     "Resize" < 11 => |_, _, d| {
         d.inputs.insert(1.min(d.inputs.len()), None);
         default(d, "coordinate_transformation_mode", "asymmetric");
@@ -85,13 +105,29 @@ const RULES: &[Rule] = rules! {
     };
     "Resize" < ANY => |i, _, d| { absent_if_empty(i, d, 1); absent_if_empty(i, d, 2); absent_if_empty(i, d, 3); Ok(None) };
     "RoiAlign" < 16 => |_, _, d| { default(d, "coordinate_transformation_mode", "output_half_pixel"); Ok(None) };
+    "Selu" < 6 => |_, _, d| {
+        for (name, value) in [("alpha", 1.6732), ("gamma", 1.0507)] {
+            d.attributes.0.entry(name.to_owned()).or_insert(Attribute::Float(value));
+        }
+        Ok(None)
+    };
     "Slice" < 10 => |_, _, d| { list(d, "starts", 1)?; list(d, "ends", 2)?; list(d, "axes", 3) };
     "Softmax" < 13 => flattened;
     "Split" < 13 => |_, _, d| list(d, "split", 1);
     "Squeeze" < 13 => |_, _, d| list(d, "axes", 1);
     "Sub" < 7 => aligned;
+    "Tile" < 6 => |_, _, _| Err(Problem::unsupported("unsupported-opset", "`Tile` with an operand for the axis, as before opset 6".to_owned()));
     "TopK" < 10 => |_, _, d| { let k = int(d, "k", 1)?; put(d, 1, Tensor::from_slice(&[1], &[k]), "k"); Ok(None) };
     "Unsqueeze" < 13 => |_, _, d| list(d, "axes", 1);
+    "Upsample" < 7 => |_, _, d| {
+        let scale = |d: &mut Draft, name| match d.attributes.0.remove(name) {
+            Some(Attribute::Float(scale)) => Ok(scale),
+            _ => Err(Problem::invalid(format!("attribute `{name}` of `Upsample` is missing"))),
+        };
+        let scales = vec![1.0, 1.0, scale(d, "height_scale")?, scale(d, "width_scale")?];
+        d.attributes.0.insert("scales".to_owned(), Attribute::Floats(scales));
+        Ok(None)
+    };
     "Upsample" < 9 => |_, _, d| {
         match d.attributes.0.remove("scales") {
             Some(Attribute::Floats(scales)) => put(d, 1, Tensor::from_slice(&[scales.len()], &scales), "scales"),
@@ -122,12 +158,35 @@ pub(super) fn newest_name(op: &str) -> &str {
 /// Brings a node to its newest form, or gives its results where that is several nodes.
 pub(super) fn modernize(importer: &mut Importer<'_>, at: At<'_>, draft: &mut Draft) -> Modernized {
     let op = draft.op.clone();
+    if at.frame.opset < 6 {
+        // Which operands may be overwritten, an old hint.
+        draft.attributes.0.remove("consumed_inputs");
+    }
     for rule in RULES.iter().filter(|r| r.op == op && at.frame.opset < r.below) {
         if let Some(results) = (rule.apply)(importer, at, draft)? {
             return Ok(Some(results));
         }
     }
     Ok(None)
+}
+
+/// The element type of this name in `onnx.TensorProto.DataType`.
+fn old_dtype(name: &str) -> Option<DType> {
+    Some(match name.to_ascii_uppercase().as_str() {
+        "FLOAT" => DType::F32,
+        "DOUBLE" => DType::F64,
+        "FLOAT16" => DType::F16,
+        "BOOL" => DType::Bool,
+        "INT8" => DType::I8,
+        "INT16" => DType::I16,
+        "INT32" => DType::I32,
+        "INT64" => DType::I64,
+        "UINT8" => DType::U8,
+        "UINT16" => DType::U16,
+        "UINT32" => DType::U32,
+        "UINT64" => DType::U64,
+        _ => return None,
+    })
 }
 
 /// Makes a constant operand `at`.

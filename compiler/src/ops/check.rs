@@ -51,13 +51,12 @@ pub(crate) struct Check {
     text: String,
     bound: Option<(f64, f64)>,
     results: Option<usize>,
-    lowers: bool,
 }
 
 impl Check {
     /// Name and attributes, as in text: ints, floats (with a point), `"strings"`, `[lists]`, names of element types.
     pub(crate) fn new(op: &str) -> Self {
-        Check { text: op.to_owned(), bound: None, results: None, lowers: true }
+        Check { text: op.to_owned(), bound: None, results: None }
     }
 
     /// Greatest relative and absolute difference between `eval` and the lowered program.
@@ -69,12 +68,6 @@ impl Check {
     /// Number of results; otherwise the required ones.
     pub(crate) fn results(mut self, n: usize) -> Self {
         self.results = Some(n);
-        self
-    }
-
-    /// For operators (or forms) that cannot be lowered: `lower` must refuse.
-    pub(crate) fn not_lowered(mut self) -> Self {
-        self.lowers = false;
         self
     }
 
@@ -122,9 +115,8 @@ impl Check {
 
     fn compare_lowered(&self, op: &dyn Operator, x: &Operands, types: &[Type], operands: &[Tensor], results: &[Tensor], what: &str) {
         let program = match lower(op, x, types) {
-            Ok(program) if self.lowers => program,
-            Ok(_) => panic!("{}: it can be lowered", self.text),
-            Err(e) if !self.lowers || what.starts_with("few") && e.contains("must be constant") => return,
+            Ok(program) => program,
+            Err(e) if what.starts_with("few") && e.contains("must be constant") => return,
             Err(e) => panic!("{}: lower, {what}: {e}", self.text),
         };
         let text = program.to_string();

@@ -117,8 +117,8 @@ impl Tensor {
         match dtype {
             DType::F32 => Self::from_slice(dims, &elements.iter().map(|&x| x as f32).collect::<Vec<_>>()),
             DType::F64 => Self::from_slice(dims, elements),
-            DType::F16 => Self::from_slice(dims, &elements.iter().map(|&x| f16::from_f64(x)).collect::<Vec<_>>()),
-            DType::BF16 => Self::from_slice(dims, &elements.iter().map(|&x| bf16::from_f64(x)).collect::<Vec<_>>()),
+            DType::F16 => Self::from_slice(dims, &elements.iter().map(|&x| super::functions::round_f16(x)).collect::<Vec<_>>()),
+            DType::BF16 => Self::from_slice(dims, &elements.iter().map(|&x| super::functions::round_bf16(x)).collect::<Vec<_>>()),
             DType::Bool => Self::from_bools(dims, elements.iter().map(|&x| x != 0.0)),
             small if small.is_small() => Self::from_f64s_as(small, dims, elements, true, "up"),
             _ => {

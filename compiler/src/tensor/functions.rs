@@ -1,4 +1,6 @@
-//! Functions of `f64` that the standard library lacks.
+//! Functions of `f64` that the standard library lacks, and correct rounding to half floats.
+
+use half::{bf16, f16};
 
 /// `log(1 + e^x)`, without overflow.
 pub fn softplus(x: f64) -> f64 {
@@ -30,9 +32,52 @@ pub fn erf(x: f64) -> f64 {
     (1.0 - (-a * a).exp() / ((a + fraction) * std::f64::consts::PI.sqrt())).copysign(x)
 }
 
+/// An `f32` that rounds to the same number of fewer bits as `x`: of the two around `x`, the one whose last bit is set.
+fn to_odd(x: f64) -> f32 {
+    let y = x as f32;
+    let back = f64::from(y);
+    if back == x || x.is_nan() || y.to_bits() & 1 == 1 {
+        return y;
+    }
+    let bits = y.to_bits();
+    f32::from_bits(if back.abs() > x.abs() { bits - 1 } else { bits + 1 })
+}
+
+/// `x` rounded to nearest even, once.
+pub fn round_f16(x: f64) -> f16 {
+    f16::from_f32(to_odd(x))
+}
+
+/// `x` rounded to nearest even, once.
+pub fn round_bf16(x: f64) -> bf16 {
+    bf16::from_f32(to_odd(x))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{erf, softplus};
+    use super::{erf, round_bf16, round_f16, softplus};
+
+    #[test]
+    fn half_floats_round_once() {
+        // A number, what is halfway to the next, and what is just beyond.
+        for bits in (0..0x7bff).step_by(13) {
+            let [x, next] = [bits, bits + 1].map(|b| half::f16::from_bits(b).to_f64());
+            let middle = f64::midpoint(x, next);
+            let even = if bits % 2 == 0 { x } else { next };
+            let around = [middle.next_down(), middle, middle.next_up()];
+            assert_eq!(around.map(|m| round_f16(m).to_f64()), [x, even, next]);
+            assert_eq!(around.map(|m| round_f16(-m).to_f64()), [-x, -even, -next]);
+            let [x, next] = [bits, bits + 1].map(|b| half::bf16::from_bits(b).to_f64());
+            let middle = f64::midpoint(x, next);
+            let even = if bits % 2 == 0 { x } else { next };
+            assert_eq!([middle.next_down(), middle, middle.next_up()].map(|m| round_bf16(m).to_f64()), [x, even, next]);
+        }
+        assert_eq!(
+            [1e6, 65519.99, 65520.0, -1e300].map(|x| round_f16(x).to_f32()),
+            [f32::INFINITY, 65504.0, f32::INFINITY, f32::NEG_INFINITY]
+        );
+        assert!(round_f16(f64::NAN).is_nan() && round_bf16(f64::NAN).is_nan());
+    }
 
     #[test]
     fn known_values() {

@@ -14,7 +14,7 @@ pub use affine::Affine;
 pub use data::{Element, Tensor, for_each_index};
 pub use dim::Dim;
 pub use dtype::DType;
-pub use functions::{erf, softplus};
+pub use functions::{erf, round_bf16, round_f16, softplus};
 pub use shape::{Shape, broadcast_dims, broadcast_offset, n_elements, row_major_strides};
 pub use small::SmallFloat;
 pub use strides::{dense_strides, reshape_strides};

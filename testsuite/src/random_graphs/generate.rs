@@ -2,8 +2,9 @@
 
 use tinsmith::tensor::{DType, Tensor};
 
+use super::more_operators::MORE_OPERATORS;
 use super::network::reads;
-use super::operators::{Draft, OPERATORS};
+use super::operators::{Draft, Make, OPERATORS};
 use super::{Line, Network, Random, Variable};
 
 /// No value has more elements.
@@ -25,14 +26,19 @@ pub fn generate(seed: u64) -> Network {
     let mut pool: Vec<Variable> = network.inputs.clone();
     let n = if random.one_in(3) { 10 + random.below(20) } else { 1 + random.below(12) };
     // A few families for each network, so that it has many of each and they meet.
-    let families: Vec<usize> = (0..random.one_of(&[3, 6, 10, 20, 60])).map(|_| random.below(OPERATORS.len())).collect();
+    let n_families = random.one_of(&[3, 6, 10, 20, 60]);
+    let mut family = || {
+        let all = if random.one_in(3) { MORE_OPERATORS } else { OPERATORS };
+        random.one_of(all).1
+    };
+    let families: Vec<Make> = (0..n_families).map(|_| family()).collect();
     let mut tries = 0;
     let mut done = 0;
     while done < n && tries < 6 * n {
         tries += 1;
         let recent = if random.one_in(3) { pool.len() } else { pool.len().min(3) };
         let x = pool[pool.len() - 1 - random.below(recent)].clone();
-        let (_, make) = OPERATORS[random.one_of(&families)];
+        let make = random.one_of(&families);
         let mut draft = Draft { random: &mut random, pool: &pool, tag: format!("{tries}"), before: vec![], inputs: vec![], n_results: 1 };
         let Some((text, exact)) = make(&mut draft, &x) else { continue };
         let (before, inputs, n_results) = (draft.before, draft.inputs, draft.n_results);

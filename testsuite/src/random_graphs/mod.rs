@@ -3,6 +3,7 @@
 
 mod check;
 mod generate;
+mod more_operators;
 mod network;
 mod operators;
 

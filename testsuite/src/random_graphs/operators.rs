@@ -20,10 +20,10 @@ pub(super) struct Draft<'a> {
 }
 
 /// The line's right side, and whether equal operands always give equal bits.
-type Made = Option<(String, bool)>;
+pub(super) type Made = Option<(String, bool)>;
 
 /// Families, by name.
-type Make = fn(&mut Draft<'_>, &Variable) -> Made;
+pub(super) type Make = fn(&mut Draft<'_>, &Variable) -> Made;
 
 pub(super) const OPERATORS: &[(&str, Make)] = &[
     ("unary", unary),
@@ -86,7 +86,7 @@ pub(super) const OPERATORS: &[(&str, Make)] = &[
 ];
 
 impl Draft<'_> {
-    fn constant(&mut self, what: &str, text: String, dtype: DType, dims: &[usize]) -> String {
+    pub(super) fn constant(&mut self, what: &str, text: String, dtype: DType, dims: &[usize]) -> String {
         let v = Variable { name: format!("@{what}{}", self.tag), dtype, dims: dims.to_vec(), exact: true };
         let name = v.name.clone();
         let text = format!("const {text} : {}", v.ty());
@@ -94,17 +94,17 @@ impl Draft<'_> {
         name
     }
 
-    fn ints(&mut self, what: &str, values: &[i64]) -> String {
+    pub(super) fn ints(&mut self, what: &str, values: &[i64]) -> String {
         self.constant(what, format!("[{}]", list(values)), DType::I64, &[values.len()])
     }
 
-    fn weights(&mut self, what: &str, dims: &[usize]) -> String {
+    pub(super) fn weights(&mut self, what: &str, dims: &[usize]) -> String {
         let seed = self.random.below(1000);
         self.constant(what, format!("rand({seed})"), DType::F32, dims)
     }
 
     /// Weights that are constant, or now and then an input.
-    fn operand(&mut self, what: &str, dims: &[usize]) -> String {
+    pub(super) fn operand(&mut self, what: &str, dims: &[usize]) -> String {
         if self.random.one_in(6) {
             let v = Variable { name: format!("%{what}{}", self.tag), dtype: DType::F32, dims: dims.to_vec(), exact: true };
             self.inputs.push(v.clone());
@@ -114,13 +114,13 @@ impl Draft<'_> {
         }
     }
 
-    fn like(&mut self, wanted: impl Fn(&Variable) -> bool) -> Option<Variable> {
+    pub(super) fn like(&mut self, wanted: impl Fn(&Variable) -> bool) -> Option<Variable> {
         let fits: Vec<&Variable> = self.pool.iter().filter(|v| wanted(v)).collect();
         if fits.is_empty() { None } else { Some(fits[self.random.below(fits.len())].clone()) }
     }
 
     /// A value of the same element type that broadcasts with `x`: an old one, or a constant.
-    fn broadcastable(&mut self, what: &str, x: &Variable) -> Option<String> {
+    pub(super) fn broadcastable(&mut self, what: &str, x: &Variable) -> Option<String> {
         let n = x.n_elements();
         let other = self.like(|v| v.dtype == x.dtype && broadcasts(&v.dims, &x.dims) && v.n_elements().max(n) < 5000);
         match other {
@@ -135,7 +135,7 @@ impl Draft<'_> {
         }
     }
 
-    fn axis(&mut self, x: &Variable) -> Option<i64> {
+    pub(super) fn axis(&mut self, x: &Variable) -> Option<i64> {
         let rank = x.dims.len() as i64;
         if rank == 0 { None } else { Some(self.random.within(-rank, rank - 1)) }
     }
@@ -145,15 +145,15 @@ fn broadcasts(a: &[usize], b: &[usize]) -> bool {
     a.iter().rev().zip(b.iter().rev()).all(|(&a, &b)| a == b || a == 1 || b == 1)
 }
 
-fn list(values: &[i64]) -> String {
+pub(super) fn list(values: &[i64]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn is_float(x: &Variable) -> bool {
-    x.dtype == DType::F32
+pub(super) fn is_float(x: &Variable) -> bool {
+    matches!(x.dtype, DType::F32 | DType::F64)
 }
 
-fn place(x: &Variable, axis: i64) -> usize {
+pub(super) fn place(x: &Variable, axis: i64) -> usize {
     (if axis < 0 { axis + x.dims.len() as i64 } else { axis }) as usize
 }
 
@@ -242,7 +242,7 @@ fn select(d: &mut Draft<'_>, x: &Variable) -> Made {
 /// Codes of element types are those of ONNX.
 fn cast(d: &mut Draft<'_>, x: &Variable) -> Made {
     let to = match x.dtype {
-        DType::F32 if !x.exact => return None,
+        DType::F32 | DType::F64 if !x.exact => return None,
         DType::F32 => d.random.one_of(&[7, 6, 9]),
         _ => d.random.one_of(&[1, 1, 1, 7, 6, 9]),
     };
@@ -300,7 +300,7 @@ fn divisor(random: &mut Random, n: usize) -> usize {
     if all.is_empty() { 1 } else { random.one_of(&all) }
 }
 
-fn images(x: &Variable) -> bool {
+pub(super) fn images(x: &Variable) -> bool {
     is_float(x) && (3..=5).contains(&x.dims.len())
 }
 

@@ -154,8 +154,8 @@ impl Numbers {
         match dtype {
             DType::Bool => x & 1,
             DType::F16 if pick % 4 == 3 => x & 0xffff,
-            DType::F16 => half::f16::from_f64(float).to_bits().into(),
-            DType::BF16 => half::bf16::from_f64(float).to_bits().into(),
+            DType::F16 => crate::tensor::round_f16(float).to_bits().into(),
+            DType::BF16 => crate::tensor::round_bf16(float).to_bits().into(),
             DType::F32 => (float as f32).to_bits().into(),
             DType::F64 => float.to_bits(),
             _ if pick % 2 == 0 => INTS[x as usize % INTS.len()] as u64,

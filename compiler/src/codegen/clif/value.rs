@@ -96,8 +96,8 @@ pub(super) fn constant_bits(dtype: DType, c: Scalar) -> u64 {
         Scalar::Int(x) => x,
     };
     match dtype {
-        DType::F16 => half::f16::from_f64(as_float).to_bits().into(),
-        DType::BF16 => half::bf16::from_f64(as_float).to_bits().into(),
+        DType::F16 => crate::tensor::round_f16(as_float).to_bits().into(),
+        DType::BF16 => crate::tensor::round_bf16(as_float).to_bits().into(),
         DType::F32 => (as_float as f32).to_bits().into(),
         DType::F64 => as_float.to_bits(),
         DType::Bool => u64::from(as_int != 0),

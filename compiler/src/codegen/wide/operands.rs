@@ -157,8 +157,8 @@ impl Select<'_> {
         match dtype {
             DType::F32 => Bits::f32(float as f32),
             DType::F64 => Bits::f64(float),
-            DType::F16 => Bits::word(half::f16::from_f64(float).to_bits().into()),
-            DType::BF16 => Bits::word(half::bf16::from_f64(float).to_bits().into()),
+            DType::F16 => Bits::word(crate::tensor::round_f16(float).to_bits().into()),
+            DType::BF16 => Bits::word(crate::tensor::round_bf16(float).to_bits().into()),
             DType::I64 | DType::U64 => Bits::long(int as u64),
             DType::Bool => Bits::word(if int != 0 { u32::MAX } else { 0 }),
             _ if packed => Bits::word(u32::from_le_bytes([int as u8; 4])),

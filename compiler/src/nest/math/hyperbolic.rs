@@ -28,14 +28,16 @@ pub(super) fn cosh(m: &mut Math<'_>, x: Reg) -> Reg {
     m.add(y, y)
 }
 
-/// From here on `a + sqrt(a * a +- 1)` is `2 * a` in `f32`.
-const LARGE: f32 = 8192.0;
+/// From here on `a + sqrt(a * a +- 1)` is `2 * a`.
+fn large(m: &Math<'_>) -> f64 {
+    m.of(8192.0, 536_870_912.0)
+}
 
 /// `log1p(a + a^2 / (1 + sqrt(a^2 + 1)))`.
 pub(super) fn asinh(m: &mut Math<'_>, x: Reg) -> Reg {
     let sign = m.sign(x);
     let a = m.abs(x);
-    let is_large = m.compare_c(CompareOp::Gt, a, LARGE);
+    let is_large = m.compare_c(CompareOp::Gt, a, large(m));
     let square = m.mul(a, a);
     let root = m.add_c(square, 1.0);
     let root = m.unary(UnaryOp::Sqrt, root);
@@ -48,7 +50,7 @@ pub(super) fn asinh(m: &mut Math<'_>, x: Reg) -> Reg {
 
 /// `log1p(t + sqrt(t * (t + 2)))` where `t = x - 1`.
 pub(super) fn acosh(m: &mut Math<'_>, x: Reg) -> Reg {
-    let is_large = m.compare_c(CompareOp::Gt, x, LARGE);
+    let is_large = m.compare_c(CompareOp::Gt, x, large(m));
     let t = m.add_c(x, -1.0);
     let other = m.add_c(t, 2.0);
     let root = m.mul(t, other);
@@ -56,7 +58,7 @@ pub(super) fn acosh(m: &mut Math<'_>, x: Reg) -> Reg {
     let w = m.add(t, root);
     let y = log1p_or_log(m, w, is_large, x);
     let small = m.compare_c(CompareOp::Lt, x, 1.0);
-    let nan = m.c(f32::NAN);
+    let nan = m.c(f64::NAN);
     m.select(small, nan, y)
 }
 

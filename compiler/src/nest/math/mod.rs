@@ -1,6 +1,7 @@
 //! Transcendental functions as nest code: polynomials after range reduction, of the loop form's basic operations only.
 //!
-//! Each works on any number of lanes of `f32`; `f16` and `bf16` compute in `f32`. Errors stay within
+//! Each works on any number of lanes of `f32` or `f64`, by the same steps with other numbers ([`Math::of`]); `f16` and `bf16`
+//! compute in `f32`. Errors stay within
 //! [`Function::max_ulp`] whether [`Op::Fma`] rounds once or twice, so nothing relies on a fused operation being exact:
 //! what must be exact is a product of few bits. Special values follow IEEE 754 and C: NaN, infinities, overflow to
 //! infinity, gradual underflow. The sign of a zero result is not promised, except for `pow`.
@@ -10,17 +11,22 @@ mod exp;
 mod hyperbolic;
 mod inverse;
 mod log;
+mod narrow;
 mod pow;
 mod trigonometric;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_double;
 
 use thiserror::Error;
 
 use super::builder::Builder;
 use super::ir::{BinaryOp, CompareOp, Op, Reg, UnaryOp, VecType};
 use crate::tensor::DType;
+
+pub use narrow::convert;
 
 /// A function that is emitted as code.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -41,7 +47,7 @@ pub enum Function {
     Sigmoid,
     /// Error function.
     Erf,
-    /// Sine; the argument is reduced well for `|x| <= 1e5`, beyond that the result is only somewhere in `[-1, 1]`.
+    /// Sine; the argument is reduced well for `|x| <= 1e5` (`f64`: 1e8), beyond that the result is only somewhere in `[-1, 1]`.
     Sin,
     /// Cosine; see [`Function::Sin`].
     Cos,
@@ -102,7 +108,7 @@ impl Function {
         Function::Pow,
     ];
 
-    /// Greatest error of `f32` results in units in the last place of the exact result.
+    /// Greatest error of `f32` and `f64` results in units in the last place of the exact result.
     pub fn max_ulp(self) -> f64 {
         match self {
             Function::Exp | Function::Log | Function::Sin | Function::Cos => 2.0,
@@ -113,8 +119,12 @@ impl Function {
     }
 
     /// Results nearer to zero than this may be zero.
-    pub fn zero_below(self) -> f64 {
-        if self == Function::Sigmoid { 4.3e-39 } else { 0.0 }
+    pub fn zero_below(self, dtype: DType) -> f64 {
+        match (self, dtype) {
+            (Function::Sigmoid, DType::F64) => 8e-309,
+            (Function::Sigmoid, _) => 4.3e-39,
+            _ => 0.0,
+        }
     }
 
     /// Number of arguments.
@@ -130,17 +140,17 @@ impl Function {
         assert_eq!(args.len(), self.n_args(), "arguments of {self:?}");
         let dtype = b.ty(args[0]).dtype;
         match dtype {
-            DType::F32 => Ok(self.emit_f32(b, args)),
+            DType::F32 | DType::F64 => Ok(self.emit_float(b, args)),
             DType::F16 | DType::BF16 => {
                 let wide: Vec<Reg> = args.iter().map(|&a| b.convert(a, DType::F32)).collect();
-                let y = self.emit_f32(b, &wide);
+                let y = self.emit_float(b, &wide);
                 Ok(b.convert(y, dtype))
             }
             _ => Err(Unsupported { function: self, dtype }),
         }
     }
 
-    fn emit_f32(self, b: &mut Builder, args: &[Reg]) -> Reg {
+    fn emit_float(self, b: &mut Builder, args: &[Reg]) -> Reg {
         let x = args[0];
         let m = &mut Math { ty: b.ty(x), b };
         match self {
@@ -203,23 +213,41 @@ pub fn pow(b: &mut Builder, x: Reg, y: Reg) -> Result<Reg, Unsupported> {
     Function::Pow.emit(b, &[x, y])
 }
 
-/// Adding this to a small number rounds it to an integer, which the low bits of the sum then hold: 1.5 * 2^23.
-const ROUNDER: f32 = 12_582_912.0;
-const SIGN: i64 = i32::MIN as i64;
-
-/// Short names for `f32` arithmetic, and for `i32` arithmetic on its bits.
+/// Short names for arithmetic of `f32` or `f64`, and for integer arithmetic on its bits.
 struct Math<'a> {
     b: &'a mut Builder,
     ty: VecType,
 }
 
 impl Math<'_> {
-    fn c(&mut self, x: f32) -> Reg {
-        self.b.float(self.ty, x.into())
+    /// What serves `f32`, or `f64`.
+    fn of<T>(&self, single: T, double: T) -> T {
+        if self.ty.dtype == DType::F64 { double } else { single }
+    }
+
+    /// [`Math::of`] tables.
+    fn table(&self, single: &'static [f64], double: &'static [f64]) -> &'static [f64] {
+        self.of(single, double)
+    }
+
+    /// The integers of as many bits.
+    fn int_type(&self) -> DType {
+        self.of(DType::I32, DType::I64)
+    }
+
+    /// Bits of the significand that are stored.
+    fn fraction_bits(&self) -> i64 {
+        self.of(23, 52)
+    }
+
+    /// A constant, rounded to the type.
+    fn c(&mut self, x: f64) -> Reg {
+        let x = self.of(f64::from(x as f32), x);
+        self.b.float(self.ty, x)
     }
 
     fn int(&mut self, x: i64) -> Reg {
-        self.b.int(self.ty.with_dtype(DType::I32), x)
+        self.b.int(self.ty.with_dtype(self.int_type()), x)
     }
 
     fn add(&mut self, a: Reg, b: Reg) -> Reg {
@@ -242,18 +270,18 @@ impl Math<'_> {
         self.b.fma(a, b, c)
     }
 
-    fn add_c(&mut self, a: Reg, c: f32) -> Reg {
+    fn add_c(&mut self, a: Reg, c: f64) -> Reg {
         let c = self.c(c);
         self.add(a, c)
     }
 
-    fn mul_c(&mut self, a: Reg, c: f32) -> Reg {
+    fn mul_c(&mut self, a: Reg, c: f64) -> Reg {
         let c = self.c(c);
         self.mul(a, c)
     }
 
     /// `a * k + c`.
-    fn fma_c(&mut self, a: Reg, k: f32, c: Reg) -> Reg {
+    fn fma_c(&mut self, a: Reg, k: f64, c: Reg) -> Reg {
         let k = self.c(k);
         self.fma(a, k, c)
     }
@@ -271,18 +299,18 @@ impl Math<'_> {
     }
 
     /// The lesser of `a` and the constant; NaN stays.
-    fn at_most(&mut self, a: Reg, c: f32) -> Reg {
+    fn at_most(&mut self, a: Reg, c: f64) -> Reg {
         let c = self.c(c);
         self.b.binary(BinaryOp::Min, c, a)
     }
 
     /// The greater of `a` and the constant; NaN stays.
-    fn at_least(&mut self, a: Reg, c: f32) -> Reg {
+    fn at_least(&mut self, a: Reg, c: f64) -> Reg {
         let c = self.c(c);
         self.b.binary(BinaryOp::Max, c, a)
     }
 
-    fn compare_c(&mut self, op: CompareOp, a: Reg, c: f32) -> Reg {
+    fn compare_c(&mut self, op: CompareOp, a: Reg, c: f64) -> Reg {
         let c = self.c(c);
         self.b.compare(op, a, c)
     }
@@ -299,14 +327,14 @@ impl Math<'_> {
         self.unary(UnaryOp::Not, a)
     }
 
-    /// The bits as `i32`.
+    /// The bits as integers.
     fn bits(&mut self, a: Reg) -> Reg {
-        self.b.bitcast(a, DType::I32)
+        self.b.bitcast(a, self.int_type())
     }
 
-    /// The `f32` of `i32` bits.
+    /// The number of these bits.
     fn float(&mut self, a: Reg) -> Reg {
-        self.b.bitcast(a, DType::F32)
+        self.b.bitcast(a, self.ty.dtype)
     }
 
     fn shl(&mut self, a: Reg, by: i64) -> Reg {
@@ -324,15 +352,15 @@ impl Math<'_> {
         self.b.binary(BinaryOp::And, a, mask)
     }
 
-    /// The upper 12 bits of the significand: products of two such are exact.
+    /// The upper half of the significand, 12 bits of 24 or 26 of 53: products of two such are exact.
     fn upper(&mut self, a: Reg) -> Reg {
         let a = self.bits(a);
-        let a = self.and_bits(a, !0xfff);
+        let a = self.and_bits(a, self.of(!0xfff, !0x7ff_ffff));
         self.float(a)
     }
 
     /// `c[0] + c[1] * x + ...`.
-    fn polynomial(&mut self, x: Reg, c: &[f32]) -> Reg {
+    fn polynomial(&mut self, x: Reg, c: &[f64]) -> Reg {
         let (last, rest) = c.split_last().expect("a coefficient");
         let mut sum = self.c(*last);
         for &c in rest.iter().rev() {
@@ -342,10 +370,14 @@ impl Math<'_> {
         sum
     }
 
-    /// The sign bit of `a`, as `i32`.
+    fn sign_bit(&self) -> i64 {
+        self.of(i32::MIN.into(), i64::MIN)
+    }
+
+    /// The sign bit of `a`, as an integer.
     fn sign(&mut self, a: Reg) -> Reg {
         let a = self.bits(a);
-        self.and_bits(a, SIGN)
+        self.and_bits(a, self.sign_bit())
     }
 
     /// `a`, negated where the sign bits say so.
@@ -355,15 +387,16 @@ impl Math<'_> {
         self.float(a)
     }
 
-    /// The integer nearest to `a * k`, and that integer in the low bits of an `i32`.
-    fn nearest_multiple(&mut self, a: Reg, k: f32) -> (Reg, Reg) {
-        let rounder = self.c(ROUNDER);
+    /// The integer nearest to `a * k`, and that integer in the low bits of an integer.
+    fn nearest_multiple(&mut self, a: Reg, k: f64) -> (Reg, Reg) {
+        // Adding this to a small number rounds it to an integer, which the low bits of the sum then hold.
+        let rounder = self.c(1.5 * self.of((1i64 << 23) as f64, (1i64 << 52) as f64));
         let sum = self.fma_c(a, k, rounder);
         (self.sub(sum, rounder), self.bits(sum))
     }
 
     /// The value in every lane of the mask's type, from two constants.
-    fn choose(&mut self, cond: Reg, a: f32, b: f32) -> Reg {
+    fn choose(&mut self, cond: Reg, a: f64, b: f64) -> Reg {
         let (a, b) = (self.c(a), self.c(b));
         self.select(cond, a, b)
     }

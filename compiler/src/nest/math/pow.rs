@@ -1,6 +1,6 @@
-//! `x^y = 2^(y * log2 x)`, with the logarithm and the product in pairs of `f32`.
+//! `x^y = 2^(y * log2 x)`, with the logarithm and the product in pairs of floats.
 //!
-//! The first of a pair has at most 12 significant bits where it is multiplied, so that products are exact.
+//! The first of a pair has at most half the significant bits where it is multiplied, so that products are exact.
 //! With `s = (m - 1) / (m + 1)`: `log2 m = 2 / ln 2 * atanh s = 2 / (3 ln 2) * s * (3 + s^2 + s^4 * R(s^2))`.
 
 use super::super::ir::{BinaryOp, CompareOp, Reg, UnaryOp};
@@ -9,15 +9,41 @@ use super::exp::scale;
 use super::log::split_subnormal;
 
 /// Minimax for `|s| <= 0.1716`, error of the logarithm below 2^-36.
-const R: [f32; 3] = [0.600_002_3, 0.428_206_4, 0.351_292_1];
-/// `2 / (3 ln 2)`: 12 bits, the rest, and both.
-const CP_HI: f32 = 0.961_669_9;
-const CP_LO: f32 = 0.000_126_772_05;
-const CP: f32 = 0.961_796_7;
+const R: [f64; 3] = [0.600_002_3, 0.428_206_4, 0.351_292_1];
+/// The same with an error of 2^-67.
+const R_DOUBLE: [f64; 8] = [
+    0.6,
+    0.428_571_428_571_440_54,
+    0.333_333_333_324_827_06,
+    0.272_727_275_033_436_3,
+    0.230_768_924_165_957_23,
+    0.200_022_085_189_476_17,
+    0.175_593_149_303_254_68,
+    0.175_851_817_646_577_67,
+];
+/// `2 / (3 ln 2)`: half the bits, the rest, and both.
+const CP: [f64; 3] = [0.961_669_9, 0.000_126_772_05, 0.961_796_7];
+const CP_DOUBLE: [f64; 3] = [0.961_796_686_053_276_1, 7.872_699_542_894_897e-9, 0.961_796_693_925_975_6];
 /// `(2^r - 1) / r` for `|r| <= 1/2`, error below 2^-28.
-const E: [f32; 6] = [std::f32::consts::LN_2, 0.240_226_48, 0.055_503_596, 0.009_618_5, 0.001_339_097_3, 0.000_153_288_83];
+const E: [f64; 6] = [std::f64::consts::LN_2, 0.240_226_48, 0.055_503_596, 0.009_618_5, 0.001_339_097_3, 0.000_153_288_83];
+/// The same with an error of 2^-56.
+const E_DOUBLE: [f64; 13] = [
+    std::f64::consts::LN_2,
+    0.240_226_506_959_100_72,
+    0.055_504_108_664_821_58,
+    0.009_618_129_107_628_484,
+    0.001_333_355_814_642_841,
+    0.000_154_035_303_933_617_68,
+    1.525_273_380_411_653_5e-5,
+    1.321_548_681_700_148_4e-6,
+    1.017_808_596_596_301_2e-7,
+    7.054_893_947_452_262e-9,
+    4.445_551_590_567_468e-10,
+    2.573_426_077_495_433_3e-11,
+    1.368_645_359_375_171_5e-12,
+];
 
-/// `log2 x` of a positive finite number as a pair, the first of 12 bits.
+/// `log2 x` of a positive finite number as a pair, the first of half the bits.
 fn log2(m: &mut Math<'_>, x: Reg) -> (Reg, Reg) {
     let (k, x) = split_subnormal(m, x);
     let one = m.c(1.0);
@@ -37,7 +63,7 @@ fn log2(m: &mut Math<'_>, x: Reg) -> (Reg, Reg) {
 
     // t = 3 + s^2 + s^4 * R as t_hi + t_lo.
     let s2 = m.mul(s, s);
-    let r = m.polynomial(s2, &R);
+    let r = m.polynomial(s2, m.table(&R, &R_DOUBLE));
     let s4 = m.mul(s2, s2);
     let r = m.mul(s4, r);
     let square = m.mul(s_hi, s_hi);
@@ -61,9 +87,10 @@ fn log2(m: &mut Math<'_>, x: Reg) -> (Reg, Reg) {
     let p_lo = m.sub(low, back);
 
     // times 2 / (3 ln 2), plus k.
-    let z_hi = m.mul_c(p_hi, CP_HI);
-    let z_lo = m.mul_c(p_hi, CP_LO);
-    let z_lo = m.fma_c(p_lo, CP, z_lo);
+    let [cp_hi, cp_lo, cp] = m.of(CP, CP_DOUBLE);
+    let z_hi = m.mul_c(p_hi, cp_hi);
+    let z_lo = m.mul_c(p_hi, cp_lo);
+    let z_lo = m.fma_c(p_lo, cp, z_lo);
     let sum = m.add(z_hi, z_lo);
     let sum = m.add(sum, k);
     let hi = m.upper(sum);
@@ -77,7 +104,7 @@ fn exp2(m: &mut Math<'_>, hi: Reg, lo: Reg) -> Reg {
     let (n, n_bits) = m.nearest_multiple(hi, 1.0);
     let r = m.sub(hi, n);
     let r = m.add(r, lo);
-    let e = m.polynomial(r, &E);
+    let e = m.polynomial(r, m.table(&E, &E_DOUBLE));
     let one = m.c(1.0);
     let y = m.fma(e, r, one);
     scale(m, y, n_bits)
@@ -87,10 +114,10 @@ pub(super) fn pow(m: &mut Math<'_>, x: Reg, y: Reg) -> Reg {
     let (zero, one) = (m.c(0.0), m.c(1.0));
     let a = m.abs(x);
     let (hi, lo) = log2(m, a);
-    let finite = m.compare_c(CompareOp::Lt, a, f32::INFINITY);
+    let finite = m.compare_c(CompareOp::Lt, a, f64::INFINITY);
     let hi = m.select(finite, hi, a);
     let is_zero = m.b.compare(CompareOp::Eq, a, zero);
-    let minus_infinity = m.c(f32::NEG_INFINITY);
+    let minus_infinity = m.c(f64::NEG_INFINITY);
     let hi = m.select(is_zero, minus_infinity, hi);
 
     // y * log2 a as a pair; alone what overflows, underflows or is not a number.
@@ -104,11 +131,12 @@ pub(super) fn pow(m: &mut Math<'_>, x: Reg, y: Reg) -> Reg {
     let rest = m.add(back, p_lo);
     let alone = m.mul(y, hi);
     let size = m.abs(alone);
-    let usual = m.compare_c(CompareOp::Le, size, 200.0);
+    let bound = m.of(200.0, 1200.0);
+    let usual = m.compare_c(CompareOp::Le, size, bound);
     let hi = m.select(usual, sum, alone);
     let lo = m.select(usual, rest, zero);
-    let hi = m.at_most(hi, 200.0);
-    let hi = m.at_least(hi, -200.0);
+    let hi = m.at_most(hi, bound);
+    let hi = m.at_least(hi, -bound);
     let power = exp2(m, hi, lo);
     let is_one = m.b.compare(CompareOp::Eq, a, one);
     let power = m.select(is_one, one, power);
@@ -128,7 +156,7 @@ pub(super) fn pow(m: &mut Math<'_>, x: Reg, y: Reg) -> Reg {
     let fraction = m.not(is_whole);
     let bad = m.both(negative, fraction);
     let bad = m.both(bad, finite);
-    let nan = m.c(f32::NAN);
+    let nan = m.c(f64::NAN);
     let power = m.select(bad, nan, power);
 
     // 1^y and x^0 are 1 even of NaN.

@@ -12,7 +12,7 @@ operator! {
 }
 
 operator! {
-    /// `output = data`, and a mask that is true everywhere: as in inference. Training is not supported.
+    /// `output = data`, and a mask that is true everywhere: as in inference, or in training with a ratio of 0.
     Dropout(data, "ratio?", "training_mode?") -> (output, "mask?") since [1, 6, 7, 10, 12, 13, 22];
     /// Has no effect.
     seed: Option<i64>,
@@ -50,7 +50,8 @@ impl Operator for Dropout {
         let data = x.ty(0)?;
         if x.has(2) {
             x.require_dtype(2, &[DType::Bool])?;
-            if x.value(2)?.to_ints().iter().any(|&b| b != 0) {
+            let drops = !x.has(1) || x.value(1)?.to_f64s().iter().any(|&ratio| ratio != 0.0);
+            if drops && x.value(2)?.to_ints().iter().any(|&b| b != 0) {
                 return Err(InferError::Unsupported("dropout in training mode".to_owned()));
             }
         }
@@ -112,5 +113,7 @@ mod tests {
     fn training_is_refused() {
         let error = check_error("Dropout", [t("f32[2]"), t("f32[] 0.5"), t("bool[] 1")]);
         assert_eq!(error, "dropout in training mode");
+        let nothing_drops = [t("f32[2] 1 2"), t("f32[] 0"), t("bool[] 1")];
+        assert_eq!(check_op("Dropout", nothing_drops), [t("f32[2] 1 2")]);
     }
 }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod arithmetic;
+mod bit_cast;
 mod broadcast;
 mod cast;
 mod comparison;
@@ -22,6 +23,7 @@ pub use activation::{
     Celu, Elu, HardSigmoid, HardSwish, LeakyRelu, Mish, Relu, Selu, Shrink, Sigmoid, Softplus, Softsign, Swish, ThresholdedRelu,
 };
 pub use arithmetic::{Add, Div, Mul, Sub};
+pub use bit_cast::BitCast;
 pub use cast::{Cast, CastLike};
 pub use comparison::{Equal, Greater, GreaterOrEqual, IsInf, IsNaN, Less, LessOrEqual};
 pub use extremum::{Clip, Max, Mean, Min, Sum};
@@ -46,6 +48,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &Asinh::SCHEMA,
     &Atan::SCHEMA,
     &Atanh::SCHEMA,
+    &BitCast::SCHEMA,
     &BitShift::SCHEMA,
     &BitwiseAnd::SCHEMA,
     &BitwiseNot::SCHEMA,

@@ -4,7 +4,9 @@
 mod encoders;
 mod features;
 mod linear;
+mod pairwise_coupling;
 mod svm;
+mod svm_classifier;
 mod transform;
 mod tree_ensemble;
 mod tree_leaves;
@@ -15,7 +17,9 @@ use super::Schema;
 pub use encoders::{LabelEncoder, OneHotEncoder};
 pub use features::{ArrayFeatureExtractor, Binarizer, FeatureVectorizer, Imputer, Normalizer, Scaler};
 pub use linear::{LinearClassifier, LinearRegressor};
+pub use pairwise_coupling::PairwiseCoupling;
 pub use svm::SVMRegressor;
+pub use svm_classifier::SVMClassifier;
 pub use tree_ensemble::TreeEnsemble;
 pub use tree_leaves::TreeLeaves;
 pub use tree_models::{TreeEnsembleClassifier, TreeEnsembleRegressor};
@@ -31,6 +35,8 @@ pub const SCHEMAS: &[&Schema] = &[
     &LinearRegressor::SCHEMA,
     &Normalizer::SCHEMA,
     &OneHotEncoder::SCHEMA,
+    &PairwiseCoupling::SCHEMA,
+    &SVMClassifier::SCHEMA,
     &SVMRegressor::SCHEMA,
     &Scaler::SCHEMA,
     &TreeEnsemble::SCHEMA,

@@ -31,11 +31,19 @@ operator! {
 
 composite!(SVMRegressor);
 
-impl SVMRegressor {
+/// A kernel.
+pub(super) struct Kernel<'a> {
+    /// `LINEAR`, `POLY`, `RBF` or `SIGMOID`.
+    pub(super) name: &'a str,
+    /// Gamma, constant and degree.
+    pub(super) parameters: &'a [f32],
+}
+
+impl Kernel<'_> {
     /// The kernel of each row and each support vector, `[rows,vectors]`.
-    fn kernel(&self, s: &mut Steps<'_>, x: Step, vectors: Step) -> Result<Step, InferError> {
-        let parameter = |i: usize| self.kernel_params.get(i).map_or(0.0, |&p| f64::from(p));
-        if self.kernel_type == "RBF" {
+    pub(super) fn of(&self, s: &mut Steps<'_>, x: Step, vectors: Step) -> Result<Step, InferError> {
+        let parameter = |i: usize| self.parameters.get(i).map_or(0.0, |&p| f64::from(p));
+        if self.name == "RBF" {
             let (x, vectors) = (s.unsqueeze(x, 1)?, s.unsqueeze(vectors, 0)?);
             let (difference, axes) = (s.sub(x, vectors)?, s.ints(&[2]));
             let squared = s.apply(ReduceSumSquare { keepdims: false, noop_with_empty_axes: false }, &[difference, axes])?;
@@ -45,19 +53,21 @@ impl SVMRegressor {
         }
         let vectors = s.transpose(vectors, &[1, 0])?;
         let product = s.matmul(x, vectors)?;
-        if self.kernel_type == "LINEAR" {
+        if self.name == "LINEAR" {
             return Ok(product);
         }
         let [gamma, constant, degree] = [0, 1, 2].map(|i| s.number(DType::F32, parameter(i)));
         let scaled = s.mul(product, gamma)?;
         let shifted = s.add(scaled, constant)?;
-        match self.kernel_type.as_str() {
+        match self.name {
             "POLY" => s.apply(Pow {}, &[shifted, degree]),
             "SIGMOID" => s.apply(Tanh {}, &[shifted]),
             other => Err(InferError::Invalid(format!("`kernel_type` \"{other}\""))),
         }
     }
+}
 
+impl SVMRegressor {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         if self.post_transform != "NONE" {
             return Err(InferError::Unsupported(format!("`post_transform` \"{}\" is not supported", self.post_transform)));
@@ -70,7 +80,7 @@ impl SVMRegressor {
             0 => return Err(InferError::Unsupported("a kernel without support vectors is not supported".to_owned())),
             n => {
                 let vectors = table(s, &self.support_vectors, &[n, width], "support_vectors")?;
-                (self.kernel(s, x, vectors)?, n)
+                (Kernel { name: &self.kernel_type, parameters: &self.kernel_params }.of(s, x, vectors)?, n)
             }
         };
         let weights = table(s, &self.coefficients, &[n, 1], "coefficients")?;

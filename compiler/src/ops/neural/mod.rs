@@ -5,6 +5,7 @@ mod average_pool;
 mod batch_norm;
 mod conv;
 mod conv_transpose;
+mod deform_conv;
 mod det;
 mod einsum;
 mod gemm;
@@ -19,7 +20,9 @@ mod max_pool;
 mod recurrent;
 mod reduce;
 mod rnn;
+mod roi_align;
 mod softmax;
+mod tf_idf;
 mod widen;
 mod window;
 
@@ -31,6 +34,7 @@ pub use batch_norm::BatchNormalization;
 pub use conv::Conv;
 pub(crate) use conv::convolution;
 pub use conv_transpose::ConvTranspose;
+pub use deform_conv::DeformConv;
 pub use det::Det;
 pub use einsum::Einsum;
 pub use gemm::Gemm;
@@ -46,7 +50,9 @@ pub use reduce::{
     ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, ReduceSumSquare,
 };
 pub use rnn::RNN;
+pub use roi_align::RoiAlign;
 pub use softmax::{Hardmax, LogSoftmax, Softmax};
+pub use tf_idf::TfIdfVectorizer;
 
 /// The operators of this family.
 pub const SCHEMAS: &[&Schema] = &[
@@ -56,6 +62,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &BatchNormalization::SCHEMA,
     &Conv::SCHEMA,
     &ConvTranspose::SCHEMA,
+    &DeformConv::SCHEMA,
     &Det::SCHEMA,
     &Einsum::SCHEMA,
     &GRU::SCHEMA,
@@ -87,5 +94,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &ReduceProd::SCHEMA,
     &ReduceSum::SCHEMA,
     &ReduceSumSquare::SCHEMA,
+    &RoiAlign::SCHEMA,
     &Softmax::SCHEMA,
+    &TfIdfVectorizer::SCHEMA,
 ];

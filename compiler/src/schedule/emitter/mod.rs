@@ -88,6 +88,7 @@ enum Key {
     Compare(CompareOp, Reg, Reg),
     Select(Reg, Reg, Reg),
     Cast(Reg, DType),
+    Bits(Reg, DType),
     Check(Reg, i64),
     Clamp(Reg, i64),
 }

@@ -118,7 +118,12 @@ impl Emitter {
             Node::Cast(a) => {
                 let a = self.value_once(a, at, acc, known)?;
                 let to = e.dtype();
-                self.numbered(Key::Cast(a, to), |b| b.convert(a, to))
+                self.numbered(Key::Cast(a, to), |b| math::convert(b, a, to))
+            }
+            Node::Bits(a) => {
+                let a = self.value_once(a, at, acc, known)?;
+                let to = e.dtype();
+                self.numbered(Key::Bits(a, to), |b| b.bitcast(a, to))
             }
         };
         known.insert(key, reg);
@@ -130,7 +135,6 @@ impl Emitter {
             return Ok(reg);
         }
         let b = &mut self.b;
-        let ty = b.ty(a);
         let simple = match op {
             UnaryOp::Neg => Some(nest::UnaryOp::Neg),
             UnaryOp::Abs => Some(nest::UnaryOp::Abs),
@@ -143,7 +147,7 @@ impl Emitter {
         };
         let reg = if let Some(op) = simple {
             b.unary(op, a)
-        } else if ty.dtype == DType::F32 {
+        } else {
             match op {
                 UnaryOp::Exp => math::exp(b, a)?,
                 UnaryOp::Expm1 => math::expm1(b, a)?,
@@ -166,8 +170,6 @@ impl Emitter {
                 UnaryOp::Atanh => math::atanh(b, a)?,
                 _ => unreachable!("the simple ones are above"),
             }
-        } else {
-            return Err(ScheduleError(format!("`{op:?}` of `{}` has no kernel", ty.dtype)));
         };
         self.scopes.last_mut().expect("the kernel's own scope").insert(Key::Unary(op, a), reg);
         Ok(reg)
@@ -178,15 +180,7 @@ impl Emitter {
         if let Some(reg) = self.find(&key) {
             return Ok(reg);
         }
-        let ty = self.b.ty(x);
-        let reg = if op == BinaryOp::Pow {
-            if ty.dtype != DType::F32 {
-                return Err(ScheduleError(format!("`Pow` of `{}` has no kernel", ty.dtype)));
-            }
-            math::pow(&mut self.b, x, y)?
-        } else {
-            self.b.binary(nest_binary(op), x, y)
-        };
+        let reg = if op == BinaryOp::Pow { math::pow(&mut self.b, x, y)? } else { self.b.binary(nest_binary(op), x, y) };
         self.scopes.last_mut().expect("the kernel's own scope").insert(key, reg);
         Ok(reg)
     }
@@ -469,7 +463,7 @@ fn vector_ok_once(e: &Expr, axis: usize, known: &mut HashMap<*const Node, bool>)
         Node::Select(c, a, b) => {
             vector_ok_once(c, axis, known) && e.dtype() == DType::F32 && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known)
         }
-        Node::Index(_) => false,
+        Node::Index(_) | Node::Bits(_) => false,
         Node::Const(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => {
             (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok_once(c, axis, known))
