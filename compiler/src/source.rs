@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Config;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::Error;
-use crate::graph::{self, Graph, NodeKind, Value};
+use crate::graph::{self, Graph, Value};
 use crate::onnx;
 use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 
@@ -122,10 +122,8 @@ pub fn signature(path: &Path) -> Result<Signature, Error> {
         let inputs = graph.inputs().iter().map(|&v| declared(graph.name_of(v), v)).collect();
         let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(name, &v)| declared(name, v)).collect();
         let mut operators = BTreeMap::new();
-        for node in graph.operator_nodes() {
-            if let Some(op) = graph.node(node).operator() {
-                *operators.entry(op.schema().full_name().into_owned()).or_default() += 1;
-            }
+        for op in graph.operators() {
+            *operators.entry(op.schema().full_name().into_owned()).or_default() += 1;
         }
         let constants =
             graph.order().into_iter().filter_map(|n| graph.node(n).constant().map(|t| (t.len() as u64, t.bytes().len() as u64)));
@@ -190,35 +188,12 @@ fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
             if list.is_empty() { "no symbolic dimensions".to_owned() } else { format!("the symbolic dimensions {}", list.join(", ")) };
         return Err(refuse(format!("there is no dimension `{name}`; the model has {has}")));
     }
-    let mut new = Graph::new(old.name.clone());
-    let mut values: BTreeMap<Value, Value> = BTreeMap::new();
+    let mut types = vec![];
     for &input in old.inputs() {
-        let ty = input_type(old.name_of(input), old.ty(input), config).map_err(refuse)?;
-        values.insert(input, new.add_input(old.name_of(input), ty));
+        types.push(input_type(old.name_of(input), old.ty(input), config).map_err(refuse)?);
     }
-    for id in old.order() {
-        let node = old.node(id);
-        match &node.kind {
-            NodeKind::Input => {}
-            NodeKind::Constant(tensor) => {
-                let value = Value { node: id, result: 0 };
-                values.insert(value, new.add_constant(old.name_of(value), tensor.clone()));
-            }
-            NodeKind::Operator(op) => {
-                let operands: Vec<_> = old.operands(id).into_iter().map(|v| v.and_then(|v| values.get(&v).copied())).collect();
-                let names: Vec<String> = node.results.iter().map(|r| r.name.clone()).collect();
-                let added = new.add_node(op.clone(), &operands, &names, &node.label).map_err(|e| {
-                    Error::Model(vec![Diagnostic::new("bad-shape", Severity::Input, &place, e.to_string()).with_line(graph::line(old, id))])
-                })?;
-                for result in 0..node.results.len() as u32 {
-                    values.insert(Value { node: id, result }, Value { node: added, result });
-                }
-            }
-        }
-    }
-    let outputs = old.output_names().iter().cloned().zip(old.outputs().iter().filter_map(|v| values.get(v).copied()));
-    new.set_outputs(outputs.collect());
-    Ok(new)
+    graph::retype(old, &types)
+        .map_err(|(line, e)| Error::Model(vec![Diagnostic::new("bad-shape", Severity::Input, &place, e.to_string()).with_line(line)]))
 }
 
 fn input_type(name: &str, ty: &Type, config: &Config) -> Result<Type, String> {

@@ -67,7 +67,7 @@ impl Artifact {
             let scratch: Vec<bool> =
                 (0..kernel.buffers.len()).map(|b| is_scratch(step.args[b], traffic.buffers[b].written, info)).collect();
             let before = names.clone();
-            names.extend(info.into_iter().flat_map(|info| &info.values).map(|v| (v.base, v.name.clone())));
+            names.extend(info.into_iter().flat_map(StepInfo::placed).map(|v| (v.base, v.name.clone())));
             let name = |b: BufferId, names: &HashMap<Place, String>| {
                 let b = b.0 as usize;
                 names.get(&step.args[b]).filter(|_| !scratch[b]).unwrap_or(&kernel.buffers[b].name).clone()
@@ -102,7 +102,7 @@ impl Artifact {
 
 /// Whether a buffer is written and holds no value of the model afterwards.
 fn is_scratch(place: Place, written: usize, info: Option<&StepInfo>) -> bool {
-    matches!(place, Place::Arena(_)) && written > 0 && info.is_some_and(|info| !info.values.iter().any(|v| v.base == place))
+    matches!(place, Place::Arena(_)) && written > 0 && info.is_some_and(|info| !info.placed().any(|v| v.base == place))
 }
 
 fn bytes(kernel: &Kernel, args: &[Place], traffic: &Traffic, scratch: &[bool]) -> (usize, usize) {

@@ -145,14 +145,16 @@ fn first_difference(
         }
     });
     let mut memory = inputs::memory(artifact, executable, tensors)?;
-    for (i, step) in artifact.compiled.steps.iter().enumerate() {
+    for part in artifact.compiled.program.units() {
+        let steps = &artifact.compiled.steps[part.steps()];
+        let Some(step) = steps.last() else { continue };
         let node = step.nodes.last().cloned().unwrap_or_default();
         let line = |name: &str| graph.find(name).map_or_else(String::new, |v| graph::line(graph, v.node).trim().to_owned());
-        if let Err(status) = executable.run_step(i, &mut memory) {
+        if let Err(status) = executable.run_part(&part, &mut memory) {
             let value = step.values.first().map_or_else(String::new, |v| v.name.clone());
             return Ok(Some(FirstDifference { node, line: line(&value), value, what: format!("status {}: {status}", status.0) }));
         }
-        for value in &step.values {
+        for value in steps.iter().flat_map(|s| &s.values) {
             let Some(expected) = values.get(&value.name) else { continue };
             let found = pipeline::read_placed(value, bytes_at(&memory, value.base));
             if let Err(d) = compare(&found, expected, tolerance) {
@@ -171,7 +173,7 @@ fn bytes_at(memory: &Memory, place: Place) -> &[u8] {
         Place::Arena(offset) => &memory.workspace.as_slice()[offset..],
         Place::Input(i, offset) => &memory.inputs[i].as_slice()[offset..],
         Place::Output(i, offset) => &memory.outputs[i].as_slice()[offset..],
-        Place::Constant(..) => &[],
+        Place::Constant(..) | Place::Pointer(..) => &[],
     }
 }
 

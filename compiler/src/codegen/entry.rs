@@ -1,4 +1,4 @@
-//! A program's entry: calls the kernels in order, each with a table of its buffers.
+//! A program's entry, which calls the kernels ([`super::calls`]), and the function that is exported.
 //!
 //! `entry(args: *const *mut u8, workspace: *mut u8, pool) -> i32` is local; `args` holds the inputs, then the outputs. What may
 //! run on several threads goes through [`super::fork`]. The
@@ -12,9 +12,10 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module};
 use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
+use super::calls::Calls;
 use super::clif::{self, Compiled, Listing, OK};
 use super::fork::{self, Fork};
-use super::program::{ALIGN_BYTES, Bytes, Emitter, Place, Program, StateBuffer};
+use super::program::{ALIGN_BYTES, Bytes, Emitter, Program, StateBuffer};
 use super::target::Machine;
 use super::wide;
 use crate::nest::Kernel;
@@ -194,58 +195,15 @@ fn define_entry<M: Module>(
     define_function(module, name, Linkage::Local, 3, listing, |module, b, params| {
         let (args, workspace, pool) = (params[0], params[1], params[2]);
         let fork = fork.map(|id| Fork::new(module, b, id, pool));
-        let n_slots = program.steps.iter().map(|s| s.args.len()).max().unwrap_or(0).max(1);
-        let table = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, n_slots as u32 * 8, 3));
-        let table_address = b.ins().stack_addr(types::I64, table, 0);
-        let exit = b.create_block();
-        let status = b.append_block_param(exit, types::I32);
-        // Kernels only read their table, so that what one step left in it serves the next.
-        let mut current: Vec<Option<Place>> = vec![None; n_slots];
-        for step in &program.steps {
-            for (i, &place) in step.args.iter().enumerate() {
-                if current[i] == Some(place) {
-                    continue;
-                }
-                current[i] = Some(place);
-                let (base, offset) = match place {
-                    Place::Arena(offset) => (workspace, offset),
-                    Place::Input(n, offset) => (load_argument(b, args, n), offset),
-                    Place::Output(n, offset) => (load_argument(b, args, program.inputs.len() + n), offset),
-                    Place::Constant(n, offset) => {
-                        let data = module.declare_data_in_func(constants[n], b.func);
-                        (b.ins().symbol_value(types::I64, data), offset)
-                    }
-                };
-                let address = if offset == 0 { base } else { b.ins().iadd_imm_s(base, offset as i64) };
-                b.ins().store(MemFlagsData::trusted(), address, table_address, i as i32 * 8);
-            }
-            for piece in &kernels[step.kernel] {
-                let function = module.declare_func_in_func(piece.code.id, b.func);
-                let result = match (&fork, piece.spread) {
-                    (Some(fork), Some(spread)) => {
-                        let most = fork::most_workers(spread, program.workers, program.thread_work);
-                        fork.call(b, function, spread, most, table_address)
-                    }
-                    _ => {
-                        let nothing = b.ins().iconst(types::I64, 0);
-                        let call = b.ins().call(function, &[table_address, nothing, nothing, nothing]);
-                        b.inst_results(call)[0]
-                    }
-                };
-                let next = b.create_block();
-                b.ins().brif(result, exit, &[BlockArg::from(result)], next, &[]);
-                b.switch_to_block(next);
-            }
-        }
+        let mut calls = Calls::new(module, b, program, (kernels, constants), fork, (args, workspace));
+        let exit = calls.exit();
+        calls.emit(b, &program.whole_flow());
         let ok = b.ins().iconst(types::I32, OK);
         b.ins().jump(exit, &[BlockArg::from(ok)]);
         b.switch_to_block(exit);
+        let status = b.block_params(exit)[0];
         b.ins().return_(&[status]);
     })
-}
-
-fn load_argument(b: &mut FunctionBuilder<'_>, args: ir::Value, n: usize) -> ir::Value {
-    b.ins().load(types::I64, MemFlagsData::trusted(), args, n as i32 * 8)
 }
 
 fn define_run<M: Module>(

@@ -15,6 +15,7 @@ use tinsmith_targets::abi::{Pool, StatusCode};
 use super::CodegenError;
 use super::clif::Listing;
 use super::entry::{EntryOptions, Symbols, define_program};
+use super::flow::{Flow, Loop, Trips};
 use super::fork::most_workers;
 use super::program::{ALIGN_BYTES, Bytes, Place, Program, Step};
 use super::target::{Machine, Usage};
@@ -97,6 +98,8 @@ pub struct Executable {
     // Addresses of the constants.
     constants: Vec<usize>,
     steps: Vec<Step>,
+    flow: Vec<Flow>,
+    n_pointers: usize,
     // Inputs that begin with a value.
     initial: Vec<(usize, Bytes)>,
     input_bytes: Vec<usize>,
@@ -165,6 +168,8 @@ impl Executable {
             workers: program.workers,
             thread_work: program.thread_work,
             steps: program.steps.clone(),
+            flow: program.whole_flow(),
+            n_pointers: program.n_pointers,
             initial: program.states.iter().filter_map(|s| Some((s.input, s.initial.clone()?))).collect(),
             input_bytes: program.inputs.iter().map(|b| b.bytes).collect(),
             output_bytes: program.outputs.iter().map(|b| b.bytes).collect(),
@@ -218,31 +223,34 @@ impl Executable {
         status((self.entry)(args.as_ptr(), memory.workspace.as_mut_slice().as_mut_ptr(), pool))
     }
 
-    /// Runs one step, for profiles and for finding the first that goes wrong.
+    /// Runs one step, for finding the first that goes wrong; it must be no step of a loop.
     ///
     /// # Panics
     /// If there is no such step, or `memory` does not have the sizes of [`Self::memory`].
     pub fn run_step(&self, step: usize, memory: &mut Memory) -> Result<(), Status> {
-        self.check_sizes(memory);
-        let step = &self.steps[step];
-        self.call(step.kernel, &self.table(step, memory), None)
+        self.run_part(&Flow::Steps(step..step + 1), memory)
     }
 
-    /// Runs all steps in order, and takes the time of each.
+    /// Runs a part of the program, one of [`Program::units`].
+    ///
+    /// # Panics
+    /// If it is no part of this program, or `memory` does not have the sizes of [`Self::memory`].
+    pub fn run_part(&self, part: &Flow, memory: &mut Memory) -> Result<(), Status> {
+        self.check_sizes(memory);
+        let mut walk = Walk::new(self, memory, None);
+        walk.run(std::slice::from_ref(part), &mut |_, _| {})
+    }
+
+    /// Runs the whole program, and takes the time of each step: in all iterations of the loops around it together, none where its branch is
+    /// not taken.
     ///
     /// # Panics
     /// If `memory` does not have the sizes of [`Self::memory`].
     pub fn step_times(&self, memory: &mut Memory, pool: Option<&Pool>) -> Result<Vec<Duration>, Status> {
         self.check_sizes(memory);
-        let calls: Vec<(usize, Vec<*mut u8>)> = self.steps.iter().map(|step| (step.kernel, self.table(step, memory))).collect();
-        let mut times = Vec::with_capacity(calls.len());
-        let mut start = Instant::now();
-        for (kernel, table) in &calls {
-            self.call(*kernel, table, pool)?;
-            let end = Instant::now();
-            times.push(end - start);
-            start = end;
-        }
+        let mut times = vec![Duration::ZERO; self.steps.len()];
+        let mut walk = Walk::new(self, memory, pool);
+        walk.run(&self.flow, &mut |step, time| times[step] += time)?;
         Ok(times)
     }
 
@@ -261,22 +269,112 @@ impl Executable {
         Ok(())
     }
 
-    /// The addresses of a step's buffers.
-    fn table(&self, step: &Step, memory: &mut Memory) -> Vec<*mut u8> {
-        let address = |place| match place {
-            Place::Arena(offset) => memory.workspace.as_mut_slice().as_mut_ptr().wrapping_add(offset),
-            Place::Input(i, offset) => memory.inputs[i].as_mut_slice().as_mut_ptr().wrapping_add(offset),
-            Place::Output(i, offset) => memory.outputs[i].as_mut_slice().as_mut_ptr().wrapping_add(offset),
-            Place::Constant(i, offset) => std::ptr::with_exposed_provenance_mut(self.constants[i] + offset),
-        };
-        step.args.iter().copied().map(address).collect()
-    }
-
     fn check_sizes(&self, memory: &Memory) {
         let sizes = |buffers: &[AlignedBytes]| buffers.iter().map(|b| b.len).collect::<Vec<_>>();
         assert_eq!(sizes(&memory.inputs), self.input_bytes, "sizes of the inputs");
         assert_eq!(sizes(&memory.outputs), self.output_bytes, "sizes of the outputs");
         assert_eq!(memory.workspace.len, self.workspace_bytes, "size of the workspace");
+    }
+}
+
+/// The steps of a program, called one by one from here: what the entry does in machine code.
+struct Walk<'a> {
+    exe: &'a Executable,
+    inputs: Vec<*mut u8>,
+    outputs: Vec<*mut u8>,
+    workspace: *mut u8,
+    pool: Option<&'a Pool>,
+    pointers: Vec<*mut u8>,
+    table: Vec<*mut u8>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(exe: &'a Executable, memory: &'a mut Memory, pool: Option<&'a Pool>) -> Self {
+        Walk {
+            exe,
+            inputs: memory.inputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr()).collect(),
+            outputs: memory.outputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr()).collect(),
+            workspace: memory.workspace.as_mut_slice().as_mut_ptr(),
+            pool,
+            pointers: vec![std::ptr::null_mut(); exe.n_pointers],
+            table: vec![],
+        }
+    }
+
+    fn address(&self, place: Place) -> *mut u8 {
+        match place {
+            Place::Arena(offset) => self.workspace.wrapping_add(offset),
+            Place::Input(i, offset) => self.inputs[i].wrapping_add(offset),
+            Place::Output(i, offset) => self.outputs[i].wrapping_add(offset),
+            Place::Constant(i, offset) => std::ptr::with_exposed_provenance_mut(self.exe.constants[i] + offset),
+            Place::Pointer(i, offset) => self.pointers[i].wrapping_add(offset),
+        }
+    }
+
+    fn read<const N: usize>(&self, place: Place) -> [u8; N] {
+        // SAFETY: `Program::verify` has checked that so many bytes are at the place, and nothing writes to them now.
+        unsafe { self.address(place).cast::<[u8; N]>().read_unaligned() }
+    }
+
+    fn flag(&self, place: Place) -> bool {
+        self.read::<1>(place) != [0]
+    }
+
+    /// Runs parts of the flow; `see` gets the time that each call of a step took.
+    fn run(&mut self, flow: &[Flow], see: &mut dyn FnMut(usize, Duration)) -> Result<(), Status> {
+        for part in flow {
+            match part {
+                Flow::Steps(range) => {
+                    for step in range.clone() {
+                        self.table.clear();
+                        for &place in &self.exe.steps[step].args {
+                            let address = self.address(place);
+                            self.table.push(address);
+                        }
+                        let start = Instant::now();
+                        self.exe.call(self.exe.steps[step].kernel, &self.table, self.pool)?;
+                        see(step, start.elapsed());
+                    }
+                }
+                Flow::If(branch) => {
+                    let taken = usize::from(!self.flag(branch.condition));
+                    self.run(&branch.branches[taken], see)?;
+                }
+                Flow::Loop(l) => self.repeat(l, see)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn repeat(&mut self, l: &Loop, see: &mut dyn FnMut(usize, Duration)) -> Result<(), Status> {
+        for state in &l.states {
+            (self.pointers[state.current], self.pointers[state.next]) = (self.address(state.initial), self.address(state.places[0]));
+        }
+        for slice in &l.slices {
+            self.pointers[slice.pointer] = self.address(slice.first);
+        }
+        let trips = match l.trips {
+            Trips::Fixed(n) => i64::try_from(n).unwrap_or(i64::MAX),
+            Trips::At(place) => i64::from_le_bytes(self.read(place)),
+            Trips::Unbounded => i64::MAX,
+        };
+        let mut i = 0;
+        while i < trips && l.condition.is_none_or(|place| self.flag(place)) {
+            if let Some(place) = l.counter {
+                // SAFETY: as in `read`; nothing else reads or writes these bytes now.
+                unsafe { self.address(place).cast::<[u8; 8]>().write_unaligned(i.to_le_bytes()) };
+            }
+            self.run(&l.body, see)?;
+            for state in &l.states {
+                let other = if i == 0 { self.address(state.places[1]) } else { self.pointers[state.current] };
+                self.pointers[state.current] = std::mem::replace(&mut self.pointers[state.next], other);
+            }
+            for slice in &l.slices {
+                self.pointers[slice.pointer] = self.pointers[slice.pointer].wrapping_offset(slice.stride_bytes as isize);
+            }
+            i += 1;
+        }
+        self.run(&l.exit, see)
     }
 }
 

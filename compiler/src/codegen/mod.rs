@@ -5,12 +5,15 @@
 //! [`cranelift_module::Module`], so that object files and in-process execution share every line.
 
 mod address;
+mod calls;
 pub mod clif;
 pub mod entry;
+pub mod flow;
 pub mod fork;
 pub mod jit;
 pub mod program;
 pub mod target;
+mod verify;
 pub mod wide;
 
 use std::fmt;

@@ -1,10 +1,9 @@
 //! What codegen compiles: kernels, the order in which they run, and where their buffers are.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::CodegenError;
+use super::flow::Flow;
 use super::fork::WORK_OF_A_THREAD;
 use crate::nest::Kernel;
 use crate::tensor::Tensor;
@@ -14,8 +13,12 @@ use crate::tensor::Tensor;
 pub struct Program {
     /// Distinct kernels; names are unique.
     pub kernels: Vec<Kernel>,
-    /// The calls, in order.
+    /// The calls, in order; those of bodies where their branch or loop stands.
     pub steps: Vec<Step>,
+    /// Which steps run when; empty where they run once each, one after the other.
+    pub flow: Vec<Flow>,
+    /// Number of pointers that loops move.
+    pub n_pointers: usize,
     /// Read-only data.
     pub constants: Vec<Constant>,
     /// The caller's read-only buffers, in the order of the C function's parameters.
@@ -39,6 +42,8 @@ impl Default for Program {
         Program {
             kernels: vec![],
             steps: vec![],
+            flow: vec![],
+            n_pointers: 0,
             constants: vec![],
             inputs: vec![],
             outputs: vec![],
@@ -85,6 +90,32 @@ pub enum Place {
     Output(usize, usize),
     /// A constant, from a byte offset.
     Constant(usize, usize),
+    /// Where a pointer of a loop points, from a byte offset.
+    Pointer(usize, usize),
+}
+
+impl Place {
+    /// So many bytes further on.
+    pub fn plus(self, bytes: usize) -> Place {
+        match self {
+            Place::Arena(at) => Place::Arena(at + bytes),
+            Place::Input(i, at) => Place::Input(i, at + bytes),
+            Place::Output(i, at) => Place::Output(i, at + bytes),
+            Place::Constant(i, at) => Place::Constant(i, at + bytes),
+            Place::Pointer(i, at) => Place::Pointer(i, at + bytes),
+        }
+    }
+
+    /// So many bytes before, where the buffer has begun there.
+    pub(super) fn minus(self, bytes: usize) -> Option<Place> {
+        Some(match self {
+            Place::Arena(at) => Place::Arena(at.checked_sub(bytes)?),
+            Place::Input(i, at) => Place::Input(i, at.checked_sub(bytes)?),
+            Place::Output(i, at) => Place::Output(i, at.checked_sub(bytes)?),
+            Place::Constant(i, at) => Place::Constant(i, at.checked_sub(bytes)?),
+            Place::Pointer(i, at) => Place::Pointer(i, at.checked_sub(bytes)?),
+        })
+    }
 }
 
 /// Read-only bytes that many owners may share.
@@ -212,38 +243,5 @@ impl Program {
             n += 1;
         }
         free.into_owned()
-    }
-
-    /// Checks that names are unique, every index exists, and every kernel's buffers lie inside what they are placed in.
-    pub fn verify(&self) -> Result<(), CodegenError> {
-        let fail = |what: String| Err(CodegenError::Program { what });
-        for names in [self.kernels.iter().map(|k| &k.name).collect::<Vec<_>>(), self.constants.iter().map(|c| &c.name).collect()] {
-            let mut seen = HashMap::new();
-            for (i, name) in names.iter().enumerate() {
-                if let Some(first) = seen.insert(*name, i) {
-                    return fail(format!("`{name}` names both {first} and {i}"));
-                }
-            }
-        }
-        for step in &self.steps {
-            let Some(kernel) = self.kernels.get(step.kernel) else { return fail(format!("step `{}` calls no kernel", step.label)) };
-            if kernel.buffers.len() != step.args.len() {
-                return fail(format!("step `{}` passes {} of {} buffers", step.label, step.args.len(), kernel.buffers.len()));
-            }
-            for (buffer, &place) in kernel.buffers.iter().zip(&step.args) {
-                let need = buffer.total_bytes(self.workers);
-                let (size, offset) = match place {
-                    Place::Arena(offset) => (Some(self.workspace_bytes), offset),
-                    Place::Input(i, offset) => (self.inputs.get(i).map(|b| b.bytes), offset),
-                    Place::Output(i, offset) => (self.outputs.get(i).map(|b| b.bytes), offset),
-                    Place::Constant(i, offset) => (self.constants.get(i).map(|c| c.bytes.as_slice().len()), offset),
-                };
-                let fits = size.zip(need).is_some_and(|(size, need)| offset.checked_add(need).is_some_and(|end| end <= size));
-                if !fits {
-                    return fail(format!("step `{}`: buffer `{}` does not fit at {place:?}", step.label, buffer.name));
-                }
-            }
-        }
-        Ok(())
     }
 }

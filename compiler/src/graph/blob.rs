@@ -14,8 +14,17 @@ pub type Blobs = BTreeMap<String, Tensor>;
 
 /// The constants that `print` writes as `blob(hash)`, for [`super::parse_with`].
 pub fn blobs(graph: &Graph) -> Blobs {
-    let constants = graph.order().into_iter().filter_map(|n| graph.node(n).constant());
-    constants.filter(|t| matches!(Form::of(t), Form::Blob)).map(|t| (blob_hash(t), t.clone())).collect()
+    let mut blobs = Blobs::new();
+    for node in graph.order() {
+        let node = graph.node(node);
+        if let Some(t) = node.constant().filter(|t| matches!(Form::of(t), Form::Blob)) {
+            blobs.insert(blob_hash(t), t.clone());
+        }
+        for body in node.control().into_iter().flat_map(|c| c.bodies()) {
+            blobs.extend(self::blobs(body));
+        }
+    }
+    blobs
 }
 
 /// The blobs as the bytes of a file that stands beside a `.graph` file; [`super::read_blobs`] reads it.

@@ -85,18 +85,20 @@ pub fn eval_with(graph: &Graph, inputs: &[Tensor], see: &mut dyn FnMut(Value, &T
     }
     for node in order {
         let n = graph.node(node);
-        let op = match &n.kind {
+        let operands = graph.operands(node);
+        let known = operands.iter().map(|v| v.map(|v| values[&v].clone()));
+        let results = match &n.kind {
             NodeKind::Input => continue,
             NodeKind::Constant(t) => {
                 values.insert(Value { node, result: 0 }, t.clone());
                 continue;
             }
-            NodeKind::Operator(op) => op,
+            NodeKind::Operator(op) => {
+                let x = Operands::of_values(known, n.results.len());
+                op.eval(&x).map_err(|error| EvalError::Node { line: print::line(graph, node), error })?
+            }
+            NodeKind::Control(c) => c.eval(&known.collect::<Vec<_>>())?,
         };
-        let operands = graph.operands(node);
-        let x = Operands::of_values(operands.iter().map(|v| v.map(|v| values[&v].clone())), n.results.len());
-        let results = op.eval(&x).map_err(|error| EvalError::Node { line: print::line(graph, node), error })?;
-        drop(x);
         for v in graph.results(node) {
             let t = results.get(v.result as usize).ok_or_else(|| EvalError::Result {
                 name: graph.name_of(v).to_owned(),

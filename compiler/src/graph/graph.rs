@@ -6,6 +6,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 
+use super::Control;
 use crate::ops::{Fact, InferError, Operands, Operator};
 use crate::tensor::{Tensor, Type};
 
@@ -37,6 +38,8 @@ pub enum NodeKind {
     Constant(Tensor),
     /// An operator applied to operands.
     Operator(Box<dyn Operator>),
+    /// A branch or a loop.
+    Control(Control),
 }
 
 /// A node.
@@ -66,6 +69,22 @@ impl Node {
     /// The operator, if it is one of this kind.
     pub fn op<T: Operator>(&self) -> Option<&T> {
         self.operator()?.downcast()
+    }
+
+    /// The branch or loop, if it is one.
+    pub fn control(&self) -> Option<&Control> {
+        match &self.kind {
+            NodeKind::Control(c) => Some(c),
+            _ => None,
+        }
+    }
+
+    /// The branch or loop, if it is one, to change its bodies.
+    pub fn control_mut(&mut self) -> Option<&mut Control> {
+        match &mut self.kind {
+            NodeKind::Control(c) => Some(c),
+            _ => None,
+        }
     }
 
     /// The constant, if it is one.
@@ -201,6 +220,31 @@ impl Graph {
         label: &str,
     ) -> NodeId {
         self.add(NodeKind::Operator(op), results, label.to_owned(), operands)
+    }
+
+    /// Adds a branch or a loop, and infers its types. An empty result name marks an unused result.
+    ///
+    /// # Errors
+    /// What [`Control::infer`] says; the graph is unchanged then.
+    pub fn add_control(
+        &mut self,
+        control: Control,
+        operands: &[Option<Value>],
+        results: &[String],
+        label: &str,
+    ) -> Result<NodeId, InferError> {
+        let facts: Vec<Option<Fact>> = operands.iter().map(|v| v.map(|v| self.fact(v))).collect();
+        let types = control.infer(&facts)?;
+        if types.len() != results.len() {
+            return Err(InferError::Invalid(format!("{} results where there are {}", results.len(), types.len())));
+        }
+        let results = results.iter().cloned().zip(types).collect();
+        Ok(self.add(NodeKind::Control(control), results, label.to_owned(), operands))
+    }
+
+    /// Adds a branch or a loop whose result types are known already.
+    pub fn add_typed_control(&mut self, control: Control, operands: &[Option<Value>], results: Vec<(String, Type)>, label: &str) -> NodeId {
+        self.add(NodeKind::Control(control), results, label.to_owned(), operands)
     }
 
     /// What is known of a value: its type, and its value if it is a constant.
@@ -437,6 +481,24 @@ impl Graph {
     /// Number of edges.
     pub fn n_edges(&self) -> usize {
         self.graph.edge_references().count()
+    }
+
+    /// Branches and loops in topological order.
+    pub fn control_nodes(&self) -> Vec<NodeId> {
+        self.order().into_iter().filter(|&n| self.graph[n].control().is_some()).collect()
+    }
+
+    /// Operators, those in bodies included.
+    pub fn operators(&self) -> Vec<&dyn Operator> {
+        let mut list = vec![];
+        for n in self.order() {
+            match &self.graph[n].kind {
+                NodeKind::Operator(op) => list.push(op.as_ref()),
+                NodeKind::Control(c) => list.extend(c.bodies().into_iter().flat_map(Graph::operators)),
+                NodeKind::Input | NodeKind::Constant(_) => {}
+            }
+        }
+        list
     }
 
     /// Operator nodes in topological order.

@@ -5,9 +5,10 @@
 //! input     = "%" name ":" type
 //! output    = value ["as" name]
 //! fuse      = "fuse" "{" {line} "}"
-//! line      = result {"," result} "=" ("const" data | op) [":" type {"," type}]
+//! line      = result {"," result} "=" ("const" data | op | control) [":" type {"," type}] {("then" | "else" | "do") graph}
 //! result    = value | "_"
 //! op        = name "(" [operand {"," operand}] ")" {name "=" attribute}
+//! control   = ("if" | "loop") "(" [operand {"," operand}] ")" {name "=" attribute}
 //! operand   = value | "_"
 //! data      = "[" [number {"," number}] "]" | "splat" "(" number ")" | "rand" "(" int ")" | "blob" "(" name ")"
 //! attribute = number | string | "[" [attribute {"," attribute}] "]" | dtype dims "{" [number {"," number}] "}"
@@ -27,7 +28,7 @@ use half::{bf16, f16};
 
 use super::blob::{Blobs, rand};
 use super::print::{self, axis_letters};
-use super::{Graph, NodeId, Place, Value};
+use super::{Branches, Control, Graph, Loop, NodeId, Place, Value};
 use crate::lexer::{Lexer, Result, reads_tokens};
 use crate::ops::{self, Attribute, Attributes};
 use crate::tensor::{DType, Dim, Shape, Tensor, Type};
@@ -35,6 +36,8 @@ use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 /// Elements of a constant that text may ask for without giving them.
 const MAX_ELEMENTS: usize = 1 << 28;
 const MAX_DEPTH: usize = 8;
+/// Bodies within bodies.
+const MAX_BODY_DEPTH: usize = 32;
 
 pub use crate::lexer::ParseError;
 
@@ -51,8 +54,18 @@ pub fn parse(text: &str) -> Result<Graph> {
 /// # Errors
 /// The first line that is wrong.
 pub fn parse_with(text: &str, blobs: &Blobs) -> Result<Graph> {
-    let mut p = Parser { lexer: Lexer::new(text), graph: Graph::new(""), blobs, values: HashMap::new(), places: vec![], groups: 0 };
+    let mut p = Parser {
+        lexer: Lexer::new(text),
+        graph: Graph::new(""),
+        blobs,
+        values: HashMap::new(),
+        places: vec![],
+        groups: 0,
+        depth: 0,
+        body_failed: false,
+    };
     p.graph()?;
+    p.end()?;
     Ok(p.graph)
 }
 
@@ -64,6 +77,9 @@ struct Parser<'a> {
     // Values whose place is within another one, which may come later: the line, the value, the name of the other.
     places: Vec<(usize, Value, String)>,
     groups: u32,
+    // Bodies around the graph, and whether an error is one of a body's lines.
+    depth: usize,
+    body_failed: bool,
 }
 
 /// A type with what later stages add to it.
@@ -122,7 +138,6 @@ impl<'a> Parser<'a> {
                 self.line()?;
             }
         }
-        self.end()?;
         let find = |values: &HashMap<String, Value>, line, name: &str| {
             values.get(name).copied().ok_or_else(|| ParseError { line, message: format!("`%{}` is not defined", print::name(name)) })
         };
@@ -164,7 +179,7 @@ impl<'a> Parser<'a> {
     fn line(&mut self) -> Result<NodeId> {
         self.skip();
         let line = self.line_number();
-        self.node().map_err(|e| ParseError { line, ..e })
+        self.node().map_err(|e| if self.body_failed { e } else { ParseError { line, ..e } })
     }
 
     fn node(&mut self) -> Result<NodeId> {
@@ -180,16 +195,12 @@ impl<'a> Parser<'a> {
         if op == "const" {
             return self.constant(results);
         }
+        if op == "if" || op == "loop" {
+            return self.control(&op, results);
+        }
         let Some(schema) = ops::find(&op) else { return self.error(format!("`{op}` is not an operator")) };
         let operands = self.list("(", ")", Self::operand)?;
-        let mut attributes = Attributes::default();
-        // A word here is an attribute, unless it begins the next line, which only `fuse` and `_` do.
-        while !["", "fuse", "_"].contains(&self.peek()) {
-            let name = self.name()?;
-            self.expect("=")?;
-            let value = self.attribute(0)?;
-            attributes.0.insert(name, value);
-        }
+        let mut attributes = self.attributes(&["", "fuse", "_"])?;
         let operator = (schema.build)(&mut attributes).or_else(|e| self.error(e.to_string()))?;
         let (least, greatest) = schema.arity();
         if !(least..=greatest).contains(&operands.len()) {
@@ -203,13 +214,93 @@ impl<'a> Parser<'a> {
             }
             None => self.graph.add_node(operator, &operands, &results, "").or_else(|e| self.error(e.to_string()))?,
         };
+        self.define_results(node, &results, types)?;
+        Ok(node)
+    }
+
+    fn define_results(&mut self, node: NodeId, results: &[String], types: Option<Vec<Annotated>>) -> Result<()> {
         for (i, name) in results.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             self.define(name, Value { node, result: i as u32 })?;
         }
         for (i, ty) in types.into_iter().flatten().enumerate() {
             self.annotate(Value { node, result: i as u32 }, ty);
         }
+        Ok(())
+    }
+
+    /// Attributes up to one of some words: those that begin the next line, and those that may follow in this one.
+    fn attributes(&mut self, ends: &[&str]) -> Result<Attributes> {
+        let mut attributes = Attributes::default();
+        while !ends.contains(&self.peek()) {
+            let name = self.name()?;
+            self.expect("=")?;
+            let value = self.attribute(0)?;
+            attributes.0.insert(name, value);
+        }
+        Ok(attributes)
+    }
+
+    /// A branch or a loop.
+    fn control(&mut self, kind: &str, results: Vec<String>) -> Result<NodeId> {
+        let operands = self.list("(", ")", Self::operand)?;
+        let mut attributes = self.attributes(&["", "then", "do"])?;
+        let types = self.types(results.len())?;
+        let control = if kind == "if" {
+            self.expect_word("then")?;
+            let then_branch = self.body()?;
+            self.expect_word("else")?;
+            Control::If(Box::new(Branches { then_branch, else_branch: self.body()? }))
+        } else {
+            let count = |a: Option<Attribute>| match a {
+                None => Some(0),
+                Some(Attribute::Int(n)) => usize::try_from(n).ok(),
+                Some(_) => None,
+            };
+            let [n_states, n_scanned, conditional] = ["states", "scanned", "conditional"].map(|name| count(attributes.0.remove(name)));
+            let backward = match attributes.0.remove("backward") {
+                None => Some(vec![]),
+                Some(Attribute::Ints(list)) => Some(list.iter().map(|&b| b != 0).collect()),
+                Some(_) => None,
+            };
+            let (Some(n_states), Some(n_scanned), Some(conditional), Some(backward)) = (n_states, n_scanned, conditional, backward) else {
+                return self.error("`loop` has numbers `states`, `scanned`, `conditional` and a list `backward`");
+            };
+            self.expect_word("do")?;
+            Control::Loop(Box::new(Loop { body: self.body()?, n_states, n_scanned, conditional: conditional > 0, backward }))
+        };
+        if let Some(name) = attributes.0.keys().next() {
+            return self.error(format!("`{kind}` has no attribute `{name}`"));
+        }
+        let node = match &types {
+            Some(types) => {
+                let results = results.iter().cloned().zip(types.iter().map(|t| t.ty.clone())).collect();
+                self.graph.add_typed_control(control, &operands, results, "")
+            }
+            None => self.graph.add_control(control, &operands, &results, "").or_else(|e| self.error(e.to_string()))?,
+        };
+        self.define_results(node, &results, types)?;
         Ok(node)
+    }
+
+    /// A graph inside this one, with names of its own.
+    fn body(&mut self) -> Result<Graph> {
+        if self.depth >= MAX_BODY_DEPTH {
+            return self.error(format!("graphs are nested more than {MAX_BODY_DEPTH} deep"));
+        }
+        let outer = (
+            std::mem::replace(&mut self.graph, Graph::new("")),
+            std::mem::take(&mut self.values),
+            std::mem::take(&mut self.places),
+            std::mem::take(&mut self.groups),
+        );
+        self.depth += 1;
+        let read = self.graph();
+        self.body_failed |= read.is_err();
+        read?;
+        self.depth -= 1;
+        let body = std::mem::replace(&mut self.graph, outer.0);
+        (self.values, self.places, self.groups) = (outer.1, outer.2, outer.3);
+        Ok(body)
     }
 
     fn types(&mut self, n: usize) -> Result<Option<Vec<Annotated>>> {

@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 use half::{bf16, f16};
 
 use super::blob::blob_hash;
-use super::{Graph, Node, NodeId, NodeKind, Place, Value};
+use super::{Control, Graph, Node, NodeId, NodeKind, Place, Value};
 use crate::ops::Attribute;
 use crate::tensor::{DType, Tensor};
 
@@ -26,7 +26,15 @@ impl fmt::Display for Graph {
 
 /// The graph as text.
 pub fn print(graph: &Graph) -> String {
-    let mut out = format!("graph @{}(", name(&graph.name));
+    let mut out = String::new();
+    write(graph, 0, &mut out);
+    out.push('\n');
+    out
+}
+
+/// A graph whose lines are indented by so many spaces, but for the first; without a new line at its end.
+fn write(graph: &Graph, indent: usize, out: &mut String) {
+    let _ = write!(out, "graph @{}(", name(&graph.name));
     for (i, &v) in graph.inputs().iter().enumerate() {
         let comma = if i > 0 { ", " } else { "" };
         let _ = write!(out, "{comma}{}: {}", sigil(graph, v), ty(graph, v));
@@ -52,21 +60,27 @@ pub fn print(graph: &Graph) -> String {
         }
         if n.group != group {
             if group.is_some() {
-                out.push_str("  }\n");
+                let _ = writeln!(out, "{:indent$}  }}", "");
             }
             if n.group.is_some() {
-                out.push_str("  fuse {\n");
+                let _ = writeln!(out, "{:indent$}  fuse {{", "");
             }
             group = n.group;
         }
-        let indent = if group.is_some() { "    " } else { "  " };
-        let _ = writeln!(out, "{indent}{}", padded(graph, node, TYPE_COLUMN - indent.len()));
+        let inner = indent + if group.is_some() { 4 } else { 2 };
+        let _ = write!(out, "{:inner$}{}", "", padded(graph, node, TYPE_COLUMN.saturating_sub(inner)));
+        if let NodeKind::Control(control) = &n.kind {
+            for (word, body) in control.words().iter().zip(control.bodies()) {
+                let _ = write!(out, "\n{:inner$}  {word} ", "");
+                write(body, inner + 2, out);
+            }
+        }
+        out.push('\n');
     }
     if group.is_some() {
-        out.push_str("  }\n");
+        let _ = writeln!(out, "{:indent$}  }}", "");
     }
-    out.push_str("}\n");
-    out
+    let _ = write!(out, "{:indent$}}}", "");
 }
 
 /// The line of one node, without indentation and padding: for diagnostics.
@@ -116,17 +130,33 @@ fn padded(graph: &Graph, node: NodeId, column: usize) -> String {
             let _ = write!(out, "const {}", constant(t));
         }
         NodeKind::Operator(op) => {
-            let operands = graph.operands(node);
-            let operands: Vec<String> = operands.iter().map(|v| v.map_or("_".to_owned(), |v| sigil(graph, v))).collect();
-            let _ = write!(out, "{}({})", op.schema().full_name(), operands.join(", "));
+            let _ = write!(out, "{}({})", op.schema().full_name(), operands(graph, node));
             for (key, value) in op.attributes() {
                 let _ = write!(out, " {key}={}", attribute(&value));
+            }
+        }
+        NodeKind::Control(control) => {
+            let _ = write!(out, "{}({})", control.name(), operands(graph, node));
+            if let Control::Loop(l) = control {
+                for (key, n) in [("states", l.n_states), ("scanned", l.n_scanned), ("conditional", l.conditional.into())] {
+                    if n > 0 {
+                        let _ = write!(out, " {key}={n}");
+                    }
+                }
+                if l.backward.contains(&true) {
+                    let backward = l.backward.iter().map(|&b| b.into()).collect();
+                    let _ = write!(out, " backward={}", attribute(&Attribute::Ints(backward)));
+                }
             }
         }
     }
     let width = out.chars().count();
     let _ = write!(out, "{:1$} : {2}", "", column.saturating_sub(width + 3), types(graph, node, n));
     out
+}
+
+fn operands(graph: &Graph, node: NodeId) -> String {
+    graph.operands(node).iter().map(|v| v.map_or("_".to_owned(), |v| sigil(graph, v))).collect::<Vec<_>>().join(", ")
 }
 
 fn types(graph: &Graph, node: NodeId, n: &Node) -> String {

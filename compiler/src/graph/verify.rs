@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use super::{Graph, NodeId, NodeKind, Place, print};
+use super::{Graph, NodeId, NodeKind, Place, ResultInfo, print};
+use crate::tensor::Type;
 
 /// A broken rule.
 #[derive(Clone, PartialEq, Debug)]
@@ -85,6 +86,19 @@ fn check_node(graph: &Graph, node: NodeId, report: &mut dyn FnMut(String)) {
             }
             return;
         }
+        NodeKind::Control(control) => {
+            for body in control.bodies() {
+                for problem in verify(body).err().unwrap_or_default() {
+                    report(format!("in body `{}`: {problem}", body.name));
+                }
+            }
+            let facts: Vec<_> = operands.iter().map(|v| v.map(|v| graph.fact(v))).collect();
+            match control.infer(&facts) {
+                Err(e) => report(format!("it has no type: {e}")),
+                Ok(types) => check_types(&n.results, &types, report),
+            }
+            return;
+        }
     };
     let schema = op.schema();
     let (least, greatest) = schema.arity();
@@ -96,12 +110,17 @@ fn check_node(graph: &Graph, node: NodeId, report: &mut dyn FnMut(String)) {
     }
     match op.infer(&graph.facts(node)) {
         Err(e) => report(format!("it has no type: {e}")),
-        Ok(types) if types.len() < n.results.len() => report(format!("it gives {} results", types.len())),
-        Ok(types) => {
-            for (info, ty) in n.results.iter().zip(&types).filter(|(info, ty)| info.ty != **ty && !info.name.is_empty()) {
-                report(format!("`{}` is of type `{ty}`, not `{}`", info.name, info.ty));
-            }
-        }
+        Ok(types) => check_types(&n.results, &types, report),
+    }
+}
+
+/// Results must be of the types that were inferred.
+fn check_types(results: &[ResultInfo], types: &[Type], report: &mut dyn FnMut(String)) {
+    if types.len() < results.len() {
+        return report(format!("it gives {} results", types.len()));
+    }
+    for (info, ty) in results.iter().zip(types).filter(|(info, ty)| info.ty != **ty && !info.name.is_empty()) {
+        report(format!("`{}` is of type `{ty}`, not `{}`", info.name, info.ty));
     }
 }
 

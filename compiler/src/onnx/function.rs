@@ -68,12 +68,13 @@ impl<'m> Importer<'m> {
         let inner = Frame { opset, arguments, prefix };
         let outputs: Vec<&str> = f.output.iter().map(String::as_str).collect();
         self.calls.push(key);
-        self.scopes.push(true);
+        self.scopes.push(true, self.regions.len());
         for (name, known) in inputs {
             self.scopes.define(name, known);
         }
         self.nodes(&f.node, &outputs, &inner);
-        let results: Vec<Option<Known>> = outputs.iter().take(n.output.len()).map(|name| self.scopes.find(name).cloned()).collect();
+        let results: Vec<Option<Known>> =
+            outputs.iter().take(n.output.len()).map(|name| self.scopes.find(name).map(|found| found.1.clone())).collect();
         self.scopes.pop();
         self.calls.pop();
         let missing = |name: &str| Problem::invalid(format!("nothing gives output `{name}` of function `{}`", f.name));

@@ -10,11 +10,13 @@ mod function;
 #[cfg(test)]
 mod hostile_tests;
 mod initializer;
+mod loops;
 mod model;
 mod node;
 mod opset;
 mod order;
 mod problems;
+mod region;
 mod scope;
 mod signature;
 mod subgraph;

@@ -6,6 +6,7 @@ use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, O
 
 use super::attribute::Arguments;
 use super::problems::{Problem, Problems};
+use super::region::Region;
 use super::scope::{Known, Pool, Scopes};
 use super::{Defaults, ImportOptions, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -61,6 +62,8 @@ fn read<'m>(model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>, option
         scopes: Scopes::default(),
         problems: Problems::default(),
         pool: Pool::default(),
+        regions: vec![],
+        n_pools: 1,
         functions: HashMap::new(),
         calls: vec![],
         unbound: false,
@@ -126,6 +129,10 @@ pub(super) struct Importer<'m> {
     pub(super) scopes: Scopes,
     pub(super) problems: Problems,
     pub(super) pool: Pool,
+    /// The graphs around the body that is being read, outermost first.
+    pub(super) regions: Vec<Region>,
+    /// Graphs so far.
+    pub(super) n_pools: u32,
     pub(super) functions: HashMap<function::Key, &'m FunctionProto>,
     /// The functions that are being inlined.
     pub(super) calls: Vec<function::Key>,
@@ -151,7 +158,7 @@ impl<'m> Importer<'m> {
         }
         let frame = Frame { opset, arguments: Arguments::new(), prefix: String::new() };
         let g = &*model.graph;
-        self.scopes.push(false);
+        self.scopes.push(false, 0);
         self.inputs(g);
         let weights = self.take_defaults(g, weights);
         self.initializers(weights, &frame);
@@ -164,7 +171,7 @@ impl<'m> Importer<'m> {
                 self.problem(Problem::invalid(format!("two outputs are named `{name}`")));
                 continue;
             }
-            match self.scopes.find(name).cloned() {
+            match self.scopes.find(name).map(|found| found.1.clone()) {
                 Some(Known::Value(v)) => outputs.push((name.to_owned(), v)),
                 Some(Known::Constant(c)) => {
                     let v = self.pool.place(&mut self.graph, &c);
@@ -251,7 +258,7 @@ impl<'m> Importer<'m> {
         for (t, weight) in g.initializer.iter().zip(weights) {
             match weight {
                 Ok(value) if self.options.variables.contains(&t.name) && declared.contains(t.name.as_str()) => {
-                    let fits = matches!(self.scopes.find(&t.name), Some(Known::Value(v)) if *self.graph.ty(*v) == value.ty());
+                    let fits = matches!(self.scopes.find(&t.name), Some((_, Known::Value(v))) if *self.graph.ty(*v) == value.ty());
                     if !fits {
                         self.problem(Problem::invalid(format!("initializer `{}` is `{}`, unlike the input", t.name, value.ty())));
                     }

@@ -79,7 +79,7 @@ impl Importer<'_> {
             return Ok(vec![self.constant(at)?]);
         }
         if CONTROL_FLOW.contains(&name.as_str()) {
-            return self.control_flow(n, at.frame);
+            return self.control_flow(at);
         }
         if ops::find(opset::newest_name(&name)).is_none() {
             self.unknown_operator(n, at.frame);
@@ -110,13 +110,14 @@ impl Importer<'_> {
     }
 
     /// What an operand's name stands for; `None` if it is absent.
-    pub(super) fn operand(&self, name: &str) -> Result<Option<Known>, Problem> {
+    pub(super) fn operand(&mut self, name: &str) -> Result<Option<Known>, Problem> {
         if name.is_empty() {
             return Ok(None);
         }
         match self.scopes.find(name) {
-            Some(Known::Absent) => Ok(None),
-            Some(known) => Ok(Some(known.clone())),
+            Some((_, Known::Absent)) => Ok(None),
+            Some((depth, &Known::Value(v))) => Ok(Some(Known::Value(self.capture(depth, v)))),
+            Some((_, known)) => Ok(Some(known.clone())),
             None => Err(Problem::invalid(format!("nothing gives operand `{name}`"))),
         }
     }
@@ -300,7 +301,7 @@ impl Importer<'_> {
     /// Whether a value is computed from an input with an unbound dimension; if so, that is remembered as a problem.
     pub(super) fn depends_on_unbound(&mut self, known: &Known) -> bool {
         let symbolic = |ty: &Type| ty.shape.0.iter().any(|d| matches!(d, Dim::Symbol(_)));
-        let found = self.inputs_of(known).into_iter().any(|v| symbolic(self.graph.ty(v)));
+        let found = self.inputs_of(known).into_iter().any(|v| symbolic(self.graph_at(0).ty(v)));
         self.unbound |= found;
         found
     }
@@ -309,22 +310,32 @@ impl Importer<'_> {
     pub(super) fn depends_on_values(&mut self, known: &Known) {
         let inputs = self.inputs_of(known);
         let small = |ty: &Type| ty.dims().is_some_and(|d| d.iter().product::<usize>() <= SMALL_INPUT);
-        if inputs.iter().all(|&v| small(self.graph.ty(v))) {
-            self.deciding.extend(inputs.into_iter().map(|v| self.graph.name_of(v).to_owned()));
+        if inputs.iter().all(|&v| small(self.graph_at(0).ty(v))) {
+            let names: Vec<String> = inputs.into_iter().map(|v| self.graph_at(0).name_of(v).to_owned()).collect();
+            self.deciding.extend(names);
         }
     }
 
     /// The inputs that a value is computed from.
     fn inputs_of(&self, known: &Known) -> Vec<graph::Value> {
         let Known::Value(v) = known else { return vec![] };
-        let (mut seen, mut open, mut inputs) = (HashSet::from([v.node]), vec![v.node], vec![]);
-        while let Some(node) = open.pop() {
-            if matches!(self.graph.node(node).kind, NodeKind::Input) {
-                inputs.push(graph::Value { node, result: 0 });
+        let mut nodes = vec![v.node];
+        let mut depth = self.regions.len();
+        loop {
+            let graph = self.graph_at(depth);
+            let mut seen: HashSet<graph::NodeId> = nodes.iter().copied().collect();
+            let (mut open, mut inputs) = (nodes, vec![]);
+            while let Some(node) = open.pop() {
+                if matches!(graph.node(node).kind, NodeKind::Input) {
+                    inputs.push(graph::Value { node, result: 0 });
+                }
+                open.extend(graph.operands(node).into_iter().flatten().map(|v| v.node).filter(|&n| seen.insert(n)));
             }
-            open.extend(self.graph.operands(node).into_iter().flatten().map(|v| v.node).filter(|&n| seen.insert(n)));
+            let Some(outer) = depth.checked_sub(1) else { return inputs };
+            // What a body reads of the values around it, and what its loop begins with.
+            nodes = self.regions[outer].sources(&inputs);
+            depth = outer;
         }
-        inputs
     }
 
     /// Reports an operator that is not known.
@@ -337,7 +348,7 @@ impl Importer<'_> {
         });
     }
 
-    fn problem_at(&mut self, at: At<'_>, p: Problem) {
+    pub(super) fn problem_at(&mut self, at: At<'_>, p: Problem) {
         let d = p.at(self.place(at.node, at.frame)).with_line(self.line(at));
         self.problems.push(d);
     }
@@ -359,8 +370,8 @@ impl Importer<'_> {
         let results: Vec<String> =
             n.output.iter().map(|o| if o.is_empty() { "_".to_owned() } else { format!("%{}", graph::name(o)) }).collect();
         let operands = n.input.iter().map(|i| match (i.as_str(), self.scopes.find(i)) {
-            ("", _) | (_, Some(Known::Absent)) => "_".to_owned(),
-            (name, Some(Known::Constant(_))) => format!("@{}", graph::name(name)),
+            ("", _) | (_, Some((_, Known::Absent))) => "_".to_owned(),
+            (name, Some((_, Known::Constant(_)))) => format!("@{}", graph::name(name)),
             (name, _) => format!("%{}", graph::name(name)),
         });
         let mut line = format!("{} = {}({})", results.join(", "), model::operator_name(n), operands.collect::<Vec<_>>().join(", "));

@@ -26,7 +26,8 @@ pub(super) enum Known {
 pub(super) struct Constant {
     pub(super) name: String,
     pub(super) tensor: Tensor,
-    value: Cell<Option<Value>>,
+    // Where it is in the graph of a pool.
+    value: Cell<Option<(u32, Value)>>,
 }
 
 impl Known {
@@ -59,6 +60,8 @@ pub(super) struct Scope {
     names: HashMap<String, Known>,
     // Whether outer names are hidden, as they are in functions.
     isolated: bool,
+    // How many bodies of branches and loops it is in.
+    depth: usize,
 }
 
 /// The names of the graphs around a node, outermost first.
@@ -66,18 +69,19 @@ pub(super) struct Scope {
 pub(super) struct Scopes(Vec<Scope>);
 
 impl Scopes {
-    pub(super) fn push(&mut self, isolated: bool) {
-        self.0.push(Scope { isolated, ..Scope::default() });
+    pub(super) fn push(&mut self, isolated: bool, depth: usize) {
+        self.0.push(Scope { isolated, depth, ..Scope::default() });
     }
 
     pub(super) fn pop(&mut self) {
         self.0.pop();
     }
 
-    pub(super) fn find(&self, name: &str) -> Option<&Known> {
+    /// What a name stands for, and in how many bodies that is a value.
+    pub(super) fn find(&self, name: &str) -> Option<(usize, &Known)> {
         for scope in self.0.iter().rev() {
             if let Some(known) = scope.names.get(name) {
-                return Some(known);
+                return Some((scope.depth, known));
             }
             if scope.isolated {
                 break;
@@ -100,7 +104,10 @@ impl Scopes {
 
 /// Constants of the graph by content, so that equal ones are one.
 #[derive(Debug, Default)]
-pub(super) struct Pool(HashMap<Key, Vec<Value>>);
+pub(super) struct Pool {
+    number: u32,
+    found: HashMap<Key, Vec<Value>>,
+}
 
 type Key = (DType, Vec<usize>, Vec<u8>);
 
@@ -108,22 +115,29 @@ type Key = (DType, Vec<usize>, Vec<u8>);
 const SAMPLE_BYTES: usize = 32;
 
 impl Pool {
+    /// The constants of another graph; no two graphs of an import have the same number.
+    pub(super) fn new(number: u32) -> Self {
+        Pool { number, ..Pool::default() }
+    }
+
     /// The constant as a value of the graph.
     pub(super) fn place(&mut self, graph: &mut Graph, c: &Constant) -> Value {
-        if let Some(v) = c.value.get() {
+        if let Some((number, v)) = c.value.get()
+            && number == self.number
+        {
             return v;
         }
         let bytes = c.tensor.bytes();
         let sample =
             [0, bytes.len() / 2, bytes.len().saturating_sub(SAMPLE_BYTES)].map(|at| &bytes[at..bytes.len().min(at + SAMPLE_BYTES)]);
-        let same = self.0.entry((c.tensor.dtype(), c.tensor.dims().to_vec(), sample.concat())).or_default();
+        let same = self.found.entry((c.tensor.dtype(), c.tensor.dims().to_vec(), sample.concat())).or_default();
         let found = same.iter().copied().find(|&v| graph.constant(v) == Some(&c.tensor));
         let v = found.unwrap_or_else(|| {
             let v = graph.add_constant(&c.name, c.tensor.clone());
             same.push(v);
             v
         });
-        c.value.set(Some(v));
+        c.value.set(Some((self.number, v)));
         v
     }
 }

@@ -1,13 +1,17 @@
-//! Operators with graphs inside: `If` with a constant condition becomes one of its branches; the rest is looked through for what it needs.
+//! Operators with graphs inside. `If` with a constant condition becomes one of its branches, else a branch of the graph; loops are in
+//! [`super::loops`]; others are looked through for what they need.
 
-use onnx_protobuf::{AttributeProto, GraphProto, NodeProto};
+use onnx_protobuf::{GraphProto, NodeProto};
 
 use super::attribute::{self, Arguments};
 use super::initializer;
 use super::model::{self, Frame, Importer};
+use super::node::At;
 use super::opset;
 use super::problems::Problem;
+use super::region::Body;
 use super::scope::Known;
+use crate::graph::{Branches, Control, Value};
 use crate::ops;
 use crate::tensor::DType;
 
@@ -19,52 +23,121 @@ pub(super) fn graphs<'a>(n: &'a NodeProto, arguments: &'a Arguments) -> impl Ite
     n.attribute.iter().filter_map(|a| attribute::resolve(a, arguments)).flat_map(|a| a.g.iter().chain(&a.graphs))
 }
 
-impl Importer<'_> {
+impl<'m> Importer<'m> {
     /// The results of an operator with graphs inside.
-    pub(super) fn control_flow(&mut self, n: &NodeProto, frame: &Frame) -> Result<Vec<Known>, Problem> {
-        if n.op_type != "If" {
-            self.survey_graphs(n, frame);
-            let help = "export the model without it, for instance unrolled or for a fixed length";
-            return Err(Problem::unsupported("unsupported-operator", format!("`{}` cannot be compiled", n.op_type)).with_help(help));
+    pub(super) fn control_flow(&mut self, at: At<'_>) -> Result<Vec<Known>, Problem> {
+        match at.node.op_type.as_str() {
+            "If" => self.branch(at),
+            "Loop" => self.repeat(at),
+            "Scan" => self.scan(at),
+            other => {
+                self.survey_graphs(at.node, at.frame);
+                Err(Problem::unsupported("unsupported-operator", format!("`{other}` cannot be compiled")))
+            }
         }
+    }
+
+    /// The graph that an attribute of a node holds.
+    pub(super) fn graph_of<'a>(&self, at: At<'a>, name: &str) -> Result<&'a GraphProto, Problem> {
+        let found = at.node.attribute.iter().find(|a| a.name == name);
+        let graph = found.and_then(|a| attribute::resolve(a, &at.frame.arguments)).and_then(|a| a.g.as_ref());
+        graph.ok_or_else(|| Problem::invalid(format!("`{}` has no `{name}`", at.node.op_type)))
+    }
+
+    fn branch(&mut self, at: At<'_>) -> Result<Vec<Known>, Problem> {
+        let n = at.node;
         let condition = self.operand(n.input.first().map_or("", String::as_str))?;
         let condition = condition.ok_or_else(|| Problem::invalid("`If` has no condition"))?;
         let taken = match condition.tensor(&self.graph) {
             Some(t) if t.dtype() == DType::Bool && t.len() == 1 => t.to_ints()[0] != 0,
             Some(t) => return Err(Problem::invalid(format!("the condition is `{}`, not one `bool`", t.ty()))),
-            None => {
-                self.survey_graphs(n, frame);
-                if matches!(condition, Known::Failed) || self.depends_on_unbound(&condition) {
-                    return Ok(vec![Known::Failed; n.output.len()]);
-                }
-                self.depends_on_values(&condition);
-                let message = "`If` whose condition is not constant cannot be compiled".to_owned();
-                let help = "export the model with the condition fixed";
-                return Err(Problem::unsupported("unsupported-operator", message).with_help(help));
-            }
+            None => return self.both_branches(at, &condition),
         };
         let name = if taken { "then_branch" } else { "else_branch" };
-        let find = |a: &&AttributeProto| a.name == name;
-        let branch = n.attribute.iter().find(find).and_then(|a| attribute::resolve(a, &frame.arguments)).and_then(|a| a.g.as_ref());
-        let branch = branch.ok_or_else(|| Problem::invalid(format!("`If` has no `{name}`")))?;
+        let branch = self.graph_of(at, name)?;
         let outputs = model::output_names(branch);
         if outputs.len() != n.output.len() {
             return Err(Problem::invalid(format!("`{name}` has {} outputs, and the node {}", outputs.len(), n.output.len())));
         }
-        self.scopes.push(false);
+        self.scopes.push(false, self.regions.len());
         let decode = |t| initializer::decode(t, self.options.folder.as_deref());
         let values: Vec<_> = branch.initializer.iter().map(|t| (t.name.as_str(), decode(t))).collect();
-        self.initializers(values, frame);
+        self.initializers(values, at.frame);
         self.sparse_initializers(branch);
-        self.nodes(&branch.node, &outputs, frame);
-        let results: Vec<Option<Known>> = outputs.iter().map(|name| self.scopes.find(name).cloned()).collect();
+        self.nodes(&branch.node, &outputs, at.frame);
+        let mut results = vec![];
+        for output in outputs {
+            results.push(match self.operand(output) {
+                Ok(Some(known)) => Ok(known),
+                Ok(None) | Err(_) => Err(Problem::invalid(format!("nothing gives output `{output}` of `{name}`"))),
+            });
+        }
         self.scopes.pop();
-        let missing = |output: &str| Problem::invalid(format!("nothing gives output `{output}` of `{name}`"));
-        results.into_iter().zip(outputs).map(|(known, output)| known.ok_or_else(|| missing(output))).collect()
+        results.into_iter().collect()
+    }
+
+    /// A branch that is chosen at run time.
+    fn both_branches(&mut self, at: At<'_>, condition: &Known) -> Result<Vec<Known>, Problem> {
+        let n = at.node;
+        let Known::Value(chosen) = *condition else {
+            self.survey_graphs(n, at.frame);
+            return Ok(vec![Known::Failed; n.output.len()]);
+        };
+        let mut bodies: Vec<Option<Body>> = vec![];
+        for name in ["then_branch", "else_branch"] {
+            let branch = self.graph_of(at, name)?;
+            if branch.output.len() != n.output.len() {
+                return Err(Problem::invalid(format!("`{name}` has {} outputs, and the node {}", branch.output.len(), n.output.len())));
+            }
+            self.open(name, &[]);
+            // The second branch has the inputs of the first.
+            let depth = self.regions.len() - 1;
+            for v in bodies.first().and_then(Option::as_ref).map_or(vec![], |b| b.captured.clone()) {
+                self.capture(depth, v);
+            }
+            let outputs = self.read_body(branch, vec![], at.frame);
+            let outputs = self.named_outputs(branch, outputs.as_deref().unwrap_or_default());
+            let body = self.close(outputs.clone().unwrap_or_default());
+            bodies.push(outputs.map(|_| body));
+        }
+        let (Some(Some(else_branch)), Some(Some(mut then_branch))) = (bodies.pop(), bodies.pop()) else {
+            // One of them may make sense for other values only.
+            self.depends_on_values(condition);
+            return Ok(vec![Known::Failed; n.output.len()]);
+        };
+        then_branch.capture_as(&else_branch);
+        let mut operands: Vec<Option<Value>> = vec![Some(chosen)];
+        operands.extend(then_branch.captured.iter().map(|&v| Some(v)));
+        let control = Control::If(Box::new(Branches { then_branch: then_branch.graph, else_branch: else_branch.graph }));
+        let (names, label) = self.names(at, n.output.len());
+        match self.add_control(control, &operands, &names, &label) {
+            Ok(results) => Ok(results),
+            Err(e) => {
+                self.depends_on_values(condition);
+                self.no_control("If", &operands, e)?;
+                Ok(vec![Known::Failed; n.output.len()])
+            }
+        }
+    }
+
+    /// The outputs of a body by name; `None` if one failed.
+    pub(super) fn named_outputs(&mut self, g: &GraphProto, outputs: &[Known]) -> Option<Vec<(String, Value)>> {
+        if outputs.len() != g.output.len() {
+            return None;
+        }
+        g.output.iter().zip(outputs).map(|(o, known)| Some((o.name.clone(), self.value(known)?))).collect()
+    }
+
+    /// Names of a node's results in the graph, made up to so many, and its own.
+    pub(super) fn names(&self, at: At<'_>, count: usize) -> (Vec<String>, String) {
+        let prefixed = |s: &str| if s.is_empty() { String::new() } else { format!("{}{s}", at.frame.prefix) };
+        let mut names: Vec<String> = at.node.output.iter().map(|o| prefixed(o)).collect();
+        names.resize(count, String::new());
+        (names, prefixed(&at.node.name))
     }
 
     /// Reports the operators that are not known in the graphs of a node that cannot be compiled.
-    fn survey_graphs(&mut self, n: &NodeProto, frame: &Frame) {
+    pub(super) fn survey_graphs(&mut self, n: &NodeProto, frame: &Frame) {
         for n in graphs(n, &frame.arguments).flat_map(|g| &g.node) {
             let name = model::operator_name(n);
             let known = name == "Constant" || ops::find(opset::newest_name(&name)).is_some();

@@ -140,6 +140,7 @@ fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
     let Some(Some(source)) = graph.operands(node).first().copied() else { return };
     let Some(from) = p.of.get(&source).cloned() else { return };
     let source_dims = graph.ty(source).dims().unwrap_or_default();
+    let to_body = graph.results(node).iter().any(|&v| read_by_body(graph, v)) && graph.constant(from.root).is_none();
     for v in graph.results(node) {
         let dims = graph.ty(v).dims().unwrap_or_default();
         let placement = match &views[v.result as usize] {
@@ -155,12 +156,12 @@ fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
                 strides,
             }),
         };
-        // A view with zero extent, or one that reads a constant, is as good as any.
+        // A view with zero extent, or one that reads a constant, is as good as any; bodies read dense values.
         match placement {
-            Some(placement) => {
+            Some(placement) if !to_body || is_row_major(&dims, &placement.strides) => {
                 p.of.insert(v, placement);
             }
-            None => {
+            _ => {
                 place_root(graph, p, v, &(0..dims.len()).collect::<Vec<_>>());
                 if !p.copies.contains(&node) {
                     p.copies.push(node);
@@ -170,11 +171,16 @@ fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
     }
 }
 
+/// Whether a branch or loop reads a value.
+fn read_by_body(graph: &Graph, v: Value) -> bool {
+    graph.users(v).iter().any(|u| graph.node(u.0).control().is_some())
+}
+
 /// The physical order for a value that a group gives.
 fn choose_order(graph: &Graph, lowered: &Lowered, v: Value, p: &Placements) -> Vec<usize> {
     let dims = graph.ty(v).dims().unwrap_or_default();
     let row_major: Vec<usize> = (0..dims.len()).collect();
-    if graph.is_output(v) {
+    if graph.is_output(v) || read_by_body(graph, v) {
         return row_major;
     }
     let Some(position) = lowered.results.iter().position(|&r| r == v) else { return row_major };
@@ -314,7 +320,13 @@ fn choose_parents(graph: &Graph, groups: &[Lowered], made_by: &HashMap<Value, us
             let once = lowered.operands.iter().filter(|&&o| o == v).count() == 1
                 && graph.users(v).iter().filter(|(user, _)| *user == result.node).count() == 1;
             let sole = made_by.get(&v).is_some_and(|&g| groups[g].results.len() == 1);
-            if !once || !sole || graph.is_output(v) || nested.contains_key(&v) || graph.ty(v).dtype != graph.ty(result).dtype {
+            if !once
+                || !sole
+                || graph.is_output(v)
+                || read_by_body(graph, v)
+                || nested.contains_key(&v)
+                || graph.ty(v).dtype != graph.ty(result).dtype
+            {
                 continue;
             }
             nested.insert(v, (result, stage.write.iter().map(|a| a.constant).collect()));

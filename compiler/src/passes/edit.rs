@@ -132,8 +132,8 @@ pub(super) fn cannot_alias(g: &Graph, old: Value, new: Value) -> Option<String> 
     match &g.node(new.node).kind {
         NodeKind::Input => Some("an output would be an input".to_owned()),
         NodeKind::Constant(_) => Some("an output would be a constant".to_owned()),
-        NodeKind::Operator(_) if g.is_output(new) => Some("an output would be another output".to_owned()),
-        NodeKind::Operator(_) => None,
+        NodeKind::Operator(_) | NodeKind::Control(_) if g.is_output(new) => Some("an output would be another output".to_owned()),
+        NodeKind::Operator(_) | NodeKind::Control(_) => None,
     }
 }
 

@@ -20,7 +20,7 @@ pub fn eliminate(g: &mut Graph, report: &mut Report) {
     // In topological order, operands are merged before their users are compared.
     for node in g.order() {
         let key = match &g.node(node).kind {
-            NodeKind::Input => continue,
+            NodeKind::Input | NodeKind::Control(_) => continue,
             NodeKind::Constant(t) => constant_key(t),
             NodeKind::Operator(op) => hash(&(op.schema().domain, op.schema().name, format!("{:?}", op.attributes()), g.operands(node))),
         };

@@ -140,7 +140,7 @@ fn random_networks_keep_their_values() {
         let mut report = Report::default();
         let mut after = before.clone();
         for pass in PASSES {
-            (pass.run)(&mut after, &PassConfig::default(), &mut report);
+            pass.apply(&mut after, &PassConfig::default(), &mut report);
             let dump = || format!("seed {seed}, after {}\n{}\n{text}\n{}", pass.name, report.trace(), print(&after));
             verify(&after).unwrap_or_else(|e| panic!("{e:?} {}", dump()));
             let (a, b) = evaluate(&before, &after, seed);

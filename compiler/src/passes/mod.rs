@@ -3,6 +3,7 @@
 
 pub mod assign_layouts;
 mod contraction;
+pub mod control_flow;
 mod edit;
 pub mod eliminate;
 pub mod fold_constants;
@@ -24,8 +25,20 @@ pub struct PassInfo {
     pub name: &'static str,
     /// Why it stands where it stands.
     pub position: &'static str,
-    /// The pass.
+    /// The pass, on one graph.
     pub run: fn(&mut Graph, &PassConfig, &mut Report),
+}
+
+impl PassInfo {
+    /// Runs the pass on a graph, then on the bodies of its branches and loops.
+    pub fn apply(&self, g: &mut Graph, config: &PassConfig, report: &mut Report) {
+        (self.run)(g, config, report);
+        for node in g.control_nodes() {
+            for body in g.node_mut(node).control_mut().into_iter().flat_map(|c| c.bodies_mut()) {
+                self.apply(body, config, report);
+            }
+        }
+    }
 }
 
 /// The rewriting passes in order; grouping, layouts and memory come after them.
@@ -34,6 +47,11 @@ pub const PASSES: &[PassInfo] = &[
         name: "fold-constants",
         position: "first: shapes become numbers, which every later pass asks for",
         run: |g, _, r| fold_constants::fold_constants(g, r),
+    },
+    PassInfo {
+        name: "control-flow",
+        position: "after folding, which finds constants that bodies capture; before what looks at the weights that they become",
+        run: |g, _, r| control_flow::control_flow(g, r),
     },
     PassInfo {
         name: "eliminate",

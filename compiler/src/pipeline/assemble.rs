@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::control::Parts;
 use super::homes::{Home, Homes};
-use super::{Compiled, PlacedValue, StepInfo, Task, in_place, threads};
+use super::{Compiled, PlacedValue, StepInfo, Task, Work, in_place, threads};
+use crate::codegen::flow::Flow;
 use crate::codegen::program::{IoBuffer, Place, Program, Step};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{self, Graph, Value};
@@ -34,12 +36,12 @@ pub(super) fn assemble(
     let mut scratch_of: HashMap<(usize, usize), usize> = HashMap::new();
     let mut step = 0;
     for (t, task) in tasks.iter().enumerate() {
-        let Some(scheduled) = &task.scheduled else { continue };
-        for (a, arg) in scheduled.args.iter().enumerate() {
+        let Some(work) = &task.work else { continue };
+        for (a, arg) in work.args().iter().enumerate() {
             match arg {
                 Arg::Scratch(bytes) => {
                     scratch_of.insert((t, a), requests.len());
-                    let name = format!("{}/{}", scheduled.kernel.name, scheduled.kernel.buffers[a].name);
+                    let name = work.name(a);
                     requests.push(Request {
                         name,
                         size_bytes: *bytes,
@@ -97,15 +99,22 @@ pub(super) fn assemble(
     };
     let mut steps = vec![];
     let mut expressions = vec![];
+    // The branches and loops with what is between them, up to step `done`.
+    let mut flow: Vec<Flow> = vec![];
+    let mut done = 0;
     for (t, task) in tasks.into_iter().enumerate() {
-        let Some(scheduled) = task.scheduled else { continue };
+        let Some(work) = task.work else { continue };
         let mut args = vec![];
-        for (a, arg) in scheduled.args.iter().enumerate() {
+        for (a, arg) in work.args().iter().enumerate() {
             args.push(match arg {
                 Arg::Scratch(_) => Place::Arena(plan.offsets[scratch_of[&(t, a)]]),
                 Arg::Storage(id) => base_of(*id).unwrap_or(Place::Arena(0)),
                 Arg::Constant(value) => {
-                    Place::Constant(program.constant(&scheduled.kernel.buffers[a].name.replace('.', "_"), value.clone()), 0)
+                    let name = match &work {
+                        Work::Kernel(s) => s.kernel.buffers[a].name.replace('.', "_"),
+                        Work::Control(_) => "operand".to_owned(),
+                    };
+                    Place::Constant(program.constant(&name, value.clone()), 0)
                 }
             });
         }
@@ -117,7 +126,7 @@ pub(super) fn assemble(
                 if node.label.is_empty() { node.results[0].name.clone() } else { node.label.clone() }
             })
             .collect();
-        let values = task
+        let values: Vec<PlacedValue> = task
             .lowered
             .results
             .iter()
@@ -132,17 +141,43 @@ pub(super) fn assemble(
                 })
             })
             .collect();
-        let label = nodes.last().cloned().unwrap_or_else(|| scheduled.kernel.name.clone());
-        expressions.push((label.clone(), task.lowered.program));
-        let kernel = threads::placed(&program, scheduled.kernel, &args);
-        let kernel = program.kernel(kernel);
-        program.steps.push(Step { label, kernel, args });
-        steps.push(StepInfo { nodes, values });
+        match work {
+            Work::Kernel(scheduled) => {
+                let label = nodes.last().cloned().unwrap_or_else(|| scheduled.kernel.name.clone());
+                expressions.push((label.clone(), task.lowered.program));
+                let kernel = threads::placed(&program, scheduled.kernel, &args);
+                let kernel = program.kernel(kernel);
+                program.steps.push(Step { label, kernel, args });
+                steps.push(StepInfo { nodes, values, inner: vec![] });
+            }
+            Work::Control(control) => {
+                flow.extend(sequence(done..program.steps.len()));
+                let mut parts = Parts { program: &mut program, steps: &mut steps, expressions: &mut expressions };
+                let (part, bodies) = control.build(&args, &nodes, &mut parts);
+                flow.push(part);
+                done = program.steps.len();
+                if let Some(last) = steps.last_mut() {
+                    last.values.extend(values);
+                }
+                let node = task.nodes[0];
+                let places = graph.node_mut(node).control_mut().into_iter().flat_map(|c| c.bodies_mut());
+                places.zip(bodies).for_each(|(old, body)| *old = body);
+            }
+        }
     }
+    if !flow.is_empty() {
+        flow.extend(sequence(done..program.steps.len()));
+    }
+    program.flow = flow;
     let offset_of = |v: Value| Some(plan.offsets[*request_of.get(storage_id.get(&v)?)?]);
     write_places(&mut graph, placements, homes, &offset_of);
     graph.arena_bytes = Some(plan.arena_bytes);
     Ok(Compiled { graph, program, steps, expressions, lower_bound_bytes: plan.lower_bound_bytes })
+}
+
+/// Steps one after the other, if there are any.
+fn sequence(steps: std::ops::Range<usize>) -> Option<Flow> {
+    (!steps.is_empty()).then_some(Flow::Steps(steps))
 }
 
 fn write_places(graph: &mut Graph, placements: &Placements, homes: &Homes, offset_of: &dyn Fn(Value) -> Option<usize>) {

@@ -9,6 +9,7 @@ use crate::graph::{Graph, Value};
 use crate::lower::Lowered;
 use crate::passes::assign_layouts::{Placements, is_row_major};
 use crate::state::State;
+use crate::tensor::Type;
 
 /// Where a root lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +122,8 @@ impl Homes {
     fn copy(&mut self, graph: &Graph, tasks: &mut Vec<Task>, value: Value, name: &str, from: Option<usize>, home: Home) {
         let copied = Copied { from, to: self.extras.len() };
         self.extras.push(Extra { value, name: name.to_owned(), home });
-        tasks.push(Task { lowered: copy_program(graph, value), nodes: vec![], scheduled: None, copied: Some(copied) });
+        let lowered = Lowered { program: copy_program(graph.name_of(value), graph.ty(value)), operands: vec![value], results: vec![] };
+        tasks.push(Task { lowered, nodes: vec![], work: None, copied: Some(copied) });
     }
 }
 
@@ -135,12 +137,11 @@ fn whole_root(graph: &Graph, placements: &Placements, v: Value) -> Option<Value>
 }
 
 /// A program that copies one value.
-fn copy_program(graph: &Graph, v: Value) -> Lowered {
+pub(super) fn copy_program(name: &str, ty: &Type) -> expr::Program {
     let mut b = expr::Builder::new();
-    let ty = graph.ty(v);
     let dims = ty.dims().unwrap_or_default();
-    let from = b.operand(graph.name_of(v), ty.dtype, &dims);
-    b.set_name(&format!("{}.out", graph.name_of(v)));
+    let from = b.operand(name, ty.dtype, &dims);
+    b.set_name(&format!("{name}.out"));
     let out = b.compute(&dims, |b, at| b.load(from, at.iter()));
-    Lowered { program: b.finish(&[out]), operands: vec![v], results: vec![] }
+    b.finish(&[out])
 }

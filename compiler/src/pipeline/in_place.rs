@@ -72,7 +72,8 @@ fn reads_where_it_writes(graph: &Graph, placements: &Placements, lowered: &Lower
     if from.offset != to.offset || !same_strides || graph.ty(v).dtype.storage() != graph.ty(r).dtype.storage() {
         return false;
     }
-    let (tensor, out) = (lowered.program.operands[operand], lowered.program.results[result]);
+    // A branch or loop has no program.
+    let (Some(&tensor), Some(&out)) = (lowered.program.operands.get(operand), lowered.program.results.get(result)) else { return false };
     let mut reads = false;
     let ok = lowered.program.items.iter().all(|item| match item {
         Item::Stage(stage) => stage_reads_where_it_writes(stage, tensor, out, &mut reads),

@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod control;
 mod homes;
 mod in_place;
 mod threads;
@@ -20,10 +21,11 @@ use crate::lower::{Lowered, lower_group};
 use crate::passes;
 use crate::passes::assign_layouts::{Placement, Placements, assign_layouts, root_dtype, root_len};
 use crate::passes::fuse::{fuse, groups};
-use crate::schedule::{Convolution, Memory, Scheduled, Source, Storage};
+use crate::schedule::{Arg, Convolution, Memory, Scheduled, Source, Storage};
 use crate::state::State;
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
+use control::Control;
 use homes::{Copied, Extra};
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
@@ -52,8 +54,17 @@ pub struct Compiled {
 pub struct StepInfo {
     /// The operators of its group: the model's names, or the names of their results.
     pub nodes: Vec<String>,
-    /// The values that memory holds after it.
+    /// The values of the graph that memory holds after it; those of a branch or loop after its last step.
     pub values: Vec<PlacedValue>,
+    /// The values of bodies that memory holds after it.
+    pub inner: Vec<PlacedValue>,
+}
+
+impl StepInfo {
+    /// All values that memory holds after it.
+    pub fn placed(&self) -> impl Iterator<Item = &PlacedValue> {
+        self.values.iter().chain(&self.inner)
+    }
 }
 
 /// A value in memory.
@@ -71,13 +82,37 @@ pub struct PlacedValue {
     pub strides: Vec<i64>,
 }
 
-/// One step while it is prepared.
+/// A kernel, a branch or a loop while it is prepared.
 struct Task {
+    /// What it computes; of a branch or loop only operands and results.
     lowered: Lowered,
     nodes: Vec<NodeId>,
-    scheduled: Option<Scheduled>,
+    work: Option<Work>,
     /// What it copies, if that is all it does.
     copied: Option<Copied>,
+}
+
+/// What runs.
+enum Work {
+    Kernel(Scheduled),
+    Control(Box<Control>),
+}
+
+impl Work {
+    fn args(&self) -> &[Arg] {
+        match self {
+            Work::Kernel(s) => &s.args,
+            Work::Control(c) => &c.args,
+        }
+    }
+
+    /// What argument number `i` is, for messages.
+    fn name(&self, i: usize) -> String {
+        match self {
+            Work::Kernel(s) => format!("{}/{}", s.kernel.name, s.kernel.buffers[i].name),
+            Work::Control(c) => format!("{}/{i}", c.name),
+        }
+    }
 }
 
 /// Runs the passes that rewrite the graph; `see` gets it after each.
@@ -85,7 +120,7 @@ pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &
     let choices = passes::PassConfig { quantize_weights: config.quantize_weights.is_some(), prune_channels: config.prune };
     let mut report = passes::Report::default();
     for pass in passes::PASSES {
-        (pass.run)(&mut graph, &choices, &mut report);
+        pass.apply(&mut graph, &choices, &mut report);
         see(pass.name, &graph);
     }
     (graph, report)
@@ -203,6 +238,16 @@ fn schedule_with(
         Memory { storage, offset: 0, strides: crate::tensor::row_major_strides(&dims).into_iter().map(|s| s as i64).collect() }
     };
     for task in &mut tasks {
+        if let [node] = task.nodes[..]
+            && graph.node(node).control().is_some()
+        {
+            let layout = control::Layout { placements: &placements, storage_id: &storage_id };
+            match Control::prepare(&graph, node, &layout, tuner, workers, finish) {
+                Ok(control) => task.work = Some(Work::Control(Box::new(control))),
+                Err(found) => problems.extend(found),
+            }
+            continue;
+        }
         if task.lowered.program.items.is_empty() && task.copied.is_none() {
             continue;
         }
@@ -242,7 +287,7 @@ fn schedule_with(
         match tuner.schedule(&name, &task.lowered.program, operands, results) {
             Ok(mut s) => {
                 finish(&mut s);
-                task.scheduled = Some(s);
+                task.work = Some(Work::Kernel(s));
             }
             Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
         }
@@ -278,6 +323,10 @@ fn refuse(graph: &Graph, nodes: &[NodeId], reason: &str) -> Diagnostic {
     let info = graph.node(node);
     let name = info.operator().map_or("Constant".into(), |op| op.schema().full_name());
     let place = if info.label.is_empty() { format!("node of \"{}\"", info.results[0].name) } else { format!("node \"{}\"", info.label) };
+    refuse_place(&place, &name, reason)
+}
+
+fn refuse_place(place: &str, name: &str, reason: &str) -> Diagnostic {
     Diagnostic::new("unsupported-operator", Severity::Unsupported, place, format!("`{name}` cannot be compiled: {reason}"))
 }
 
@@ -290,10 +339,15 @@ fn order_tasks(
 ) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let position: HashMap<NodeId, usize> = graph.order().into_iter().enumerate().map(|(i, n)| (n, i)).collect();
     let mut tasks: Vec<Task> =
-        members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, scheduled: None, copied: None }).collect();
+        members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, work: None, copied: None }).collect();
     for &node in &placements.copies {
         let lowered = lower_group(graph, &[node]).map_err(|(node, e)| vec![refuse(graph, &[node], &e.to_string())])?;
-        tasks.push(Task { lowered, nodes: vec![node], scheduled: None, copied: None });
+        tasks.push(Task { lowered, nodes: vec![node], work: None, copied: None });
+    }
+    for node in graph.control_nodes() {
+        let operands = graph.operands(node).into_iter().flatten().collect();
+        let lowered = Lowered { program: expr::Builder::new().finish(&[]), operands, results: graph.results(node) };
+        tasks.push(Task { lowered, nodes: vec![node], work: None, copied: None });
     }
     tasks.sort_by_key(|t| t.nodes.last().map(|n| position[n]));
     Ok(tasks)
@@ -329,6 +383,11 @@ fn kernel_name(graph: &Graph, task: &Task, extras: &[Extra]) -> String {
         (None, Some(copied)) => format!("{}_copy", extras[copied.to].name),
         (None, None) => "kernel".to_owned(),
     };
+    symbol(&name)
+}
+
+/// A name as a part of a symbol.
+fn symbol(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let clean = clean.trim_matches('_').to_owned();
     if clean.starts_with(|c: char| c.is_ascii_alphabetic()) { clean } else { format!("k_{clean}") }

@@ -49,7 +49,9 @@ pub(super) fn placed(program: &Program, kernel: Kernel, args: &[Place]) -> Kerne
             let bytes = |x: &Buffer| x.total_bytes(program.workers).unwrap_or(usize::MAX);
             let overlap = match (at, bt) {
                 (Place::Arena(s), Place::Arena(t)) => *s < t.saturating_add(bytes(b)) && *t < s.saturating_add(bytes(a)),
-                (Place::Input(n, _), Place::Input(m, _)) | (Place::Output(n, _), Place::Output(m, _)) => n == m,
+                (Place::Input(n, _), Place::Input(m, _))
+                | (Place::Output(n, _), Place::Output(m, _))
+                | (Place::Pointer(n, _), Place::Pointer(m, _)) => n == m,
                 _ => false,
             };
             if overlap {

@@ -164,7 +164,8 @@ fn run(compiled: &Compiled, machine: &Machine, inputs: &[Tensor], want: &[Tensor
     for output in &mut memory.outputs {
         output.as_mut_slice().fill(0xFF);
     }
-    if nests {
+    // Steps of bodies do not run one by one.
+    if nests && compiled.program.flow.is_empty() {
         run_beside_interpreter(compiled, &exe, &mut memory)?;
     } else {
         exe.run(&mut memory).map_err(|s| s.to_string())?;
@@ -231,6 +232,7 @@ fn buffers_of(program: &Program, kernel: &Kernel, args: &[Place], memory: &Memor
             Place::Input(i, offset) => (memory.inputs[i].as_slice(), offset),
             Place::Output(i, offset) => (memory.outputs[i].as_slice(), offset),
             Place::Constant(i, offset) => (program.constants[i].bytes.as_slice(), offset),
+            Place::Pointer(..) => unreachable!("a step of a loop"),
         };
         from[offset..offset + n].to_vec()
     };

@@ -151,8 +151,10 @@ impl Slots {
         self.owners.insert(owner, self.list.len());
         self.list.push((owner, t));
         self.changed = true;
-        let is_input = matches!(g.node(value.node).kind, NodeKind::Input);
-        if is_input || (g.is_output(value) && matches!(owner, Owner::Value(_))) {
+        // What comes from outside, or goes to the body of a branch or loop, keeps its extents.
+        let is_fixed = matches!(g.node(value.node).kind, NodeKind::Input | NodeKind::Control(_))
+            || g.users(value).iter().any(|u| g.node(u.0).control().is_some());
+        if is_fixed || (g.is_output(value) && matches!(owner, Owner::Value(_))) {
             self.pin(t);
         }
         Some(t)
