@@ -403,7 +403,6 @@ fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) 
     Ok(())
 }
 
-#[expect(clippy::too_many_arguments, reason = "the tile, and what it lies in")]
 fn tile(e: &mut Emitter, plan: &Plan, ahead: Option<&Ahead>, point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
     let dtype = plan.value.dtype();
     let lanes = plan.lanes as u32;
