@@ -306,7 +306,7 @@ mod tests {
         for seed in 0..3 {
             let scores = crate::ops::check::random("f32[2,3,11]", seed);
             for center in ["", "center_point_box=1"] {
-                let most = Tensor::from_slice(&[], &[4i64]);
+                let most = Tensor::from_slice(&[], &[11i64]);
                 check(center).run([boxes(11, seed), scores.clone(), most, t("f32[] 0.25"), t("f32[1] -1")]);
             }
         }
