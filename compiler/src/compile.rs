@@ -100,7 +100,10 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
     };
     let inputs = signature(&mut graph.inputs().iter().map(|&v| (graph.name_of(v).to_owned(), v)));
     let outputs = signature(&mut graph.output_names().iter().cloned().zip(graph.outputs().iter().copied()));
-    let interface = Interface::new(&source.title, inputs, outputs, &compiled.program, source.hash.clone(), VERSION, machine);
+    let mut interface = Interface::new(&source.title, inputs, outputs, &compiled.program, source.hash.clone(), VERSION, machine);
+    for &(output, shape) in &source.shapes {
+        interface.outputs[output].shape_in = Some(shape);
+    }
     Ok(Artifact { interface, source, compiled, passes, states, dumps })
 }
 

@@ -62,6 +62,13 @@ impl Report {
     /// The same as JSON.
     pub fn to_json(&self) -> Value {
         let port = |p: &Port| json!({"name": p.name, "parameter": p.ident, "dtype": p.dtype.name(), "shape": p.dims});
+        let output = |p: &Port| {
+            let mut facts = port(p);
+            if let Some(shape) = p.shape_in {
+                facts["actual_shape"] = json!(self.interface.outputs[shape].name);
+            }
+            facts
+        };
         let state = |(p, next, s): (&Port, &str, &StatePort)| json!({"name": p.name, "next": next, "dtype": p.dtype.name(), "shape": p.dims, "offset": s.offset, "has_initial": s.has_initial});
         let quantized: Vec<Value> = self.quantized.iter().map(quantized_json).collect();
         let pruned: Vec<Value> = self
@@ -78,7 +85,7 @@ impl Report {
             "version": self.interface.version,
             "source_hash": self.interface.source_hash,
             "inputs": self.interface.input_parameters().map(port).collect::<Vec<_>>(),
-            "outputs": self.interface.output_parameters().map(port).collect::<Vec<_>>(),
+            "outputs": self.interface.output_parameters().map(output).collect::<Vec<_>>(),
             "states": self.interface.state_ports().map(state).collect::<Vec<_>>(),
             "state_bytes": self.interface.state_bytes,
             "n_nodes": self.n_nodes,

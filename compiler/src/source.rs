@@ -27,6 +27,8 @@ pub struct Source {
     pub graph: Graph,
     /// Values that the file gives inputs of [`Config::states`].
     pub defaults: BTreeMap<String, Tensor>,
+    /// Outputs of which data decides how much is meant, each with the output that is its shape: by index.
+    pub shapes: Vec<(usize, usize)>,
 }
 
 /// The inputs and outputs of a model file, before dimensions are bound.
@@ -82,12 +84,12 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
         None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     };
     let hash = hash(path)?;
-    let (graph, defaults) = if is_text(path) {
-        (bind(&read_text(path)?, config, path)?, BTreeMap::new())
+    let onnx::Imported { graph, defaults, shapes } = if is_text(path) {
+        onnx::Imported { graph: bind(&read_text(path)?, config, path)?, defaults: BTreeMap::new(), shapes: vec![] }
     } else {
         onnx::import_file(path, &import_options(config)).map_err(Error::Model)?
     };
-    Ok(Source { file: path.display().to_string(), title, hash, graph, defaults })
+    Ok(Source { file: path.display().to_string(), title, hash, graph, defaults, shapes })
 }
 
 /// The small inputs of a model whose values decide shapes: it may compile once they are among [`Config::constants`].

@@ -54,6 +54,8 @@ pub fn resolve(source: &Source, config: &Config) -> Result<Vec<State>, Vec<Diagn
             wrong(format!("input `{input}` is another state too"), None);
         } else if states.iter().any(|s| s.output == j) {
             wrong(format!("output `{output}` is another state's next value too"), None);
+        } else if source.shapes.iter().any(|&(output, shape)| output == j || shape == j) {
+            wrong(format!("the shape of output `{output}` depends on data"), None);
         } else {
             let (before, after) = (graph.ty(graph.inputs()[i]), graph.ty(graph.outputs()[j]));
             if before == after {

@@ -51,7 +51,7 @@ EXCLUDED_OPERATORS = {
                  "SequenceMap", "SplitToSequence", "ConcatFromSequence"},
     "optional": {"Optional", "OptionalGetElement", "OptionalHasElement"},
     "string": {"StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch"},
-    "data-dependent shape": {"NonZero", "Unique", "Compress", "NonMaxSuppression", "StringSplit", "ImageDecoder"},
+    "data-dependent shape": {"Unique", "StringSplit", "ImageDecoder"},
     "random": RANDOM,
 }
 

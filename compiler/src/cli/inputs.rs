@@ -137,14 +137,26 @@ pub(crate) fn memory(artifact: &Artifact, executable: &Executable, inputs: &[Ten
     Ok(memory)
 }
 
-/// The outputs in the buffers, with their names; the next values of states are where the states are.
+/// The outputs in the buffers, with their names; the next values of states are where the states are. What has padding is cut to its actual
+/// shape.
 pub(crate) fn outputs(artifact: &Artifact, memory: &Memory) -> Vec<(String, Tensor)> {
+    let outputs = &artifact.interface.outputs;
     let one = |(j, port): (usize, &Port)| {
         let state = artifact.interface.states.iter().find(|s| s.output == j);
-        let buffer = state.map_or_else(|| &memory.outputs[j], |s| &memory.inputs[s.input]);
-        (port.name.clone(), Tensor::from_bytes(port.dtype, &port.dims, buffer.as_slice()))
+        let buffer = state.map_or_else(|| &memory.outputs[j], |s| &memory.inputs[s.input]).as_slice();
+        let value = match port.shape_in {
+            None => Tensor::from_bytes(port.dtype, &port.dims, buffer),
+            Some(shape) => {
+                let extents = Tensor::from_bytes(DType::I64, &outputs[shape].dims, memory.outputs[shape].as_slice()).to_ints();
+                let dims: Vec<usize> = extents.iter().zip(&port.dims).map(|(&n, &most)| (n.max(0) as usize).min(most)).collect();
+                let bytes = dims.iter().product::<usize>() * port.dtype.size_bytes();
+                Tensor::from_bytes(port.dtype, &dims, &buffer[..bytes])
+            }
+        };
+        (port.name.clone(), value)
     };
-    artifact.interface.outputs.iter().enumerate().map(one).collect()
+    let is_shape = |j: usize| outputs.iter().any(|p| p.shape_in == Some(j));
+    outputs.iter().enumerate().filter(|(j, _)| !is_shape(*j)).map(one).collect()
 }
 
 /// The values of the states in the buffers, by the inputs' names.

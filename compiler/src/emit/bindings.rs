@@ -24,8 +24,9 @@ pub fn bindings(interface: &Interface) -> String {
         let _ = write!(parameters, "{ident}: {reference}[{ty}; {n}], ");
         let _ = write!(names, "{ident}, ");
         let _ = write!(arguments, "{ident}.{cast}(), ");
-        let _ =
-            writeln!(docs, "/// - `{ident}`: {} `{}`, `{}`", direction.to_lowercase(), in_comment(&port.name).replace('`', "'"), port.ty());
+        let actual = interface.actual_shape(port).map_or(String::new(), |s| format!(" {s}"));
+        let was = in_comment(&port.name).replace('`', "'");
+        let _ = writeln!(docs, "/// - `{ident}`: {} `{was}`, `{}`{actual}", direction.to_lowercase(), port.ty());
     }
     if !interface.states.is_empty() {
         c_parameters += "state: *mut ::core::ffi::c_void, ";

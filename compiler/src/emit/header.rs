@@ -18,7 +18,8 @@ pub fn header(interface: &Interface) -> String {
     for (port, is_output) in interface.parameters() {
         let constant = if is_output { "" } else { "const " };
         let told = if port.ident == port.name { String::new() } else { format!(" \"{}\"", in_comment(&port.name)) };
-        parameters.push(format!("{constant}{} *{} /* {}{told} */", c_type(port.dtype), port.ident, dims(port)));
+        let actual = interface.actual_shape(port).map_or(String::new(), |s| format!(" {s}"));
+        parameters.push(format!("{constant}{} *{} /* {}{told}{actual} */", c_type(port.dtype), port.ident, dims(port)));
     }
     let has_state = !interface.states.is_empty();
     if has_state {

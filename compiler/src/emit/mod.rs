@@ -82,6 +82,8 @@ pub struct Port {
     pub dtype: DType,
     /// Extents, outermost first.
     pub dims: Vec<usize>,
+    /// Where the extents are the greatest ones: the index into [`Interface::outputs`] of the actual ones.
+    pub shape_in: Option<usize>,
 }
 
 /// A part of the state block.
@@ -139,7 +141,7 @@ impl Interface {
                     state if state == "state" && is_parameter(i) && !program.states.is_empty() => "state_".to_owned(),
                     ident => ident,
                 };
-                Port { name, ident, dtype, dims }
+                Port { name, ident, dtype, dims, shape_in: None }
             };
             ports.into_iter().enumerate().map(port).collect()
         };
@@ -161,6 +163,12 @@ impl Interface {
             version: version.to_owned(),
             machine: machine.clone(),
         }
+    }
+
+    /// Where a port's extents are the greatest ones, a sentence about the actual ones.
+    pub(crate) fn actual_shape(&self, port: &Port) -> Option<String> {
+        let shape = &self.outputs[port.shape_in?].ident;
+        Some(format!("at most; {shape} says its shape, and its elements are dense and row-major in that"))
     }
 
     /// The inputs that are parameters.

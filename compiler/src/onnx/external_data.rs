@@ -8,15 +8,14 @@ use std::path::{Component, Path};
 use onnx_protobuf::StringStringEntryProto;
 
 use super::problems::Problem;
-use super::{Defaults, ImportOptions, model};
+use super::{ImportOptions, Imported, model};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::graph::Graph;
 
-/// Imports a file, with the values that it gives inputs which stay inputs. `options` may leave out the file's name and folder.
+/// Imports a file. `options` may leave out the file's name and folder.
 ///
 /// # Errors
 /// All problems of the file.
-pub fn import_file(path: &Path, options: &ImportOptions) -> Result<(Graph, Defaults), Vec<Diagnostic>> {
+pub fn import_file(path: &Path, options: &ImportOptions) -> Result<Imported, Vec<Diagnostic>> {
     let mut options = options.clone();
     if options.file.is_empty() {
         options.file = path.display().to_string();

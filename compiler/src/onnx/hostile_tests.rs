@@ -242,7 +242,7 @@ fn external_data_stays_in_the_folder() {
     let m = with(&[("location", "data/w.bin"), ("offset", "8"), ("length", "8")]);
     let path = folder.join("m.onnx");
     std::fs::write(&path, m.write_to_bytes().unwrap()).unwrap();
-    let (g, _) = import_file(&path, &ImportOptions::default()).unwrap();
+    let g = import_file(&path, &ImportOptions::default()).unwrap().graph;
     assert_eq!(g.constant(g.outputs()[0]), Some(&Tensor::from_slice(&[2], &[3f32, 4.0])));
 
     let options = ImportOptions { folder: Some(folder.clone()), ..options() };

@@ -19,6 +19,7 @@ mod problems;
 mod region;
 mod scope;
 mod signature;
+mod sizes;
 mod subgraph;
 mod tensor_file;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::graph::Graph;
 use crate::tensor::Tensor;
 
 pub use binding::{unbound_dimensions, unbound_symbols};
@@ -55,6 +57,17 @@ pub struct ImportOptions {
     pub constants: BTreeMap<String, Tensor>,
     /// Inputs that stay inputs though the file gives them values.
     pub variables: BTreeSet<String>,
+}
+
+/// What a file holds.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// The graph.
+    pub graph: Graph,
+    /// Values of inputs.
+    pub defaults: Defaults,
+    /// Outputs of which data decides how much is meant, each with the output that is its shape: by index.
+    pub shapes: Vec<(usize, usize)>,
 }
 
 /// Values that a file gives inputs among [`ImportOptions::variables`].

@@ -8,7 +8,8 @@ use super::attribute::Arguments;
 use super::problems::{Problem, Problems};
 use super::region::Region;
 use super::scope::{Known, Pool, Scopes};
-use super::{Defaults, ImportOptions, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
+use super::sizes::Varying;
+use super::{Defaults, ImportOptions, Imported, MAX_OPSET, MIN_OPSET, binding, function, initializer, order};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, Value};
 use crate::tensor::Tensor;
@@ -20,14 +21,17 @@ use crate::tensor::Tensor;
 /// # Errors
 /// All problems of the model.
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Vec<Diagnostic>> {
-    Ok(import_model(parse(bytes, &options.file)?, options)?.0)
+    Ok(import_model(parse(bytes, &options.file)?, options)?.graph)
 }
 
 /// The graph of a model, and the values of inputs that it gives.
-pub(super) fn import_model(mut model: ModelProto, options: &ImportOptions) -> Result<(Graph, Defaults), Vec<Diagnostic>> {
+pub(super) fn import_model(mut model: ModelProto, options: &ImportOptions) -> Result<Imported, Vec<Diagnostic>> {
     let weights = take_weights(&mut model, options);
     let importer = read(&model, weights, options);
-    if importer.problems.is_empty() { Ok((importer.graph, importer.defaults)) } else { Err(importer.problems.into_list()) }
+    if !importer.problems.is_empty() {
+        return Err(importer.problems.into_list());
+    }
+    Ok(Imported { graph: importer.graph, defaults: importer.defaults, shapes: importer.shapes })
 }
 
 /// The small inputs whose values decide a shape or a branch, so that the model can be imported once they are among
@@ -71,6 +75,8 @@ fn read<'m>(model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>, option
         size: 0,
         fold_budget: super::node::FOLD_BUDGET,
         defaults: Defaults::new(),
+        varying: HashMap::new(),
+        shapes: vec![],
     };
     importer.model(model, weights);
     if importer.unbound {
@@ -146,6 +152,10 @@ pub(super) struct Importer<'m> {
     pub(super) fold_budget: usize,
     /// Values of inputs that stay inputs.
     defaults: Defaults,
+    /// Values with extents that data decides.
+    pub(super) varying: HashMap<Value, Varying>,
+    /// Outputs with such extents, and the outputs that are their shapes.
+    shapes: Vec<(usize, usize)>,
 }
 
 impl<'m> Importer<'m> {
@@ -165,14 +175,21 @@ impl<'m> Importer<'m> {
         self.sparse_initializers(g);
         self.nodes(&g.node, &output_names(g), &frame);
         let mut outputs: Vec<(String, Value)> = vec![];
+        let mut shapes: Vec<(usize, Value)> = vec![];
         let mut names = HashSet::new();
         for name in output_names(g) {
-            if !names.insert(name) {
+            if !names.insert(name.to_owned()) {
                 self.problem(Problem::invalid(format!("two outputs are named `{name}`")));
                 continue;
             }
             match self.scopes.find(name).map(|found| found.1.clone()) {
-                Some(Known::Value(v)) => outputs.push((name.to_owned(), v)),
+                Some(Known::Value(v)) => match self.actual(name, v) {
+                    Some((v, shape)) => {
+                        shapes.push((outputs.len(), shape));
+                        outputs.push((name.to_owned(), v));
+                    }
+                    None => outputs.push((name.to_owned(), v)),
+                },
                 Some(Known::Constant(c)) => {
                     let v = self.pool.place(&mut self.graph, &c);
                     outputs.push((name.to_owned(), v));
@@ -183,6 +200,13 @@ impl<'m> Importer<'m> {
         }
         if g.output.is_empty() {
             self.problem(Problem::invalid("the graph has no outputs"));
+        }
+        for (output, shape) in shapes {
+            let wanted = format!("{}.shape", outputs[output].0);
+            let name =
+                (0..).map(|i| if i == 0 { wanted.clone() } else { format!("{wanted}.{i}") }).find(|n| names.insert(n.as_str().to_owned()));
+            self.shapes.push((output, outputs.len()));
+            outputs.push((name.unwrap_or(wanted), shape));
         }
         self.graph.set_outputs(outputs);
     }

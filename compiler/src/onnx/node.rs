@@ -166,7 +166,15 @@ impl Importer<'_> {
         }
         let facts = draft.inputs.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
         let x = Operands { facts, n_results: draft.outputs.len() };
-        let types = op.infer(&x).or_else(|e| self.no_type(&draft, e).map(|()| vec![]))?;
+        let types = match op.infer(&x) {
+            Err(InferError::NotConstant { operand }) if let Some(padded) = op.padded(&x) => {
+                match self.padded(at, padded, draft.clone(), x)? {
+                    Some(results) => return Ok(results),
+                    None => return self.no_type(&draft, InferError::NotConstant { operand }).map(|()| vec![]),
+                }
+            }
+            types => types.or_else(|e| self.no_type(&draft, e).map(|()| vec![]))?,
+        };
         if types.is_empty() {
             return Ok(vec![]);
         }
@@ -176,17 +184,32 @@ impl Importer<'_> {
         if let Some(ty) = types.iter().find(|ty| is_too_large(ty)) {
             return Err(Problem::invalid(format!("the result is too large: `{ty}`")));
         }
+        let varying = self.follow(op.as_ref(), &mut draft.inputs, &x, draft.outputs.len())?;
         if let Some(values) = self.fold(op.as_ref(), &x, &types) {
             return Ok(values.into_iter().zip(&draft.outputs).map(|(t, name)| Known::constant(name, t)).collect());
         }
-        match op.expand(&x) {
-            Some(expansion) => Ok(self.inline(at, &expansion, &draft.inputs, &draft.outputs)),
-            None => Ok(self.add_node(at, op, &draft.inputs, draft.outputs.into_iter().zip(types).collect())),
-        }
+        let results = match op.expand(&x) {
+            Some(expansion) => self.inline(at, &expansion, &draft.inputs, &draft.outputs),
+            None => self.add_node(at, op, &draft.inputs, draft.outputs.into_iter().zip(types).collect()),
+        };
+        self.varies(&results, varying);
+        Ok(results)
+    }
+
+    /// A node of the file in a few words.
+    pub(super) fn cause(&self, at: At<'_>, op: &str) -> String {
+        let name = [&at.node.name].into_iter().chain(&at.node.output).find(|n| !n.is_empty());
+        name.map_or(op.to_owned(), |name| format!("{op} {}", clip(name)))
     }
 
     /// A node of the graph, and its results.
-    fn add_node(&mut self, at: At<'_>, op: Box<dyn Operator>, inputs: &[Option<Known>], results: Vec<(String, Type)>) -> Vec<Known> {
+    pub(super) fn add_node(
+        &mut self,
+        at: At<'_>,
+        op: Box<dyn Operator>,
+        inputs: &[Option<Known>],
+        results: Vec<(String, Type)>,
+    ) -> Vec<Known> {
         let mut operands = vec![];
         for k in inputs {
             operands.push(match k {

@@ -8,6 +8,7 @@ use crate::ops::{Attribute, Attributes, normalize_axis, onnx_of_dtype};
 use crate::tensor::{DType, Dim, Tensor};
 
 /// An operator on its way to the newest form.
+#[derive(Clone)]
 pub(super) struct Draft {
     pub(super) op: String,
     pub(super) inputs: Vec<Option<Known>>,

@@ -9,7 +9,7 @@ use onnx_protobuf::{
     TypeProto, ValueInfoProto, type_proto,
 };
 
-use super::{ImportOptions, MAX_OPSET, deciding_inputs, import, signature};
+use super::{ImportOptions, Imported, MAX_OPSET, deciding_inputs, import, signature};
 use crate::graph::{self, Graph};
 use crate::tensor::Tensor;
 
@@ -444,10 +444,10 @@ fn an_input_with_a_value_stays_an_input_where_it_is_to_be_one() {
     let weights = vec![floats("h", &[2], &[1.0, 2.0])];
     let m = model(17, graph(inputs, weights, vec![node("Add", &["x", "h"], &["y"], vec![])], &["y"]));
     let names = |g: &Graph| g.inputs().iter().map(|&v| g.name_of(v).to_owned()).collect::<Vec<_>>();
-    let (g, defaults) = super::model::import_model(m.clone(), &options()).unwrap();
+    let Imported { graph: g, defaults, .. } = super::model::import_model(m.clone(), &options()).unwrap();
     assert_eq!((names(&g), defaults.len()), (vec!["x".to_owned()], 0));
     let kept = ImportOptions { variables: ["h".to_owned()].into(), ..options() };
-    let (g, defaults) = super::model::import_model(m, &kept).unwrap();
+    let Imported { graph: g, defaults, .. } = super::model::import_model(m, &kept).unwrap();
     assert_eq!(names(&g), ["x", "h"]);
     assert_eq!(defaults["h"].to_f64s(), [1.0, 2.0]);
     let unlike = graph(
@@ -457,6 +457,38 @@ fn an_input_with_a_value_stays_an_input_where_it_is_to_be_one() {
         &["y"],
     );
     assert!(problems_with(&model(17, unlike), &kept).contains("initializer `h` is `f32[1]`, unlike the input"));
+}
+
+#[test]
+fn extents_that_data_decides_come_with_their_counts() {
+    let nodes = vec![
+        node("NonZero", &["x"], &["i"], vec![]),
+        node("Transpose", &["i"], &["t"], vec![int_list("perm", &[1, 0])]),
+        node("GatherND", &["x", "t"], &["y"], vec![]),
+    ];
+    let read = |nodes: Vec<NodeProto>, outputs: &[&str]| {
+        super::model::import_model(model(17, graph(vec![value("x", 1, &[D::N(2), D::N(3)])], vec![], nodes, outputs)), &options())
+    };
+    let imported = read(nodes.clone(), &["y", "i", "t"]).unwrap();
+    assert_eq!(imported.graph.output_names(), ["y", "i", "t", "y.shape", "i.shape", "t.shape"]);
+    assert_eq!(imported.shapes, [(0, 3), (1, 4), (2, 5)]);
+    let x = crate::tensor::Tensor::from_slice(&[2, 3], &[0f32, 4.0, 0.0, 5.0, 0.0, 6.0]);
+    let outputs = crate::graph::eval(&imported.graph, &[x]).unwrap();
+    assert_eq!(outputs[0].to_f64s()[..3], [4.0, 5.0, 6.0]);
+    // Dense: rows of three, not of the six that could be.
+    assert_eq!(outputs[1].to_ints()[..6], [0, 1, 1, 1, 0, 2]);
+    assert_eq!(outputs[2].to_ints()[..6], [0, 1, 1, 0, 1, 2]);
+    let shapes: Vec<Vec<i128>> = outputs[3..].iter().map(crate::tensor::Tensor::to_ints).collect();
+    assert_eq!(shapes, [vec![3], vec![2, 3], vec![3, 2]]);
+    for (op, inputs) in [("Shape", vec!["i"]), ("CumSum", vec!["i", "one"]), ("Softmax", vec!["y"]), ("Add", vec!["y", "six"])] {
+        let mut nodes = nodes.clone();
+        nodes.push(node(op, &inputs, &["z"], vec![]));
+        let mut g = graph(vec![value("x", 1, &[D::N(2), D::N(3)])], vec![], nodes, &["z"]);
+        g.initializer = vec![ints("one", &[1]), floats("six", &[6], &[0.0; 6])];
+        let problems = problems_with(&model(17, g), &options());
+        let wanted = format!("`{op}` needs all of axis ");
+        assert!(problems.contains(&wanted) && problems.contains("whose extent `NonZero i` decides at run time"), "{problems}");
+    }
 }
 
 #[test]

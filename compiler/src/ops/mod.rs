@@ -15,17 +15,26 @@ pub mod ml;
 pub mod movement;
 pub mod neural;
 mod operator;
+pub mod padded;
 pub mod quantization;
 mod small_types;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
 pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
-pub use operator::{Args, Described, EvalError, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
+pub use operator::{Args, Described, EvalError, Extent, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
 
 /// The families of operators.
-const FAMILIES: [&[&Schema]; 7] =
-    [composite::SCHEMAS, contrib::SCHEMAS, elementwise::SCHEMAS, ml::SCHEMAS, movement::SCHEMAS, neural::SCHEMAS, quantization::SCHEMAS];
+const FAMILIES: [&[&Schema]; 8] = [
+    composite::SCHEMAS,
+    contrib::SCHEMAS,
+    elementwise::SCHEMAS,
+    ml::SCHEMAS,
+    movement::SCHEMAS,
+    neural::SCHEMAS,
+    padded::SCHEMAS,
+    quantization::SCHEMAS,
+];
 
 /// Every operator, sorted by domain and name.
 pub fn schemas() -> Vec<&'static Schema> {

@@ -38,6 +38,16 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         None
     }
 
+    /// The operator that stands in where operands which decide extents are not constant: its results have the greatest extents.
+    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+        None
+    }
+
+    /// The axes of results of which data decides how much is meant.
+    fn sizes(&self, _: &Operands) -> Vec<Extent> {
+        vec![]
+    }
+
     /// The results, slowly and obviously; every operand has a value. Types were inferred before. By default, the views.
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let types = self.infer(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
@@ -50,6 +60,17 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         let views = self.view(x.facts).ok_or_else(|| LowerError::Unsupported("extents and indices must be known".to_owned()))?;
         Ok(views.iter().enumerate().map(|(i, view)| lower_view(b, x.tensor(0), view, &x.result_dims(i))).collect())
     }
+}
+
+/// An axis of a result of which data decides how much is meant; the rest is padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// The result.
+    pub result: usize,
+    /// The axis.
+    pub axis: usize,
+    /// The result, `i64[1]`, that says how much of the axis is meant.
+    pub count: usize,
 }
 
 dyn_clone::clone_trait_object!(Operator);

@@ -4,7 +4,7 @@
 use super::{wrap_index, wrap_index_expr};
 use crate::expr::{self, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{Affine, Tensor, Type, row_major_strides};
 
 operator! {
@@ -41,6 +41,25 @@ impl Operator for GatherND {
         let outer = &indices.shape.0[..indices.rank() - 1];
         let ty = data.with_dims(outer.iter().chain(&data.shape.0[batch + tuple..]).cloned().collect::<Vec<_>>());
         ty.dims().map_or(Ok(ty.clone()), |dims| super::sized(ty.dtype, &dims)).map(|ty| vec![ty])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let (Ok((batch, tuple)), Ok(rank), Ok(n)) = (self.split(x), x.rank(0), x.rank(1)) {
+            // Axes of the tuples come first in the result, then those of the slices.
+            let (outer, inner) = (n - 1, rank - batch - tuple);
+            let label = |i: usize| Some(i as u32);
+            axes.operands[0] = (0..rank)
+                .map(|i| match i {
+                    _ if i < batch => label(i),
+                    _ if i >= batch + tuple => label(outer + i - batch - tuple),
+                    _ => None,
+                })
+                .collect();
+            axes.operands[1] = (0..n).map(|i| label(i).filter(|_| i < outer)).collect();
+            axes.results = vec![(0..outer + inner).map(label).collect()];
+        }
+        axes
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

@@ -65,6 +65,7 @@ pub use scatter_elements::ScatterElements;
 pub use scatter_nd::ScatterND;
 pub use shape::{Shape, Size};
 pub use slice::Slice;
+pub(super) use slice::slice_of;
 pub use split::Split;
 pub use squeeze::Squeeze;
 pub use tensor_scatter::TensorScatter;

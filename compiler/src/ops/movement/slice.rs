@@ -4,6 +4,7 @@
 use super::view::{identity_view, kept_axes};
 use crate::operator;
 use crate::ops::normalize_axis;
+use crate::ops::padded::PaddedSlice;
 use crate::ops::{Axes, InferError, Operands, Operator, View};
 use crate::tensor::{Dim, Type};
 
@@ -13,6 +14,12 @@ operator! {
     /// Negative positions count from the back; positions outside are clamped. The greatest `i32` or `i64` as an end is the
     /// last element in the direction of the step, as ONNX Runtime has it.
     Slice(data, starts, ends, "axes?", "steps?") -> (output) since [1, 10, 11, 13];
+}
+
+/// The first position of a slice of an axis, and how many it has.
+pub(in crate::ops) fn slice_of(start: i64, end: i64, step: i64, extent: usize) -> (i64, usize) {
+    let c = cut(start, end, step, extent);
+    (c.start, c.extent)
 }
 
 /// Along one axis.
@@ -75,6 +82,10 @@ impl Operator for Slice {
         let ty = x.ty(0)?;
         let cuts = self.cuts(x)?;
         Ok(vec![ty.with_dims(ty.shape.0.iter().zip(cuts).map(|(d, c)| c.map_or(d.clone(), |c| Dim::Fixed(c.extent))))])
+    }
+
+    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+        Some(Box::new(PaddedSlice {}))
     }
 
     fn axes(&self, x: &Operands) -> Axes {

@@ -4,6 +4,7 @@
 use super::extent;
 use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
 use crate::operator;
+use crate::ops::padded::PaddedTopK;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
@@ -44,6 +45,10 @@ impl Operator for TopK {
         ty.shape.0[axis] = k.into();
         let indices = ty.with_dtype(DType::I64);
         Ok(vec![ty, indices])
+    }
+
+    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+        Some(Box::new(PaddedTopK { axis: self.axis, largest: self.largest }))
     }
 
     fn axes(&self, x: &Operands) -> Axes {

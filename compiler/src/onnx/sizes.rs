@@ -1,0 +1,169 @@
+//! Extents that data decides: which values have them, and what may be done with such values.
+//!
+//! A value of this kind is in the graph with its greatest extents; behind what is meant is padding. An operator may be applied where slicing
+//! the axis commutes with it, which its axes say; then its results vary along theirs. Everything else is refused.
+
+use crate::graph::Value;
+use crate::ops::{self, Attribute, Attributes, Operands, Operator};
+use crate::tensor::Tensor;
+
+use super::model::Importer;
+use super::node::At;
+use super::opset::Draft;
+use super::problems::Problem;
+use super::scope::Known;
+
+/// What is decided at run time about a value.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Varying {
+    /// Axes, and the `i64[1]` value that says how much of each is meant.
+    axes: Vec<(usize, Value)>,
+    /// The operator that began it.
+    cause: String,
+    /// What it reads.
+    deciding: Vec<Known>,
+}
+
+impl Importer<'_> {
+    /// How the results of an operator vary with its operands; integers that are no mere element-wise operands get zeros for padding, so
+    /// that it is harmless as an index.
+    pub(super) fn follow(
+        &mut self,
+        op: &dyn Operator,
+        inputs: &mut [Option<Known>],
+        x: &Operands,
+        n_results: usize,
+    ) -> Result<Vec<Varying>, Problem> {
+        let of =
+            |k: &Option<Known>| if let Some(Known::Value(v)) = k { self.varying.get(v).map(|varying| (*v, varying.clone())) } else { None };
+        let varying: Vec<Option<(Value, Varying)>> = inputs.iter().map(of).collect();
+        let Some((_, first)) = varying.iter().flatten().next() else { return Ok(vec![]) };
+        let axes = op.axes(x);
+        let mut results = vec![Varying { axes: vec![], ..first.clone() }; n_results];
+        for (i, (v, of)) in varying.iter().enumerate().filter_map(|(i, o)| Some((i, o.as_ref()?))) {
+            for &(axis, count) in &of.axes {
+                let label = axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten());
+                // Whatever else runs along the axis must end where this does.
+                let agrees = |j: usize| {
+                    let at = axes.operands[j].iter().position(|l| *l == label);
+                    at.is_none_or(|at| varying.get(j).is_some_and(|o| o.as_ref().is_some_and(|(_, o)| o.axes.contains(&(at, count)))))
+                };
+                let places: Option<Vec<usize>> = (0..n_results).map(|r| axes.results.get(r)?.iter().position(|l| *l == label)).collect();
+                match places {
+                    Some(places) if label.is_some() && (0..axes.operands.len()).all(agrees) => {
+                        for (result, place) in results.iter_mut().zip(places) {
+                            if !result.axes.contains(&(place, count)) {
+                                result.axes.push((place, count));
+                            }
+                        }
+                    }
+                    _ => {
+                        for known in of.deciding.clone() {
+                            self.depends_on_values(&known);
+                        }
+                        let (name, value) = (op.schema().full_name(), self.graph.name_of(*v));
+                        let message = format!(
+                            "a shape depends on the values of inputs: `{name}` needs all of axis {axis} of `{value}`, whose extent `{}` decides at run time",
+                            of.cause
+                        );
+                        return Err(Problem::unsupported("dynamic-shape", message)
+                            .with_help("end the model at that value, or make what decides the extent a constant"));
+                    }
+                }
+            }
+        }
+        if !axes.elementwise && op.view(x).is_none() {
+            for (input, of) in inputs.iter_mut().zip(varying) {
+                if let Some((v, of)) = of.filter(|(v, _)| self.graph.ty(*v).dtype.is_int()) {
+                    *input = Some(Known::Value(self.masked(v, &of)));
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    /// Remembers how results vary.
+    pub(super) fn varies(&mut self, results: &[Known], varying: Vec<Varying>) {
+        for (known, varying) in results.iter().zip(varying) {
+            if let (Known::Value(v), false) = (known, varying.axes.is_empty()) {
+                self.varying.insert(*v, varying);
+            }
+        }
+    }
+
+    /// The value with zeros for padding.
+    fn masked(&mut self, v: Value, varying: &Varying) -> Value {
+        let mut masked = v;
+        for &(axis, count) in &varying.axes {
+            let name = format!("{}.masked", self.graph.name_of(v));
+            masked = self.made("ai.tinsmith.Mask", &[("axis", axis as i64)], &[masked, count], &name);
+        }
+        self.varying.insert(masked, varying.clone());
+        masked
+    }
+
+    /// The result of an operator that is not in the file.
+    fn made(&mut self, op: &str, attributes: &[(&str, i64)], operands: &[Value], name: &str) -> Value {
+        let mut list = Attributes::default();
+        list.0.extend(attributes.iter().map(|&(k, v)| (k.to_owned(), Attribute::Int(v))));
+        let op = ops::find(op).and_then(|schema| (schema.build)(&mut list).ok()).expect("an operator of the list");
+        let operands: Vec<Option<Value>> = operands.iter().copied().map(Some).collect();
+        let node = self.graph.add_node(op, &operands, &[name.to_owned()], "").expect("operands that fit");
+        Value { node, result: 0 }
+    }
+
+    /// The results of the operator that stands in for one whose shapes would need `draft`'s operands to be constant; `None` where that does
+    /// not take them either.
+    pub(super) fn padded(
+        &mut self,
+        at: At<'_>,
+        op: Box<dyn Operator>,
+        mut draft: Draft,
+        mut x: Operands,
+    ) -> Result<Option<Vec<Known>>, Problem> {
+        let n_results = draft.outputs.len();
+        let base = draft.outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default();
+        let sizes = op.sizes(&x);
+        for s in &sizes {
+            if draft.outputs.len() <= s.count {
+                draft.outputs.resize(s.count + 1, String::new());
+            }
+            draft.outputs[s.count] = format!("{base}.extent{}", s.count);
+        }
+        x.n_results = draft.outputs.len();
+        let Ok(types) = op.infer(&x) else { return Ok(None) };
+        self.follow(op.as_ref(), &mut draft.inputs, &x, types.len())?;
+        let cause = self.cause(at, &draft.op);
+        let deciding = draft.inputs.iter().flatten().filter(|k| matches!(k, Known::Value(_))).cloned().collect::<Vec<_>>();
+        let results = self.add_node(at, op, &draft.inputs, draft.outputs.into_iter().zip(types).collect());
+        let mut varying = vec![Varying { axes: vec![], cause, deciding }; n_results];
+        for s in sizes {
+            if let (Some(varying), Known::Value(count)) = (varying.get_mut(s.result), &results[s.count]) {
+                varying.axes.push((s.axis, *count));
+            }
+        }
+        self.varies(&results, varying);
+        Ok(Some(results.into_iter().take(n_results).collect()))
+    }
+
+    /// An output whose extents data decides: its elements dense, and its shape as a value; `None` for any other.
+    pub(super) fn actual(&mut self, name: &str, v: Value) -> Option<(Value, Value)> {
+        let varying = self.varying.get(&v)?.clone();
+        let dims = self.graph.ty(v).dims()?;
+        let mut parts = vec![];
+        for (axis, &extent) in dims.iter().enumerate() {
+            let part = match varying.axes.iter().find(|a| a.0 == axis) {
+                Some(&(_, count)) => count,
+                None => match Known::constant(&format!("{name}.extent"), Tensor::from_slice(&[1], &[extent as i64])) {
+                    Known::Constant(c) => self.pool.place(&mut self.graph, &c),
+                    _ => return None,
+                },
+            };
+            parts.push(part);
+        }
+        let shape = if parts.len() == 1 { parts[0] } else { self.made("Concat", &[("axis", 0)], &parts, &format!("{name}.shape")) };
+        let leading = varying.axes.iter().all(|&(axis, _)| dims[..axis].iter().product::<usize>() == 1);
+        let dense = if leading { v } else { self.made("ai.tinsmith.Compact", &[], &[v, shape], &format!("{name}.dense")) };
+        Some((dense, shape))
+    }
+}

@@ -1,0 +1,170 @@
+//! `Slice` from and to places that data decides.
+
+use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
+use crate::operator;
+use crate::ops::movement::slice_of;
+use crate::ops::{Args, Axes, EvalError, Extent, InferError, LowerError, Operands, Operator, normalize_axis};
+use crate::tensor::{DType, Tensor, Type, row_major_strides};
+
+operator! {
+    /// `Slice` where `starts` or `ends` are not constant: of each axis in `axes`, `counts` says how many elements are meant.
+    PaddedSlice(data, starts, ends, "axes?", "steps?") -> (output, "counts*") since [1] in "ai.tinsmith";
+}
+
+impl PaddedSlice {
+    /// Axis, extent and step of each cut.
+    fn cuts(x: &Operands) -> Result<Vec<(usize, usize, i64)>, InferError> {
+        let dims = x.dims(0)?;
+        let [n] = x.dims(1)?[..] else { return Err(InferError::Invalid(format!("`{}` starts", x.ty(1)?))) };
+        let axes = if x.has(3) { x.ints(3)? } else { (0..n as i64).collect() };
+        let steps = if x.has(4) { x.ints(4)? } else { vec![1; n] };
+        if steps.len() != n || axes.len() != n || x.dims(2)? != [n] || !x.dtype(1)?.is_int() || !x.dtype(2)?.is_int() {
+            return Err(InferError::Invalid(format!(
+                "`{}` starts, `{}` ends, {} axes, {} steps",
+                x.ty(1)?,
+                x.ty(2)?,
+                axes.len(),
+                steps.len()
+            )));
+        }
+        let mut cuts = vec![];
+        for (&axis, &step) in axes.iter().zip(&steps) {
+            let axis = normalize_axis(axis, dims.len())?;
+            if step == 0 || cuts.iter().any(|c: &(usize, usize, i64)| c.0 == axis) {
+                return Err(InferError::Invalid(format!("a step of {step} along axis {axis}, or two along it")));
+            }
+            // Longer steps take the first element only, like this one.
+            let longest = dims[axis].max(1) as i64;
+            cuts.push((axis, dims[axis], step.clamp(-longest, longest)));
+        }
+        Ok(cuts)
+    }
+
+    fn out_dims(x: &Operands) -> Result<Vec<usize>, InferError> {
+        let mut dims = x.dims(0)?;
+        for (axis, extent, step) in Self::cuts(x)? {
+            dims[axis] = extent.div_ceil(step.unsigned_abs() as usize);
+        }
+        Ok(dims)
+    }
+}
+
+impl Operator for PaddedSlice {
+    fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
+        let mut types = vec![Type::fixed(x.dtype(0)?, &Self::out_dims(x)?)];
+        types.extend(Self::cuts(x)?.iter().map(|_| Type::fixed(DType::I64, &[1])));
+        Ok(types)
+    }
+
+    fn sizes(&self, x: &Operands) -> Vec<Extent> {
+        let cuts = Self::cuts(x).unwrap_or_default();
+        cuts.iter().enumerate().map(|(i, c)| Extent { result: 0, axis: c.0, count: 1 + i }).collect()
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let Ok(cuts) = Self::cuts(x) {
+            let labels = |i: usize| cuts.iter().all(|c| c.0 != i).then_some(i as u32);
+            axes.operands[0] = (0..axes.operands[0].len()).map(labels).collect();
+            axes.results = vec![axes.operands[0].clone()];
+        }
+        axes
+    }
+
+    fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
+        let invalid = |e: InferError| EvalError::Invalid(e.to_string());
+        let (cuts, out) = (Self::cuts(x).map_err(invalid)?, Self::out_dims(x).map_err(invalid)?);
+        let (starts, ends) = (x.tensor(1).to_ints(), x.tensor(2).to_ints());
+        let mut from: Vec<(i64, i64)> = vec![(0, 1); out.len()];
+        let mut results = vec![];
+        for (i, &(axis, extent, step)) in cuts.iter().enumerate() {
+            let (start, count) = slice_of(starts[i] as i64, ends[i] as i64, step, extent);
+            from[axis] = (start, step);
+            results.push(Tensor::from_slice(&[1], &[count as i64]));
+        }
+        let dims = x.tensor(0).dims();
+        let strides = row_major_strides(dims);
+        let output = x.tensor(0).gather(&out, |at| {
+            let place = |a: usize| (from[a].0 + from[a].1 * at[a] as i64).clamp(0, dims[a] as i64 - 1) as usize;
+            Some((0..dims.len()).map(|a| place(a) * strides[a]).sum())
+        });
+        results.insert(0, output);
+        Ok(results)
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        let (cuts, out) = (Self::cuts(x.facts)?, x.result_dims(0));
+        let int = |n: i64| Expr::int(DType::I64, n);
+        let mut starts = vec![];
+        let mut results = vec![];
+        for (i, &(axis, extent, step)) in cuts.iter().enumerate() {
+            let n = extent as i64;
+            let given = |b: &expr::Builder, operand: usize| b.load(x.tensor(operand), [i as i64]).cast(DType::I64);
+            let clamped = |at: &Expr, low: i64, high: i64| {
+                let from_front = at.compare(CompareOp::Lt, &int(0)).select(&at.binary(BinaryOp::Add, &int(n)), at);
+                from_front.binary(BinaryOp::Max, &int(low)).binary(BinaryOp::Min, &int(high))
+            };
+            let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
+            let start = b.compute(&[1], |b, _| clamped(&given(b, 1), 0, high.max(0)));
+            results.push(b.compute(&[1], |b, _| {
+                let end = given(b, 2);
+                let mut to = clamped(&end, low, high.max(low));
+                if step < 0 {
+                    // The greatest number is the last element in the direction of the step.
+                    for open in [i64::from(i32::MAX), i64::MAX] {
+                        to = end.compare(CompareOp::Eq, &int(open)).select(&int(low), &to);
+                    }
+                }
+                let from = b.load(start, [0i64]);
+                let (a, z) = if step > 0 { (&to, &from) } else { (&from, &to) };
+                let distance = a.binary(BinaryOp::Sub, z).binary(BinaryOp::Max, &int(0));
+                let count = distance.binary(BinaryOp::Add, &int(step.abs() - 1)).binary(BinaryOp::Div, &int(step.abs()));
+                if extent == 0 { int(0) } else { count }
+            }));
+            starts.push((axis, start, step));
+        }
+        let data = x.tensor(0);
+        let dtype = b.dtype(data);
+        let output = b.compute(&out, |b, at| {
+            if out.contains(&0) {
+                return Expr::int(dtype, 0);
+            }
+            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
+            for &(axis, start, step) in &starts {
+                from[axis] = Ix::Clamped(b.load(start, [0i64]).binary(BinaryOp::Add, &Expr::index(&at[axis].times(step))));
+            }
+            b.load(data, from)
+        });
+        results.insert(0, output);
+        Ok(results)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{Check, random, t};
+
+    fn run(x: &str, starts: &str, ends: &str, axes: &str, steps: &str) -> Vec<crate::tensor::Tensor> {
+        let n = axes.split_whitespace().count() - 1;
+        Check::new("ai.tinsmith.PaddedSlice").results(1 + n).run([random(x, 1), t(starts), t(ends), t(axes), t(steps)])
+    }
+
+    #[test]
+    fn counts_are_those_of_the_slice() {
+        let counts = |starts: &str, ends: &str, step: i64| {
+            let at = |v: &str| format!("i64[1] {v}");
+            let results = run("f32[5]", &at(starts), &at(ends), "i64[1] 0", &format!("i64[1] {step}"));
+            results[1].to_ints()[0]
+        };
+        assert_eq!(counts("1", "3", 1), 2);
+        assert_eq!(counts("-2", "9223372036854775807", 1), 2);
+        assert_eq!(counts("-100", "100", 2), 3);
+        assert_eq!(counts("-1", "-9223372036854775808", -1), 5);
+        assert_eq!(counts("2", "9223372036854775807", -1), 3);
+        assert_eq!(counts("3", "3", 1), 0);
+        assert_eq!(counts("4", "0", -3), 2);
+        assert_eq!(counts("0", "5", 9), 1);
+        run("u8[3,6,2]", "i32[2] 1 -1", "i32[2] 3 0", "i64[2] 0 1", "i64[2] 1 -2");
+        run("f32[0,2]", "i64[1] 0", "i64[1] 3", "i64[1] 0", "i64[1] 1");
+    }
+}
