@@ -212,7 +212,7 @@ fn measure(kernel: &Kernel, flops: f64) -> (f64, usize, String) {
         p.workspace_bytes += (b.len * 4).next_multiple_of(64) + 128;
     }
     let calls = if flops > 1e6 { 1 } else { 64 };
-    p.steps = vec![Step { label: String::new(), kernel: 0, args }; calls];
+    p.steps = vec![Step { label: String::new(), kernel: 0, args, sizes: vec![] }; calls];
     p.inputs = Vec::<IoBuffer>::new();
     let exe = Executable::with_listings(&p, &machine(), true).expect("the kernel compiles");
     let mut memory = exe.memory();

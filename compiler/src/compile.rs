@@ -12,11 +12,11 @@ use crate::error::Error;
 use crate::graph::Value;
 use crate::onnx;
 use crate::passes;
-use crate::pipeline::{self, Compiled};
+use crate::pipeline::{self, Compiled, Probes, Tuned};
 use crate::report::Report;
 use crate::source::{self, Source};
 use crate::state::{self, State};
-use crate::tensor::DType;
+use crate::tensor::{DType, Parameter};
 
 /// Version of the compiler.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -69,7 +69,76 @@ pub fn compile(path: &Path, config: &Config) -> Result<Artifact, Error> {
         let known: Vec<&str> = passes::PASSES.iter().map(|p| p.name).collect();
         return Err(Error::Usage(format!("`{name}` is not a pass; expected one of {}", known.join(", "))));
     }
+    if !config.dynamic.is_empty() {
+        return compile_dynamic(path, config, &machine);
+    }
     compile_source(source::read(path, config)?, config, &machine)
+}
+
+/// Numbers of sizes side by side that a model is read for, in turn until all extents are functions of them.
+const DENSE_PROBES: [i64; 3] = [2, 18, 66];
+
+/// Compiles a model for a range of sizes.
+fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Artifact, Error> {
+    let usage = |message: String| Err(Error::Usage(message));
+    if !config.states.is_empty() {
+        return usage("`--state` does not go with `--dynamic` yet".to_owned());
+    }
+    for (name, &(low, high)) in &config.dynamic {
+        if low < 1 || low > high || high > 1 << 30 {
+            return usage(format!("`--dynamic {name}={low}..{high}`: expected a range of extents from 1 on"));
+        }
+        if config.bindings.contains_key(name) {
+            return usage(format!("dimension `{name}` is bound and varies"));
+        }
+    }
+    let parameters: Vec<Parameter> =
+        config.dynamic.iter().map(|(name, &(low, high))| Parameter { name: name.clone(), low: low as i64, high: high as i64 }).collect();
+    let mut result = usage("no sizes were tried".to_owned());
+    let read = |at: &[i64]| {
+        let mut config = config.clone();
+        config.bindings.extend(parameters.iter().zip(at).map(|(p, &n)| (p.name.clone(), n as usize)));
+        source::read(path, &config)
+    };
+    for dense in DENSE_PROBES {
+        let sizes = pipeline::probe_sizes(&parameters, dense);
+        let source = read(&sizes[0])?;
+        if let Some(&(output, _)) = source.shapes.first() {
+            let name = &source.graph.output_names()[output];
+            return usage(format!("output \"{name}\" has extents that data decides, which does not go with `--dynamic` yet"));
+        }
+        let mut graphs = vec![];
+        for at in &sizes[1..] {
+            graphs.push(pipeline::run_passes(read(at)?.graph, config, &mut |_, _| {}).0);
+        }
+        let probes = Probes { parameters: parameters.clone(), sizes, graphs };
+        result = compile_for(source, Some(&probes), config, machine);
+        if !matches!(&result, Err(Error::Model(problems)) if problems.iter().any(|p| p.to_string().contains("quotient"))) {
+            break;
+        }
+    }
+    let artifact = result?;
+    same_at_least(&artifact, read(&parameters.iter().map(|p| p.low).collect::<Vec<_>>())?)?;
+    Ok(artifact)
+}
+
+/// Refuses a model whose outputs have other shapes at the least sizes, below all that were probed, than were found for them.
+fn same_at_least(artifact: &Artifact, least: Source) -> Result<(), Error> {
+    let at: Vec<i64> = artifact.compiled.program.parameters.iter().map(|p| p.low).collect();
+    for (port, &v) in artifact.interface.outputs.iter().zip(least.graph.outputs()) {
+        let found: Vec<usize> = match port.sizes.is_empty() {
+            true => port.dims.clone(),
+            false => port.sizes.iter().map(|s| s.value(&at) as usize).collect(),
+        };
+        let dims = least.graph.ty(v).dims();
+        if dims.as_ref() != Some(&found) {
+            let name = &port.name;
+            return Err(Error::Usage(format!(
+                "output \"{name}\" changes its form at the least sizes of `--dynamic`: {dims:?}, not {found:?}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Compiles a model that was read.
@@ -77,6 +146,10 @@ pub fn compile(path: &Path, config: &Config) -> Result<Artifact, Error> {
 /// # Errors
 /// Every problem of the first stage that finds one.
 pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Result<Artifact, Error> {
+    compile_for(source, None, config, machine)
+}
+
+fn compile_for(source: Source, probes: Option<&Probes>, config: &Config, machine: &Machine) -> Result<Artifact, Error> {
     let unbound = onnx::unbound_dimensions(&source.graph, &source.file);
     if !unbound.is_empty() {
         return Err(Error::Model(unbound));
@@ -92,8 +165,8 @@ pub fn compile_source(source: Source, config: &Config, machine: &Machine) -> Res
             dumps.push((pass.to_owned(), crate::graph::print(graph)));
         }
     });
-    let tuned = pipeline::tuned(&graph, machine, config)?;
-    let compiled = pipeline::lower_and_schedule_as(graph, machine, config, &tuned, &states).map_err(Error::Model)?;
+    let tuned = if probes.is_some() { Tuned::default() } else { pipeline::tuned(&graph, machine, config)? };
+    let compiled = pipeline::lower_and_schedule_for(graph, probes, machine, config, &tuned, &states).map_err(Error::Model)?;
     let graph = &compiled.graph;
     let signature = |names: &mut dyn Iterator<Item = (String, Value)>| -> Vec<(String, DType, Vec<usize>)> {
         names.map(|(name, v)| (name, graph.ty(v).dtype, graph.ty(v).dims().unwrap_or_default())).collect()

@@ -17,6 +17,8 @@ pub struct Config {
     pub cpu: Option<String>,
     /// Values of symbolic dimensions.
     pub bindings: BTreeMap<String, usize>,
+    /// Symbolic dimensions that every run chooses: the least and the greatest value.
+    pub dynamic: BTreeMap<String, (usize, usize)>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Inputs that are constants in the compiled model: their values.
@@ -53,6 +55,7 @@ impl Default for Config {
             target: None,
             cpu: None,
             bindings: BTreeMap::new(),
+            dynamic: BTreeMap::new(),
             input_shapes: BTreeMap::new(),
             constants: BTreeMap::new(),
             states: vec![],

@@ -13,6 +13,8 @@ pub enum Status {
     CpuLacksFeature,
     /// An index that the inputs decide is outside its tensor. The outputs are not meaningful.
     IndexOutOfRange,
+    /// A size is outside the range that the library was compiled for. Nothing was written.
+    SizeOutOfRange,
     /// A code that this version does not know.
     Unknown(i32),
 }
@@ -25,6 +27,7 @@ impl Status {
             Some(StatusCode::BadArgument) => Err(Status::BadArgument),
             Some(StatusCode::CpuLacksFeature) => Err(Status::CpuLacksFeature),
             Some(StatusCode::IndexOutOfRange) => Err(Status::IndexOutOfRange),
+            Some(StatusCode::SizeOutOfRange) => Err(Status::SizeOutOfRange),
             None => Err(Status::Unknown(code)),
         }
     }
@@ -35,6 +38,7 @@ impl Status {
             Status::BadArgument => StatusCode::BadArgument.code(),
             Status::CpuLacksFeature => StatusCode::CpuLacksFeature.code(),
             Status::IndexOutOfRange => StatusCode::IndexOutOfRange.code(),
+            Status::SizeOutOfRange => StatusCode::SizeOutOfRange.code(),
             Status::Unknown(code) => code,
         }
     }

@@ -17,11 +17,14 @@ pub enum StatusCode {
     CpuLacksFeature = 2,
     /// An index that the inputs decide is outside its tensor. The outputs are not meaningful.
     IndexOutOfRange = 3,
+    /// A size is outside the range that the library was compiled for. Nothing was written.
+    SizeOutOfRange = 4,
 }
 
 impl StatusCode {
     /// Every code, in order.
-    pub const ALL: [StatusCode; 4] = [StatusCode::Ok, StatusCode::BadArgument, StatusCode::CpuLacksFeature, StatusCode::IndexOutOfRange];
+    pub const ALL: [StatusCode; 5] =
+        [StatusCode::Ok, StatusCode::BadArgument, StatusCode::CpuLacksFeature, StatusCode::IndexOutOfRange, StatusCode::SizeOutOfRange];
 
     /// Its number.
     pub fn code(self) -> i32 {
@@ -40,6 +43,7 @@ impl StatusCode {
             StatusCode::BadArgument => "TINSMITH_BAD_ARGUMENT",
             StatusCode::CpuLacksFeature => "TINSMITH_CPU_LACKS_FEATURE",
             StatusCode::IndexOutOfRange => "TINSMITH_INDEX_OUT_OF_RANGE",
+            StatusCode::SizeOutOfRange => "TINSMITH_SIZE_OUT_OF_RANGE",
         }
     }
 
@@ -50,6 +54,7 @@ impl StatusCode {
             StatusCode::BadArgument => "a pointer is null, or the workspace is not aligned",
             StatusCode::CpuLacksFeature => "the CPU or the system lacks a feature that the library was compiled for",
             StatusCode::IndexOutOfRange => "an index that the inputs decide is outside its tensor",
+            StatusCode::SizeOutOfRange => "a size is outside the range that the library was compiled for",
         }
     }
 }

@@ -14,6 +14,9 @@ pub(crate) struct ModelOptions {
     /// Give a symbolic dimension a value
     #[arg(long, value_name = "DIM=N", value_parser = binding)]
     bind: Vec<(String, usize)>,
+    /// Leave a symbolic dimension to every run: one library for all values of this range
+    #[arg(long, value_name = "DIM=LOW..HIGH", value_parser = range)]
+    dynamic: Vec<(String, (usize, usize))>,
     /// Give an input a shape
     #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
     input_shape: Vec<(String, Vec<usize>)>,
@@ -81,6 +84,7 @@ impl ModelOptions {
             target: self.target.clone(),
             cpu: self.cpu.clone(),
             bindings: self.bind.iter().cloned().collect(),
+            dynamic: self.dynamic.iter().cloned().collect(),
             input_shapes: self.input_shape.iter().cloned().collect(),
             constants: std::collections::BTreeMap::new(),
             states: self.state.clone(),
@@ -134,6 +138,13 @@ fn binding(text: &str) -> Result<(String, usize), String> {
     Ok((name.to_owned(), value))
 }
 
+fn range(text: &str) -> Result<(String, (usize, usize)), String> {
+    let (name, range) = text.rsplit_once('=').ok_or("expected DIM=LOW..HIGH")?;
+    let (low, high) = range.split_once("..").ok_or("expected DIM=LOW..HIGH")?;
+    let number = |n: &str| n.trim_start_matches('=').parse().map_err(|_| format!("`{n}` is not a number of elements"));
+    Ok((name.to_owned(), (number(low)?, number(high)?)))
+}
+
 fn state(text: &str) -> Result<(String, String), String> {
     let (input, output) = text.split_once('=').ok_or("expected INPUT=OUTPUT")?;
     Ok((input.to_owned(), output.to_owned()))
@@ -160,6 +171,8 @@ mod tests {
         assert_eq!(input_shape("a=b=1,3,224"), Ok(("a=b".to_owned(), vec![1, 3, 224])));
         assert_eq!(input_shape("x="), Ok(("x".to_owned(), vec![])));
         assert_eq!(input_shape("x=1,?"), Err("`?` is not a number of elements".to_owned()));
+        assert_eq!(range("seq=1..512"), Ok(("seq".to_owned(), (1, 512))));
+        assert!(range("seq=512").is_err());
         assert_eq!(binding("batch=4"), Ok(("batch".to_owned(), 4)));
         assert_eq!(binding("batch=-4"), Err("`-4` is not a number of elements".to_owned()));
         assert_eq!(binding("batch"), Err("expected DIM=N".to_owned()));

@@ -107,7 +107,9 @@ fn verify(args: &Args, session: &mut Session<'_>, case: Case, tolerance: Toleran
         }
     }
     let mut node = None;
-    if !passed {
+    if !passed && !args.model.config_here().dynamic.is_empty() {
+        text += "  where it begins to differ is not looked for with `--dynamic`: bind the sizes to find it\n";
+    } else if !passed {
         let first = first_difference(artifact, executable, &tensors, tolerance)?;
         text += &match &first {
             Some(f) => format!("  the first node that differs from the interpreter: {}\n    {}\n    {}\n", f.node, f.line, f.what),

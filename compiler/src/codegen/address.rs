@@ -91,7 +91,7 @@ impl Addresses {
         for stmt in block {
             match stmt {
                 Stmt::Loop(l) => {
-                    if l.end - l.start == l.step {
+                    if l.live.is_none() && l.end - l.start == l.step {
                         self.single.insert(l.var, l.start);
                     }
                     self.depth.insert(l.var, open.len());

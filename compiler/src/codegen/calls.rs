@@ -2,6 +2,8 @@
 //!
 //! All that changes from one iteration to the next is in registers or on the stack: pointers, and the number of the iteration.
 
+use std::collections::HashMap;
+
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, Block, BlockArg, FuncRef, InstBuilder, MemFlagsData, StackSlotData, StackSlotKind, types};
 use cranelift_frontend::{FunctionBuilder, Variable};
@@ -10,7 +12,17 @@ use cranelift_module::{DataId, Module};
 use super::entry::Piece;
 use super::flow::{Flow, If, Loop, Trips};
 use super::fork::{self, Fork};
-use super::program::{Place, Program};
+use super::program::{Place, Program, Step};
+use crate::nest::Affine;
+use crate::nest::parallel::Spread;
+use crate::tensor::Size;
+
+/// What an entry of the table holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Slot<'a> {
+    Place(Place),
+    Size(&'a Size),
+}
 
 /// What calls are made of.
 pub(super) struct Calls<'a, M: Module> {
@@ -24,7 +36,9 @@ pub(super) struct Calls<'a, M: Module> {
     workspace: ir::Value,
     table: ir::Value,
     /// What each slot of the table holds now. Kernels only read their table, so that what one step left in it serves the next.
-    current: Vec<Option<Place>>,
+    current: Vec<Option<Slot<'a>>>,
+    /// The values of the sizes of all steps.
+    sizes: HashMap<&'a Size, ir::Value>,
     pointers: Vec<Variable>,
     /// Takes a status.
     exit: Block,
@@ -38,14 +52,15 @@ impl<'a, M: Module> Calls<'a, M> {
         (kernels, constants): (&'a [Vec<Piece>], &'a [DataId]),
         fork: Option<Fork>,
         (args, workspace): (ir::Value, ir::Value),
+        sizes: HashMap<&'a Size, ir::Value>,
     ) -> Self {
-        let n_slots = program.steps.iter().map(|s| s.args.len()).max().unwrap_or(0).max(1);
+        let n_slots = program.steps.iter().map(|s| s.args.len() + s.sizes.len()).max().unwrap_or(0).max(1);
         let table = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, n_slots as u32 * 8, 3));
         let table = b.ins().stack_addr(types::I64, table, 0);
         let exit = b.create_block();
         b.append_block_param(exit, types::I32);
         let pointers = (0..program.n_pointers).map(|_| b.declare_var(types::I64)).collect();
-        Calls { module, program, kernels, constants, fork, args, workspace, table, current: vec![None; n_slots], pointers, exit }
+        Calls { module, program, kernels, constants, fork, args, workspace, table, current: vec![None; n_slots], sizes, pointers, exit }
     }
 
     /// The block that takes the status of the first call that fails.
@@ -64,21 +79,34 @@ impl<'a, M: Module> Calls<'a, M> {
     }
 
     fn call(&mut self, b: &mut FunctionBuilder<'_>, step: usize) {
-        let step = &self.program.steps[step];
+        let program = self.program;
+        let step = &program.steps[step];
+        for (i, size) in step.sizes.iter().enumerate() {
+            let slot = step.args.len() + i;
+            if self.current[slot] != Some(Slot::Size(size)) {
+                self.current[slot] = Some(Slot::Size(size));
+                b.ins().store(MemFlagsData::trusted(), self.sizes[size], self.table, slot as i32 * 8);
+            }
+        }
         for (i, &place) in step.args.iter().enumerate() {
-            if self.current[i] == Some(place) {
+            if self.current[i] == Some(Slot::Place(place)) {
                 continue;
             }
-            self.current[i] = Some(place);
+            self.current[i] = Some(Slot::Place(place));
             let address = self.address(b, place);
             b.ins().store(MemFlagsData::trusted(), address, self.table, i as i32 * 8);
         }
         for piece in &self.kernels[step.kernel] {
             let function: FuncRef = self.module.declare_func_in_func(piece.code.id, b.func);
-            let result = match (&self.fork, piece.spread) {
+            let skip = b.create_block();
+            let result = match (&self.fork, &piece.spread) {
                 (Some(fork), Some(spread)) => {
-                    let most = fork::most_workers(spread, self.program.workers, self.program.thread_work);
-                    fork.call(b, function, spread, most, self.table)
+                    let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
+                    let (n, most) = match &spread.live {
+                        None => (b.ins().iconst(types::I64, spread.n), b.ins().iconst(types::I64, most)),
+                        Some(_) => self.live_range(b, step, spread, most, skip),
+                    };
+                    fork.call(b, function, n, most, self.table)
                 }
                 _ => {
                     let nothing = b.ins().iconst(types::I64, 0);
@@ -86,10 +114,37 @@ impl<'a, M: Module> Calls<'a, M> {
                     b.inst_results(call)[0]
                 }
             };
-            let next = b.create_block();
-            b.ins().brif(result, self.exit, &[BlockArg::from(result)], next, &[]);
-            b.switch_to_block(next);
+            b.ins().brif(result, self.exit, &[BlockArg::from(result)], skip, &[]);
+            b.switch_to_block(skip);
         }
+    }
+
+    /// The number of iterations of a loop that sizes end, and of the threads that they are worth; goes to `skip` where there are none.
+    fn live_range(&self, b: &mut FunctionBuilder<'_>, step: &Step, spread: &Spread, most: i64, skip: Block) -> (ir::Value, ir::Value) {
+        let (live, step_by) = spread.live.as_ref().expect("a loop that sizes end");
+        let value = |b: &mut FunctionBuilder<'_>, a: &Affine| {
+            a.terms.iter().fold(b.ins().iconst(types::I64, a.constant), |sum, &(var, c)| {
+                let at = self.program.kernels[step.kernel].sizes.iter().position(|s| s.var == var);
+                let term = b.ins().imul_imm_s(self.sizes[&step.sizes[at.expect("a verified size")]], c);
+                b.ins().iadd(sum, term)
+            })
+        };
+        let (from, to) = (value(b, &live.from), value(b, &live.to));
+        let length = b.ins().isub(to, from);
+        let run = b.create_block();
+        let any = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, length, 0);
+        b.ins().brif(any, run, &[], skip, &[]);
+        b.switch_to_block(run);
+        let n = if *step_by == 1 { length } else { b.ins().udiv_imm_u(length, *step_by) };
+        // As many as what runs is worth.
+        let each = (spread.work / spread.n.max(1) as u64).clamp(1, 1 << 31);
+        let work = b.ins().imul_imm_s(n, each as i64);
+        let worth = b.ins().udiv_imm_u(work, self.program.thread_work.clamp(1, 1 << 31) as i64);
+        let one = b.ins().iconst(types::I64, 1);
+        let worth = b.ins().umax(worth, one);
+        let most = b.ins().iconst(types::I64, most);
+        let most = b.ins().umin(worth, most);
+        (n, b.ins().umin(most, n))
     }
 
     fn address(&mut self, b: &mut FunctionBuilder<'_>, place: Place) -> ir::Value {

@@ -1,9 +1,11 @@
 //! A program's entry, which calls the kernels ([`super::calls`]), and the function that is exported.
 //!
-//! `entry(args: *const *mut u8, workspace: *mut u8, pool) -> i32` is local; `args` holds the inputs, then the outputs. What may
-//! run on several threads goes through [`super::fork`]. The
-//! exported C function `NAME_run(inputs.., outputs.., workspace, pool) -> i32` checks what it is given and calls it. With state it is
+//! `entry(args: *const *mut u8, workspace: *mut u8, pool) -> i32` is local; `args` holds the inputs, then the outputs, then the
+//! parameters, if there are any. What may run on several threads goes through [`super::fork`]. The exported C function
+//! `NAME_run([sizes], inputs.., outputs.., workspace, pool) -> i32` checks what it is given and calls it. With state it is
 //! `NAME_run(inputs.., outputs.., state, workspace, pool)`, and the inputs and outputs that are parts of the state block are no parameters.
+
+use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{self, AbiParam, BlockArg, InstBuilder, MemFlagsData, Signature, StackSlotData, StackSlotKind, types};
@@ -20,9 +22,12 @@ use super::target::Machine;
 use super::wide;
 use crate::nest::Kernel;
 use crate::nest::parallel::{Spread, pieces};
+use crate::tensor::Size;
 
 /// What the exported function returns when a pointer is null or misaligned.
 pub const BAD_ARGUMENT: i64 = StatusCode::BadArgument as i64;
+/// What a run returns when a parameter is outside its range.
+pub const SIZE_OUT_OF_RANGE: i64 = StatusCode::SizeOutOfRange as i64;
 /// What the exported function returns when the CPU check fails.
 pub const CPU_LACKS_FEATURE: i64 = StatusCode::CpuLacksFeature as i64;
 
@@ -195,7 +200,8 @@ fn define_entry<M: Module>(
     define_function(module, name, Linkage::Local, 3, listing, |module, b, params| {
         let (args, workspace, pool) = (params[0], params[1], params[2]);
         let fork = fork.map(|id| Fork::new(module, b, id, pool));
-        let mut calls = Calls::new(module, b, program, (kernels, constants), fork, (args, workspace));
+        let sizes = define_sizes(b, program, args);
+        let mut calls = Calls::new(module, b, program, (kernels, constants), fork, (args, workspace), sizes);
         let exit = calls.exit();
         calls.emit(b, &program.whole_flow());
         let ok = b.ins().iconst(types::I32, OK);
@@ -204,6 +210,81 @@ fn define_entry<M: Module>(
         let status = b.block_params(exit)[0];
         b.ins().return_(&[status]);
     })
+}
+
+/// The value of every size, after the parameters were found in range.
+fn define_sizes<'p>(b: &mut FunctionBuilder<'_>, program: &'p Program, args: ir::Value) -> HashMap<&'p Size, ir::Value> {
+    let mut known = HashMap::new();
+    if program.parameters.is_empty() {
+        return known;
+    }
+    let list = load_argument(b, args, program.inputs.len() + program.outputs.len());
+    let mut parameters = vec![];
+    let mut bad = b.ins().iconst(types::I8, 0);
+    for (i, p) in program.parameters.iter().enumerate() {
+        let value = b.ins().load(types::I64, MemFlagsData::trusted(), list, i as i32 * 8);
+        let above = b.ins().iadd_imm_s(value, -p.low);
+        let outside = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, above, p.high - p.low);
+        bad = b.ins().bor(bad, outside);
+        parameters.push(value);
+    }
+    let ok = return_if(b, bad, SIZE_OUT_OF_RANGE);
+    b.switch_to_block(ok);
+    for size in program.steps.iter().flat_map(|s| &s.sizes) {
+        define_size(b, size, &parameters, &mut known);
+    }
+    known
+}
+
+fn define_size<'p>(
+    b: &mut FunctionBuilder<'_>,
+    size: &'p Size,
+    parameters: &[ir::Value],
+    known: &mut HashMap<&'p Size, ir::Value>,
+) -> ir::Value {
+    if let Some(&value) = known.get(size) {
+        return value;
+    }
+    let mut of = |b: &mut FunctionBuilder<'_>, s: &'p Size| define_size(b, s, parameters, known);
+    let value = match size {
+        Size::Constant(c) => b.ins().iconst(types::I64, *c),
+        Size::Parameter(p) => parameters[*p as usize],
+        Size::Sum(x, y) => {
+            let (x, y) = (of(b, x), of(b, y));
+            b.ins().iadd(x, y)
+        }
+        Size::Product(x, y) => {
+            let (x, y) = (of(b, x), of(b, y));
+            b.ins().imul(x, y)
+        }
+        Size::Times(x, c) => {
+            let x = of(b, x);
+            b.ins().imul_imm_s(x, *c)
+        }
+        Size::Floor(x, d) => {
+            // Rounded toward zero, and one less where that is above the quotient.
+            let x = of(b, x);
+            let quotient = b.ins().sdiv_imm_s(x, *d);
+            let back = b.ins().imul_imm_s(quotient, *d);
+            let above = b.ins().icmp(IntCC::SignedGreaterThan, back, x);
+            let above = b.ins().uextend(types::I64, above);
+            b.ins().isub(quotient, above)
+        }
+        Size::AtLeast(x, c) => {
+            let (x, c) = (of(b, x), b.ins().iconst(types::I64, *c));
+            b.ins().smax(x, c)
+        }
+        Size::AtMost(x, c) => {
+            let (x, c) = (of(b, x), b.ins().iconst(types::I64, *c));
+            b.ins().smin(x, c)
+        }
+    };
+    known.insert(size, value);
+    value
+}
+
+fn load_argument(b: &mut FunctionBuilder<'_>, args: ir::Value, n: usize) -> ir::Value {
+    b.ins().load(types::I64, MemFlagsData::trusted(), args, n as i32 * 8)
 }
 
 fn define_run<M: Module>(
@@ -217,10 +298,15 @@ fn define_run<M: Module>(
     let arguments = arguments(program);
     let sizes: Vec<usize> = arguments.iter().filter_map(|a| if let Argument::Parameter(bytes) = a { Some(*bytes) } else { None }).collect();
     let has_state = !program.states.is_empty();
+    let is_sized = !program.parameters.is_empty();
     let n_params = sizes.len() + usize::from(has_state) + 2;
-    define_function(module, name, Linkage::Export, n_params, listing, |module, b, params| {
+    define_function(module, name, Linkage::Export, n_params + usize::from(is_sized), listing, |module, b, params| {
+        let (list, params) = if is_sized { (Some(params[0]), &params[1..]) } else { (None, params) };
         let (workspace, pool) = (params[n_params - 2], params[n_params - 1]);
         let mut bad = b.ins().iconst(types::I8, 0);
+        if let Some(list) = list {
+            bad = b.ins().icmp_imm_s(IntCC::Equal, list, 0);
+        }
         let state_bytes = if has_state { program.state_bytes() } else { 0 };
         let needed = sizes.iter().copied().chain(has_state.then_some(state_bytes)).chain([program.workspace_bytes]);
         for (&pointer, _) in params.iter().zip(needed).filter(|&(_, bytes)| bytes > 0) {
@@ -243,8 +329,12 @@ fn define_run<M: Module>(
             let ok = return_if(b, lacks, CPU_LACKS_FEATURE);
             b.switch_to_block(ok);
         }
-        let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, arguments.len().max(1) as u32 * 8, 3));
+        let n_slots = arguments.len() as u32 + 1;
+        let slot = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, n_slots * 8, 3));
         let args = b.ins().stack_addr(types::I64, slot, 0);
+        if let Some(list) = list {
+            b.ins().store(MemFlagsData::trusted(), list, args, arguments.len() as i32 * 8);
+        }
         let mut parameters = params.iter();
         for (i, argument) in arguments.iter().enumerate() {
             let pointer = match *argument {

@@ -29,7 +29,7 @@ const STATUS: i32 = 32;
 const JOB_BYTES: u32 = 40;
 
 /// The most threads that a piece gains from, where so much work is worth one.
-pub fn most_workers(spread: Spread, workers: usize, thread_work: u64) -> usize {
+pub fn most_workers(spread: &Spread, workers: usize, thread_work: u64) -> usize {
     let worth = (spread.work / thread_work.max(1)).max(1);
     workers.min(usize::try_from(worth).unwrap_or(usize::MAX)).min(usize::try_from(spread.n).unwrap_or(1)).max(1)
 }
@@ -45,11 +45,9 @@ impl Fork {
         Fork { function: module.declare_func_in_func(id, b.func), pool }
     }
 
-    /// Runs all iterations of a piece; the status.
-    pub(super) fn call(&self, b: &mut FunctionBuilder<'_>, kernel: FuncRef, spread: Spread, most: usize, table: ir::Value) -> ir::Value {
+    /// Runs `n` iterations of a piece; the status.
+    pub(super) fn call(&self, b: &mut FunctionBuilder<'_>, kernel: FuncRef, n: ir::Value, most: ir::Value, table: ir::Value) -> ir::Value {
         let address = b.ins().func_addr(types::I64, kernel);
-        let n = b.ins().iconst(types::I64, spread.n);
-        let most = b.ins().iconst(types::I64, most as i64);
         let call = b.ins().call(self.function, &[self.pool, address, n, most, table]);
         b.inst_results(call)[0]
     }

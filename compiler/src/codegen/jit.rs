@@ -19,6 +19,8 @@ use super::flow::{Flow, Loop, Trips};
 use super::fork::most_workers;
 use super::program::{ALIGN_BYTES, Bytes, Place, Program, Step};
 use super::target::{Machine, Usage};
+use crate::nest::{Affine, SizeVar};
+use crate::tensor::Parameter;
 
 /// What a kernel or a program returned other than 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +80,8 @@ pub struct Memory {
     pub inputs: Vec<AlignedBytes>,
     /// By index in [`Program::outputs`].
     pub outputs: Vec<AlignedBytes>,
+    /// The parameters of the run, by index in [`Program::parameters`].
+    pub sizes: Vec<i64>,
     /// The arena.
     pub workspace: AlignedBytes,
 }
@@ -106,6 +110,9 @@ pub struct Executable {
     output_bytes: Vec<usize>,
     workspace_bytes: usize,
     workers: usize,
+    parameters: Vec<Parameter>,
+    /// By index of the kernel: its sizes.
+    size_vars: Vec<Vec<SizeVar>>,
     thread_work: u64,
 }
 
@@ -166,6 +173,8 @@ impl Executable {
             entry,
             constants,
             workers: program.workers,
+            parameters: program.parameters.clone(),
+            size_vars: program.kernels.iter().map(|k| k.sizes.clone()).collect(),
             thread_work: program.thread_work,
             steps: program.steps.clone(),
             flow: program.whole_flow(),
@@ -192,14 +201,15 @@ impl Executable {
         &self.steps
     }
 
-    /// Buffers for an execution: zeros, but for the states that begin with other values.
+    /// Buffers for an execution: zeros, but for the states that begin with other values; parameters at their greatest.
     pub fn memory(&self) -> Memory {
         let all = |sizes: &[usize]| sizes.iter().map(|&n| AlignedBytes::zeroed(n)).collect();
         let (mut inputs, outputs): (Vec<AlignedBytes>, _) = (all(&self.input_bytes), all(&self.output_bytes));
         for (i, value) in &self.initial {
             inputs[*i].as_mut_slice().copy_from_slice(value.as_slice());
         }
-        Memory { inputs, outputs, workspace: AlignedBytes::zeroed(self.workspace_bytes) }
+        let sizes = self.parameters.iter().map(|p| p.high).collect();
+        Memory { inputs, outputs, sizes, workspace: AlignedBytes::zeroed(self.workspace_bytes) }
     }
 
     /// Runs the whole program on this thread.
@@ -218,7 +228,7 @@ impl Executable {
         self.check_sizes(memory);
         let inputs = memory.inputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr());
         let outputs = memory.outputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr());
-        let args: Vec<*mut u8> = inputs.chain(outputs).collect();
+        let args: Vec<*mut u8> = inputs.chain(outputs).chain([memory.sizes.as_mut_ptr().cast()]).collect();
         let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
         status((self.entry)(args.as_ptr(), memory.workspace.as_mut_slice().as_mut_ptr(), pool))
     }
@@ -254,14 +264,21 @@ impl Executable {
         Ok(times)
     }
 
-    /// Runs the pieces of a kernel.
-    fn call(&self, kernel: usize, table: &[*mut u8], pool: Option<&Pool>) -> Result<(), Status> {
+    /// Runs the pieces of a step's kernel.
+    fn call(&self, step: &Step, sizes: &[i64], table: &[*mut u8], pool: Option<&Pool>) -> Result<(), Status> {
         let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
-        for (&kernel, piece) in self.kernels[kernel].iter().zip(&self.symbols.kernels[kernel]) {
-            status(match (self.fork, piece.spread) {
+        let size_of = |var| self.size_vars[step.kernel].iter().position(|s| s.var == var).map_or(0, |i| step.sizes[i].value(sizes));
+        for (&kernel, piece) in self.kernels[step.kernel].iter().zip(&self.symbols.kernels[step.kernel]) {
+            status(match (self.fork, &piece.spread) {
                 (Some(fork), Some(spread)) => {
-                    let most = most_workers(spread, self.workers, self.thread_work);
-                    fork(pool, kernel, spread.n, most as i64, table.as_ptr())
+                    let n = spread.live.as_ref().map_or(spread.n, |(live, step)| {
+                        let value = |a: &Affine| a.value(size_of);
+                        (value(&live.to) - value(&live.from)) / step
+                    });
+                    if n < 1 {
+                        continue;
+                    }
+                    fork(pool, kernel, n, (most_workers(spread, self.workers, self.thread_work) as i64).min(n), table.as_ptr())
                 }
                 _ => kernel(table.as_ptr(), 0, 0, 0),
             })?;
@@ -274,6 +291,7 @@ impl Executable {
         assert_eq!(sizes(&memory.inputs), self.input_bytes, "sizes of the inputs");
         assert_eq!(sizes(&memory.outputs), self.output_bytes, "sizes of the outputs");
         assert_eq!(memory.workspace.len, self.workspace_bytes, "size of the workspace");
+        assert_eq!(memory.sizes.len(), self.parameters.len(), "number of parameters");
     }
 }
 
@@ -283,6 +301,7 @@ struct Walk<'a> {
     inputs: Vec<*mut u8>,
     outputs: Vec<*mut u8>,
     workspace: *mut u8,
+    sizes: &'a [i64],
     pool: Option<&'a Pool>,
     pointers: Vec<*mut u8>,
     table: Vec<*mut u8>,
@@ -295,6 +314,7 @@ impl<'a> Walk<'a> {
             inputs: memory.inputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr()).collect(),
             outputs: memory.outputs.iter_mut().map(|b| b.as_mut_slice().as_mut_ptr()).collect(),
             workspace: memory.workspace.as_mut_slice().as_mut_ptr(),
+            sizes: &memory.sizes,
             pool,
             pointers: vec![std::ptr::null_mut(); exe.n_pointers],
             table: vec![],
@@ -331,8 +351,10 @@ impl<'a> Walk<'a> {
                             let address = self.address(place);
                             self.table.push(address);
                         }
+                        let sizes = self.exe.steps[step].sizes.iter().map(|s| s.value(self.sizes));
+                        self.table.extend(sizes.map(|n| std::ptr::without_provenance_mut(n as usize)));
                         let start = Instant::now();
-                        self.exe.call(self.exe.steps[step].kernel, &self.table, self.pool)?;
+                        self.exe.call(&self.exe.steps[step], self.sizes, &self.table, self.pool)?;
                         see(step, start.elapsed());
                     }
                 }
@@ -407,8 +429,8 @@ mod tests {
         let mut p = Program { workspace_bytes: 128, ..Program::default() };
         let table = p.constant("table", Tensor::from_slice(&[4], &[0.5f32, 1.5, 2.5, 3.5]));
         assert_eq!(p.constant("again", Tensor::from_slice(&[4], &[0.5f32, 1.5, 2.5, 3.5])), table);
-        p.inputs.push(IoBuffer { name: "x".into(), bytes: 32 });
-        p.outputs.push(IoBuffer { name: "y".into(), bytes: 16 });
+        p.inputs.push(IoBuffer { name: "x".into(), bytes: 32, dims: vec![] });
+        p.outputs.push(IoBuffer { name: "y".into(), bytes: 16, dims: vec![] });
 
         let mut b = Builder::new("gather", "");
         let (x, t) = (b.buffer("x", DType::I64, 4, Access::Read), b.buffer("table", DType::F32, 4, Access::Read));
@@ -424,6 +446,7 @@ mod tests {
             label: "gather".into(),
             kernel: gather,
             args: vec![Place::Input(0, 0), Place::Constant(table, 0), Place::Arena(64)],
+            sizes: vec![],
         });
 
         let double = |name: &str| {
@@ -436,7 +459,7 @@ mod tests {
         };
         let kernel = p.kernel(double("double"));
         assert_eq!(p.kernel(double("double_too")), kernel);
-        p.steps.push(Step { label: "double".into(), kernel, args: vec![Place::Arena(64), Place::Output(0, 0)] });
+        p.steps.push(Step { label: "double".into(), kernel, args: vec![Place::Arena(64), Place::Output(0, 0)], sizes: vec![] });
         p
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::flow::Flow;
 use super::fork::WORK_OF_A_THREAD;
 use crate::nest::Kernel;
-use crate::tensor::Tensor;
+use crate::tensor::{Parameter, Size, Tensor};
 
 /// A whole model after scheduling and memory planning.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Program {
     pub inputs: Vec<IoBuffer>,
     /// The caller's result buffers, in the order of the C function's parameters.
     pub outputs: Vec<IoBuffer>,
+    /// The numbers that a caller chooses for every run; sizes are functions of these.
+    pub parameters: Vec<Parameter>,
     /// Size of the arena.
     pub workspace_bytes: usize,
     /// What turns kernels into machine code.
@@ -47,6 +49,7 @@ impl Default for Program {
             constants: vec![],
             inputs: vec![],
             outputs: vec![],
+            parameters: vec![],
             workspace_bytes: 0,
             emitter: Emitter::default(),
             states: vec![],
@@ -77,6 +80,8 @@ pub struct Step {
     pub kernel: usize,
     /// Where each of the kernel's buffers is.
     pub args: Vec<Place>,
+    /// What each of the kernel's sizes is.
+    pub sizes: Vec<Size>,
 }
 
 /// Where a buffer begins.
@@ -163,8 +168,10 @@ pub struct Constant {
 pub struct IoBuffer {
     /// The model's name for it.
     pub name: String,
-    /// Its size.
+    /// Its size; the greatest, where the extents vary.
     pub bytes: usize,
+    /// Its extents, where some vary; else nothing.
+    pub dims: Vec<Size>,
 }
 
 /// A part of the caller's state block: an input that a run replaces by its next value.
@@ -220,6 +227,7 @@ impl Program {
     pub fn kernel(&mut self, mut kernel: Kernel) -> usize {
         let same = |k: &Kernel| {
             k.body == kernel.body
+                && k.sizes == kernel.sizes
                 && k.regs == kernel.regs
                 && k.buffers.len() == kernel.buffers.len()
                 && k.buffers

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use super::CodegenError;
 use super::flow::{Flow, Trips};
 use super::program::{Place, Program, Step};
+use crate::nest::{Affine, Kernel, Loop as NestLoop, Stmt, Var};
+use crate::tensor::for_all_sizes;
 
 impl Program {
     /// Checks that names are unique, every index exists, and every kernel's buffers lie inside what they are placed in.
@@ -101,6 +103,7 @@ impl Program {
         if kernel.buffers.len() != step.args.len() {
             return fail(format!("step `{}` passes {} of {} buffers", step.label, step.args.len(), kernel.buffers.len()));
         }
+        self.verify_sizes(step, kernel)?;
         for (buffer, &place) in kernel.buffers.iter().zip(&step.args) {
             let what = format!("step `{}`: buffer `{}`", step.label, buffer.name);
             self.verify_place(&what, place, buffer.total_bytes(self.workers), pointed)?;
@@ -119,5 +122,63 @@ impl Program {
         };
         let fits = size.zip(need).is_some_and(|(size, need)| offset.checked_add(need).is_some_and(|end| end <= size));
         if fits { Ok(()) } else { Err(CodegenError::Program { what: format!("{} does not fit at {place:?}", what) }) }
+    }
+
+    /// Checks, for every value of the parameters, that a kernel's sizes are in range, and that what its live loops run is a whole number of
+    /// steps inside their ranges.
+    fn verify_sizes(&self, step: &Step, kernel: &Kernel) -> Result<(), CodegenError> {
+        let fail = |what: String| Err(CodegenError::Program { what: format!("step `{}`: {what}", step.label) });
+        if step.sizes.len() != kernel.sizes.len() {
+            return fail(format!("passes {} of {} sizes", step.sizes.len(), kernel.sizes.len()));
+        }
+        let size_of = |var: Var| kernel.sizes.iter().position(|s| s.var == var).map(|i| &step.sizes[i]);
+        for (size, var) in step.sizes.iter().zip(&kernel.sizes) {
+            if size.parameters().iter().any(|&p| p as usize >= self.parameters.len()) {
+                return fail(format!("`{size}` is of no parameter"));
+            }
+            let held = for_all_sizes(&self.parameters, &size.parameters(), &mut |at| (0..=var.high).contains(&size.value(at)));
+            if held != Some(true) {
+                return fail(format!("`{}` may leave 0..={}", size.text(&self.parameters), var.high));
+            }
+        }
+        let mut loops = vec![];
+        live_loops(&kernel.body, &mut loops);
+        for l in loops {
+            let Some(live) = &l.live else { continue };
+            let mut of: Vec<u32> = vec![];
+            for &(var, _) in live.from.terms.iter().chain(&live.to.terms) {
+                let Some(size) = size_of(var) else { return fail("a loop runs to something that is no size".to_owned()) };
+                of.extend(size.parameters());
+            }
+            of.sort_unstable();
+            of.dedup();
+            let held = for_all_sizes(&self.parameters, &of, &mut |at| {
+                let value = |a: &Affine| a.value(|var| size_of(var).map_or(0, |s| s.value(at)));
+                let (from, to) = (value(&live.from), value(&live.to));
+                to <= from || from >= l.start && to <= l.end && (to - from) % l.step == 0
+            });
+            if held != Some(true) {
+                return fail(format!("loop `{}` may leave its range", kernel.vars[l.var.0 as usize]));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn live_loops<'k>(block: &'k [Stmt], found: &mut Vec<&'k NestLoop>) {
+    for stmt in block {
+        match stmt {
+            Stmt::Loop(l) => {
+                if l.live.is_some() {
+                    found.push(l);
+                }
+                live_loops(&l.body, found);
+            }
+            Stmt::If { then, otherwise, .. } => {
+                live_loops(then, found);
+                live_loops(otherwise, found);
+            }
+            Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use tinsmith_targets::abi::StatusCode;
 
 use super::names::in_comment;
-use super::{Interface, Port};
+use super::{Interface, Port, size_code};
 use crate::codegen::program::ALIGN_BYTES;
 use crate::tensor::DType;
 
@@ -16,17 +16,43 @@ pub fn bindings(interface: &Interface) -> String {
     let ports: Vec<(&Port, bool)> = interface.parameters().collect();
     let (mut c_parameters, mut parameters, mut names) = (String::new(), String::new(), String::new());
     let (mut arguments, mut docs) = (String::new(), String::new());
+    let (mut checks, mut sizes) = (String::new(), String::new());
+    let field = |p: u32| format!("(sizes.{} as i64)", interface.varying[p as usize].1);
+    if !interface.varying.is_empty() {
+        sizes += "/// What every run chooses.\n#[repr(C)]\n#[derive(Clone, Copy, PartialEq, Eq, Debug)]\npub struct Sizes {\n";
+        for (p, field) in &interface.varying {
+            let name = in_comment(&p.name).replace('`', "'");
+            let _ = writeln!(sizes, "    /// `{name}`, from {} to {}.\n    pub {field}: u64,", p.low, p.high);
+            let _ = writeln!(
+                checks,
+                "    if !({}..={}).contains(&sizes.{field}) {{\n        return Err(Status::SizeOutOfRange);\n    }}",
+                p.low, p.high
+            );
+        }
+        sizes += "}\n\n";
+        c_parameters += "sizes: *const Sizes, ";
+        parameters += "sizes: &Sizes, ";
+        names += "sizes, ";
+        arguments += "sizes, ";
+    }
     for (port, is_output) in ports {
         let (ident, ty, n) = (&port.ident, rust_type(port.dtype), port.n_elements());
         let (pointer, reference, cast) = if is_output { ("*mut", "&mut ", "as_mut_ptr") } else { ("*const", "&", "as_ptr") };
         let direction = if is_output { "Output" } else { "Input" };
         let _ = write!(c_parameters, "{ident}: {pointer} {ty}, ");
-        let _ = write!(parameters, "{ident}: {reference}[{ty}; {n}], ");
+        if port.sizes.is_empty() {
+            let _ = write!(parameters, "{ident}: {reference}[{ty}; {n}], ");
+        } else {
+            let _ = write!(parameters, "{ident}: {reference}[{ty}], ");
+            let n = size_code(&port.n_elements_of_run(), &field, &|x: &str, d: i64| format!("({x}).div_euclid({d})"));
+            let _ = writeln!(checks, "    if {ident}.len() as i64 != {n} {{\n        return Err(Status::BadArgument);\n    }}");
+        }
         let _ = write!(names, "{ident}, ");
         let _ = write!(arguments, "{ident}.{cast}(), ");
         let actual = interface.actual_shape(port).map_or(String::new(), |s| format!(" {s}"));
         let was = in_comment(&port.name).replace('`', "'");
-        let _ = writeln!(docs, "/// - `{ident}`: {} `{was}`, `{}`{actual}", direction.to_lowercase(), port.ty());
+        let ty = in_comment(&port.sized_ty(&interface.sizes()));
+        let _ = writeln!(docs, "/// - `{ident}`: {} `{was}`, `{ty}`{actual}", direction.to_lowercase());
     }
     if !interface.states.is_empty() {
         c_parameters += "state: *mut ::core::ffi::c_void, ";
@@ -84,7 +110,7 @@ mod allocator {{
     pub use self::crate_alloc::{{alloc, boxed}};
 }}
 
-/// Why a run did not compute its outputs.
+{sizes}/// Why a run did not compute its outputs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(dead_code)]
 pub enum Status {{
@@ -155,7 +181,7 @@ pub fn run_with({parameters}workspace: &mut Workspace, pool: &Pool) -> ::core::r
 
 #[allow(non_snake_case, clippy::too_many_arguments)]
 fn run_on({parameters}workspace: &mut Workspace, pool: *mut ::core::ffi::c_void) -> ::core::result::Result<(), Status> {{
-    let workspace = workspace as *mut Workspace as *mut ::core::ffi::c_void;
+{checks}    let workspace = workspace as *mut Workspace as *mut ::core::ffi::c_void;
     // SAFETY: the arrays have the sizes that the library was compiled for, and the references keep them apart.
     let code = unsafe {{ {name}_run({arguments}workspace, pool) }};
     match code {{

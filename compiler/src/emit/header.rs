@@ -6,7 +6,7 @@ use std::fmt::Write;
 use tinsmith_targets::abi::{ABI_VERSION, DTypeCode, StatusCode};
 
 use super::names::in_comment;
-use super::{Interface, Port};
+use super::{Interface, Port, size_code};
 use crate::codegen::program::ALIGN_BYTES;
 use crate::tensor::DType;
 
@@ -15,11 +15,15 @@ pub fn header(interface: &Interface) -> String {
     let name = &interface.name;
     let upper = name.to_ascii_uppercase();
     let mut parameters: Vec<String> = vec![];
+    if !interface.varying.is_empty() {
+        parameters.push(format!("const {name}_sizes *sizes"));
+    }
     for (port, is_output) in interface.parameters() {
         let constant = if is_output { "" } else { "const " };
         let told = if port.ident == port.name { String::new() } else { format!(" \"{}\"", in_comment(&port.name)) };
         let actual = interface.actual_shape(port).map_or(String::new(), |s| format!(" {s}"));
-        parameters.push(format!("{constant}{} *{} /* {}{told}{actual} */", c_type(port.dtype), port.ident, dims(port)));
+        let shape = if port.sizes.is_empty() { dims(port) } else { port.sized_ty(&interface.sizes()) };
+        parameters.push(format!("{constant}{} *{} /* {}{told}{actual} */", c_type(port.dtype), port.ident, in_comment(&shape)));
     }
     let has_state = !interface.states.is_empty();
     if has_state {
@@ -32,6 +36,8 @@ pub fn header(interface: &Interface) -> String {
     for port in interface.parameters().map(|(p, _)| p).chain(interface.state_ports().map(|s| s.0)) {
         let _ = writeln!(sizes, "#define {upper}_{}_ELEMENTS {}u", port.ident.to_ascii_uppercase(), port.n_elements());
     }
+    let most = if interface.varying.is_empty() { "" } else { ", at the greatest sizes" };
+    let struct_of_sizes = sizes_struct(interface);
     format!(
         r#"/* {origin}. Generated; do not edit. */
 #ifndef TINSMITH_MODEL_{upper}_H
@@ -51,7 +57,7 @@ extern "C" {{
 /* The most threads of a pool that a run uses. */
 #define {upper}_MAX_THREADS {threads}u
 
-/* Number of elements of every {elements_of}. */
+{struct_of_sizes}/* Number of elements of every {elements_of}{most}. */
 {sizes}{states}
 /* Computes the outputs from the inputs{computes}. Inputs, outputs{and_state} and workspace must not overlap.
    Tensors are row-major{halves}. */
@@ -116,6 +122,37 @@ tinsmith_status {name}_state_init(void *state);
         lacks = StatusCode::CpuLacksFeature.c_name(),
         bytes = interface.state_bytes.max(ALIGN_BYTES),
     )
+}
+
+/// The struct of what a caller chooses for every run, and the elements and workspace that a run needs.
+fn sizes_struct(interface: &Interface) -> String {
+    let name = &interface.name;
+    if interface.varying.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("/* What every run chooses; outside of these ranges it returns TINSMITH_SIZE_OUT_OF_RANGE. */\n");
+    let _ = writeln!(text, "typedef struct {name}_sizes {{");
+    for (p, field) in &interface.varying {
+        let _ = writeln!(text, "    uint64_t {field}; /* {}, from {} to {} */", in_comment(&p.name), p.low, p.high);
+    }
+    let _ = writeln!(text, "}} {name}_sizes;\n");
+    let parameter = |p: u32| format!("(int64_t)sizes->{}", interface.varying[p as usize].1);
+    let floor = |x: &str, d: i64| format!("(({x} - ({x} % {d} + {d}) % {d}) / {d})");
+    let _ = writeln!(text, "/* Number of elements of an input or output in one run. */");
+    for port in interface.parameters().map(|p| p.0).filter(|p| !p.sizes.is_empty()) {
+        let n = size_code(&port.n_elements_of_run(), &parameter, &floor);
+        let _ = writeln!(
+            text,
+            "static inline uint64_t {name}_{}_elements(const {name}_sizes *sizes) {{\n    return (uint64_t)({n});\n}}",
+            port.ident
+        );
+    }
+    let _ = writeln!(
+        text,
+        "/* The memory that one run works in: the same for all sizes. */\nstatic inline uint64_t {name}_workspace_bytes(const {name}_sizes *sizes) {{\n    (void)sizes;\n    return {}u;\n}}\n",
+        interface.workspace_bytes
+    );
+    text
 }
 
 /// Types and functions that are the same for every model.

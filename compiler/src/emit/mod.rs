@@ -19,9 +19,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::codegen::program::ALIGN_BYTES;
+use crate::codegen::program::{ALIGN_BYTES, IoBuffer};
 use crate::codegen::{CodegenError, Machine, Program};
-use crate::tensor::{DType, n_elements};
+use crate::tensor::{DType, Parameter, Size, n_elements};
 
 /// Why files could not be made.
 #[derive(Debug, Error)]
@@ -61,6 +61,8 @@ pub struct Interface {
     pub workspace_bytes: usize,
     /// Size of the weights.
     pub constant_bytes: usize,
+    /// What a caller chooses for every run, and the names of the fields that hold it.
+    pub varying: Vec<(Parameter, String)>,
     /// The most threads that a run uses.
     pub max_threads: usize,
     /// SHA-256 of the source file, in hexadecimal.
@@ -80,8 +82,10 @@ pub struct Port {
     pub ident: String,
     /// Element type.
     pub dtype: DType,
-    /// Extents, outermost first.
+    /// Extents, outermost first; the greatest, where they vary.
     pub dims: Vec<usize>,
+    /// The extents of one run where some vary, else nothing.
+    pub sizes: Vec<Size>,
     /// Where the extents are the greatest ones: the index into [`Interface::outputs`] of the actual ones.
     pub shape_in: Option<usize>,
 }
@@ -115,6 +119,37 @@ impl Port {
         let dims: Vec<String> = self.dims.iter().map(usize::to_string).collect();
         format!("{}[{}]", self.dtype, dims.join(","))
     }
+
+    /// The number of elements of one run.
+    pub fn n_elements_of_run(&self) -> Size {
+        match self.sizes[..] {
+            [] => Size::Constant(self.n_elements() as i64),
+            _ => self.sizes.iter().fold(Size::Constant(1), |n, s| n.product(s)),
+        }
+    }
+
+    /// Its type with the names of the sizes: `f32[batch,10]`.
+    pub fn sized_ty(&self, parameters: &[Parameter]) -> String {
+        if self.sizes.is_empty() {
+            return self.ty();
+        }
+        let dims: Vec<String> = self.sizes.iter().map(|s| s.text(parameters)).collect();
+        format!("{}[{}]", self.dtype, dims.join(","))
+    }
+}
+
+/// A size as an expression of C and of Rust: they differ in what a parameter and a rounded quotient are.
+pub(crate) fn size_code(size: &Size, parameter: &dyn Fn(u32) -> String, floor: &dyn Fn(&str, i64) -> String) -> String {
+    let of = |s: &Size| size_code(s, parameter, floor);
+    match size {
+        Size::Constant(c) => c.to_string(),
+        Size::Parameter(p) => parameter(*p),
+        Size::Sum(a, b) => format!("({} + {})", of(a), of(b)),
+        Size::Product(a, b) => format!("({} * {})", of(a), of(b)),
+        Size::Times(a, c) => format!("({c} * {})", of(a)),
+        Size::Floor(a, d) => floor(&of(a), *d),
+        Size::AtLeast(a, _) | Size::AtMost(a, _) => of(a),
+    }
 }
 
 /// Names, types and extents of inputs or outputs, before they have parameters' names.
@@ -134,28 +169,34 @@ impl Interface {
         let wanted: Vec<&str> = inputs.iter().chain(&outputs).map(|p| p.0.as_str()).collect();
         let name = names::model(title);
         let mut idents = names::parameters(&name, &wanted).into_iter();
-        let mut ports = |ports: Signature, is_parameter: &dyn Fn(usize) -> bool| -> Vec<Port> {
+        let greatest: Vec<i64> = program.parameters.iter().map(|p| p.high).collect();
+        let mut ports = |ports: Signature, buffers: &[IoBuffer], is_parameter: &dyn Fn(usize) -> bool| -> Vec<Port> {
             let port = |(i, (name, dtype, dims)): (usize, (String, DType, Vec<usize>))| {
                 let ident = match idents.next().unwrap_or_default() {
                     // With state the functions have a parameter of this name.
                     state if state == "state" && is_parameter(i) && !program.states.is_empty() => "state_".to_owned(),
                     ident => ident,
                 };
-                Port { name, ident, dtype, dims, shape_in: None }
+                let sizes = buffers.get(i).map_or_else(Vec::new, |b| b.dims.clone());
+                let dims = if sizes.is_empty() { dims } else { sizes.iter().map(|s| s.value(&greatest) as usize).collect() };
+                Port { name, ident, dtype, dims, sizes, shape_in: None }
             };
             ports.into_iter().enumerate().map(port).collect()
         };
+        let fields: Vec<&str> = program.parameters.iter().map(|p| p.name.as_str()).collect();
+        let varying = program.parameters.iter().cloned().zip(names::parameters(&name, &fields)).collect();
         Interface {
             name,
             title: title.to_owned(),
-            inputs: ports(inputs, &|i| program.state_of_input(i).is_none()),
-            outputs: ports(outputs, &|j| program.state_of_output(j).is_none()),
+            inputs: ports(inputs, &program.inputs, &|i| program.state_of_input(i).is_none()),
+            outputs: ports(outputs, &program.outputs, &|j| program.state_of_output(j).is_none()),
             states: program
                 .states
                 .iter()
                 .map(|s| StatePort { input: s.input, output: s.output, offset: s.offset, has_initial: s.initial.is_some() })
                 .collect(),
             state_bytes: program.state_bytes(),
+            varying,
             workspace_bytes: program.workspace_bytes.max(ALIGN_BYTES),
             max_threads: program.workers.max(1),
             constant_bytes: program.constants.iter().map(|c| c.bytes.as_slice().len()).sum(),
@@ -189,6 +230,11 @@ impl Interface {
     /// The inputs that are parts of the state block, with the name of the next value and the part.
     pub fn state_ports(&self) -> impl Iterator<Item = (&Port, &str, &StatePort)> {
         self.states.iter().map(|s| (&self.inputs[s.input], self.outputs[s.output].name.as_str(), s))
+    }
+
+    /// What a caller chooses for every run.
+    pub(crate) fn sizes(&self) -> Vec<Parameter> {
+        self.varying.iter().map(|p| p.0.clone()).collect()
     }
 
     /// What every generated file says about its origin.

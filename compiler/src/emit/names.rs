@@ -172,6 +172,7 @@ const RESERVED: &[&str] = &[
     "where",
     "while",
     "workspace",
+    "sizes",
     "xor",
     "xor_eq",
     "yield",

@@ -25,10 +25,10 @@ fn sample(machine: &Machine) -> (Program, Interface) {
     let weights: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|x| x.to_le_bytes()).collect();
     let constant = program.constant("w", weights);
     let kernel = program.kernel(crate::nest::parse(KERNEL.trim()).expect("the sample parses"));
-    program.inputs.push(IoBuffer { name: "x".into(), bytes: 16 });
-    program.outputs.push(IoBuffer { name: "y/out".into(), bytes: 16 });
+    program.inputs.push(IoBuffer { name: "x".into(), bytes: 16, dims: vec![] });
+    program.outputs.push(IoBuffer { name: "y/out".into(), bytes: 16, dims: vec![] });
     let args = vec![Place::Input(0, 0), Place::Constant(constant, 0), Place::Output(0, 0)];
-    program.steps.push(Step { label: "y".into(), kernel, args });
+    program.steps.push(Step { label: "y".into(), kernel, args, sizes: vec![] });
     let port = |name: &str| vec![(name.to_owned(), DType::F32, vec![1, 4])];
     let interface = Interface::new("add four", port("x"), port("y/out"), &program, "00".repeat(32), "0.0.0", machine);
     (program, interface)
@@ -146,6 +146,7 @@ fn the_rust_module_is_typed() {
             1 => Err(Status::BadArgument),
             2 => Err(Status::CpuLacksFeature),
             3 => Err(Status::IndexOutOfRange),
+            4 => Err(Status::SizeOutOfRange),
             code => Err(Status::Unknown(code)),
         }
     }

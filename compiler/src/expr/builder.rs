@@ -32,7 +32,7 @@ impl Builder {
     /// A tensor that is read from outside. Programs know the types that memory holds: see [`DType::storage`].
     pub fn operand(&mut self, name: &str, dtype: DType, dims: &[usize]) -> TensorId {
         let name = self.unique(name);
-        self.program.tensors.push(TensorDecl { name, dtype: dtype.storage(), dims: dims.to_vec() });
+        self.program.tensors.push(TensorDecl { name, dtype: dtype.storage(), dims: dims.to_vec(), bounds: vec![] });
         let id = TensorId(self.program.tensors.len() as u32 - 1);
         self.program.operands.push(id);
         id
@@ -45,7 +45,7 @@ impl Builder {
             return *id;
         }
         let name = self.unique(name);
-        self.program.tensors.push(TensorDecl { name, dtype: value.dtype(), dims: value.dims().to_vec() });
+        self.program.tensors.push(TensorDecl { name, dtype: value.dtype(), dims: value.dims().to_vec(), bounds: vec![] });
         let id = TensorId(self.program.tensors.len() as u32 - 1);
         self.program.constants.push((id, value));
         id
@@ -55,7 +55,7 @@ impl Builder {
     pub fn declare(&mut self, dtype: DType, dims: &[usize]) -> TensorId {
         let dtype = dtype.storage();
         let name = self.unique(&self.name.clone());
-        self.program.tensors.push(TensorDecl { name, dtype, dims: dims.to_vec() });
+        self.program.tensors.push(TensorDecl { name, dtype, dims: dims.to_vec(), bounds: vec![] });
         TensorId(self.program.tensors.len() as u32 - 1)
     }
 
@@ -114,7 +114,7 @@ impl Builder {
         let at = axes(0, dims.len());
         let value = f(self, &at);
         let out = self.declare(value.dtype(), dims);
-        self.stage(Stage { out, write: at, axes: dims.to_vec(), reduce: vec![], body: Body::Map(value) });
+        self.stage(Stage { out, write: at, axes: dims.to_vec(), reduce: vec![], bounds: vec![], body: Body::Map(value) });
         out
     }
 
@@ -131,7 +131,14 @@ impl Builder {
         let value = value(self, &at, &over);
         let finish = finish(self, &at, Expr::acc(value.dtype()));
         let out = self.declare(finish.dtype(), dims);
-        self.stage(Stage { out, write: at, axes: dims.to_vec(), reduce: reduce.to_vec(), body: Body::Reduce { op, value, finish } });
+        self.stage(Stage {
+            out,
+            write: at,
+            axes: dims.to_vec(),
+            reduce: reduce.to_vec(),
+            bounds: vec![],
+            body: Body::Reduce { op, value, finish },
+        });
         out
     }
 
@@ -147,14 +154,21 @@ impl Builder {
         let at = axes(0, dims.len());
         let value = value(self, &at, &axes(dims.len(), 1)[0]);
         let out = self.declare(DType::I64, dims);
-        self.stage(Stage { out, write: at, axes: dims.to_vec(), reduce: vec![reduce], body: Body::Arg { op, value, last } });
+        self.stage(Stage {
+            out,
+            write: at,
+            axes: dims.to_vec(),
+            reduce: vec![reduce],
+            bounds: vec![],
+            body: Body::Arg { op, value, last },
+        });
         out
     }
 
     /// Writes a region of `out`: over axes of extents `dims`, `f` gives where an element goes and its value.
     pub fn write(&mut self, out: TensorId, dims: &[usize], f: impl FnOnce(&Self, &[Affine]) -> (Vec<Affine>, Expr)) {
         let (write, value) = f(self, &axes(0, dims.len()));
-        self.stage(Stage { out, write, axes: dims.to_vec(), reduce: vec![], body: Body::Map(value) });
+        self.stage(Stage { out, write, axes: dims.to_vec(), reduce: vec![], bounds: vec![], body: Body::Map(value) });
     }
 
     /// Writes a region of `out` with a reduction; `at` gives where an element goes.
@@ -172,7 +186,14 @@ impl Builder {
         let (here, over) = (axes(0, dims.len()), axes(dims.len(), reduce.len()));
         let value = value(self, &here, &over);
         let finish = finish(self, &here, Expr::acc(value.dtype()));
-        self.stage(Stage { out, write: at(&here), axes: dims.to_vec(), reduce: reduce.to_vec(), body: Body::Reduce { op, value, finish } });
+        self.stage(Stage {
+            out,
+            write: at(&here),
+            axes: dims.to_vec(),
+            reduce: reduce.to_vec(),
+            bounds: vec![],
+            body: Body::Reduce { op, value, finish },
+        });
     }
 
     /// The same elements, row-major, under other extents.
@@ -192,7 +213,7 @@ impl Builder {
         self.open.push(vec![]);
         f(self, Affine::var(Var::Loop(var)));
         let items = self.open.pop().expect("the list opened above");
-        self.item(Item::Repeat { var, extent, items });
+        self.item(Item::Repeat { var, extent, live: None, items });
     }
 
     /// Adds a stage.

@@ -21,6 +21,9 @@ pub enum EvalError {
     /// The operands are not those that the program declares.
     #[error("{0}")]
     Operands(String),
+    /// Some extent or number is known only when the program runs.
+    #[error("`%{0}` has an extent or a value that only a run knows")]
+    Sized(String),
     /// An index that data gave is outside of its axis.
     #[error("index {index} of `%{tensor}` is out of range for extent {extent} of axis {axis}")]
     IndexOutOfRange {
@@ -51,6 +54,9 @@ pub fn eval(program: &Program, operands: &[Tensor]) -> Result<Vec<Tensor>, EvalE
     if operands.len() != program.operands.len() {
         return Err(EvalError::Operands(format!("{} operands instead of {}", operands.len(), program.operands.len())));
     }
+    if let Some(t) = sized(&program.items) {
+        return Err(EvalError::Sized(program.tensor(t).name.clone()));
+    }
     let mut m = Machine { program, buffers: program.tensors.iter().map(|_| Buffer::default()).collect(), loops: HashMap::new() };
     for (&t, value) in program.operands.iter().zip(operands) {
         let decl = program.tensor(t);
@@ -65,6 +71,19 @@ pub fn eval(program: &Program, operands: &[Tensor]) -> Result<Vec<Tensor>, EvalE
     }
     m.items(&program.items)?;
     program.results.iter().map(|&t| m.tensor(t)).collect()
+}
+
+/// A tensor that a stage computes over something that only a run knows.
+fn sized(items: &[Item]) -> Option<TensorId> {
+    items.iter().find_map(|item| match item {
+        Item::Stage(s) => {
+            let mut found = s.bounds.iter().any(Option::is_some);
+            s.expressions().into_iter().for_each(|e| e.visit(&mut |e| found |= matches!(e.node(), Node::Size(_))));
+            found.then_some(s.out)
+        }
+        Item::Reshape { .. } => None,
+        Item::Repeat { items, .. } => sized(items),
+    })
 }
 
 /// Values of a tensor; `written` is empty where all are.
@@ -141,7 +160,7 @@ impl Machine<'_> {
             match item {
                 Item::Stage(stage) => self.stage(stage)?,
                 Item::Reshape { out, input } => self.buffers[out.0 as usize] = self.buffers[input.0 as usize].clone(),
-                Item::Repeat { var, extent, items } => {
+                Item::Repeat { var, extent, items, .. } => {
                     for i in 0..*extent {
                         self.loops.insert(*var, i as i64);
                         self.items(items)?;
@@ -193,6 +212,7 @@ impl Machine<'_> {
             Node::Const(Const::Float(x)) => Step::Const(x.to_bits()),
             Node::Const(Const::Int(x)) => Step::Const(scalar::int(e.dtype(), *x)),
             Node::Index(a) => Step::Index(self.form(a)),
+            Node::Size(_) => unreachable!("refused before"),
             Node::Acc => Step::Acc,
             Node::Load { tensor, index, pad } => {
                 if pad.is_none() && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) {

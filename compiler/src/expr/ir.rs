@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::tensor::{Affine as AffineOver, DType, Tensor};
+use crate::tensor::{Affine as AffineOver, DType, Size, Tensor};
 
 /// A group's computation.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -62,6 +62,15 @@ pub struct TensorDecl {
     pub dtype: DType,
     /// Extents.
     pub dims: Vec<usize>,
+    /// The extents of one run where they are known then, as [`Stage::bounds`] has them.
+    pub bounds: Vec<Option<Size>>,
+}
+
+impl TensorDecl {
+    /// The extent along an axis in one run, where it is less than all of it in some.
+    pub fn bound(&self, axis: usize) -> Option<&Size> {
+        self.bounds.get(axis).and_then(Option::as_ref)
+    }
 }
 
 /// Index into [`Program::tensors`].
@@ -86,9 +95,22 @@ pub enum Item {
         var: u32,
         /// Number of iterations.
         extent: usize,
+        /// The values that the variable has, where they are known at run time: all of `0..extent` at most.
+        live: Option<LiveRows>,
         /// The body.
         items: Vec<Item>,
     },
+}
+
+/// The values of a loop that is live: `from`, `from + step`, and so on below `to`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LiveRows {
+    /// The first.
+    pub from: Size,
+    /// One past the last step, a whole number of steps from the first.
+    pub to: Size,
+    /// The increment.
+    pub step: i64,
 }
 
 /// `out[write(axes)] = body(axes)` for all values of the axes.
@@ -102,11 +124,19 @@ pub struct Stage {
     pub axes: Vec<usize>,
     /// Extents of the reduction axes, [`Var::Axis`] from `axes.len()` on.
     pub reduce: Vec<usize>,
+    /// By axis, those of the reduction behind the others: the extent of one run where that is known then, at most the one above. Axes
+    /// past the end of the list have the extents above.
+    pub bounds: Vec<Option<Size>>,
     /// The value.
     pub body: Body,
 }
 
 impl Stage {
+    /// The extent of an axis in one run, where it is less than all of it in some.
+    pub fn bound(&self, axis: usize) -> Option<&Size> {
+        self.bounds.get(axis).and_then(Option::as_ref)
+    }
+
     /// The expressions of the body: the value, then what a reduction ends with.
     pub fn expressions(&self) -> Vec<&Expr> {
         match &self.body {
@@ -196,6 +226,8 @@ pub enum Node {
     Const(Const),
     /// The value of an affine form, `i64`.
     Index(Affine),
+    /// A number that is known when the program runs, `i64`.
+    Size(Size),
     /// An element of a tensor.
     Load {
         /// The tensor.
@@ -407,6 +439,7 @@ fn same(a: &Expr, b: &Expr, seen: &mut HashSet<(*const Node, *const Node)>) -> b
     let heads = match (a.node(), b.node()) {
         (Node::Const(x), Node::Const(y)) => x == y,
         (Node::Index(x), Node::Index(y)) => x == y,
+        (Node::Size(x), Node::Size(y)) => x == y,
         (Node::Load { tensor: t, index: x, pad: p }, Node::Load { tensor: u, index: y, pad: q }) => {
             let same_kind = |(x, y): (&Ix, &Ix)| match (x, y) {
                 (Ix::Affine(x), Ix::Affine(y)) => x == y,
@@ -543,7 +576,7 @@ impl Expr {
     /// The direct sub-expressions, those inside indices and padding included.
     pub fn children(&self) -> Vec<&Expr> {
         match self.node() {
-            Node::Const(_) | Node::Index(_) | Node::Acc => vec![],
+            Node::Const(_) | Node::Index(_) | Node::Size(_) | Node::Acc => vec![],
             Node::Load { index, pad, .. } => index
                 .iter()
                 .filter_map(|ix| match ix {
@@ -587,7 +620,7 @@ impl Expr {
             return e.clone();
         }
         let node = match self.node() {
-            Node::Const(_) | Node::Index(_) | Node::Acc => self.node().clone(),
+            Node::Const(_) | Node::Index(_) | Node::Size(_) | Node::Acc => self.node().clone(),
             Node::Load { tensor, index, pad } => {
                 let index = index
                     .iter()

@@ -93,7 +93,7 @@ impl<'a> Parser<'a> {
                 self.deeper()?;
                 let items_inside = self.items()?;
                 self.depth -= 1;
-                items.push(Item::Repeat { var, extent, items: items_inside });
+                items.push(Item::Repeat { var, extent, live: None, items: items_inside });
                 continue;
             }
             let name = self.tensor_name()?;
@@ -147,7 +147,7 @@ impl<'a> Parser<'a> {
         }
         let t = TensorId(self.program.tensors.len() as u32);
         self.names.insert(name.clone(), t);
-        self.program.tensors.push(TensorDecl { name, dtype, dims });
+        self.program.tensors.push(TensorDecl { name, dtype, dims, bounds: vec![] });
         Ok(t)
     }
 
@@ -210,7 +210,7 @@ impl<'a> Parser<'a> {
         }
         self.lexer = end;
         let out = self.declare(name, dtype, dims)?;
-        Ok(Stage { out, write, axes, reduce, body })
+        Ok(Stage { out, write, axes, reduce, bounds: vec![], body })
     }
 
     fn skip_index(&mut self) -> Result<()> {

@@ -53,8 +53,9 @@ impl Program {
                     let (to, from) = (&self.tensor(*out).name, &self.tensor(*input).name);
                     writeln!(f, "{indent}%{to} = reshape %{from} : {}", self.type_text(*out))?;
                 }
-                Item::Repeat { var, extent, items } => {
-                    writeln!(f, "{indent}repeat l{var} in 0..{extent} {{")?;
+                Item::Repeat { var, extent, live, items } => {
+                    let live = live.as_ref().map_or(String::new(), |l| format!(" from {} to {} step {}", l.from, l.to, l.step));
+                    writeln!(f, "{indent}repeat l{var} in 0..{extent}{live} {{")?;
                     self.print_items(f, items, depth + 1)?;
                     writeln!(f, "{indent}}}")?;
                 }
@@ -71,9 +72,11 @@ impl Program {
         let mut text = format!("%{}[{}]", out.name, index.join(","));
         let identity = s.axes == out.dims && s.write.iter().enumerate().all(|(i, a)| *a == Affine::var(Var::Axis(i as u32)));
         let ranges = |prefix: &str, extents: &[usize]| {
-            extents.iter().enumerate().map(|(i, n)| format!("{prefix}{i} in 0..{n}")).collect::<Vec<_>>().join(", ")
+            let first = if prefix == "r" { s.axes.len() } else { 0 };
+            let live = |i: usize| s.bound(first + i).map_or(String::new(), |b| format!("({b}) of "));
+            extents.iter().enumerate().map(|(i, n)| format!("{prefix}{i} in 0..{}{n}", live(i))).collect::<Vec<_>>().join(", ")
         };
-        if !identity && !s.axes.is_empty() {
+        if (!identity || s.bounds.iter().take(s.axes.len()).any(Option::is_some)) && !s.axes.is_empty() {
             let _ = write!(text, " for {}", ranges("i", &s.axes));
         }
         text += " = ";
@@ -179,6 +182,7 @@ impl<'a> Printer<'a> {
             Node::Const(Const::Int(x)) if e.dtype() == DType::U64 => format!("{}u64", *x as u64),
             Node::Const(Const::Int(x)) => format!("{x}{}", e.dtype()),
             Node::Index(a) => format!("index({})", self.affine(a)),
+            Node::Size(s) => format!("size({s})"),
             Node::Acc => "acc".to_owned(),
             Node::Load { tensor, index, pad } => {
                 let index: Vec<String> = index

@@ -79,7 +79,7 @@ fn step(e: &Expr) -> Option<Expr> {
                 .collect();
             (plain != *index).then(|| Expr::new(Node::Load { tensor: *tensor, index: plain, pad: pad.clone() }, dtype))
         }
-        Node::Const(_) | Node::Index(_) | Node::Acc => None,
+        Node::Const(_) | Node::Size(_) | Node::Index(_) | Node::Acc => None,
     }
 }
 

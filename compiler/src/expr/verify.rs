@@ -130,7 +130,7 @@ impl Verifier<'_> {
                     self.reads(*out, *input);
                     self.writes(*out);
                 }
-                Item::Repeat { var, extent, items } => {
+                Item::Repeat { var, extent, items, .. } => {
                     if self.loops.iter().any(|l| l.0 == *var) {
                         let message = format!("loop {var} inside itself");
                         self.errors.push(VerifyError { tensor: format!("loop {var}"), message });
@@ -315,6 +315,7 @@ impl Verifier<'_> {
                 self.variables(a, scope);
                 require(dtype == DType::I64, "an index")
             }
+            Node::Size(_) => require(dtype == DType::I64, "a size"),
             Node::Acc if scope.acc == Some(dtype) => Ok(()),
             Node::Acc => Err("an accumulator of another type, or outside of a reduction's end".to_owned()),
             Node::Load { tensor, index, pad } => self.load(*tensor, index, pad.as_ref(), dtype, scope),

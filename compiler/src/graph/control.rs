@@ -102,13 +102,13 @@ impl Loop {
         if self.conditional {
             one(inputs[1], DType::Bool, "the condition")?;
         }
-        for i in 1..n {
+        for (i, &input) in inputs.iter().enumerate().skip(1) {
             let ty = operand(operands, i)?;
             let is_slice = (1 + n_states..1 + n_states + n_scanned).contains(&i);
-            let wanted = if is_slice { ty.with_dims(ty.shape.0[1..].iter().cloned()) } else { ty.clone() };
-            if *inputs[i] != wanted {
+            let wanted = if is_slice { ty.with_dims(ty.shape.0.iter().skip(1).cloned()) } else { ty.clone() };
+            if *input != wanted {
                 let name = self.body.name_of(self.body.inputs()[i]);
-                return Err(InferError::Invalid(format!("input `{name}` of the body is `{}`, and gets `{wanted}`", inputs[i])));
+                return Err(InferError::Invalid(format!("input `{name}` of the body is `{input}`, and gets `{wanted}`")));
             }
         }
         for i in 0..n_states {

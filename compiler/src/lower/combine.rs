@@ -185,7 +185,7 @@ fn n_operators(e: &Expr) -> usize {
             | Node::Cast(_)
             | Node::Bits(_) => 1,
             Node::Unary(..) => CHEAP_OPERATORS,
-            Node::Load { .. } | Node::Const(_) | Node::Index(_) | Node::Acc => 0,
+            Node::Load { .. } | Node::Const(_) | Node::Index(_) | Node::Size(_) | Node::Acc => 0,
         };
         if matches!(e.node(), Node::Binary(BinaryOp::Pow, ..)) {
             n += CHEAP_OPERATORS;

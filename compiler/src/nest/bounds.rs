@@ -17,7 +17,8 @@ const MAX_FACTS: usize = 6;
 /// The accesses that cannot be proved in bounds.
 pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
     let mut p = Prover { kernel, text: Text::new(kernel), errors: vec![] };
-    let mut state = State { vars: BTreeMap::new(), facts: vec![], regs: vec![None; kernel.regs.len()] };
+    let sizes = kernel.sizes.iter().map(|s| (s.var, VarRange { range: Interval::new(0, s.high.into()), start: 0, step: 1 }));
+    let mut state = State { vars: sizes.collect(), facts: vec![], regs: vec![None; kernel.regs.len()] };
     p.block(&kernel.body, &mut state);
     p.errors
 }
@@ -236,8 +237,16 @@ impl Prover<'_> {
         // Any iteration may begin with what any other has set.
         for_each_set(&l.body, &mut |r| state.regs[r.0 as usize] = None);
         let range = Interval::new(l.start.into(), i128::from(l.end) - i128::from(l.step));
-        state.vars.insert(l.var, VarRange { range, start: l.start, step: l.step });
+        let step = if l.live.is_some() { 1 } else { l.step };
+        state.vars.insert(l.var, VarRange { range, start: l.start, step });
+        let (facts, vars) = (state.facts.clone(), state.vars.clone());
+        if let Some(live) = &l.live {
+            // The last iteration is a step before the end.
+            let ahead = Affine::var(l.var).plus(&live.to.times(-1));
+            state.learn(&ahead, Interval::new(i64::MIN.into(), -i128::from(l.step)));
+        }
         self.block(&l.body, state);
+        (state.facts, state.vars) = (facts, vars);
         state.vars.remove(&l.var);
     }
 

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::ir::{
-    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType,
+    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Live, Loop, Op, Reg, Scalar, SizeVar, Stmt, UnaryOp, Var,
+    VecType,
 };
 use crate::tensor::DType;
 
@@ -20,7 +21,15 @@ impl Builder {
     /// An empty kernel.
     pub fn new(name: impl Into<String>, schedule: impl Into<String>) -> Self {
         Builder {
-            kernel: Kernel { name: name.into(), schedule: schedule.into(), buffers: vec![], vars: vec![], regs: vec![], body: vec![] },
+            kernel: Kernel {
+                name: name.into(),
+                schedule: schedule.into(),
+                buffers: vec![],
+                vars: vec![],
+                sizes: vec![],
+                regs: vec![],
+                body: vec![],
+            },
             open: vec![vec![]],
             var_names: HashMap::new(),
         }
@@ -60,12 +69,35 @@ impl Builder {
             return;
         }
         assert_eq!((range.end - range.start) % step, 0, "loop {name} {range:?} step {step}");
+        let var = self.var(name);
+        let body = self.block(|b| body(b, var));
+        self.push(Stmt::Loop(Loop { var, start: range.start, end: range.end, step, live: None, parallel, body }));
+    }
+
+    /// The part `live` of a loop over `range`, and the condition that there is one. Its last value is at most `range.end - step`.
+    pub fn live_loop(&mut self, name: &str, range: std::ops::Range<i64>, step: i64, live: Live, body: impl FnOnce(&mut Self, Var)) {
+        if range.end - range.start < step {
+            return;
+        }
+        let var = self.var(name);
+        let body = self.block(|b| body(b, var));
+        let l = Loop { var, start: range.start, end: range.end, step, live: Some(live), parallel: false, body };
+        let cond = l.guard().expect("a live loop");
+        self.push(Stmt::If { cond, then: vec![Stmt::Loop(l)], otherwise: vec![] });
+    }
+
+    /// A number from 0 to `high` that a caller passes.
+    pub fn size(&mut self, name: &str, high: i64) -> Var {
+        let var = self.var(name);
+        self.kernel.sizes.push(SizeVar { var, high });
+        var
+    }
+
+    fn var(&mut self, name: &str) -> Var {
         let taken = self.var_names.entry(name.to_owned()).or_default();
         self.kernel.vars.push(if *taken == 0 { name.to_owned() } else { format!("{name}.{taken}") });
         *taken += 1;
-        let var = Var(self.kernel.vars.len() as u32 - 1);
-        let body = self.block(|b| body(b, var));
-        self.push(Stmt::Loop(Loop { var, start: range.start, end: range.end, step, parallel, body }));
+        Var(self.kernel.vars.len() as u32 - 1)
     }
 
     /// Asks for the cache line of an element.

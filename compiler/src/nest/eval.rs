@@ -56,8 +56,14 @@ pub fn eval(kernel: &Kernel, buffers: &mut [Vec<u8>]) -> Result<(), EvalError> {
     eval_with(kernel, buffers, true)
 }
 
-/// [`eval`], where `fused` says whether [`Op::Fma`] rounds once or twice.
+/// [`eval`], where `fused` says whether [`Op::Fma`] rounds once or twice. Sizes have their greatest values.
 pub fn eval_with(kernel: &Kernel, buffers: &mut [Vec<u8>], fused: bool) -> Result<(), EvalError> {
+    let sizes: Vec<i64> = kernel.sizes.iter().map(|s| s.high).collect();
+    eval_sized(kernel, buffers, &sizes, fused)
+}
+
+/// [`eval_with`], for the sizes of one run.
+pub fn eval_sized(kernel: &Kernel, buffers: &mut [Vec<u8>], sizes: &[i64], fused: bool) -> Result<(), EvalError> {
     if let Some(error) = verify_structure(kernel).into_iter().next() {
         return Err(EvalError::Invalid(error));
     }
@@ -76,7 +82,9 @@ pub fn eval_with(kernel: &Kernel, buffers: &mut [Vec<u8>], fused: bool) -> Resul
     }
     let compiler = Compiler { kernel, places, fused };
     let steps = compiler.block(&kernel.body);
-    Machine { kernel, lanes: vec![0; n_lanes], vars: vec![0; kernel.vars.len()], buffers }.run(&steps)
+    let mut vars = vec![0; kernel.vars.len()];
+    kernel.sizes.iter().zip(sizes).for_each(|(s, &value)| vars[s.var.0 as usize] = value);
+    Machine { kernel, lanes: vec![0; n_lanes], vars, buffers }.run(&steps)
 }
 
 /// A register: its first lane in [`Machine::lanes`].
@@ -89,7 +97,7 @@ struct Address {
 }
 
 enum Step {
-    Loop { var: usize, start: i64, end: i64, step: i64, body: Vec<Step> },
+    Loop { var: usize, from: Affine, to: Affine, step: i64, body: Vec<Step> },
     If { cond: Test, then: Vec<Step>, otherwise: Vec<Step> },
     Fill { to: Place, n: usize, bits: u64 },
     Index { to: Place, affine: Affine },
@@ -144,7 +152,13 @@ impl Compiler<'_> {
     fn step(&self, s: &Stmt) -> Option<Step> {
         Some(match s {
             Stmt::Prefetch { .. } => return None,
-            Stmt::Loop(l) => Step::Loop { var: l.var.0 as usize, start: l.start, end: l.end, step: l.step, body: self.block(&l.body) },
+            Stmt::Loop(l) => {
+                let (from, to) = match &l.live {
+                    Some(live) => (live.from.clone(), live.to.clone()),
+                    None => (Affine::constant(l.start), Affine::constant(l.end)),
+                };
+                Step::Loop { var: l.var.0 as usize, from, to, step: l.step, body: self.block(&l.body) }
+            }
             Stmt::If { cond, then, otherwise } => {
                 let cond = match cond {
                     Cond::Within(ranges) => Test::Within(ranges.clone()),
@@ -237,9 +251,9 @@ impl Machine<'_> {
 
     fn step(&mut self, s: &Step) -> Result<(), EvalError> {
         match s {
-            Step::Loop { var, start, end, step, body } => {
-                let mut i = *start;
-                while i < *end {
+            Step::Loop { var, from, to, step, body } => {
+                let (mut i, end) = (self.affine(from), self.affine(to));
+                while i < end {
                     self.vars[*var] = i;
                     self.run(body)?;
                     i = i.saturating_add(*step);

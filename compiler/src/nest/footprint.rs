@@ -19,7 +19,8 @@ pub(super) struct Steps {
 
 impl Steps {
     pub(super) fn of(l: &Loop) -> Self {
-        Steps { start: l.start, step: l.step, n: (l.end - l.start) / l.step.max(1) }
+        let (start, step, n) = l.spans();
+        Steps { start, step, n }
     }
 }
 

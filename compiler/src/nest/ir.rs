@@ -18,8 +18,10 @@ pub struct Kernel {
     pub schedule: String,
     /// The buffers it may touch, in the order of its argument table.
     pub buffers: Vec<Buffer>,
-    /// Loop variable names, indexed by [`Var`].
+    /// Names of loop variables and sizes, indexed by [`Var`].
     pub vars: Vec<String>,
+    /// Numbers that a caller passes behind the buffers.
+    pub sizes: Vec<SizeVar>,
     /// Register types, indexed by [`Reg`].
     pub regs: Vec<VecType>,
     /// The statements.
@@ -50,6 +52,15 @@ pub enum Access {
     Write,
     /// Loads and stores.
     ReadWrite,
+}
+
+/// A number that is known when the kernel runs, the same throughout it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SizeVar {
+    /// Its name and identity.
+    pub var: Var,
+    /// The greatest value; the least is 0.
+    pub high: i64,
 }
 
 /// Index into [`Kernel::buffers`].
@@ -154,6 +165,8 @@ pub enum Stmt {
 }
 
 /// `for var in start..end step step`; runs `(end - start) / step` times, which is whole and at least one.
+///
+/// Where it is [`Live`], it runs from and to numbers that are known when the kernel runs.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Loop {
     /// The variable; each belongs to one loop.
@@ -164,10 +177,48 @@ pub struct Loop {
     pub end: i64,
     /// Increment, at least one.
     pub step: i64,
+    /// The part of `start..end` that runs.
+    pub live: Option<Live>,
     /// Whether iterations are independent and may run on different threads.
     pub parallel: bool,
     /// The body.
     pub body: Vec<Stmt>,
+}
+
+/// The part of a loop that runs: `from..to`, inside the loop's range and a whole number of steps. It may be empty, so that such a loop
+/// stands alone in a branch where it is not, [`Loop::guard`], unless its iterations are handed out one by one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Live {
+    /// First value, of sizes.
+    pub from: Affine,
+    /// One past the last value, of sizes.
+    pub to: Affine,
+}
+
+impl Loop {
+    /// The condition under which a live loop has iterations.
+    pub fn guard(&self) -> Option<Cond> {
+        let live = self.live.as_ref()?;
+        Some(Cond::Within(vec![(live.to.plus(&live.from.times(-1)), 1, self.end - self.start + 1)]))
+    }
+
+    /// The values that the variable may have, where its first one is not known: all between.
+    pub(super) fn spans(&self) -> (i64, i64, i64) {
+        match &self.live {
+            Some(live) if !live.from.is_constant() => (self.start, 1, self.end - self.step - self.start + 1),
+            Some(live) => (live.from.constant, self.step, (self.end - live.from.constant) / self.step.max(1)),
+            None => (self.start, self.step, (self.end - self.start) / self.step.max(1)),
+        }
+    }
+}
+
+/// The live loop that a statement guards.
+pub fn guarded(stmt: &Stmt) -> Option<&Loop> {
+    let Stmt::If { cond, then, otherwise } = stmt else { return None };
+    match &then[..] {
+        [Stmt::Loop(l)] if otherwise.is_empty() && l.guard().as_ref() == Some(cond) => Some(l),
+        _ => None,
+    }
 }
 
 /// A condition.

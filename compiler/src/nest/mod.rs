@@ -17,7 +17,7 @@ pub mod traffic;
 mod verify;
 
 pub use builder::Builder;
-pub use eval::{EvalError, eval, eval_with};
+pub use eval::{EvalError, eval, eval_sized, eval_with};
 pub use ir::*;
 pub use math::Function;
 pub use parse::{ParseError, parse};

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::coverage::writes_before_reads;
 use super::footprint::{Steps, collisions};
-use super::ir::{Access, Buffer, BufferId, Cond, Kernel, Loop, Op, Reg, Stmt, for_each_operand};
+use super::ir::{Access, Buffer, BufferId, Cond, Kernel, Live, Loop, Op, Reg, Stmt, for_each_operand, guarded};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
 
@@ -39,12 +39,19 @@ pub struct Piece {
 }
 
 /// The outermost loop of a piece.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spread {
-    /// Number of iterations, at least two.
+    /// Number of iterations, at least two; where the loop is live, at most so many.
     pub n: i64,
     /// [`work`] of all iterations.
     pub work: u64,
+    /// What runs of a live loop, and its step: without iterations, the piece must not be called.
+    pub live: Option<(Live, i64)>,
+}
+
+/// The loop that a statement is, alone or under the condition that it runs.
+fn top_loop(stmt: &Stmt) -> Option<&Loop> {
+    if let Stmt::Loop(l) = stmt { Some(l) } else { guarded(stmt) }
 }
 
 /// The outermost loop of a kernel that is nothing else, if it is parallel.
@@ -95,7 +102,7 @@ fn operations(stmt: &Stmt) -> u64 {
 /// become private.
 pub fn mark(kernel: &mut Kernel, least_work: u64, private: impl Fn(BufferId, &Buffer) -> bool) {
     for i in 0..kernel.body.len() {
-        let Stmt::Loop(l) = &kernel.body[i] else { continue };
+        let Some(l) = top_loop(&kernel.body[i]) else { continue };
         if l.parallel || Steps::of(l).n < 2 || work(kernel, &kernel.body[i]) < least_work {
             continue;
         }
@@ -107,8 +114,14 @@ pub fn mark(kernel: &mut Kernel, least_work: u64, private: impl Fn(BufferId, &Bu
         for b in &fresh {
             marked.buffers[b.0 as usize].private = true;
         }
-        if let Stmt::Loop(l) = &mut marked.body[i] {
-            l.parallel = true;
+        match &mut marked.body[i] {
+            Stmt::Loop(l) => l.parallel = true,
+            Stmt::If { then, .. } => {
+                if let [Stmt::Loop(l)] = &mut then[..] {
+                    l.parallel = true;
+                }
+            }
+            _ => {}
         }
         if verify_structure(&marked).is_empty() && prove(&marked).is_empty() && split(&marked).is_some() {
             *kernel = marked;
@@ -126,8 +139,8 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
     for (i, buffer) in kernel.buffers.iter().enumerate().filter(|b| b.1.private) {
         for stmt in &kernel.body {
             let id = BufferId(i as u32);
-            let sound = match stmt {
-                Stmt::Loop(l) if l.parallel => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
+            let sound = match top_loop(stmt) {
+                Some(l) if l.parallel => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
                 _ => writes_before_reads(kernel, id, std::slice::from_ref(stmt), &[]),
             };
             if !sound {
@@ -220,7 +233,7 @@ pub fn pieces(kernel: &Kernel) -> Vec<Piece> {
 }
 
 fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
-    let is_spread = |s: &Stmt| matches!(s, Stmt::Loop(l) if l.parallel && Steps::of(l).n > 1);
+    let is_spread = |s: &Stmt| top_loop(s).is_some_and(|l| l.parallel && Steps::of(l).n > 1);
     if !kernel.body.iter().any(is_spread) {
         return Some(vec![Piece { kernel: kernel.clone(), spread: None }]);
     }
@@ -234,13 +247,17 @@ fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
                 end += 1;
             }
         }
-        let run = &kernel.body[first..end];
+        let unguarded = top_loop(&kernel.body[first]).filter(|l| l.parallel && l.live.is_some()).map(|l| [Stmt::Loop(l.clone())]);
+        let run = unguarded.as_ref().map_or(&kernel.body[first..end], |l| &l[..]);
         let idle = run.iter().all(|s| matches!(s, Stmt::Set { op, .. } if !matches!(op, Op::Check(..))));
         if !idle {
             let mut body = definitions.before(first, run)?;
             body.extend(run.iter().cloned());
             let spread = match run {
-                [Stmt::Loop(l)] if is_spread(&run[0]) => Some(Spread { n: Steps::of(l).n, work: work(kernel, &run[0]) }),
+                [Stmt::Loop(l)] if is_spread(&run[0]) => {
+                    let live = l.live.clone().map(|live| (live, l.step));
+                    Some(Spread { n: Steps::of(l).n, work: work(kernel, &run[0]), live })
+                }
                 _ => None,
             };
             pieces.push(Piece { kernel: Kernel { body, ..kernel.clone() }, spread });

@@ -1,10 +1,11 @@
 //! Reads the text of kernels; [`super::print`] writes it. The result is not verified.
 //!
 //! ```text
-//! kernel  = "kernel" "@" name [schedule] "(" [buffer {"," buffer}] ")" block
+//! kernel  = "kernel" "@" name [schedule] "(" [buffer {"," buffer}] ")" ["sizes" size {"," size}] block
+//! size    = name "<=" int
 //! buffer  = name ":" dtype "[" int "]" ("read" | "write" | "readwrite") ["private"]
 //! block   = "{" {loop | set | store | if} "}"
-//! loop    = ("for" | "par") name "in" int ".." int ["step" int] block
+//! loop    = ("for" | "par") name "in" [sum ".." sum "of"] int ".." int ["step" int] block
 //! set     = reg ":" dtype ["x" lanes] "=" op
 //! store   = "store" name "[" sum "]" "," reg
 //! if      = "if" (reg | "true" | within {"and" within}) block ["else" block]
@@ -21,7 +22,8 @@
 //! `schedule` is everything on the line before ` (`. `//` starts a comment.
 
 use super::ir::{
-    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType,
+    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Live, Loop, Op, Reg, Scalar, SizeVar, Stmt, UnaryOp, Var,
+    VecType,
 };
 use crate::lexer::{Lexer, Result, reads_tokens};
 use crate::tensor::DType;
@@ -77,6 +79,23 @@ impl<'a> Parser<'a> {
             p.kernel.buffers.push(buffer);
             Ok(())
         })?;
+        if self.eat_word("sizes") {
+            loop {
+                let name = self.identifier()?;
+                if self.kernel.vars.contains(&name) {
+                    return self.error(format!("two sizes are named `{name}`"));
+                }
+                self.expect("<=")?;
+                let var = Var(self.kernel.vars.len() as u32);
+                self.kernel.vars.push(name);
+                self.open.push(var);
+                let high = self.int()?;
+                self.kernel.sizes.push(SizeVar { var, high });
+                if !self.eat(",") {
+                    break;
+                }
+            }
+        }
         self.kernel.body = self.block()?;
         self.end()?;
         let unused = VecType::scalar(DType::I64);
@@ -157,16 +176,26 @@ impl<'a> Parser<'a> {
             return self.error(format!("two loops have the variable `{name}`"));
         }
         self.expect_word("in")?;
-        let start = self.int()?;
-        self.expect("..")?;
-        let end = self.int()?;
+        let (from, to) = (self.affine()?, {
+            self.expect("..")?;
+            self.affine()?
+        });
+        let (start, end, live) = if self.eat_word("of") {
+            let start = self.int()?;
+            self.expect("..")?;
+            (start, self.int()?, Some(Live { from, to }))
+        } else if from.is_constant() && to.is_constant() {
+            (from.constant, to.constant, None)
+        } else {
+            return self.error("expected `of` and the loop's range");
+        };
         let step = if self.eat_word("step") { self.int()? } else { 1 };
         let var = Var(self.kernel.vars.len() as u32);
         self.kernel.vars.push(name);
         self.open.push(var);
         let body = self.block()?;
         self.open.pop();
-        Ok(Stmt::Loop(Loop { var, start, end, step, parallel, body }))
+        Ok(Stmt::Loop(Loop { var, start, end, step, live, parallel, body }))
     }
 
     fn cond(&mut self) -> Result<Cond> {
@@ -438,10 +467,11 @@ mod tests {
     #[test]
     fn terms_print_in_the_order_of_their_loops() {
         // Variable 1 is the outer loop.
-        let inner = Loop { var: Var(0), start: 0, end: 2, step: 1, parallel: false, body: vec![] };
+        let inner = Loop { var: Var(0), start: 0, end: 2, step: 1, live: None, parallel: false, body: vec![] };
         let sum = Affine { constant: 0, terms: vec![(Var(0), 1), (Var(1), 2)] };
         let body = vec![Stmt::Set { reg: Reg(0), op: Op::Index(sum) }];
-        let outer = Loop { var: Var(1), start: 0, end: 2, step: 1, parallel: false, body: vec![Stmt::Loop(Loop { body, ..inner })] };
+        let outer =
+            Loop { var: Var(1), start: 0, end: 2, step: 1, live: None, parallel: false, body: vec![Stmt::Loop(Loop { body, ..inner })] };
         let kernel = Kernel {
             name: "f".into(),
             vars: vec!["i".into(), "o".into()],

@@ -20,7 +20,12 @@ impl fmt::Display for Kernel {
             let private = if b.private { " private" } else { "" };
             write!(f, "{}: {}[{}] {}{private}", name(&b.name), b.dtype, b.len, b.access)?;
         }
-        f.write_str(") {\n")?;
+        f.write_str(")")?;
+        for (i, s) in self.sizes.iter().enumerate() {
+            let separator = if i == 0 { " sizes " } else { ", " };
+            write!(f, "{separator}{} <= {}", text.var(s.var), s.high)?;
+        }
+        f.write_str(" {\n")?;
         text.block(f, &self.body, 1)?;
         f.write_str("}\n")
     }
@@ -161,7 +166,13 @@ impl<'a> Text<'a> {
             }
         }
         let mut order = vec![usize::MAX; kernel.vars.len()];
-        walk(&kernel.body, &mut order, &mut 0);
+        let mut next = 0;
+        walk(&kernel.body, &mut order, &mut next);
+        for (i, s) in kernel.sizes.iter().enumerate() {
+            if let Some(at) = order.get_mut(s.var.0 as usize) {
+                *at = next + i;
+            }
+        }
         Text { kernel, order }
     }
 
@@ -195,10 +206,11 @@ impl<'a> Text<'a> {
     /// The statement without the blocks inside it.
     pub(super) fn head(&self, s: &Stmt) -> String {
         match s {
-            Stmt::Loop(Loop { var, start, end, step, parallel, .. }) => {
+            Stmt::Loop(Loop { var, start, end, step, live, parallel, .. }) => {
                 let word = if *parallel { "par" } else { "for" };
                 let step = if *step == 1 { String::new() } else { format!(" step {step}") };
-                format!("{word} {} in {start}..{end}{step}", self.var(*var))
+                let live = live.as_ref().map_or(String::new(), |l| format!("{}..{} of ", self.affine(&l.from), self.affine(&l.to)));
+                format!("{word} {} in {live}{start}..{end}{step}", self.var(*var))
             }
             Stmt::Set { reg, op } => format!("{}: {} = {}", self.reg(*reg), self.ty(*reg), self.op(*reg, op)),
             Stmt::Store { buffer, index, value } => format!("store {}, {}", self.access(*buffer, index), self.reg(*value)),

@@ -210,7 +210,7 @@ impl Counter<'_> {
     }
 
     fn looped(&mut self, l: &Loop) {
-        let (times, trips) = (self.times, (l.end - l.start) / l.step.max(1));
+        let (times, trips) = (self.times, ((l.end - l.start) / l.step.max(1)).max(1));
         self.loops[l.var.0 as usize] = Some((l.start, l.step, trips));
         self.times *= trips as f64;
         self.block(&l.body);

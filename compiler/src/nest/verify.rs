@@ -7,7 +7,9 @@ use std::fmt;
 use thiserror::Error;
 
 use super::bounds;
-use super::ir::{Access, Affine, BinaryOp, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType};
+use super::ir::{
+    Access, Affine, BinaryOp, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType, guarded,
+};
 use super::parallel;
 use super::print::Text;
 use crate::tensor::DType;
@@ -54,6 +56,10 @@ pub enum Problem {
     VariableOutsideLoop(String),
     #[error("{start}..{end} step {step} is not a whole number of at least one iteration")]
     TripCount { start: i64, end: i64, step: i64 },
+    #[error("live loop `{0}` is not alone in a branch that asks whether it runs")]
+    NotGuarded(String),
+    #[error("size `{0}` is not from 0 on, or not alone of its name")]
+    Size(String),
     #[error("the terms of an affine value are not sorted by variable, without zeros")]
     AffineForm,
     #[error("register %{0} is read before it is set on every path")]
@@ -117,7 +123,7 @@ pub(super) fn verify_structure(kernel: &Kernel) -> Vec<VerifyError> {
         place: None,
         constants: vec![Constness::Unset; n_regs],
         n_loops: vec![0; kernel.vars.len()],
-        open: vec![false; kernel.vars.len()],
+        open: kernel.vars.iter().enumerate().map(|(i, _)| kernel.sizes.iter().any(|s| s.var.0 as usize == i)).collect(),
         set: vec![false; n_regs],
         carried: vec![None; n_regs],
     };
@@ -198,6 +204,13 @@ impl<'a> Verifier<'a> {
         }
         self.unique("buffer", kernel.buffers.iter().map(|b| b.name.as_str()).collect());
         self.unique("variable", kernel.vars.iter().map(|v| v.as_str()).collect());
+        for (i, s) in kernel.sizes.iter().enumerate() {
+            match kernel.vars.get(s.var.0 as usize) {
+                None => self.error(Problem::NoVariable(s.var.0)),
+                Some(name) if s.high < 0 || kernel.sizes[..i].iter().any(|t| t.var == s.var) => self.error(Problem::Size(name.clone())),
+                Some(_) => self.n_loops[s.var.0 as usize] += 1,
+            }
+        }
         for b in kernel.buffers.iter().filter(|b| b.private && b.access != Access::ReadWrite) {
             self.error(Problem::PrivateAccess(b.name.clone()));
         }
@@ -221,7 +234,18 @@ impl<'a> Verifier<'a> {
         for s in body {
             self.place = Some(s);
             match s {
-                Stmt::Loop(l) => self.a_loop(l),
+                Stmt::Loop(l) => {
+                    if l.live.is_some() && !l.parallel {
+                        self.error(Problem::NotGuarded(self.kernel.vars.get(l.var.0 as usize).cloned().unwrap_or_default()));
+                    }
+                    self.a_loop(l);
+                }
+                Stmt::If { then, .. } if guarded(s).is_some() => {
+                    let Some(Stmt::Loop(l)) = then.first() else { continue };
+                    let before = self.set.clone();
+                    self.a_loop(l);
+                    self.set.iter_mut().zip(before).for_each(|(s, b)| *s &= b);
+                }
                 Stmt::Set { reg, op } => {
                     if let Some(ty) = self.ty(*reg) {
                         self.op(*reg, ty, op);
@@ -246,7 +270,17 @@ impl<'a> Verifier<'a> {
     }
 
     fn a_loop(&mut self, l: &'a Loop) {
-        let whole = l.step >= 1 && l.end > l.start && l.end.checked_sub(l.start).is_some_and(|n| n % l.step == 0);
+        let length = l.end.checked_sub(l.start);
+        let whole = l.step >= 1 && l.end > l.start && length.is_some_and(|n| if l.live.is_some() { n >= l.step } else { n % l.step == 0 });
+        if let Some(live) = &l.live {
+            let kernel = self.kernel;
+            let sizes = |a: &Affine| a.terms.iter().all(|t| kernel.sizes.iter().any(|s| s.var == t.0));
+            if !sizes(&live.from) || !sizes(&live.to) || live.from.is_constant() && live.from.constant != l.start {
+                self.error(Problem::TripCount { start: l.start, end: l.end, step: l.step });
+            }
+            self.affine(&live.from);
+            self.affine(&live.to);
+        }
         if !whole {
             self.error(Problem::TripCount { start: l.start, end: l.end, step: l.step });
         }

@@ -211,7 +211,7 @@ impl Importer<'_> {
     ) -> Result<Option<Vec<Known>>, Problem> {
         let mut fronts = vec![];
         for (&v, &axis) in scanned.iter().zip(&slices.input_axes) {
-            fronts.push(self.to_front(v, axis)?);
+            fronts.push(self.lead_with(v, axis)?);
         }
         let mut types = vec![("iteration".to_owned(), Type::fixed(DType::I64, &[]), None)];
         types.extend(states.iter().zip(&body.input).map(|(&v, i)| (i.name.clone(), self.graph.ty(v).clone(), Some(v))));
@@ -246,14 +246,14 @@ impl Importer<'_> {
         for (known, &axis) in results[states.len()..].iter_mut().zip(&slices.output_axes) {
             let Known::Value(v) = *known else { continue };
             if axis != 0 && !self.graph.name_of(v).is_empty() {
-                *known = Known::Value(self.from_front(v, axis)?);
+                *known = Known::Value(self.put_back(v, axis)?);
             }
         }
         Ok(Some(results))
     }
 
     /// A value with one axis in front of the others.
-    fn to_front(&mut self, v: Value, axis: i64) -> Result<Value, Problem> {
+    fn lead_with(&mut self, v: Value, axis: i64) -> Result<Value, Problem> {
         let rank = self.graph.ty(v).rank();
         let axis = normal(axis, rank)?;
         if axis == 0 {
@@ -264,7 +264,7 @@ impl Importer<'_> {
     }
 
     /// A value whose first axis becomes another one.
-    fn from_front(&mut self, v: Value, axis: i64) -> Result<Value, Problem> {
+    fn put_back(&mut self, v: Value, axis: i64) -> Result<Value, Problem> {
         let rank = self.graph.ty(v).rank();
         let axis = normal(axis, rank)?;
         let mut perm: Vec<i64> = (1..rank as i64).collect();

@@ -58,8 +58,9 @@ pub(crate) fn run(
     if !errors.is_empty() {
         return Err(format!("verify: {errors:?}\n{}", scheduled.kernel));
     }
-    let inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len() }).collect();
-    let outputs = decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes() }).collect();
+    let inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len(), dims: vec![] }).collect();
+    let outputs =
+        decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes(), dims: vec![] }).collect();
     let mut target = Program { inputs, outputs, emitter, ..Program::default() };
     let mut args = vec![];
     for arg in &scheduled.args {
@@ -71,11 +72,12 @@ pub(crate) fn run(
                 target.workspace_bytes += bytes.next_multiple_of(64);
                 Place::Arena(at)
             }
+            Arg::Input(_) | Arg::Output(_) => return Err("a port in a kernel of one operator".to_owned()),
             Arg::Constant(t) => Place::Constant(target.constant("c", t.clone()), 0),
         });
     }
     let kernel = target.kernel(scheduled.kernel.clone());
-    target.steps.push(Step { label: "op".to_owned(), kernel, args });
+    target.steps.push(Step { label: "op".to_owned(), kernel, args, sizes: vec![] });
     let exe = Executable::new(&target, machine).map_err(|e| format!("codegen: {e}\n{}", scheduled.kernel))?;
     let mut memory = exe.memory();
     memory.workspace.as_mut_slice().fill(0xFF);

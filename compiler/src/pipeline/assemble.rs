@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::control::Parts;
+use super::dynamic::Sizer;
 use super::homes::{Home, Homes};
 use super::{Compiled, PlacedValue, StepInfo, Task, Work, in_place, threads};
 use crate::codegen::flow::Flow;
@@ -18,6 +19,7 @@ use crate::state::State;
 const ALIGN_BYTES: usize = 64;
 
 /// Plans the arena and builds the program.
+#[expect(clippy::too_many_arguments, reason = "what all stages before it found")]
 pub(super) fn assemble(
     mut graph: Graph,
     placements: &Placements,
@@ -26,6 +28,7 @@ pub(super) fn assemble(
     storage_id: &HashMap<Value, usize>,
     states: &[State],
     workers: usize,
+    sizer: Option<&Sizer<'_>>,
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let root_of: HashMap<usize, Value> = storage_id.iter().map(|(&v, &id)| (id, v)).collect();
     let n_roots = root_of.len();
@@ -71,22 +74,29 @@ pub(super) fn assemble(
                         in_place_of,
                     });
                 }
-                Arg::Storage(_) | Arg::Constant(_) => {}
+                Arg::Storage(_) | Arg::Constant(_) | Arg::Input(_) | Arg::Output(_) => {}
             }
         }
         step += 1;
     }
     let plan = plan_memory(&requests);
-    let mut program = Program { workspace_bytes: plan.arena_bytes, workers, ..Program::default() };
+    let parameters = sizer.map_or_else(Vec::new, Sizer::parameters);
+    let extents =
+        |graph: &Graph, v: Value| sizer.filter(|s| s.bounds(v).iter().any(Option::is_some)).map_or_else(Vec::new, |s| s.extents(graph, v));
+    let mut program = Program { workspace_bytes: plan.arena_bytes, workers, parameters, ..Program::default() };
     for (i, &v) in graph.inputs().iter().enumerate() {
-        debug_assert_eq!(homes.of[&v], Home::Input(i));
-        program.inputs.push(IoBuffer { name: graph.name_of(v).to_owned(), bytes: graph.ty(v).size_bytes().unwrap_or(0) });
+        debug_assert!(homes.of[&v] == Home::Input(i) || sizer.is_some());
+        program.inputs.push(IoBuffer {
+            name: graph.name_of(v).to_owned(),
+            bytes: graph.ty(v).size_bytes().unwrap_or(0),
+            dims: extents(&graph, v),
+        });
     }
     for (j, &v) in graph.outputs().iter().enumerate() {
         // The next value of a state is in the memory of the state.
         let is_state = states.iter().any(|s| s.output == j);
         let bytes = if is_state { 0 } else { graph.ty(v).size_bytes().unwrap_or(0) };
-        program.outputs.push(IoBuffer { name: graph.output_names()[j].clone(), bytes });
+        program.outputs.push(IoBuffer { name: graph.output_names()[j].clone(), bytes, dims: extents(&graph, v) });
     }
     for s in states {
         program.add_state(s.input, s.output, s.initial.clone().map(|t| t.stored().into()));
@@ -108,6 +118,8 @@ pub(super) fn assemble(
         for (a, arg) in work.args().iter().enumerate() {
             args.push(match arg {
                 Arg::Scratch(_) => Place::Arena(plan.offsets[scratch_of[&(t, a)]]),
+                Arg::Input(i) => Place::Input(*i, 0),
+                Arg::Output(j) => Place::Output(*j, 0),
                 Arg::Storage(id) => base_of(*id).unwrap_or(Place::Arena(0)),
                 Arg::Constant(value) => {
                     let name = match &work {
@@ -147,7 +159,7 @@ pub(super) fn assemble(
                 expressions.push((label.clone(), task.lowered.program));
                 let kernel = threads::placed(&program, scheduled.kernel, &args);
                 let kernel = program.kernel(kernel);
-                program.steps.push(Step { label, kernel, args });
+                program.steps.push(Step { label, kernel, args, sizes: scheduled.sizes });
                 steps.push(StepInfo { nodes, values, inner: vec![] });
             }
             Work::Control(control) => {

@@ -89,7 +89,7 @@ impl Control {
         let name = info.results.iter().find(|r| !r.name.is_empty()).map_or(control.name(), |r| &r.name).to_owned();
         let mut bodies = vec![];
         for body in control.bodies() {
-            bodies.push(schedule_with(body.clone(), tuner, workers, &[], finish)?);
+            bodies.push(schedule_with(body.clone(), None, tuner, workers, &[], finish)?);
         }
         let mut args = vec![];
         let mut arg = |a: Arg| {
@@ -218,7 +218,7 @@ impl Control {
                     let places = copy.scheduled.args.iter().map(place).collect();
                     let kernel = parts.program.kernel(copy.scheduled.kernel);
                     let label = nodes.last().cloned().unwrap_or_default();
-                    parts.program.steps.push(Step { label: label.clone(), kernel, args: places });
+                    parts.program.steps.push(Step { label: label.clone(), kernel, args: places, sizes: vec![] });
                     parts.steps.push(StepInfo { nodes: nodes.to_vec(), values: vec![], inner: vec![] });
                     parts.expressions.push((label, copy.program));
                 }
@@ -272,7 +272,7 @@ impl Parts<'_> {
         };
         for step in &from.steps {
             let args = step.args.iter().copied().map(place).collect();
-            self.program.steps.push(Step { label: step.label.clone(), kernel: kernels[step.kernel], args });
+            self.program.steps.push(Step { label: step.label.clone(), kernel: kernels[step.kernel], args, sizes: vec![] });
         }
         self.expressions.extend(body.expressions);
         for info in body.steps {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::dynamic::Sizer;
 use super::{Task, in_place};
 use crate::expr;
 use crate::graph::{Graph, Value};
@@ -54,9 +55,10 @@ pub(super) struct Homes {
 }
 
 /// Decides homes, and adds the copies behind the tasks.
-pub(super) fn settle(graph: &Graph, placements: &Placements, tasks: &mut Vec<Task>, states: &[State]) -> Homes {
+pub(super) fn settle(graph: &Graph, placements: &Placements, tasks: &mut Vec<Task>, states: &[State], sizer: Option<&Sizer<'_>>) -> Homes {
     let mut homes = Homes::default();
-    for (i, &v) in graph.inputs().iter().enumerate() {
+    let as_stored = |v: Value| sizer.is_none_or(|s| s.is_prefix(graph, v));
+    for (i, &v) in graph.inputs().iter().enumerate().filter(|(_, v)| as_stored(**v)) {
         homes.of.insert(v, Home::Input(i));
     }
     for node in graph.order() {
@@ -67,7 +69,7 @@ pub(super) fn settle(graph: &Graph, placements: &Placements, tasks: &mut Vec<Tas
         }
     }
     for (j, &v) in graph.outputs().iter().enumerate().filter(|(j, _)| states.iter().all(|s| s.output != *j)) {
-        match whole_root(graph, placements, v) {
+        match whole_root(graph, placements, v).filter(|_| as_stored(v)) {
             Some(root) if !homes.of.contains_key(&root) => {
                 homes.of.insert(root, Home::Output(j));
             }
@@ -75,6 +77,9 @@ pub(super) fn settle(graph: &Graph, placements: &Placements, tasks: &mut Vec<Tas
         }
     }
     homes.states(graph, placements, tasks, states);
+    if let Some(sizer) = sizer {
+        tasks.iter_mut().filter(|t| t.copied.is_some()).for_each(|t| sizer.annotate_copy(&mut t.lowered));
+    }
     let mut roots: Vec<Value> = placements.of.values().map(|p| p.root).collect();
     roots.sort_unstable();
     for root in roots {

@@ -2,8 +2,11 @@
 
 mod assemble;
 mod control;
+mod dynamic;
+mod fit;
 mod homes;
 mod in_place;
+mod ports;
 mod threads;
 mod tune;
 mod tuner;
@@ -26,7 +29,10 @@ use crate::state::State;
 use crate::tensor::{Tensor, Type, for_each_index};
 use assemble::assemble;
 use control::Control;
-use homes::{Copied, Extra};
+use dynamic::Sizer;
+pub use dynamic::{Probes, probe_sizes};
+use homes::{Copied, Extra, Home};
+use ports::{Direction, mover};
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;
@@ -94,7 +100,7 @@ struct Task {
 
 /// What runs.
 enum Work {
-    Kernel(Scheduled),
+    Kernel(Box<Scheduled>),
     Control(Box<Control>),
 }
 
@@ -192,10 +198,25 @@ pub fn lower_and_schedule_as(
     tuned: &Tuned,
     states: &[State],
 ) -> Result<Compiled, Vec<Diagnostic>> {
+    lower_and_schedule_for(graph, None, machine, options, tuned, states)
+}
+
+/// As [`lower_and_schedule_as`], for all sizes of a range where there are probes; the graph is the first of these.
+///
+/// # Errors
+/// Every node that cannot be compiled, or not for a range.
+pub fn lower_and_schedule_for(
+    graph: Graph,
+    probes: Option<&Probes>,
+    machine: &Machine,
+    options: impl Into<Options>,
+    tuned: &Tuned,
+    states: &[State],
+) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
     let is_wide = options.emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
     let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options, machine, is_wide);
-    let mut compiled = schedule_with(graph, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
+    let mut compiled = schedule_with(graph, probes, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
     (compiled.program.emitter, compiled.program.thread_work) = (options.emitter, options.thread_work);
     Ok(compiled)
 }
@@ -203,28 +224,42 @@ pub fn lower_and_schedule_as(
 /// `finish` gets every kernel that was scheduled.
 fn schedule_with(
     mut graph: Graph,
+    probes: Option<&Probes>,
     tuner: &mut Tuner<'_>,
     workers: usize,
     states: &[State],
     finish: &dyn Fn(&mut Scheduled),
 ) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
+    let sizer = probes.map(|p| Sizer::new(&graph, p)).transpose()?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
     let mut lowered = vec![];
     let mut problems = vec![];
     for nodes in &members {
         match lower_group(&graph, nodes) {
-            Ok(l) => lowered.push(l),
+            Ok(mut l) => {
+                if let Some(Err(problem)) = sizer.as_ref().map(|s| s.annotate(&graph, nodes, &mut l)) {
+                    problems.push(problem);
+                }
+                lowered.push(l);
+            }
             Err((node, e)) => problems.push(refuse(&graph, &[node], &e.to_string())),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
+    if let Some(sizer) = &sizer {
+        let views = graph.operator_nodes().into_iter().filter(|&n| graph.node(n).group.is_none());
+        let problems: Vec<Diagnostic> = views.filter_map(|n| sizer.check_view(&graph, n).err()).collect();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+    }
     let placements = assign_layouts(&mut graph, &mut lowered);
-    let mut tasks = order_tasks(&graph, &placements, members, lowered)?;
-    let homes = homes::settle(&graph, &placements, &mut tasks, states);
+    let mut tasks = order_tasks(&graph, &placements, members, lowered, sizer.as_ref())?;
+    let homes = homes::settle(&graph, &placements, &mut tasks, states, sizer.as_ref());
     let row_major = shared_constants(&graph, &placements, &tasks);
     let mut roots: Vec<Value> = homes.of.keys().copied().collect();
     roots.sort_unstable();
@@ -281,13 +316,24 @@ fn schedule_with(
             .collect();
         let results = match task.copied {
             None => task.lowered.results.iter().map(|&v| memory(v)).collect(),
-            Some(copied) => vec![extra(copied.to)],
+            Some(copied) => match (&sizer, homes.extras[copied.to].home) {
+                (Some(sizer), Home::Output(j)) if !sizer.is_prefix(&graph, graph.outputs()[j]) => {
+                    let v = graph.outputs()[j];
+                    let p = &placements.of[&v];
+                    let stored = (storage_id[&p.root], root_len(&graph, p.root), p.offset, &p.strides[..]);
+                    let mut moved = mover(&graph, sizer, v, stored, Direction::Out(j));
+                    moved.kernel.name = kernel_name(&graph, task, &homes.extras);
+                    task.work = Some(Work::Kernel(Box::new(moved)));
+                    continue;
+                }
+                _ => vec![extra(copied.to)],
+            },
         };
         let name = kernel_name(&graph, task, &homes.extras);
         match tuner.schedule(&name, &task.lowered.program, operands, results) {
             Ok(mut s) => {
                 finish(&mut s);
-                task.work = Some(Work::Kernel(s));
+                task.work = Some(Work::Kernel(Box::new(s)));
             }
             Err(e) => problems.push(refuse(&graph, &task.nodes, &e.0)),
         }
@@ -295,7 +341,23 @@ fn schedule_with(
     if !problems.is_empty() {
         return Err(problems);
     }
-    assemble(graph, &placements, &homes, tasks, &storage_id, states, workers)
+    let moved_in = |(i, &v): (usize, &Value)| {
+        let sizer = sizer.as_ref().filter(|_| homes.of.get(&v) != Some(&Home::Input(i)))?;
+        let stored = (*storage_id.get(&v)?, root_len(&graph, v), 0, &placements.of[&v].strides[..]);
+        let mut moved = mover(&graph, sizer, v, stored, Direction::In(i));
+        moved.kernel.name = format!("input_{i}");
+        let lowered = Lowered { program: expr::Program::default(), operands: vec![], results: vec![v] };
+        Some(Task { lowered, nodes: vec![], work: Some(Work::Kernel(Box::new(moved))), copied: None })
+    };
+    let mut tasks: Vec<Task> = graph.inputs().iter().enumerate().filter_map(moved_in).chain(tasks).collect();
+    for task in &mut tasks {
+        if let Some(Work::Kernel(s)) = task.work.as_mut()
+            && s.kernel.schedule == "move()"
+        {
+            finish(s);
+        }
+    }
+    assemble(graph, &placements, &homes, tasks, &storage_id, states, workers, sizer.as_ref())
 }
 
 fn check_fixed(graph: &Graph) -> Result<(), Vec<Diagnostic>> {
@@ -336,12 +398,14 @@ fn order_tasks(
     placements: &Placements,
     members: Vec<Vec<NodeId>>,
     lowered: Vec<Lowered>,
+    sizer: Option<&Sizer<'_>>,
 ) -> Result<Vec<Task>, Vec<Diagnostic>> {
     let position: HashMap<NodeId, usize> = graph.order().into_iter().enumerate().map(|(i, n)| (n, i)).collect();
     let mut tasks: Vec<Task> =
         members.into_iter().zip(lowered).map(|(nodes, lowered)| Task { lowered, nodes, work: None, copied: None }).collect();
     for &node in &placements.copies {
-        let lowered = lower_group(graph, &[node]).map_err(|(node, e)| vec![refuse(graph, &[node], &e.to_string())])?;
+        let mut lowered = lower_group(graph, &[node]).map_err(|(node, e)| vec![refuse(graph, &[node], &e.to_string())])?;
+        sizer.map(|s| s.annotate(graph, &[node], &mut lowered)).transpose().map_err(|e| vec![e])?;
         tasks.push(Task { lowered, nodes: vec![node], work: None, copied: None });
     }
     for node in graph.control_nodes() {

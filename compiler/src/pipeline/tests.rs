@@ -228,6 +228,7 @@ fn attention_reads_its_heads_in_place() {
 }
 
 mod rows;
+mod sized;
 mod states;
 mod windows;
 mod winograd;

@@ -135,7 +135,7 @@ pub fn tuned(graph: &Graph, machine: &Machine, config: &Config) -> Result<Tuned,
     let start = Instant::now();
     let mut tuner = Tuner::new(machine, config.into(), &tuned).map_err(Error::Model)?;
     tuner.tunable = Some(vec![]);
-    schedule_with(graph.clone(), &mut tuner, 1, &[], &|_| {}).map_err(Error::Model)?;
+    schedule_with(graph.clone(), None, &mut tuner, 1, &[], &|_| {}).map_err(Error::Model)?;
     let mut seen = BTreeSet::new();
     let mut tasks = tuner.tunable.take().unwrap_or_default();
     tasks.retain(|t| seen.insert(t.key.clone()));
@@ -182,6 +182,9 @@ fn measure_all(tasks: &[Tunable], target: &Machine, deadline: Instant) -> BTreeM
 
 /// Milliseconds of the fastest run of a kernel, alone and with its operands as near as they get.
 fn measure(task: &Tunable, scheduled: &Scheduled, target: &Machine) -> Option<f64> {
+    if !scheduled.sizes.is_empty() {
+        return None;
+    }
     let mut program = Program { emitter: task.emitter(), ..Program::default() };
     let mut places: BTreeMap<usize, Place> = BTreeMap::new();
     let mut args = vec![];
@@ -194,11 +197,12 @@ fn measure(task: &Tunable, scheduled: &Scheduled, target: &Machine) -> Option<f6
         args.push(match arg {
             Arg::Storage(id) => *places.entry(*id).or_insert_with(|| arena(buffer.len * buffer.dtype.size_bytes())),
             Arg::Scratch(bytes) => arena(*bytes),
+            Arg::Input(_) | Arg::Output(_) => return None,
             Arg::Constant(value) => Place::Constant(program.constant(&buffer.name, value.clone()), 0),
         });
     }
     let kernel = program.kernel(Kernel { name: "tuned".to_owned(), ..scheduled.kernel.clone() });
-    program.steps.push(Step { label: String::new(), kernel, args });
+    program.steps.push(Step { label: String::new(), kernel, args, sizes: vec![] });
     let executable = Executable::new(&program, target).ok()?;
     let mut memory = executable.memory();
     executable.run(&mut memory).ok()?;
@@ -238,7 +242,7 @@ mod tests {
         let none = Tuned::default();
         let mut tuner = Tuner::new(&machine, Emitter::Auto.into(), &none).unwrap();
         tuner.tunable = Some(vec![]);
-        schedule_with(product(), &mut tuner, 1, &[], &|_| {}).unwrap();
+        schedule_with(product(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
         let task = tuner.tunable.unwrap().remove(0);
         let text = format!("{} order=at-use steps=2 tile=3x3\n", task.key);
         let schedule_of = |tuned: &Tuned, machine: &Machine| {

@@ -121,7 +121,7 @@ impl<'a> Tuner<'a> {
         scheduled: Scheduled,
     ) -> Result<Scheduled, ScheduleError> {
         let idle = self.tuned.is_empty() && self.tunable.is_none();
-        if idle || !has_forms(program, &scheduled) {
+        if idle || !scheduled.sizes.is_empty() || !has_forms(program, &scheduled) {
             return Ok(scheduled);
         }
         let key = tune::key(&self.target, &scheduled.kernel);

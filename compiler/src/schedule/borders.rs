@@ -3,7 +3,7 @@
 
 use super::emitter::{Emitter, Point, coefficient, expr_depends, index_depends};
 use super::reduce::loads;
-use crate::expr::{BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::expr::{BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
 
 /// Multiply-adds of one tile that may be written out, about.
 const MAX_WRITTEN_OUT: usize = 800;
@@ -19,6 +19,9 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
     let axes_only = |ix: &Ix| matches!(ix, Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_))));
     if !index.iter().all(axes_only) || !adds_nothing(op, value, load, pad) {
+        return false;
+    }
+    if !bounds_hold(e, stage, *tensor, index) {
         return false;
     }
     let mut split = vec![false; n];
@@ -62,6 +65,22 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
         (false, true) => steps * 28 <= MAX_WRITTEN_OUT,
         (false, false) => false,
     }
+}
+
+/// Whether an index along each axis that only a run knows is inside whenever the stage's own axis is.
+pub(super) fn bounds_hold(e: &Emitter, stage: &Stage, tensor: TensorId, index: &[Ix]) -> bool {
+    let decl = e.program().tensor(tensor);
+    let axis_alone = |ix: &Ix| match ix {
+        Ix::Affine(a) if a.constant == 0 => match a.terms[..] {
+            [(Var::Axis(axis), 1)] => Some(axis as usize),
+            _ => None,
+        },
+        _ => None,
+    };
+    index.iter().enumerate().all(|(k, ix)| {
+        decl.bound(k).is_none_or(|n| axis_alone(ix).is_some_and(|a| stage.bound(a) == Some(n)))
+            && (decl.bound(k).is_some() || (0..stage.axes.len()).all(|a| stage.bound(a).is_none() || coefficient(ix, a) == 0))
+    })
 }
 
 /// Whether a step that reads padding leaves the accumulator as it is.

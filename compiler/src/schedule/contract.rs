@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::ahead::{Ahead, TileLoops};
 use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
-use super::emitter::{Emitter, Lanes, Packed, Point, coefficient, expr_depends};
+use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
@@ -183,7 +183,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     while i >= 2 {
         i -= 1;
         let (o, r) = (outer[i - 1], outer[i]);
-        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.axes[r] as i64) {
+        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.axes[r] as i64) && join_bounds(&mut stage, o, r) {
             stage.axes[r] *= stage.axes[o];
             stage.axes[o] = 1;
             outer.remove(i - 1);
@@ -193,7 +193,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     while i >= 2 {
         i -= 1;
         let (o, r) = (reduction[i - 1], reduction[i]);
-        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.reduce[r - n] as i64) {
+        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.reduce[r - n] as i64) && join_bounds(&mut stage, o, r) {
             stage.reduce[r - n] *= stage.reduce[o - n];
             stage.reduce[o - n] = 1;
             reduction.remove(i - 1);
@@ -237,7 +237,9 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         far && n_tiles > 1 && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
     let streams = match reduction[..] {
-        [(_, extent)] if e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => n_streams(&e.machine, extent, columns),
+        [(axis, extent)] if stage.bound(axis).is_none() && e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => {
+            n_streams(&e.machine, extent, columns)
+        }
         _ => 1,
     };
     Plan {
@@ -257,6 +259,19 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         padded,
         lanes,
     }
+}
+
+/// Makes the bound of two axes that become the inner one; false where that cannot be.
+fn join_bounds(stage: &mut Stage, outer: usize, inner: usize) -> bool {
+    if stage.bound(inner).is_some() {
+        return false;
+    }
+    let n = stage.axes.len();
+    let extent = if inner < n { stage.axes[inner] } else { stage.reduce[inner - n] };
+    if let Some(bound) = stage.bounds.get_mut(outer).and_then(Option::take) {
+        stage.bounds[inner] = Some(bound.times(extent as i64));
+    }
+    true
 }
 
 /// How many rows of what is read stay in the first-level cache at once: those that are whole pages apart share its sets.
@@ -340,9 +355,15 @@ type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError> + '
 
 fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
-    let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
-    for part in cuts.windows(2) {
-        e.for_loop(&format!("i{axis}"), part[0]..part[1], 1, |e, v| {
+    let runs: Vec<Run> = match plan.stage.bound(axis) {
+        Some(_) => vec![Emitter::whole(&plan.stage, axis).take(1)],
+        None => {
+            let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
+            cuts.windows(2).map(|part| Rest::of(part[0]..part[1]).take(1)).collect()
+        }
+    };
+    for run in runs {
+        e.run_loop(&format!("i{axis}"), &run, |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
             outer_loops(e, plan, rest, at, f)
@@ -361,6 +382,17 @@ fn row_loop(
     let extent = plan.stage.axes[axis] as i64;
     let step = plan.tile.mr as i64;
     let full = extent / step * step;
+    if plan.stage.bound(axis).is_some() {
+        let mut rest = Emitter::whole(&plan.stage, axis);
+        for step in halves(step) {
+            e.run_loop(&format!("i{axis}"), &rest.take(step), |e, v| {
+                let mut at = point.clone();
+                at.axes[axis] = v;
+                f(e, at, step as usize)
+            })?;
+        }
+        return Ok(());
+    }
     let mut parts = vec![(0..full, step), (full..extent, (extent - full).max(1))];
     if !plan.padded.is_empty() {
         // Tiles that touch padding are written out each by itself.
@@ -387,6 +419,18 @@ fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) 
     let extent = plan.columns as i64;
     let lanes = plan.lanes as i64;
     let step = plan.tile.nv as i64 * lanes;
+    if plan.stage.bound(axis).is_some() {
+        let mut rest = Emitter::whole(&plan.stage, axis);
+        let steps = [(step, plan.tile.nv, lanes as u32), (lanes, 1, lanes as u32), (1, 1, 1)];
+        for (step, nv, valid) in steps {
+            e.run_loop(&format!("i{axis}"), &rest.take(step), |e, v| {
+                let mut at = point.clone();
+                at.axes[axis] = v;
+                f(e, at, nv, valid)
+            })?;
+        }
+        return Ok(());
+    }
     let full = extent / step * step;
     e.for_loop(&format!("i{axis}"), 0..full, step, |e, v| {
         let mut at = point.clone();
@@ -469,7 +513,7 @@ fn tile(e: &mut Emitter, plan: &Plan, ahead: Option<&Ahead>, point: Point, mr: u
         Ok(())
     };
     let loops: &mut Loops<'_> = match plan.streams {
-        1 => &mut |e, point, f| reduction_loops(e, &plan.reduction, budget, ahead, point, f),
+        1 => &mut |e, point, f| reduction_loops(e, &plan.stage, &plan.reduction, budget, ahead, point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
     };
     loops(e, point.clone(), &mut |e, point| {
@@ -554,6 +598,7 @@ fn streams(e: &mut Emitter, (axis, extent): (usize, usize), n: i64, point: Point
 /// Loops over the reduction, the innermost axes written out up to `budget` steps.
 fn reduction_loops(
     e: &mut Emitter,
+    stage: &Stage,
     axes: &[(usize, usize)],
     budget: usize,
     ahead: Option<&Ahead>,
@@ -562,24 +607,24 @@ fn reduction_loops(
 ) -> Result<(), ScheduleError> {
     let Some((&(axis, extent), rest)) = axes.split_first() else { return f(e, point) };
     let steps: usize = axes.iter().map(|a| a.1).product();
-    if steps <= budget {
+    if steps <= budget && axes.iter().all(|a| stage.bound(a.0).is_none()) {
         for k in 0..extent {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, rest, budget, None, at, f)?;
+            reduction_loops(e, stage, rest, budget, None, at, f)?;
         }
         return Ok(());
     }
     if !rest.is_empty() {
-        return e.for_loop(&format!("r{axis}"), 0..extent as i64, 1, |e, v| {
+        return e.run_loop(&format!("r{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
-            reduction_loops(e, rest, budget, ahead, at, f)
+            reduction_loops(e, stage, rest, budget, ahead, at, f)
         });
     }
     let steps = e.machine.choice.steps as i64;
-    let full = extent as i64 / steps * steps;
-    e.for_loop(&format!("r{axis}"), 0..full, steps, |e, v| {
+    let mut left = Emitter::whole(stage, axis);
+    e.run_loop(&format!("r{axis}"), &left.take(steps), |e, v| {
         if let Some(ahead) = ahead {
             let mut at = point.clone();
             at.axes[axis] = v.clone();
@@ -592,7 +637,7 @@ fn reduction_loops(
         }
         Ok(())
     })?;
-    e.for_loop(&format!("r{axis}"), full..extent as i64, 1, |e, v| {
+    e.run_loop(&format!("r{axis}"), &left.take(1), |e, v| {
         let mut at = point.clone();
         at.axes[axis] = v;
         f(e, at)

@@ -2,7 +2,7 @@
 //! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, expr_depends, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Run, expr_depends, halves, vector_ok};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
 use crate::expr::{BinaryOp, Expr, Node, ReduceOp, Stage};
 use crate::nest::{Affine, Op, Reg, VecType};
@@ -81,9 +81,18 @@ fn spread(
     let Some((&first, rest)) = tiled.split_first() else { return f(e, &points) };
     let Some((axis, step)) = first else { return spread(e, stage, rest, points, f) };
     let extent = stage.axes[axis] as i64;
-    let full = extent / step * step;
-    for (range, step) in [(0..full, step), (full..extent, (extent - full).max(1))] {
-        e.for_loop(&format!("i{axis}"), range, step, |e, v| {
+    let mut left = Emitter::whole(stage, axis);
+    let runs: Vec<Run> = match left.is_live() {
+        true => halves(step).map(|step| left.take(step)).collect(),
+        false => {
+            let full = left.take(step);
+            let rest = (extent - full.range.end).max(1);
+            vec![full, left.take(rest)]
+        }
+    };
+    for run in runs {
+        let step = run.step;
+        e.run_loop(&format!("i{axis}"), &run, |e, v| {
             let shifted = points.iter().flat_map(|p| {
                 let v = &v;
                 (0..step).map(move |i| {
@@ -132,17 +141,16 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         };
         let each = if extent >= wide { accumulators } else { 1 };
         let accs: Vec<Vec<Reg>> = points.iter().map(|_| (0..each).map(|_| register(e, ty)).collect()).collect();
-        let has_tail = extent % i64::from(lanes) != 0;
+        let has_tail = stage.bound(axis).is_some() || extent % i64::from(lanes) != 0;
         let tails: Vec<Reg> = points.iter().filter(|_| has_tail).map(|_| register(e, VecType::scalar(DType::F32))).collect();
         let vectors: Vec<Point> = points.iter().map(|p| Point { vector: Some(Lanes { axis, lanes, valid: lanes }), ..p.clone() }).collect();
         for vector in &vectors {
             e.hoist(value, vector, &all)?;
         }
         reduction_loops(e, stage, &others, vectors, &mut |e, vectors| {
-            let mut from = 0;
+            let mut left = Emitter::whole(stage, axis);
             for step in if each > 1 { vec![wide, i64::from(lanes)] } else { vec![i64::from(lanes)] } {
-                let end = from + (extent - from) / step * step;
-                e.for_loop("k", from..end, step, |e, k| {
+                e.run_loop("k", &left.take(step), |e, k| {
                     for u in 0..step / i64::from(lanes) {
                         for (at, accs) in vectors.iter().zip(&accs) {
                             let mut at = at.clone();
@@ -152,10 +160,9 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
                     }
                     Ok(())
                 })?;
-                from = end;
             }
             if has_tail {
-                e.for_loop("k", from..extent, 1, |e, k| {
+                e.run_loop("k", &left.take(1), |e, k| {
                     for (at, &tail) in vectors.iter().zip(&tails) {
                         let mut at = Point { vector: None, ..at.clone() };
                         at.axes[axis] = k.clone();
@@ -203,7 +210,7 @@ pub(super) fn accumulate(e: &mut Emitter, op: ReduceOp, value: &Expr, at: &Point
 /// Loops over reduction axes, one element at a time.
 fn reduction_loops(e: &mut Emitter, stage: &Stage, axes: &[usize], points: Vec<Point>, f: &mut Points<'_>) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, &points) };
-    e.for_loop(&format!("r{axis}"), 0..stage.reduce[axis - stage.axes.len()] as i64, 1, |e, v| {
+    e.run_loop(&format!("r{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
         let mut points = points.clone();
         points.iter_mut().for_each(|at| at.axes[axis] = v.clone());
         reduction_loops(e, stage, rest, points, f)

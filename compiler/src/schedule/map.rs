@@ -2,9 +2,10 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, coefficient, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, vector_ok};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
+use crate::tensor::Size;
 
 /// Vectors in one iteration of the innermost loop.
 const UNROLL: i64 = 4;
@@ -18,6 +19,8 @@ struct AxisLoop {
     extent: i64,
     /// Starts of its regions, and the end.
     cuts: Vec<i64>,
+    /// The extent in one run, where only that knows it.
+    bound: Option<Size>,
 }
 
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), ScheduleError> {
@@ -26,8 +29,15 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
     let mut axes: Vec<usize> = (0..stage.axes.len()).filter(|&a| stage.axes[a] > 1).collect();
     axes.sort_by_key(|&a| -out_stride(a));
-    let mut loops: Vec<AxisLoop> =
-        axes.iter().map(|&axis| AxisLoop { axis, extent: stage.axes[axis] as i64, cuts: cuts(e, stage, value, axis) }).collect();
+    let mut loops: Vec<AxisLoop> = axes
+        .iter()
+        .map(|&axis| AxisLoop {
+            axis,
+            extent: stage.axes[axis] as i64,
+            cuts: cuts(e, stage, value, axis),
+            bound: stage.bound(axis).cloned(),
+        })
+        .collect();
     if loops.iter().map(|l| l.cuts.len() - 1).product::<usize>() > MAX_REGIONS {
         for l in &mut loops {
             l.cuts = vec![0, l.extent];
@@ -72,6 +82,9 @@ fn reads_adjacent(e: &Emitter, value: &Expr, axis: usize) -> bool {
 fn cuts(e: &Emitter, stage: &Stage, value: &Expr, axis: usize) -> Vec<i64> {
     let extent = stage.axes[axis] as i64;
     let mut cuts = vec![0, extent];
+    if stage.bound(axis).is_some() {
+        return cuts;
+    }
     value.visit(&mut |x| {
         let Node::Load { tensor, index, pad: Some(_) } = x.node() else { return };
         for (ix, &dim) in index.iter().zip(e.dims(*tensor)) {
@@ -132,10 +145,12 @@ fn merge(e: &Emitter, stage: &Stage, value: &Expr, loops: &mut Vec<AxisLoop>, ou
             && !pinned[inner.axis]
             && outer.cuts.len() == 2
             && inner.cuts.len() == 2
+            && inner.bound.is_none()
             && accesses.iter().all(|s| s[outer.axis] == s[inner.axis] * inner.extent);
         if joined {
             let extent = outer.extent * inner.extent;
-            loops[i] = AxisLoop { axis: inner.axis, extent, cuts: vec![0, extent] };
+            let bound = outer.bound.as_ref().map(|n| n.times(inner.extent));
+            loops[i] = AxisLoop { axis: inner.axis, extent, cuts: vec![0, extent], bound };
             loops.remove(i - 1);
         }
     }
@@ -154,18 +169,21 @@ fn nest_loops(
     let inner: Vec<usize> = loops[depth..].iter().map(|l| l.axis).collect();
     for cut in l.cuts.windows(2) {
         let name = format!("i{}", l.axis);
+        let mut rest = match &l.bound {
+            Some(n) => Rest::new(l.extent, Some(n)),
+            None => Rest::of(cut[0]..cut[1]),
+        };
         if depth + 1 == loops.len() {
-            let mut start = cut[0];
             let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
             while vector == Some(l.axis) && lanes > 4 {
                 lanes /= 2;
                 let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
-                if cut[1] - start >= lanes {
+                if rest.most() >= lanes {
                     e.hoist(value, &at, &inner)?;
                 }
                 for step in [lanes * UNROLL, lanes] {
-                    let end = start + (cut[1] - start) / step * step;
-                    e.for_loop(&name, start..end, step, |e, v| {
+                    let run = rest.take(step);
+                    e.run_loop(&name, &run, |e, v| {
                         let mut at = at.clone();
                         for u in 0..step / lanes {
                             at.axes[l.axis] = v.offset(u * lanes);
@@ -173,18 +191,17 @@ fn nest_loops(
                         }
                         Ok(())
                     })?;
-                    start = end;
                 }
             }
             let point = point.clone();
-            e.for_loop(&name, start..cut[1], 1, |e, v| {
+            e.run_loop(&name, &rest.take(1), |e, v| {
                 let mut at = point.clone();
                 at.axes[l.axis] = v;
                 element(e, stage, value, &at)
             })?;
         } else {
             let point = point.clone();
-            e.for_loop(&name, cut[0]..cut[1], 1, |e, v| {
+            e.run_loop(&name, &rest.take(1), |e, v| {
                 let mut at = point.clone();
                 at.axes[l.axis] = v;
                 nest_loops(e, stage, value, loops, depth + 1, &mut at, vector)

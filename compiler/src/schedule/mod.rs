@@ -20,7 +20,7 @@ pub use cost::{Choice, Convolution, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;
-use crate::tensor::{DType, Tensor, n_elements, reshape_strides};
+use crate::tensor::{DType, Size, Tensor, n_elements, reshape_strides};
 use emitter::{Emitter, Slot};
 
 /// A contiguous piece of memory that values live in: an arena block, an input, an output.
@@ -71,6 +71,10 @@ pub enum Source {
 pub enum Arg {
     /// The storage of this number.
     Storage(usize),
+    /// The caller's input of this number.
+    Input(usize),
+    /// The caller's output of this number.
+    Output(usize),
     /// Scratch of so many bytes, for the time of the call.
     Scratch(usize),
     /// Read-only data.
@@ -84,6 +88,8 @@ pub struct Scheduled {
     pub kernel: Kernel,
     /// The argument table.
     pub args: Vec<Arg>,
+    /// What `kernel.sizes` are.
+    pub sizes: Vec<Size>,
 }
 
 /// Why a program has no nest.
@@ -142,9 +148,9 @@ fn schedule_items(e: &mut Emitter, items: &[Item]) -> Result<(), ScheduleError> 
         match item {
             Item::Stage(stage) => schedule_stage(e, stage)?,
             Item::Reshape { out, input } => reshape(e, *out, *input)?,
-            Item::Repeat { var, extent, items } => {
+            Item::Repeat { var, extent, live, items } => {
                 allocate_written(e, items);
-                e.repeat(*var, *extent, |e| schedule_items(e, items))?;
+                e.repeat(*var, *extent, live.as_ref(), |e| schedule_items(e, items))?;
             }
         }
     }
@@ -167,6 +173,13 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
         e.ensure_memory(stage.out, None);
         return Ok(());
     }
+    let around = std::mem::replace(&mut e.bounds, stage.bounds.clone());
+    let done = schedule_within(e, stage);
+    e.bounds = around;
+    done
+}
+
+fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
     if winograd::emit(e, stage)? {
         return Ok(());
     }

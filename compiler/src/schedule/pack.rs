@@ -8,7 +8,7 @@ use crate::tensor::{Tensor, n_elements};
 /// Whether `load` reads a constant that [`pack`] takes.
 pub(super) fn packable(e: &Emitter, load: &Expr, axis: usize) -> bool {
     let Node::Load { tensor, index, pad: None } = load.node() else { return false };
-    e.packable_constant(*tensor).is_some() && over_axes_only(index) && index_depends(index, axis)
+    e.bound(axis).is_none() && e.packable_constant(*tensor).is_some() && over_axes_only(index) && index_depends(index, axis)
 }
 
 /// Whether every index is an affine form of the stage's axes, so that no loop outside the stage moves it.

@@ -3,6 +3,7 @@
 use super::emitter::{Emitter, Slot};
 use super::{ScheduleError, borders};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
+use crate::tensor::Size;
 
 /// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
 pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
@@ -78,8 +79,35 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
     let at: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
     let from = at.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(r.0))).collect();
     let value = Expr::new(Node::Load { tensor: *tensor, index: from, pad: Some(pad.clone()) }, load.dtype());
-    super::schedule_stage(e, &Stage { out: copy, write: at, axes: padded_dims, reduce: vec![], body: Body::Map(value) })?;
+    let bounds: Vec<Option<Size>> =
+        (0..dims.len()).map(|k| padded_bound(e, stage, *tensor, k, affine[k], reach[k], padded_dims[k])).collect();
+    super::schedule_stage(e, &Stage { out: copy, write: at, axes: padded_dims, reduce: vec![], bounds, body: Body::Map(value) })?;
     Ok(Some(plain(copy)))
+}
+
+/// How far a padded copy goes along an axis of what is copied in one run: as far as the stage reads there.
+fn padded_bound(
+    e: &Emitter,
+    stage: &Stage,
+    tensor: TensorId,
+    axis: usize,
+    index: &Affine,
+    reach: (i64, i64),
+    extent: usize,
+) -> Option<Size> {
+    if reach == (0, e.dims(tensor)[axis] as i64 - 1) && e.program().tensor(tensor).bound(axis).is_some() {
+        return e.program().tensor(tensor).bound(axis).cloned();
+    }
+    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+    let of = |v: Var| if let Var::Axis(i) = v { i as usize } else { usize::MAX };
+    if index.terms.iter().all(|t| stage.bound(of(t.0)).is_none()) {
+        return None;
+    }
+    let last = index.terms.iter().filter(|t| t.1 > 0).fold(Size::Constant(index.constant), |sum, &(v, c)| {
+        let n = stage.bound(of(v)).cloned().unwrap_or(Size::Constant(extents[of(v)] as i64));
+        sum.plus(&n.plus(&Size::Constant(-1)).times(c))
+    });
+    Some(last.plus(&Size::Constant(1 - reach.0)).at_most(extent as i64).at_least(0))
 }
 
 /// A plain read of a copy in which `inner` is the innermost axis, standing for a read that strides along `inner`.
@@ -102,7 +130,8 @@ pub(super) fn transposed_copy(e: &mut Emitter, stage: &Stage, load: &Expr, inner
         })
     });
     let write = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
-    super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], body: Body::Map(renumbered) })?;
+    let bounds = axes.iter().map(|&a| stage.bound(a).cloned()).collect();
+    super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(renumbered) })?;
     let index = axes.iter().map(|&a| Ix::Affine(Affine::var(Var::Axis(a as u32)))).collect();
     Ok(Some(Expr::new(Node::Load { tensor: copy, index, pad: None }, load.dtype())))
 }

@@ -133,7 +133,7 @@ pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
     if !index_depends(index, axis) {
         return Along::Independent;
     }
-    if super::pack::over_axes_only(index) && pad.is_none() && e.packable_constant(*tensor).is_some() {
+    if e.bound(axis).is_none() && super::pack::over_axes_only(index) && pad.is_none() && e.packable_constant(*tensor).is_some() {
         return Along::Constant;
     }
     let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
@@ -192,7 +192,7 @@ pub(super) fn emit_arg(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Exp
         let first = e.value(value, &point, None)?;
         e.b.set(best, Op::Copy(first));
         e.b.set(place, Op::Const(nest::Scalar::Int(0)));
-        e.for_loop("k", 1..extent.max(1), 1, |e, k| {
+        e.run_loop("k", &Emitter::whole(stage, axis).after(1.min(extent)).take(1), |e, k| {
             let mut at = point.clone();
             at.axes[axis] = k.clone();
             let new = e.value(value, &at, None)?;
@@ -216,7 +216,7 @@ pub(super) fn loop_over(
     f: &mut dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError>,
 ) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
-    e.for_loop(&format!("i{axis}"), 0..stage.axes[axis] as i64, 1, |e, v| {
+    e.run_loop(&format!("i{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
         let mut at = point.clone();
         at.axes[axis] = v;
         loop_over(e, stage, rest, at, f)

@@ -5,11 +5,13 @@
 //! [`Item::Repeat`] around smaller stages, so every template serves what is inside.
 
 use super::cost::Machine;
+use super::emitter::{Rest, halves};
 use super::{Memory, Source};
 use crate::expr::{
-    Affine, Body, Expr, Item, Ix, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting, plain_stages,
+    Affine, Body, Expr, Item, Ix, LiveRows, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting,
+    plain_stages,
 };
-use crate::tensor::n_elements;
+use crate::tensor::{Size, n_elements};
 
 /// The most rows of a block that holds a product: two tiles of the widest machine.
 const PRODUCT_ROWS: usize = 28;
@@ -143,14 +145,26 @@ impl Nest<'_> {
             self.transpose(at, &mut items);
         }
         let step = if innermost { self.block } else { 1 };
-        let (n, rest) = (extent / step, extent % step);
         let var = depth as u32;
+        if let Some(bound) = self.bound(depth).cloned() {
+            let mut left = Rest::new(extent as i64, Some(&bound));
+            for step in halves(step as i64) {
+                let run = left.take(step);
+                let Some((from, to)) = run.live.clone().filter(|_| !run.is_never()) else { continue };
+                at.push(Rows { start: Affine::var(Var::Loop(var)), extent: step as usize });
+                let body = self.level(at);
+                at.pop();
+                items.push(Item::Repeat { var, extent, live: Some(LiveRows { from, to, step }), items: body });
+            }
+            return items;
+        }
+        let (n, rest) = (extent / step, extent % step);
         let start = if n > 1 { Affine::var(Var::Loop(var)).times(step as i64) } else { Affine::default() };
         at.push(Rows { start, extent: step });
         let body = self.level(at);
         at.pop();
         if n > 1 {
-            items.push(Item::Repeat { var, extent: n, items: body });
+            items.push(Item::Repeat { var, extent: n, live: None, items: body });
         } else {
             items.extend(body);
         }
@@ -162,10 +176,16 @@ impl Nest<'_> {
         items
     }
 
+    /// What only a run knows of the rows of a loop.
+    fn bound(&self, depth: usize) -> Option<&Size> {
+        let last = self.stages.last()?;
+        last.bound(*self.nesting.stages.last()?.axes.get(depth)?)
+    }
+
     fn declare(&mut self, name: &str, like: &TensorDecl, dims: Vec<usize>) -> TensorId {
         let taken = |n: &str| self.out.tensors.iter().any(|t| t.name == n);
         let name = (0..).map(|i| format!("{name}.row{i}")).find(|n| !taken(n)).expect("an unbounded range");
-        self.out.tensors.push(TensorDecl { name, dtype: like.dtype, dims });
+        self.out.tensors.push(TensorDecl { name, dtype: like.dtype, dims, bounds: vec![] });
         TensorId(self.out.tensors.len() as u32 - 1)
     }
 
@@ -216,7 +236,13 @@ impl Nest<'_> {
             Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: move_expr(value), finish: move_expr(finish) },
             Body::Arg { op, value, last } => Body::Arg { op: *op, value: move_expr(value), last: *last },
         };
-        items.push(Item::Stage(Stage { out, write, axes, reduce: stage.reduce.clone(), body }));
+        let mut bounds = stage.bounds.clone();
+        nested.axes.iter().zip(at).for_each(|(&a, _)| {
+            if let Some(bound) = bounds.get_mut(a) {
+                *bound = None;
+            }
+        });
+        items.push(Item::Stage(Stage { out, write, axes, reduce: stage.reduce.clone(), bounds, body }));
     }
 
     /// Transposes, before the innermost loop, operands of products that all its rows read across their memory.
@@ -250,7 +276,8 @@ impl Nest<'_> {
                     })
                 });
                 let write = (0..dims.len()).map(|k| Affine::var(Var::Axis(k as u32))).collect();
-                items.push(Item::Stage(Stage { out: copy, write, axes: dims, reduce: vec![], body: Body::Map(value) }));
+                let bounds = axes.iter().map(|&a| stage.bound(a).cloned()).collect();
+                items.push(Item::Stage(Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(value) }));
                 let index = axes.iter().map(|&a| Ix::Affine(Affine::var(Var::Axis(a as u32)))).collect();
                 let read = Expr::new(Node::Load { tensor: copy, index, pad: None }, shared.dtype());
                 self.transposed.push((i, shared.clone(), read));

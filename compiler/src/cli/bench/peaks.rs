@@ -130,7 +130,7 @@ impl Bench {
         let mut program = Program { emitter, ..Program::default() };
         let mut args = vec![];
         for buffer in &kernel.buffers {
-            let io = IoBuffer { name: buffer.name.clone(), bytes: buffer.len * buffer.dtype.size_bytes() };
+            let io = IoBuffer { name: buffer.name.clone(), bytes: buffer.len * buffer.dtype.size_bytes(), dims: vec![] };
             let (list, place): (_, fn(usize, usize) -> Place) =
                 if buffer.access == Access::Read { (&mut program.inputs, Place::Input) } else { (&mut program.outputs, Place::Output) };
             list.push(io);
@@ -138,7 +138,7 @@ impl Bench {
         }
         let label = kernel.name.clone();
         program.kernels.push(kernel);
-        program.steps.push(Step { label, kernel: 0, args });
+        program.steps.push(Step { label, kernel: 0, args, sizes: vec![] });
         let vector_bits = emitted_by(&program, machine).first().map_or(0, |by| by.vector_bits);
         Ok(Bench { executable: Executable::new(&program, machine)?, vector_bits })
     }

@@ -98,6 +98,11 @@ impl<'k, 'f> Lower<'k, 'f> {
             }
             self.pointers.insert(Pointer { buffer: BufferId(i as u32), terms: vec![], far: 0 }, base);
         }
+        for (i, size) in self.kernel.sizes.iter().enumerate() {
+            let at = (self.kernel.buffers.len() + i) as i32 * 8;
+            let value = self.b.ins().load(types::I64, MemFlagsData::trusted(), table, at);
+            self.vars.insert(size.var, value);
+        }
         for pointer in std::mem::take(&mut self.addresses.fixed) {
             if pointer.far != 0 {
                 let base = self.pointers[&Pointer { far: 0, ..pointer.clone() }];
@@ -228,32 +233,37 @@ impl<'k, 'f> Lower<'k, 'f> {
     }
 
     fn any_loop(&mut self, stmt: &Stmt, l: &'k Loop, after: &Regs) -> Result<(), CodegenError> {
-        if l.step < 1 || l.end <= l.start || (l.end - l.start) % l.step != 0 {
+        if l.step < 1 || l.end <= l.start || l.live.is_none() && (l.end - l.start) % l.step != 0 {
             return self.malformed(format!("loop {} runs from {} to {} by {}", self.kernel.vars[l.var.0 as usize], l.start, l.end, l.step));
         }
         let facts = self.liveness.facts(stmt);
         let (exposed, maybe_set) = (facts.exposed.clone(), facts.maybe_set.clone());
         let live_in = after.without(&facts.always_set).union(&exposed);
         let body_after = after.union(&exposed);
-        if l.end - l.start == l.step {
+        if l.live.is_none() && l.end - l.start == l.step {
             return self.block(&l.body, after);
         }
         let carried: Vec<Reg> = maybe_set.intersection(&live_in).iter().filter(|r| self.env[r.0 as usize].is_some()).collect();
         let stepping = self.addresses.stepping.get(&l.var).cloned().unwrap_or_default();
 
         let part = self.part.filter(|p| p.0 == l.var);
+        let origin = l.live.as_ref().map(|live| self.affine(&live.from)).transpose()?;
         let nth = |lower: &mut Self, n: ir::Value| {
             let scaled = lower.b.ins().imul_imm_s(n, l.step);
-            lower.add_constant(scaled, l.start)
+            match origin {
+                Some(origin) => lower.b.ins().iadd(scaled, origin),
+                None => lower.add_constant(scaled, l.start),
+            }
         };
-        let (from, to) = match part {
-            Some((_, begin, end)) => (nth(self, begin), Some(nth(self, end))),
-            None => (self.b.ins().iconst(types::I64, l.start), None),
+        let (from, to) = match (part, &l.live, origin) {
+            (Some((_, begin, end)), ..) => (nth(self, begin), Some(nth(self, end))),
+            (None, Some(live), Some(origin)) => (origin, Some(self.affine(&live.to)?)),
+            _ => (self.b.ins().iconst(types::I64, l.start), None),
         };
         let mut first: Vec<BlockArg> = vec![from.into()];
         for s in &stepping {
             let parent = self.pointers[&s.parent];
-            first.push(match part {
+            first.push(match to {
                 Some(_) => {
                     let moved = self.b.ins().imul_imm_s(from, s.stride);
                     let moved = self.b.ins().iadd(parent, moved);

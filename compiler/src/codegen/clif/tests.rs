@@ -28,7 +28,7 @@ fn program(kernel: &Kernel) -> Program {
     let mut p = Program { kernels: vec![kernel.clone()], ..Program::default() };
     let mut args = vec![];
     for b in &kernel.buffers {
-        let io = IoBuffer { name: b.name.clone(), bytes: b.len * b.dtype.size_bytes() };
+        let io = IoBuffer { name: b.name.clone(), bytes: b.len * b.dtype.size_bytes(), dims: vec![] };
         if b.access == Access::Read {
             args.push(Place::Input(p.inputs.len(), 0));
             p.inputs.push(io);
@@ -37,7 +37,7 @@ fn program(kernel: &Kernel) -> Program {
             p.outputs.push(io);
         }
     }
-    p.steps.push(Step { label: kernel.name.clone(), kernel: 0, args });
+    p.steps.push(Step { label: kernel.name.clone(), kernel: 0, args, sizes: vec![] });
     p
 }
 
@@ -328,7 +328,7 @@ impl<'a> Cases<'a> {
                 program.workspace_bytes += bytes.next_multiple_of(64);
             }
             program.kernels.push(k.clone());
-            program.steps.push(Step { label: k.name.clone(), kernel: program.kernels.len() - 1, args });
+            program.steps.push(Step { label: k.name.clone(), kernel: program.kernels.len() - 1, args, sizes: vec![] });
             buffers.push(case);
         }
         Cases { kernels, buffers, program }

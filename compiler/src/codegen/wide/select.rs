@@ -36,6 +36,7 @@ pub(super) struct Select<'k> {
     /// Variables whose value is asked for.
     counted: HashSet<Var>,
     masks: HashMap<u32, Virtual>,
+    table: Option<Virtual>,
     /// The loop of which only a part runs, and the part: its first and last iteration but one.
     part: Option<(Var, Virtual, Virtual)>,
 }
@@ -68,6 +69,7 @@ pub(super) fn select(kernel: &Kernel, unit: Unit) -> Result<Body, Refused> {
         pointers: HashMap::new(),
         counted,
         masks: HashMap::new(),
+        table: None,
         part: None,
     };
     s.entry()?;
@@ -121,6 +123,7 @@ impl<'k> Select<'k> {
             v
         };
         let own_table = copy(self, table);
+        self.table = Some(own_table);
         if let Some(l) = spread_loop(self.kernel) {
             self.part = Some((l.var, copy(self, begin), copy(self, end)));
         }
@@ -245,7 +248,10 @@ impl<'k> Select<'k> {
                 constant += value * coefficient;
                 continue;
             }
-            let Some(&value) = self.vars.get(&var) else { return refuse("a variable is used outside its loop") };
+            let value = match self.vars.get(&var) {
+                Some(&value) => value,
+                None => self.size(var)?,
+            };
             let term = self.times(value, coefficient);
             if let Some(sum) = sum {
                 self.body.inst(Code::Add_r64_rm64, &[Operand::Both(sum, View::R64), Operand::Use(term, View::R64)]);
@@ -264,6 +270,16 @@ impl<'k> Select<'k> {
                 sum
             }
         })
+    }
+
+    /// A number that the caller passed, in a fresh register.
+    fn size(&mut self, var: Var) -> Result<Virtual, Refused> {
+        let place = self.kernel.sizes.iter().position(|s| s.var == var);
+        let (Some(place), Some(table)) = (place, self.table) else { return refuse("a variable is used outside its loop") };
+        let v = self.general();
+        let slot = Mem { base: Base::Register(table), index: None, displacement: (self.kernel.buffers.len() + place) as i64 * 8 };
+        self.body.inst(Code::Mov_r64_rm64, &[Operand::Def(v, View::R64), Operand::Mem(slot, false)]);
+        Ok(v)
     }
 
     /// Leaves the kernel unless `0 <= v < end`.
@@ -413,10 +429,10 @@ impl<'k> Select<'k> {
     }
 
     fn any_loop(&mut self, l: &'k Loop) -> Result<(), Refused> {
-        if l.step < 1 || l.end <= l.start || (l.end - l.start) % l.step != 0 {
+        if l.step < 1 || l.end <= l.start || l.live.is_none() && (l.end - l.start) % l.step != 0 {
             return refuse("a loop without a whole number of iterations");
         }
-        if l.end - l.start == l.step {
+        if l.live.is_none() && l.end - l.start == l.step {
             return self.block(&l.body);
         }
         let stepping = self.addresses.stepping.get(&l.var).cloned().unwrap_or_default();
@@ -424,25 +440,50 @@ impl<'k> Select<'k> {
         let add = |s: &mut Self, to: Virtual, v: Virtual| {
             s.body.inst(Code::Add_r64_rm64, &[Operand::Both(to, View::R64), Operand::Use(v, View::R64)]);
         };
+        let origin = match &l.live {
+            Some(live) if !live.from.is_constant() => Some(self.affine(&live.from)?),
+            _ => None,
+        };
+        let start = l.live.as_ref().map_or(l.start, |live| live.from.constant);
         for s in &stepping {
             let Some(&parent) = self.pointers.get(&s.parent) else { return refuse("a pointer without its base") };
             let v = self.general();
-            self.add_to(v, parent, l.start * s.stride + s.pointer.far);
+            if let Some(origin) = origin {
+                self.add_to(v, parent, s.pointer.far);
+                let moved = self.times(origin, s.stride);
+                add(self, v, moved);
+            } else {
+                self.add_to(v, parent, start * s.stride + s.pointer.far);
+            }
             if let Some((_, begin, _)) = part {
                 let moved = self.times(begin, l.step * s.stride);
                 add(self, v, moved);
             }
             self.pointers.insert(s.pointer.clone(), v);
         }
-        let counted = self.counted.contains(&l.var);
+        let counted = l.live.is_some() || self.counted.contains(&l.var);
         let counter = self.general();
         let mut limit = None;
         match part {
+            None if l.live.is_some() => {
+                match origin {
+                    Some(origin) => self.move_general(counter, origin),
+                    None => self.set_general(counter, start),
+                }
+                let live = l.live.as_ref().expect("asked above");
+                limit = Some(self.affine(&live.to)?);
+            }
             None => self.set_general(counter, if counted { l.start } else { (l.end - l.start) / l.step }),
             Some((_, begin, end)) if counted => {
                 let (first, last) = (self.times(begin, l.step), self.times(end, l.step));
-                self.add_to(counter, first, l.start);
-                self.add_to(last, last, l.start);
+                if let Some(origin) = origin {
+                    add(self, first, origin);
+                    add(self, last, origin);
+                    self.move_general(counter, first);
+                } else {
+                    self.add_to(counter, first, start);
+                    self.add_to(last, last, start);
+                }
                 limit = Some(last);
             }
             Some((_, begin, end)) => {

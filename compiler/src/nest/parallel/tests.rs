@@ -103,7 +103,7 @@ fn a_kernel_falls_into_pieces() {
     let kernel = parse(text).unwrap();
     assert_eq!(verify(&kernel), []);
     let pieces = pieces(&kernel);
-    let names: Vec<_> = pieces.iter().map(|p| (p.kernel.name.as_str(), p.spread.map(|s| s.n))).collect();
+    let names: Vec<_> = pieces.iter().map(|p| (p.kernel.name.as_str(), p.spread.as_ref().map(|s| s.n))).collect();
     assert_eq!(names, [("t/0", None), ("t/1", Some(63))]);
     assert!(pieces.iter().all(|p| verify(&p.kernel).is_empty()));
     assert_eq!(pieces[1].kernel.body.len(), 2, "{}", pieces[1].kernel);

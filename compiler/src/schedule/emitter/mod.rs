@@ -1,17 +1,19 @@
 //! Builds one kernel: its buffers and arguments, where the tensors of the program are, loops.
 
+mod run;
 mod values;
 
+pub(in crate::schedule) use run::{Rest, Run, halves};
 pub(in crate::schedule) use values::{coefficient, expr_depends, index_depends, vector_ok};
 
 use std::collections::HashMap;
 
 use crate::expr::Affine as StageAffine;
-use crate::expr::{BinaryOp, Body, CompareOp, Expr, Ix, Node, Program, Stage, TensorId, UnaryOp, Var};
+use crate::expr::{BinaryOp, Body, CompareOp, Expr, Ix, LiveRows, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt};
 use crate::schedule::cost::Machine;
 use crate::schedule::{Arg, Memory, ScheduleError, Scheduled};
-use crate::tensor::{DType, Tensor, dense_strides, n_elements};
+use crate::tensor::{DType, Size, Tensor, dense_strides, n_elements};
 
 /// Where a tensor of the program is while its nest is built.
 #[derive(Clone, Debug)]
@@ -108,6 +110,9 @@ pub(in crate::schedule) struct Emitter {
     loops: HashMap<u32, nest::Var>,
     ranges: HashMap<nest::Var, (i64, i64)>,
     scopes: Vec<HashMap<Key, Reg>>,
+    /// The extents of the current stage that only a run knows.
+    pub(in crate::schedule) bounds: Vec<Option<Size>>,
+    sizes: Vec<(Size, i64, nest::Var)>,
     storages: HashMap<usize, BufferId>,
     constants: HashMap<TensorId, BufferId>,
     name: String,
@@ -127,6 +132,8 @@ impl Emitter {
             loops: HashMap::new(),
             ranges: HashMap::new(),
             scopes: vec![HashMap::new()],
+            bounds: vec![],
+            sizes: vec![],
             storages: HashMap::new(),
             constants: HashMap::new(),
             name: name.to_owned(),
@@ -170,7 +177,7 @@ impl Emitter {
 
     /// A new tensor in scratch, dense in the given physical order.
     pub(in crate::schedule) fn scratch(&mut self, name: &str, dtype: DType, dims: &[usize], order: &[usize]) -> TensorId {
-        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec() });
+        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec(), bounds: vec![] });
         let id = TensorId(self.program.tensors.len() as u32 - 1);
         let len = n_elements(dims);
         let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
@@ -192,7 +199,7 @@ impl Emitter {
 
     /// A new tensor in scratch, with strides that may leave gaps; the greatest comes first.
     pub(in crate::schedule) fn strided_scratch(&mut self, name: &str, dtype: DType, dims: &[usize], strides: &[i64]) -> TensorId {
-        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec() });
+        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype, dims: dims.to_vec(), bounds: vec![] });
         let len = dims[0] * strides[0] as usize;
         let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
         self.slots.push(Some(Slot::Memory { buffer, offset: 0, strides: strides.to_vec() }));
@@ -201,7 +208,12 @@ impl Emitter {
 
     /// A new tensor that is a constant.
     pub(in crate::schedule) fn constant_tensor(&mut self, name: &str, value: Tensor) -> TensorId {
-        self.program.tensors.push(crate::expr::TensorDecl { name: name.to_owned(), dtype: value.dtype(), dims: value.dims().to_vec() });
+        self.program.tensors.push(crate::expr::TensorDecl {
+            name: name.to_owned(),
+            dtype: value.dtype(),
+            dims: value.dims().to_vec(),
+            bounds: vec![],
+        });
         self.slots.push(Some(Slot::Constant(value)));
         TensorId(self.program.tensors.len() as u32 - 1)
     }
@@ -245,7 +257,8 @@ impl Emitter {
         let at: Vec<StageAffine> = (0..dims.len()).map(|i| StageAffine::var(Var::Axis(i as u32))).collect();
         let dtype = self.program.tensors[from.0 as usize].dtype;
         let value = Expr::new(Node::Load { tensor: from, index: at.iter().map(Ix::from).collect(), pad: None }, dtype);
-        let stage = Stage { out: to, write: at, axes: dims.to_vec(), reduce: vec![], body: Body::Map(value.clone()) };
+        let bounds = self.program.tensors[from.0 as usize].bounds.clone();
+        let stage = Stage { out: to, write: at, axes: dims.to_vec(), reduce: vec![], bounds, body: Body::Map(value.clone()) };
         super::schedule_stage(self, &stage)
     }
 
@@ -363,6 +376,59 @@ impl Emitter {
         result
     }
 
+    /// A loop over what [`Rest::take`] gave.
+    pub(in crate::schedule) fn run_loop(
+        &mut self,
+        name: &str,
+        run: &Run,
+        f: impl FnOnce(&mut Self, Affine) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let Some((from, to)) = &run.live else { return self.for_loop(name, run.range.clone(), run.step, f) };
+        let (start, end) = (run.range.start, run.range.end);
+        if end - start < run.step {
+            return Ok(());
+        }
+        let live = nest::Live { from: self.size(from, end), to: self.size(to, end) };
+        let mut result = Ok(());
+        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
+        b.live_loop(name, start..end, run.step, live, |b, var| {
+            self.ranges.insert(var, (start, end - run.step));
+            self.scopes.push(HashMap::new());
+            std::mem::swap(b, &mut self.b);
+            result = f(self, Affine::var(var));
+            std::mem::swap(b, &mut self.b);
+            self.scopes.pop();
+        });
+        self.b = b;
+        result
+    }
+
+    /// A size, at most `high`.
+    pub(in crate::schedule) fn size(&mut self, size: &Size, high: i64) -> Affine {
+        if let Some(c) = size.constant() {
+            return Affine::constant(c);
+        }
+        if let Some(known) = self.sizes.iter().find(|s| s.0 == *size && s.1 == high) {
+            return Affine::var(known.2);
+        }
+        let var = self.b.size("n", high);
+        self.ranges.insert(var, (0, high));
+        self.sizes.push((size.clone(), high, var));
+        Affine::var(var)
+    }
+
+    /// The extent of a stage's axis in one run, where it is less than all of it in some.
+    pub(in crate::schedule) fn bound(&self, axis: usize) -> Option<&Size> {
+        self.bounds.get(axis).and_then(Option::as_ref)
+    }
+
+    /// The whole of a stage's axis, to be run through in parts.
+    pub(in crate::schedule) fn whole(stage: &Stage, axis: usize) -> Rest {
+        let n = stage.axes.len();
+        let extent = if axis < n { stage.axes[axis] } else { stage.reduce[axis - n] };
+        Rest::new(extent as i64, stage.bound(axis))
+    }
+
     /// What `f` emits goes to `b`; what it numbers is forgotten after it.
     fn inside(&mut self, b: &mut nest::Builder, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<(), ScheduleError> {
         std::mem::swap(b, &mut self.b);
@@ -405,10 +471,18 @@ impl Emitter {
         &mut self,
         var: u32,
         extent: usize,
+        live: Option<&LiveRows>,
         f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
         if extent == 0 {
             return Ok(());
+        }
+        if let Some(live) = live {
+            let run = Run { range: 0..extent as i64, step: live.step, live: Some((live.from.clone(), live.to.clone())) };
+            return self.run_loop(&format!("t{var}"), &run, |e, v| {
+                e.loops.insert(var, v.terms[0].0);
+                f(e)
+            });
         }
         self.looped(&format!("t{var}"), 0..extent as i64, 1, |e, v| {
             e.loops.insert(var, v);
@@ -430,7 +504,7 @@ impl Emitter {
                 _ => Access::Read,
             };
         }
-        Scheduled { kernel, args: self.args }
+        Scheduled { kernel, args: self.args, sizes: self.sizes.into_iter().map(|s| s.0).collect() }
     }
 }
 

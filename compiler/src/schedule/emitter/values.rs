@@ -7,7 +7,7 @@ use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Affine, Index, Op, Reg, VecType, math};
 use crate::schedule::ScheduleError;
-use crate::tensor::DType;
+use crate::tensor::{DType, Size};
 
 impl Emitter {
     /// Forgets all numbered values of the innermost scope: memory may have changed.
@@ -82,6 +82,10 @@ impl Emitter {
                     return self.by_lane(e, at, acc);
                 }
                 let a = self.affine(a, at);
+                self.numbered(Key::Index(a.clone()), |b| b.index(a))
+            }
+            Node::Size(size) => {
+                let a = self.size(size, i64::from(u32::MAX));
                 self.numbered(Key::Index(a.clone()), |b| b.index(a))
             }
             Node::Load { tensor, index, pad } => self.load(e, *tensor, index, pad.as_ref(), at)?,
@@ -225,10 +229,12 @@ impl Emitter {
         let mut flat = Affine::constant(offset);
         let mut dynamic: Vec<(Reg, i64)> = vec![];
         let mut outside: Vec<Reg> = vec![];
-        for ((ix, &stride), &dim) in index.iter().zip(&strides).zip(&dims) {
+        for (k, ((ix, &stride), &dim)) in index.iter().zip(&strides).zip(&dims).enumerate() {
             let end = dim as i64;
+            let bound = self.program().tensor(tensor).bound(k).cloned();
             match ix {
                 Ix::Affine(a) => {
+                    let past = bound.as_ref().is_some_and(|n| !self.is_axis_of(a, n));
                     let a = self.affine(a, at);
                     let reach = at.vector.map_or(0, |v| i64::from(v.valid - 1) * coefficient(ix, v.axis));
                     let (lo, hi) = self.range(&a);
@@ -237,12 +243,12 @@ impl Emitter {
                         if hi < 0 || lo >= end {
                             return self.value(pad, at, None);
                         }
-                        if lo < 0 || hi >= end {
+                        if lo < 0 || hi >= end || past {
                             if varies {
                                 return self.by_lane(e, at, None);
                             }
                             let reg = self.numbered(Key::Index(a.clone()), |b| b.index(a));
-                            let clamped = self.clamp(reg, end);
+                            let clamped = self.clamp(reg, end, bound.as_ref());
                             outside.push(
                                 self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
                             );
@@ -265,9 +271,16 @@ impl Emitter {
                     if matches!(ix, Ix::Checked(_)) && pad.is_none() {
                         let ty = VecType::scalar(DType::I64);
                         let checked = self.numbered(Key::Check(reg, end), |b| b.op(ty, Op::Check(reg, end)));
+                        if let Some(n) = &bound {
+                            // As much below the end of the longest axis as it is below the end of this run's.
+                            let unused = self.size(&n.times(-1).plus(&Size::Constant(end)), end);
+                            let unused = self.numbered(Key::Index(unused.clone()), |b| b.index(unused));
+                            let shifted = self.binary(BinaryOp::Add, checked, unused)?;
+                            self.numbered(Key::Check(shifted, end), |b| b.op(ty, Op::Check(shifted, end)));
+                        }
                         dynamic.push((checked, stride));
                     } else {
-                        let clamped = self.clamp(reg, end);
+                        let clamped = self.clamp(reg, end, bound.as_ref());
                         if matches!(ix, Ix::Checked(_)) {
                             if varies {
                                 return self.by_lane(e, at, None);
@@ -319,8 +332,19 @@ impl Emitter {
         Ok(self.numbered(Key::Select(any, x, y), |b| b.select(any, x, y)))
     }
 
-    /// `reg` moved into `0..end`.
-    fn clamp(&mut self, reg: Reg, end: i64) -> Reg {
+    /// Whether an index is the stage's own axis of extent `n`.
+    fn is_axis_of(&self, a: &StageAffine, n: &Size) -> bool {
+        matches!(a.terms[..], [(Var::Axis(axis), 1)] if a.constant == 0 && self.bound(axis as usize) == Some(n))
+    }
+
+    /// `reg` moved into `0..end`, or into `0..bound` in a run that has less.
+    fn clamp(&mut self, reg: Reg, end: i64, bound: Option<&Size>) -> Reg {
+        if let Some(n) = bound {
+            let last = self.size(&n.plus(&Size::Constant(-1)), end);
+            let last = self.numbered(Key::Index(last.clone()), |b| b.index(last));
+            let lesser = self.numbered(Key::Binary(BinaryOp::Min, reg, last), |b| b.binary(nest::BinaryOp::Min, reg, last));
+            return self.clamp(lesser, end, None);
+        }
         self.numbered(Key::Clamp(reg, end), |b| {
             let ty = VecType::scalar(DType::I64);
             let (zero, last) = (b.int(ty, 0), b.int(ty, (end - 1).max(0)));
@@ -464,7 +488,7 @@ fn vector_ok_once(e: &Expr, axis: usize, known: &mut HashMap<*const Node, bool>)
             vector_ok_once(c, axis, known) && e.dtype() == DType::F32 && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known)
         }
         Node::Index(_) | Node::Bits(_) => false,
-        Node::Const(_) | Node::Acc => true,
+        Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => {
             (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok_once(c, axis, known))
         }

@@ -158,6 +158,7 @@ impl Emission<'_> {
             write: vec![axis(1), axis(2), axis(COLUMN)],
             axes: vec![count, n_products, self.plan.n_tiles(), width],
             reduce: vec![channels],
+            bounds: vec![],
             body: Body::Reduce { op: ReduceOp::Sum, value: value.clone(), finish: finish.clone() },
         };
         let tiles = Tiles::new(e, &stage, ReduceOp::Sum, &value, &finish, Some(COLUMN));

@@ -74,7 +74,7 @@ impl Shape {
     pub(super) fn of(e: &Emitter, stage: &Stage) -> Option<Self> {
         let Body::Reduce { op: ReduceOp::Sum, value, finish } = &stage.body else { return None };
         let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return None };
-        if value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
+        if stage.bounds.iter().any(Option::is_some) || value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
             return None;
         }
         let constant = |l: &Expr| matches!(l.node(), Node::Load { tensor, pad: None, .. } if e.packable_constant(*tensor).is_some());

@@ -1,0 +1,172 @@
+//! One program for a range of sizes: at every size it does what the operators' own definitions say, whatever lay in its memory before.
+
+use super::{Net, ints};
+use crate::codegen::jit::Executable;
+use crate::codegen::target::{Level, Machine};
+use crate::config::Config;
+use crate::graph::Value;
+use crate::ops::Attribute;
+use crate::pipeline::{Emitter, Options, Probes, Tuned, lower_and_schedule_for, probe_sizes, run_passes};
+use crate::tensor::{Parameter, Tensor};
+
+type Build<'a> = &'a dyn Fn(&[i64]) -> (Net, Vec<Value>);
+
+fn parameters(ranges: &[(&str, i64, i64)]) -> Vec<Parameter> {
+    ranges.iter().map(|&(name, low, high)| Parameter { name: name.to_owned(), low, high }).collect()
+}
+
+fn probes(parameters: &[Parameter], build: Build<'_>) -> (crate::graph::Graph, Probes) {
+    let sizes = probe_sizes(parameters, 18);
+    let mut graphs = sizes.iter().map(|at| {
+        let (mut net, outputs) = build(at);
+        net.set_outputs(&outputs);
+        run_passes(net.graph, &Config::default(), &mut |_, _| {}).0
+    });
+    let first = graphs.next().expect("the stored sizes");
+    let graphs = graphs.collect();
+    (first, Probes { parameters: parameters.to_vec(), sizes, graphs })
+}
+
+fn check(ranges: &[(&str, i64, i64)], at: &[&[i64]], build: Build<'_>) {
+    let parameters = parameters(ranges);
+    let (graph, probes) = probes(&parameters, build);
+    for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
+        let machine = Machine::x86_64(level);
+        let options = Options { emitter, ..Options::default() };
+        let compiled = lower_and_schedule_for(graph.clone(), Some(&probes), &machine, options, &Tuned::default(), &[]);
+        let compiled = compiled.unwrap_or_else(|problems| panic!("{problems:?}"));
+        if machine.check_host().is_err() {
+            eprintln!("skipped: this CPU is not {level:?}");
+            continue;
+        }
+        let exe = Executable::new(&compiled.program, &machine).unwrap_or_else(|e| panic!("{e}"));
+        for &sizes in at {
+            let (mut net, outputs) = build(sizes);
+            net.set_outputs(&outputs);
+            let inputs = net.inputs();
+            let expected = net.evaluate(&inputs);
+            let mut memory = exe.memory();
+            memory.sizes = sizes.to_vec();
+            memory.workspace.as_mut_slice().fill(0xff);
+            for (buffer, tensor) in memory.inputs.iter_mut().zip(&inputs) {
+                buffer.as_mut_slice().fill(0xff);
+                buffer.as_mut_slice()[..tensor.bytes().len()].copy_from_slice(tensor.bytes());
+            }
+            memory.outputs.iter_mut().for_each(|b| b.as_mut_slice().fill(0xaa));
+            exe.run(&mut memory).unwrap_or_else(|e| panic!("{sizes:?}: {e}"));
+            for (j, &v) in outputs.iter().enumerate() {
+                let want = &expected[&v];
+                let (found, rest) = memory.outputs[j].as_slice().split_at(want.bytes().len());
+                let found = Tensor::from_bytes(want.dtype(), want.dims(), found);
+                for (i, (a, b)) in found.to_f64s().iter().zip(want.to_f64s()).enumerate() {
+                    assert!((a - b).abs() <= 1e-4 * (1.0 + b.abs()), "{sizes:?} {level:?} {emitter:?}: element {i} is {a}, not {b}");
+                }
+                assert!(rest.iter().all(|&b| b == 0xaa), "{sizes:?} {level:?} {emitter:?}: written past the end");
+            }
+        }
+        for (i, p) in parameters.iter().enumerate() {
+            for outside in [p.low - 1, p.high + 1, -1, i64::MAX] {
+                let mut memory = exe.memory();
+                memory.sizes[i] = outside;
+                assert_eq!(exe.run(&mut memory).map_err(|s| s.0), Err(4), "{outside}");
+            }
+        }
+    }
+}
+
+fn n(x: i64) -> usize {
+    usize::try_from(x).expect("an extent")
+}
+
+#[test]
+fn batches_of_a_perceptron() {
+    check(&[("batch", 1, 40)], &[&[1], &[2], &[7], &[13], &[31], &[40]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 37]);
+        let w = net.weight(&[37, 53]);
+        let y = net.op("MatMul", &[x, w], &[]);
+        let y = net.op("Relu", &[y], &[]);
+        let w = net.weight(&[53, 10]);
+        let y = net.op("MatMul", &[y, w], &[]);
+        let y = net.op("Softmax", &[y], &[("axis", Attribute::Int(-1))]);
+        (net, vec![y])
+    });
+}
+
+#[test]
+fn batches_of_images() {
+    check(&[("batch", 1, 6)], &[&[1], &[3], &[5], &[6]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 3, 14, 14]);
+        let w = net.weight(&[16, 3, 3, 3]);
+        let y = net.op("Conv", &[x, w], &[("pads", ints(&[1, 1, 1, 1]))]);
+        let y = net.op("Relu", &[y], &[]);
+        let w = net.weight(&[16, 1, 3, 3]);
+        let y = net.op("Conv", &[y, w], &[("pads", ints(&[1, 1, 1, 1])), ("group", Attribute::Int(16)), ("strides", ints(&[2, 2]))]);
+        let z = net.op("MaxPool", &[y], &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[1, 1, 1, 1]))]);
+        let y = net.op("Add", &[y, z], &[]);
+        let y = net.op("GlobalAveragePool", &[y], &[]);
+        let y = net.op("Flatten", &[y], &[]);
+        (net, vec![z, y])
+    });
+}
+
+#[test]
+fn widths_of_an_image_with_padding() {
+    check(&[("batch", 1, 3), ("width", 5, 61)], &[&[1, 5], &[2, 17], &[3, 38], &[1, 61]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 4, 6, n(at[1])]);
+        let w = net.weight(&[8, 4, 3, 3]);
+        let y = net.op("Conv", &[x, w], &[("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[2, 2]))]);
+        let y = net.op("Relu", &[y], &[]);
+        let w = net.weight(&[12, 8, 3, 3]);
+        let y = net.op("Conv", &[y, w], &[("pads", ints(&[1, 1, 1, 1]))]);
+        let z = net.op("GlobalAveragePool", &[y], &[]);
+        (net, vec![y, z])
+    });
+}
+
+#[test]
+fn lengths_of_attention() {
+    check(&[("batch", 1, 3), ("seq", 1, 70)], &[&[1, 1], &[2, 7], &[1, 16], &[3, 31], &[2, 64], &[3, 70]], &|at| {
+        let (b, s) = (n(at[0]), n(at[1]));
+        let mut net = Net::new();
+        let x = net.input(&[b, s, 32]);
+        let heads = |net: &mut Net| {
+            let w = net.weight(&[32, 32]);
+            let y = net.op("MatMul", &[x, w], &[]);
+            let shape = net.ints(&[b as i64, s as i64, 4, 8]);
+            let y = net.op("Reshape", &[y, shape], &[]);
+            net.op("Transpose", &[y], &[("perm", ints(&[0, 2, 1, 3]))])
+        };
+        let (q, k, v) = (heads(&mut net), heads(&mut net), heads(&mut net));
+        let k = net.op("Transpose", &[k], &[("perm", ints(&[0, 1, 3, 2]))]);
+        let scores = net.op("MatMul", &[q, k], &[]);
+        let scores = net.op("Softmax", &[scores], &[("axis", Attribute::Int(-1))]);
+        let y = net.op("MatMul", &[scores, v], &[]);
+        let y = net.op("Transpose", &[y], &[("perm", ints(&[0, 2, 1, 3]))]);
+        let shape = net.ints(&[b as i64, s as i64, 32]);
+        let y = net.op("Reshape", &[y, shape], &[]);
+        let y = net.op("Add", &[y, x], &[]);
+        let axes = net.ints(&[1]);
+        let mean = net.op("ReduceMean", &[y, axes], &[]);
+        let place = net.op("ArgMax", &[y], &[("axis", Attribute::Int(1))]);
+        (net, vec![y, mean, place, scores])
+    });
+}
+
+#[test]
+fn what_mixes_sizes_is_refused_by_name() {
+    let parameters = parameters(&[("batch", 1, 3), ("seq", 1, 20)]);
+    let (graph, probes) = probes(&parameters, &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), n(at[1]), 8]);
+        let shape = net.ints(&[at[0] * at[1], 8]);
+        let y = net.op("Reshape", &[x, shape], &[]);
+        let y = net.op("Relu", &[y], &[]);
+        (net, vec![y])
+    });
+    let machine = Machine::x86_64(Level::V3);
+    let problems = lower_and_schedule_for(graph, Some(&probes), &machine, Options::default(), &Tuned::default(), &[]).unwrap_err();
+    assert!(problems[0].to_string().contains("joins or cuts an axis"), "{}", problems[0]);
+}

@@ -1,0 +1,117 @@
+//! A library for a range of sizes gives in a C program what libraries for single sizes give, and tells sizes outside its range.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use tinsmith::codegen::{Level, Machine};
+use tinsmith::{Config, Output};
+use tinsmith_testsuite::c_program::{Model, link};
+use tinsmith_testsuite::{is_x86_64_linux, scratch, skip, tool};
+
+const BODY: &str = "(%x: f32[batch,seq,40]) -> (%y) {
+  @w = const rand(1) : f32[40,24]
+  @v = const rand(2) : f32[24,40]
+  %a = MatMul(%x, @w)
+  %b = Relu(%a)
+  %c = MatMul(%b, @v)
+  %d = Softmax(%c) axis=1
+  %y = Add(%d, %x)
+}
+";
+
+const PROGRAM: &str = r#"
+    #include <math.h>
+    #include <string.h>
+    #include "ranged.h"
+    #include "one.h"
+    #include "odd.h"
+    #include "most.h"
+    /* 64 more, to begin at a multiple of 64. */
+    static unsigned char memory[RANGED_WORKSPACE_BYTES + 64], other[MOST_WORKSPACE_BYTES + 64];
+    static void *aligned(unsigned char *p) { return p + (64 - (size_t)p % 64) % 64; }
+    static float x[MOST_X_ELEMENTS], y[MOST_Y_ELEMENTS + 1], expected[MOST_Y_ELEMENTS];
+    typedef tinsmith_status run(const float *, float *, void *, tinsmith_pool *);
+    static int compare(uint64_t batch, uint64_t seq, uint64_t n, run *fixed, tinsmith_pool *pool) {
+        ranged_sizes sizes = {batch, seq};
+        if (ranged_x_elements(&sizes) != n || ranged_y_elements(&sizes) != n) return 1;
+        /* What was in memory before does not matter: all bits set are no number. */
+        memset(memory, 0xff, sizeof memory);
+        y[n] = 42;
+        if (fixed(x, expected, aligned(other), NULL) != TINSMITH_OK) return 2;
+        if (ranged_run(&sizes, x, y, aligned(memory), pool) != TINSMITH_OK) return 3;
+        for (uint64_t i = 0; i < n; i++) {
+            if (!(fabsf(y[i] - expected[i]) <= 1e-5f)) return 4;
+        }
+        return y[n] == 42 ? 0 : 5;
+    }
+    int main(void) {
+        for (unsigned i = 0; i < MOST_X_ELEMENTS; i++) x[i] = (float)(i % 37) / 37 - 0.4f;
+        for (unsigned n = 0; n < 3; n++) {
+            tinsmith_pool *pool = n == 0 ? NULL : tinsmith_pool_create(n);
+            int bad = compare(1, 1, ONE_X_ELEMENTS, one_run, pool);
+            if (!bad) bad = compare(3, 33, ODD_X_ELEMENTS, odd_run, pool);
+            if (!bad) bad = compare(4, 64, MOST_X_ELEMENTS, most_run, pool);
+            ranged_sizes outside[] = {{5, 1}, {1, 65}, {0, 1}, {1, 0}, {UINT64_MAX, 1}};
+            for (unsigned i = 0; i < 5; i++) {
+                if (ranged_run(&outside[i], x, y, aligned(memory), pool) != TINSMITH_SIZE_OUT_OF_RANGE) bad = 6;
+            }
+            if (pool) tinsmith_pool_destroy(pool);
+            if (bad) return bad;
+        }
+        return 0;
+    }
+"#;
+
+fn models(folder: &Path, config: &Config) -> Vec<Model> {
+    let file = |name: &str| {
+        let file = folder.join(format!("{name}.graph"));
+        fs::write(&file, format!("graph @{name}{BODY}")).expect("written");
+        file
+    };
+    let mut ranged = config.clone();
+    ranged.dynamic.insert("batch".to_owned(), (1, 4));
+    ranged.dynamic.insert("seq".to_owned(), (1, 64));
+    let artifact = tinsmith::compile(&file("ranged"), &ranged).unwrap_or_else(|e| panic!("{e}"));
+    artifact.write(folder, &[Output::Library]).expect("the library is written");
+    let ranged = Model { artifact, inputs: vec![], expected: vec![] };
+    let fixed = |name: &str, batch: usize, seq: usize| {
+        let mut config = config.clone();
+        config.bindings.extend([("batch".to_owned(), batch), ("seq".to_owned(), seq)]);
+        Model::compile(&file(name), folder, &config)
+    };
+    vec![ranged, fixed("one", 1, 1), fixed("odd", 3, 33), fixed("most", 4, 64)]
+}
+
+fn config(target: &str, cpu: &str) -> Config {
+    Config { target: Some(target.to_owned()), cpu: Some(cpu.to_owned()), ..Config::default() }
+}
+
+#[test]
+fn a_library_serves_a_range_of_sizes() {
+    let test = "a_library_serves_a_range_of_sizes";
+    if !is_x86_64_linux(test) {
+        return;
+    }
+    for level in Level::X86_64 {
+        let machine = Machine::x86_64(level);
+        if machine.check_host().is_err() {
+            skip(test, &format!("no {machine}"));
+            continue;
+        }
+        let folder = scratch("sizes");
+        let models = models(&folder, &config("x86_64-unknown-linux-gnu", level.name(machine.target.arch)));
+        tool::succeed(&mut Command::new(link("cc", &folder, &models.iter().collect::<Vec<_>>(), PROGRAM)));
+    }
+}
+
+#[test]
+fn a_library_for_aarch64_serves_a_range_of_sizes() {
+    if !tool::exists("aarch64-linux-gnu-gcc") || !tool::exists("qemu-aarch64") {
+        return skip("a_library_for_aarch64_serves_a_range_of_sizes", "there is no aarch64-linux-gnu-gcc or no qemu-aarch64");
+    }
+    let folder = scratch("sizes-aarch64");
+    let models = models(&folder, &config("aarch64-unknown-linux-gnu", "armv8-a"));
+    let program = link("aarch64-linux-gnu-gcc -static", &folder, &models.iter().collect::<Vec<_>>(), PROGRAM);
+    tool::succeed(Command::new("qemu-aarch64").arg(program));
+}
