@@ -7,6 +7,7 @@ pub mod tool;
 
 use std::path::{Path, PathBuf};
 
+use tinsmith::codegen::{Level, Machine};
 use tinsmith::tensor::{DType, Tensor};
 
 /// The project's root folder.
@@ -44,6 +45,31 @@ pub fn is_x86_64_linux(test: &str) -> bool {
     let here = cfg!(all(target_arch = "x86_64", target_os = "linux"));
     if !here {
         skip(test, "not x86-64 Linux");
+    }
+    here
+}
+
+/// The levels whose programs run here, by name; says which of the others the test skips.
+pub fn x86_64_levels(test: &str) -> Vec<&'static str> {
+    if !is_x86_64_linux(test) {
+        return vec![];
+    }
+    let runs = |&level: &Level| {
+        let machine = Machine::x86_64(level);
+        let runs = machine.check_host().is_ok();
+        if !runs {
+            skip(test, &format!("this machine is no {machine}"));
+        }
+        runs
+    };
+    Level::X86_64.into_iter().filter(runs).map(|level| level.name(Machine::x86_64(level).target.arch)).collect()
+}
+
+/// Whether programs for 64-bit Arm can be linked and emulated here; where not, says that the test is skipped.
+pub fn has_aarch64(test: &str) -> bool {
+    let here = tool::exists("aarch64-linux-gnu-gcc") && tool::exists("qemu-aarch64");
+    if !here {
+        skip(test, "there is no aarch64-linux-gnu-gcc or no qemu-aarch64");
     }
     here
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use tinsmith::codegen::{Level, Machine};
 use tinsmith::{Config, Output};
 use tinsmith_testsuite::c_program::{Checks, Model, link, source};
-use tinsmith_testsuite::{fixture, is_x86_64_linux, scratch, skip, tool};
+use tinsmith_testsuite::{fixture, has_aarch64, is_x86_64_linux, scratch, skip, tool, x86_64_levels};
 
 const FIXTURES: [&str; 3] = ["graphs/two_layers.graph", "graphs/convolution.graph", "graphs/lookup.graph"];
 
@@ -23,17 +22,9 @@ fn compile_all(folder: &Path, config: &Config) -> Vec<Model> {
 
 #[test]
 fn models_of_every_level_link_into_one_program_and_run() {
-    if !is_x86_64_linux("models_of_every_level_link_into_one_program_and_run") {
-        return;
-    }
-    for level in Level::X86_64 {
-        let machine = Machine::x86_64(level);
-        if machine.check_host().is_err() {
-            skip(&format!("programs at {machine}"), "this machine lacks the level");
-            continue;
-        }
-        let folder = scratch(&format!("levels-{level:?}"));
-        let models = compile_all(&folder, &config(X86_64, machine.target.level.name(machine.target.arch)));
+    for level in x86_64_levels("models_of_every_level_link_into_one_program_and_run") {
+        let folder = scratch(&format!("levels-{level}"));
+        let models = compile_all(&folder, &config(X86_64, level));
         let models: Vec<&Model> = models.iter().collect();
         let program = link("cc", &folder, &models, &source(&models, Checks::default()));
         tool::succeed(&mut Command::new(program));
@@ -45,8 +36,8 @@ fn models_for_aarch64_link_and_run() {
     let test = "models_for_aarch64_link_and_run";
     let folder = scratch("aarch64");
     let models = compile_all(&folder, &config(AARCH64, "armv8-a"));
-    if !tool::exists("aarch64-linux-gnu-gcc") || !tool::exists("qemu-aarch64") {
-        return skip(test, "there is no aarch64-linux-gnu-gcc or no qemu-aarch64");
+    if !has_aarch64(test) {
+        return;
     }
     let models: Vec<&Model> = models.iter().collect();
     let program = link("aarch64-linux-gnu-gcc", &folder, &models, &source(&models, Checks::default()));

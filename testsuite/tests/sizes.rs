@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use tinsmith::codegen::{Level, Machine};
 use tinsmith::{Config, Output};
 use tinsmith_testsuite::c_program::{Model, link};
-use tinsmith_testsuite::{is_x86_64_linux, scratch, skip, tool};
+use tinsmith_testsuite::{has_aarch64, scratch, tool, x86_64_levels};
 
 const BODY: &str = "(%x: f32[batch,seq,40]) -> (%y) {
   @w = const rand(1) : f32[40,24]
@@ -89,26 +88,17 @@ fn config(target: &str, cpu: &str) -> Config {
 
 #[test]
 fn a_library_serves_a_range_of_sizes() {
-    let test = "a_library_serves_a_range_of_sizes";
-    if !is_x86_64_linux(test) {
-        return;
-    }
-    for level in Level::X86_64 {
-        let machine = Machine::x86_64(level);
-        if machine.check_host().is_err() {
-            skip(test, &format!("no {machine}"));
-            continue;
-        }
+    for level in x86_64_levels("a_library_serves_a_range_of_sizes") {
         let folder = scratch("sizes");
-        let models = models(&folder, &config("x86_64-unknown-linux-gnu", level.name(machine.target.arch)));
+        let models = models(&folder, &config("x86_64-unknown-linux-gnu", level));
         tool::succeed(&mut Command::new(link("cc", &folder, &models.iter().collect::<Vec<_>>(), PROGRAM)));
     }
 }
 
 #[test]
 fn a_library_for_aarch64_serves_a_range_of_sizes() {
-    if !tool::exists("aarch64-linux-gnu-gcc") || !tool::exists("qemu-aarch64") {
-        return skip("a_library_for_aarch64_serves_a_range_of_sizes", "there is no aarch64-linux-gnu-gcc or no qemu-aarch64");
+    if !has_aarch64("a_library_for_aarch64_serves_a_range_of_sizes") {
+        return;
     }
     let folder = scratch("sizes-aarch64");
     let models = models(&folder, &config("aarch64-unknown-linux-gnu", "armv8-a"));

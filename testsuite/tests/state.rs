@@ -9,7 +9,7 @@ use std::process::Command;
 use tinsmith::codegen::Machine;
 use tinsmith::tensor::{DType, Tensor};
 use tinsmith::{Artifact, Config, Output, compile_source, graph, source};
-use tinsmith_testsuite::{fixture, random, scratch, skip, tool};
+use tinsmith_testsuite::{fixture, has_aarch64, is_x86_64_linux, random, scratch, skip, tool};
 
 const STEPS: usize = 5;
 const STREAMS: usize = 2;
@@ -112,8 +112,8 @@ fn link(cc: &str, folder: &Path, program: &str) -> std::path::PathBuf {
 
 #[test]
 fn streams_keep_their_states_apart() {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        return skip("streams_keep_their_states_apart", "not x86-64 Linux");
+    if !is_x86_64_linux("streams_keep_their_states_apart") {
+        return;
     }
     for (cpu, pool) in [("v1", false), ("v3", true)] {
         if Machine::parse(Some("x86_64-unknown-linux-gnu"), Some(cpu)).expect("a level").check_host().is_err() {
@@ -133,8 +133,8 @@ fn streams_keep_their_states_apart() {
 fn streams_run_on_aarch64() {
     let folder = scratch("state-aarch64");
     let (artifact, first) = compile(&folder, &config("aarch64", "armv8-a"));
-    if !tool::exists("aarch64-linux-gnu-gcc") || !tool::exists("qemu-aarch64") {
-        return skip("streams_run_on_aarch64", "there is no aarch64-linux-gnu-gcc or no qemu-aarch64");
+    if !has_aarch64("streams_run_on_aarch64") {
+        return;
     }
     let program = link("aarch64-linux-gnu-gcc", &folder, &program(&artifact, &first, false));
     tool::succeed(Command::new("qemu-aarch64").args(["-L", "/usr/aarch64-linux-gnu"]).arg(program));
@@ -142,8 +142,8 @@ fn streams_run_on_aarch64() {
 
 #[test]
 fn the_rust_module_has_a_state() {
-    if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
-        return skip("the_rust_module_has_a_state", "not x86-64 Linux");
+    if !is_x86_64_linux("the_rust_module_has_a_state") {
+        return;
     }
     let folder = scratch("state-rust");
     let (artifact, first) = compile(&folder, &config("x86_64", "v1"));

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use tinsmith::Config;
-use tinsmith::codegen::{Executable, Level, Machine};
+use tinsmith::codegen::Executable;
 use tinsmith::graph;
 use tinsmith::pipeline::{Options, lower_and_schedule, run_passes};
 use tinsmith::tensor::Tensor;
 use tinsmith_testsuite::c_program::{Model, link};
 use tinsmith_testsuite::random_graphs::ways;
-use tinsmith_testsuite::{fixture, is_x86_64_linux, pools, random, scratch, skip, tool};
+use tinsmith_testsuite::{fixture, has_aarch64, pools, random, scratch, tool, x86_64_levels};
 
 fn config(target: &str, cpu: &str) -> Config {
     Config { target: Some(target.to_owned()), cpu: Some(cpu.to_owned()), ..Config::default() }
@@ -95,18 +95,9 @@ fn pool_program(folder: &Path, cpu: Config) -> (Model, String) {
 
 #[test]
 fn pools_of_libraries_give_the_same_bits() {
-    let test = "pools_of_libraries_give_the_same_bits";
-    if !is_x86_64_linux(test) {
-        return;
-    }
-    for level in Level::X86_64 {
-        let machine = Machine::x86_64(level);
-        if machine.check_host().is_err() {
-            skip(test, &format!("no {machine}"));
-            continue;
-        }
+    for level in x86_64_levels("pools_of_libraries_give_the_same_bits") {
         let folder = scratch("pool");
-        let (model, program) = pool_program(&folder, config("x86_64-unknown-linux-gnu", level.name(machine.target.arch)));
+        let (model, program) = pool_program(&folder, config("x86_64-unknown-linux-gnu", level));
         tool::succeed(&mut Command::new(link("cc", &folder, &[&model], &program)));
     }
 }
@@ -115,8 +106,8 @@ fn pools_of_libraries_give_the_same_bits() {
 fn pools_of_libraries_for_aarch64_give_the_same_bits() {
     let folder = scratch("pool-aarch64");
     let (model, program) = pool_program(&folder, config("aarch64-unknown-linux-gnu", "armv8-a"));
-    if !tool::exists("aarch64-linux-gnu-gcc") || !tool::exists("qemu-aarch64") {
-        return skip("pools_of_libraries_for_aarch64_give_the_same_bits", "there is no aarch64-linux-gnu-gcc or no qemu-aarch64");
+    if !has_aarch64("pools_of_libraries_for_aarch64_give_the_same_bits") {
+        return;
     }
     // Under emulation, threads of a dynamically linked program can hang when they begin, whatever they do.
     let program = link("aarch64-linux-gnu-gcc -static", &folder, &[&model], &program);
