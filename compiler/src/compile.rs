@@ -126,10 +126,7 @@ fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Ar
 fn same_at_least(artifact: &Artifact, least: Source) -> Result<(), Error> {
     let at: Vec<i64> = artifact.compiled.program.parameters.iter().map(|p| p.low).collect();
     for (port, &v) in artifact.interface.outputs.iter().zip(least.graph.outputs()) {
-        let found: Vec<usize> = match port.sizes.is_empty() {
-            true => port.dims.clone(),
-            false => port.sizes.iter().map(|s| s.value(&at) as usize).collect(),
-        };
+        let found = port.dims_of_run(&at);
         let dims = least.graph.ty(v).dims();
         if dims.as_ref() != Some(&found) {
             let name = &port.name;

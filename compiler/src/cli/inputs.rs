@@ -140,17 +140,16 @@ pub(crate) fn random(artifact: &Artifact) -> Vec<Tensor> {
 /// Buffers with the inputs in them.
 pub(crate) fn memory(artifact: &Artifact, executable: &Executable, inputs: &[Tensor]) -> Result<Memory, Error> {
     let mut memory = executable.memory();
-    let dims = artifact.compiled.program.inputs.iter().map(|b| &b.dims);
-    for (list, tensor) in dims.clone().zip(inputs) {
-        for (size, &n) in list.iter().zip(tensor.dims()) {
+    for (port, tensor) in artifact.interface.inputs.iter().zip(inputs) {
+        for (size, &n) in port.sizes.iter().zip(tensor.dims()) {
             if let Size::Parameter(p) = size {
                 memory.sizes[*p as usize] = n as i64;
             }
         }
     }
     let sizes = memory.sizes.clone();
-    for (((port, tensor), buffer), list) in artifact.interface.inputs.iter().zip(inputs).zip(&mut memory.inputs).zip(dims) {
-        if tensor.dims() != run_dims(port, list, &sizes) || tensor.dtype() != port.dtype || tensor.bytes().len() > buffer.as_slice().len() {
+    for ((port, tensor), buffer) in artifact.interface.inputs.iter().zip(inputs).zip(&mut memory.inputs) {
+        if tensor.dims() != port.dims_of_run(&sizes) || tensor.dtype() != port.dtype || tensor.bytes().len() > buffer.as_slice().len() {
             return Err(Error::Usage(format!("input `{}` is {}, which an array {} does not fit", port.name, port.ty(), tensor.ty())));
         }
         buffer.as_mut_slice()[..tensor.bytes().len()].copy_from_slice(tensor.bytes());
@@ -162,11 +161,11 @@ pub(crate) fn memory(artifact: &Artifact, executable: &Executable, inputs: &[Ten
 /// shape.
 pub(crate) fn outputs(artifact: &Artifact, memory: &Memory) -> Vec<(String, Tensor)> {
     let outputs = &artifact.interface.outputs;
-    let one = |((j, port), list): ((usize, &Port), &Vec<Size>)| {
+    let one = |(j, port): (usize, &Port)| {
         let state = artifact.interface.states.iter().find(|s| s.output == j);
         let buffer = state.map_or_else(|| &memory.outputs[j], |s| &memory.inputs[s.input]).as_slice();
         let dims = match port.shape_in {
-            None => run_dims(port, list, &memory.sizes),
+            None => port.dims_of_run(&memory.sizes),
             Some(shape) => {
                 let extents = Tensor::from_bytes(DType::I64, &outputs[shape].dims, memory.outputs[shape].as_slice()).to_ints();
                 extents.iter().zip(&port.dims).map(|(&n, &most)| (n.max(0) as usize).min(most)).collect()
@@ -176,13 +175,7 @@ pub(crate) fn outputs(artifact: &Artifact, memory: &Memory) -> Vec<(String, Tens
         (port.name.clone(), Tensor::from_bytes(port.dtype, &dims, &buffer[..bytes.min(buffer.len())]))
     };
     let is_shape = |j: usize| outputs.iter().any(|p| p.shape_in == Some(j));
-    let dims = artifact.compiled.program.outputs.iter().map(|b| &b.dims);
-    outputs.iter().enumerate().zip(dims).filter(|((j, _), _)| !is_shape(*j)).map(one).collect()
-}
-
-/// The extents of a port in a run of these sizes.
-fn run_dims(port: &Port, list: &[Size], sizes: &[i64]) -> Vec<usize> {
-    if list.is_empty() { port.dims.clone() } else { list.iter().map(|s| usize::try_from(s.value(sizes)).unwrap_or(0)).collect() }
+    outputs.iter().enumerate().filter(|(j, _)| !is_shape(*j)).map(one).collect()
 }
 
 /// The values of the states in the buffers, by the inputs' names.

@@ -120,6 +120,14 @@ impl Port {
         format!("{}[{}]", self.dtype, dims.join(","))
     }
 
+    /// The extents of a run with these values of the parameters.
+    pub fn dims_of_run(&self, parameters: &[i64]) -> Vec<usize> {
+        if self.sizes.is_empty() {
+            return self.dims.clone();
+        }
+        self.sizes.iter().map(|s| usize::try_from(s.value(parameters)).unwrap_or(0)).collect()
+    }
+
     /// The number of elements of one run.
     pub fn n_elements_of_run(&self) -> Size {
         match self.sizes[..] {

@@ -354,7 +354,7 @@ impl Emitter {
             // One iteration: the variable is a constant.
             return f(self, Affine::constant(range.start));
         }
-        self.looped(name, range, step, |e, var| f(e, Affine::var(var)))
+        self.looped(name, range, step, None, |e, var| f(e, Affine::var(var)))
     }
 
     /// A loop of the nest, of one iteration too, around what `f` emits.
@@ -363,15 +363,20 @@ impl Emitter {
         name: &str,
         range: std::ops::Range<i64>,
         step: i64,
+        live: Option<nest::Live>,
         f: impl FnOnce(&mut Self, nest::Var) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
         let ends = (range.start, range.end - step);
         let mut result = Ok(());
         let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-        b.for_loop(name, range, step, |b, var| {
+        let body = |b: &mut nest::Builder, var: nest::Var| {
             self.ranges.insert(var, ends);
             result = self.inside(b, |e| f(e, var));
-        });
+        };
+        match live {
+            None => b.for_loop(name, range, step, body),
+            Some(live) => b.live_loop(name, range, step, live, body),
+        }
         self.b = b;
         result
     }
@@ -389,18 +394,7 @@ impl Emitter {
             return Ok(());
         }
         let live = nest::Live { from: self.size(from, end), to: self.size(to, end) };
-        let mut result = Ok(());
-        let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-        b.live_loop(name, start..end, run.step, live, |b, var| {
-            self.ranges.insert(var, (start, end - run.step));
-            self.scopes.push(HashMap::new());
-            std::mem::swap(b, &mut self.b);
-            result = f(self, Affine::var(var));
-            std::mem::swap(b, &mut self.b);
-            self.scopes.pop();
-        });
-        self.b = b;
-        result
+        self.looped(name, start..end, run.step, Some(live), |e, var| f(e, Affine::var(var)))
     }
 
     /// A size, at most `high`.
@@ -484,7 +478,7 @@ impl Emitter {
                 f(e)
             });
         }
-        self.looped(&format!("t{var}"), 0..extent as i64, 1, |e, v| {
+        self.looped(&format!("t{var}"), 0..extent as i64, 1, None, |e, v| {
             e.loops.insert(var, v);
             f(e)
         })
