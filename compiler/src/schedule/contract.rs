@@ -200,7 +200,10 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         }
     }
     let columns = vector.map_or(1, |v| stage.axes[v]);
-    let machine = e.machine.narrowed(columns);
+    let machine = match vector {
+        Some(v) if [value, finish].into_iter().flat_map(loads).all(|l| in_part(e, &l, v)) => e.machine.covering(columns),
+        _ => e.machine.narrowed(columns),
+    };
     let lanes = if vector.is_some() { machine.lanes as usize } else { 1 };
     // Rows share what does not depend on them: the columns' operand.
     let shares = |a: usize| vector.is_some_and(|v| loads(value).iter().any(|l| expr_depends(l, v) && !expr_depends(l, a)));
@@ -259,6 +262,16 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         padded,
         lanes,
     }
+}
+
+/// Whether the first lanes of a vector along `axis` are one load.
+fn in_part(e: &Emitter, load: &Expr, axis: usize) -> bool {
+    let Node::Load { tensor, index, .. } = load.node() else { return true };
+    if !expr_depends(load, axis) || packable(e, load, axis) {
+        return true;
+    }
+    let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+    load.dtype() == DType::F32 && stride == 1
 }
 
 /// Makes the bound of two axes that become the inner one; false where that cannot be.

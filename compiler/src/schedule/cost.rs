@@ -81,6 +81,16 @@ impl Machine {
         }
         Machine { lanes, ..self }
     }
+
+    /// The same machine with vectors of fewer lanes, at least four: the fewest lanes that cover `n` elements in as few vectors as the
+    /// most would, where the last vector may be loaded and stored in part.
+    pub(super) fn covering(self, n: usize) -> Self {
+        let mut lanes = self.lanes;
+        while lanes > 4 && n <= lanes as usize / 2 {
+            lanes /= 2;
+        }
+        Machine { lanes, ..self }
+    }
 }
 
 /// In which order the operands of a tile's multiply-adds are loaded.
@@ -345,5 +355,8 @@ mod tests {
         assert_eq!(choose_tile(&zmm, 1, 1024, 64), Tile { mr: 1, nv: 16 });
         assert_eq!(choose_tile(&ymm, 3136, 64, 64), Tile { mr: 6, nv: 2 });
         assert_eq!([3, 24, 64, 1000, 20].map(|n| zmm.narrowed(n).lanes), [4, 8, 16, 16, 4]);
+        assert_eq!([3, 8, 9, 24, 40].map(|n| zmm.covering(n).lanes), [4, 8, 16, 16, 16]);
+        assert_eq!([3, 4, 12, 20].map(|n| ymm.covering(n).lanes), [4, 4, 8, 8]);
+        assert_eq!(choose_tile(&zmm, 3136, 40, 64), Tile { mr: 8, nv: 3 });
     }
 }

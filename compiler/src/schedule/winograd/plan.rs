@@ -158,7 +158,7 @@ fn overlapped(a: f64, b: f64) -> f64 {
 
 /// Cycles of the direct sum.
 fn direct_cycles(machine: &Machine, shape: &Shape) -> f64 {
-    let narrow = machine.narrowed(shape.columns.1);
+    let narrow = machine.covering(shape.columns.1);
     let [y, x] = &shape.sides;
     let depth = shape.channels.1 * y.r() * x.r();
     let tile = choose_tile(&narrow, x.extent, shape.columns.1, usize::MAX);
