@@ -59,6 +59,12 @@ impl Machine {
         Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, lanes > 4) }
     }
 
+    /// How many long chains of instructions run side by side: enough to fill the time that each waits for itself, as far as there
+    /// are registers.
+    pub(super) fn chains(&self) -> usize {
+        self.n_registers / 4
+    }
+
     /// What may be better than the choice that this machine comes with, the most promising first.
     pub fn other_choices(&self) -> Vec<Choice> {
         if !self.exact {

@@ -2,7 +2,7 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, is_heavy, vector_ok};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
 use crate::tensor::Size;
@@ -167,6 +167,7 @@ fn nest_loops(
 ) -> Result<(), ScheduleError> {
     let Some(l) = loops.get(depth) else { return element(e, stage, value, point) };
     let inner: Vec<usize> = loops[depth..].iter().map(|l| l.axis).collect();
+    let heavy = is_heavy(value);
     for cut in l.cuts.windows(2) {
         let name = format!("i{}", l.axis);
         let mut rest = match &l.bound {
@@ -185,11 +186,12 @@ fn nest_loops(
                     let run = rest.take(step);
                     e.run_loop(&name, &run, |e, v| {
                         let mut at = at.clone();
-                        for u in 0..step / lanes {
-                            at.axes[l.axis] = v.offset(u * lanes);
-                            element(e, stage, value, &at)?;
-                        }
-                        Ok(())
+                        let mut vector = |e: &mut Emitter, u: usize| {
+                            at.axes[l.axis] = v.offset(u as i64 * lanes);
+                            element(e, stage, value, &at)
+                        };
+                        let n = (step / lanes) as usize;
+                        if heavy { e.side_by_side(n, vector) } else { (0..n).try_for_each(|u| vector(e, u)) }
                     })?;
                 }
             }
