@@ -152,8 +152,11 @@ fn a_library_describes_itself() {
 fn headers_are_c_and_cpp_without_warnings() {
     let folder = scratch("headers");
     compile_all(&folder, &config(X86_64, "v1"));
-    let include: String =
-        FIXTURES.iter().chain(&CONTROL_FLOW).map(|f| format!("#include \"{}.h\"\n", Path::new(f).file_stem().expect("a name").display())).collect();
+    let include: String = FIXTURES
+        .iter()
+        .chain(&CONTROL_FLOW)
+        .map(|f| format!("#include \"{}.h\"\n", Path::new(f).file_stem().expect("a name").display()))
+        .collect();
     for name in ["all.c", "all.cpp"] {
         std::fs::write(folder.join(name), format!("{include}{include}int main(void) {{ return 0; }}\n")).expect("written");
     }
