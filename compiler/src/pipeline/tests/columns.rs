@@ -3,7 +3,7 @@
 use super::{Compiled, Net};
 use crate::codegen::target::{Level, Machine};
 use crate::graph::Value;
-use crate::pipeline::{Options, lower_and_schedule};
+use crate::pipeline::{Emitter, Options, lower_and_schedule};
 
 /// A product of `n` columns with a residual, and its gate `x * sigmoid(x)`.
 fn product(rows: usize, depth: usize, n: usize) -> (Net, Vec<Value>) {
@@ -41,7 +41,8 @@ fn few_columns_take_the_widest_vectors_that_they_need() {
     for (level, n, lanes) in [(Level::V4, 24, 16), (Level::V4, 12, 16), (Level::V4, 8, 8), (Level::V3, 12, 8), (Level::V3, 4, 4)] {
         let (mut net, outputs) = product(28, 16, n);
         net.set_outputs(&outputs);
-        let compiled = lower_and_schedule(net.graph, &Machine::x86_64(level), Options::default()).unwrap_or_else(|e| panic!("{e:?}"));
+        let compiled =
+            lower_and_schedule(net.graph, &Machine::x86_64(level), Options::from(Emitter::Auto)).unwrap_or_else(|e| panic!("{e:?}"));
         let text = text(&compiled);
         assert!(text.contains(&format!("f32x{lanes} ")) && !text.contains(&format!("f32x{} ", lanes / 2)), "{n} columns\n{text}");
     }

@@ -104,6 +104,17 @@ mod tests {
         for stmt in interleaved(parts) {
             b.push(stmt);
         }
-        insta::assert_snapshot!(b.finish());
+        insta::assert_snapshot!(b.finish(), @"
+        kernel @chains (x: f32[2] read, y: f32[2] write) {
+          %0: f32 = load x[0]
+          %3: f32 = load x[1]
+          %1: f32 = mul %0, %0
+          %4: f32 = mul %3, %3
+          %2: f32 = add %1, %1
+          %5: f32 = add %4, %1
+          store y[0], %2
+          store y[1], %5
+        }
+        ");
     }
 }
