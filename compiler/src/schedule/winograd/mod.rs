@@ -8,6 +8,7 @@
 //! Filters of three taps along one axis only take the same way with the identity along the other axis.
 
 mod cook_toom;
+mod cost;
 mod emit;
 mod plan;
 mod shape;
