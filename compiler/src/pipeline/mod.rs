@@ -55,6 +55,14 @@ pub struct Compiled {
     pub lower_bound_bytes: usize,
 }
 
+impl Compiled {
+    /// Multiply-adds of each step in a run, in all iterations of the loops around it as far as their number is known.
+    pub fn step_multiply_adds(&self) -> Vec<u64> {
+        let one = |(i, runs): (usize, u64)| self.expressions.get(i).map_or(0, |(_, e)| e.n_multiply_adds().saturating_mul(runs));
+        self.program.step_runs().into_iter().enumerate().map(one).collect()
+    }
+}
+
 /// What one step computes.
 #[derive(Clone, Debug)]
 pub struct StepInfo {
