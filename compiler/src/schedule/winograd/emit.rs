@@ -97,7 +97,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
         panels.push(it.panels(e, full * plan.nr, 1, rest.next_multiple_of(plan.lanes), rest)?);
     }
     let (mr, nr) = (panels[0].tiles.mr(), panels[0].tiles.nr());
-    e.note(format!("winograd(m={} tiles={n_tiles} mr={mr} nr={nr})", plan.m()));
+    let order = if plan.order == Order::Points { " by=points" } else { "" };
+    e.note(format!("winograd(m={} tiles={n_tiles} mr={mr} nr={nr}{order})", plan.m()));
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
     loop_over(e, stage, &shape.batch, point, &mut |e, point| {
         let end = (plan.blocks[0] * plan.rows) as i64;

@@ -133,3 +133,69 @@ impl Plan {
         plans.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).map(|p| (alone, p.2.clone()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Order, Plan};
+    use crate::expr::{Const, Expr, Node, TensorId};
+    use crate::schedule::Machine;
+    use crate::schedule::winograd::shape::{Shape, Side};
+    use crate::tensor::DType;
+
+    /// A convolution of a square image under padding.
+    fn convolution(side: usize, channels: usize, columns: usize) -> Shape {
+        let side = |axis: usize| Side { axis: Some(axis), extent: side, tap: Some(3 + axis), first: -1, dim: side };
+        Shape {
+            input: (TensorId(0), vec![]),
+            weights: (TensorId(1), vec![]),
+            finish: Expr::new(Node::Const(Const::Float(0.0)), DType::F32),
+            channels: (5, channels),
+            columns: (2, columns),
+            sides: [side(0), side(1)],
+            batch: vec![],
+            n_images: 1,
+        }
+    }
+
+    fn choice(machine: &Machine, shape: &Shape) -> String {
+        match Plan::choose(machine, shape) {
+            None => "direct".to_owned(),
+            Some(p) => format!("m={} blocks={}x{} of {}x{} {:?}", p.m(), p.blocks[0], p.blocks[1], p.rows, p.cols, p.order),
+        }
+    }
+
+    fn server(threads: usize) -> Machine {
+        Machine { l2_bytes: 2 << 20, threads, ..Machine::wide(16, 32) }
+    }
+
+    #[test]
+    fn weights_from_memory_come_once() {
+        for columns in [256, 512] {
+            let plan = Plan::choose(&server(1), &convolution(28, 512, columns)).unwrap();
+            assert_eq!((plan.blocks, plan.order), ([1, 1], Order::Points), "{columns} columns");
+        }
+    }
+
+    #[test]
+    fn choices() {
+        let sizes =
+            [(56, 64, 64), (28, 128, 128), (14, 256, 256), (7, 512, 512), (56, 256, 256), (224, 64, 64), (28, 128, 32), (80, 16, 16)];
+        let of = |machine: Machine| {
+            let line = |&(side, from, to): &(usize, usize, usize)| {
+                format!("{side} {from} {to}: {}\n", choice(&machine, &convolution(side, from, to)))
+            };
+            sizes.iter().map(line).collect::<String>()
+        };
+        insta::assert_snapshot!(of(server(1)));
+        insta::assert_snapshot!(of(server(2)));
+        insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
+    }
+
+    #[test]
+    fn transforms_do_not_depend_on_threads() {
+        for (side, from, to) in [(56, 64, 64), (14, 256, 256), (7, 512, 512), (14, 512, 512), (28, 96, 24), (20, 64, 80)] {
+            let m = |threads: usize| Plan::choose(&server(threads), &convolution(side, from, to)).map(|p| p.m());
+            assert!([2, 4, 16].into_iter().all(|threads| m(threads) == m(1)), "{side} {from} {to}");
+        }
+    }
+}
