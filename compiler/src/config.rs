@@ -75,12 +75,13 @@ impl Default for Config {
 /// What turns kernels into machine code.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Emitter {
-    /// The wide one where it takes a kernel, else Cranelift.
+    /// The one that makes instructions itself where it takes a kernel, else Cranelift.
     #[default]
     Auto,
     /// Cranelift only.
     Clif,
-    /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
+    /// The one that makes instructions itself only: on x86-64 with the widest vectors of the level, on aarch64 with those of 128 bits.
+    /// What it refuses is an error.
     Wide,
 }
 

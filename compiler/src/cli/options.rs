@@ -41,7 +41,8 @@ pub(crate) struct ModelOptions {
     /// What matters most; for size, weights are not stored in the larger forms that make convolutions faster
     #[arg(long = "for", value_name = "GOAL", default_value = "latency")]
     goal: GoalName,
-    /// What makes machine code: wide (the widest vectors of x86-64-v2 and above) where it can, else Cranelift
+    /// What makes machine code: wide (straight to instructions: the widest vectors of x86-64-v2 and above, and 64-bit Arm) where it can, else
+    /// Cranelift
     #[arg(long, value_name = "EMITTER", default_value = "auto")]
     emitter: EmitterName,
     /// Measure forms of the kernels on this machine for about so long, and take the best
