@@ -21,6 +21,8 @@ pub struct Config {
     pub dynamic: BTreeMap<String, (usize, usize)>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Shapes of the tensors of inputs that are sequences; none for an optional input that has no value.
+    pub sequences: BTreeMap<String, Vec<Vec<usize>>>,
     /// Inputs that are constants in the compiled model: their values.
     pub constants: BTreeMap<String, Tensor>,
     /// Pairs of an input and an output that are one tensor between runs, kept in a block that the caller owns.
@@ -57,6 +59,7 @@ impl Default for Config {
             bindings: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             input_shapes: BTreeMap::new(),
+            sequences: BTreeMap::new(),
             constants: BTreeMap::new(),
             states: vec![],
             quantize_weights: None,

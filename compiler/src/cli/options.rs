@@ -17,9 +17,10 @@ pub(crate) struct ModelOptions {
     /// Leave a symbolic dimension to every run: one library for all values of this range
     #[arg(long, value_name = "DIM=LOW..HIGH", value_parser = range)]
     dynamic: Vec<(String, (usize, usize))>,
-    /// Give an input a shape
+    /// Give an input a shape; a sequence the shapes of its tensors, with `;` between them, or `none`; also `none` for an optional input
+    /// without a value
     #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
-    input_shape: Vec<(String, Vec<usize>)>,
+    input_shape: Vec<(String, Vec<Vec<usize>>)>,
     /// Keep an input's value from one run to the next, as what this output was; repeatable
     #[arg(long, value_name = "INPUT=OUTPUT", value_parser = state)]
     state: Vec<(String, String)>,
@@ -86,7 +87,8 @@ impl ModelOptions {
             cpu: self.cpu.clone(),
             bindings: self.bind.iter().cloned().collect(),
             dynamic: self.dynamic.iter().cloned().collect(),
-            input_shapes: self.input_shape.iter().cloned().collect(),
+            input_shapes: self.input_shape.iter().filter_map(|(name, shapes)| Some((name.clone(), one(shapes)?.clone()))).collect(),
+            sequences: self.input_shape.iter().filter(|(_, shapes)| one(shapes).is_none()).cloned().collect(),
             constants: std::collections::BTreeMap::new(),
             states: self.state.clone(),
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
@@ -155,12 +157,20 @@ fn seconds(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|s| (0.0..1e6).contains(s)).ok_or_else(|| format!("`{text}` is not a length of time"))
 }
 
-fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
-    let (name, dims) = text.rsplit_once('=').ok_or("expected INPUT=N,N,...")?;
-    let dims = dims.trim_start_matches('[').trim_end_matches(']');
+fn input_shape(text: &str) -> Result<(String, Vec<Vec<usize>>), String> {
+    let (name, shapes) = text.rsplit_once('=').ok_or("expected INPUT=N,N,...")?;
     let parse = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not a number of elements"));
-    let dims = if dims.is_empty() { vec![] } else { dims.split(',').map(parse).collect::<Result<_, _>>()? };
-    Ok((name.to_owned(), dims))
+    let shape = |dims: &str| -> Result<Vec<usize>, String> {
+        let dims = dims.trim().trim_start_matches('[').trim_end_matches(']');
+        if dims.is_empty() { Ok(vec![]) } else { dims.split(',').map(parse).collect() }
+    };
+    let shapes = if shapes == "none" { vec![] } else { shapes.split(';').map(shape).collect::<Result<_, _>>()? };
+    Ok((name.to_owned(), shapes))
+}
+
+/// The one shape of a list.
+fn one(shapes: &[Vec<usize>]) -> Option<&Vec<usize>> {
+    if let [shape] = shapes { Some(shape) } else { None }
 }
 
 #[cfg(test)]
@@ -169,8 +179,10 @@ mod tests {
 
     #[test]
     fn shapes_and_bindings_are_read() {
-        assert_eq!(input_shape("a=b=1,3,224"), Ok(("a=b".to_owned(), vec![1, 3, 224])));
-        assert_eq!(input_shape("x="), Ok(("x".to_owned(), vec![])));
+        assert_eq!(input_shape("a=b=1,3,224"), Ok(("a=b".to_owned(), vec![vec![1, 3, 224]])));
+        assert_eq!(input_shape("x="), Ok(("x".to_owned(), vec![vec![]])));
+        assert_eq!(input_shape("x=2,3;[4];"), Ok(("x".to_owned(), vec![vec![2, 3], vec![4], vec![]])));
+        assert_eq!(input_shape("x=none"), Ok(("x".to_owned(), vec![])));
         assert_eq!(input_shape("x=1,?"), Err("`?` is not a number of elements".to_owned()));
         assert_eq!(range("seq=1..512"), Ok(("seq".to_owned(), (1, 512))));
         assert!(range("seq=512").is_err());
