@@ -3,7 +3,7 @@
 use tinsmith::tensor::{DType, Tensor};
 
 use super::more_operators::MORE_OPERATORS;
-use super::network::reads;
+use super::network::{reads, renamed};
 use super::operators::{Draft, Make, OPERATORS};
 use super::{Line, Network, Random, Variable};
 
@@ -15,11 +15,22 @@ const MAX_VALUE: f64 = 1e3;
 /// The network of a seed.
 pub fn generate(seed: u64) -> Network {
     let mut random = Random::new(seed);
+    let shape = base_shape(&mut random);
+    generate_from(seed, random, &shape, &|line| Some(line), &|_| true)
+}
+
+/// The network of a seed around inputs of this shape. `turn` may make an input of a constant; what `accept` does not like is dropped.
+pub(super) fn generate_from(
+    seed: u64,
+    mut random: Random,
+    shape: &[usize],
+    turn: &dyn Fn(Line) -> Option<Line>,
+    accept: &dyn Fn(&Network) -> bool,
+) -> Network {
     let mut network = Network::default();
     let n_inputs = 1 + random.below(3);
-    let shape = base_shape(&mut random);
     for i in 0..n_inputs {
-        let dims = if i == 0 { shape.clone() } else { related_shape(&mut random, &shape) };
+        let dims = if i == 0 { shape.to_vec() } else { related_shape(&mut random, shape) };
         let dtype = if i > 0 && random.one_in(4) { random.one_of(&[DType::I64, DType::Bool, DType::I32]) } else { DType::F32 };
         network.inputs.push(Variable { name: format!("%x{i}"), dtype, dims, exact: true });
     }
@@ -41,11 +52,24 @@ pub fn generate(seed: u64) -> Network {
         let make = random.one_of(&families);
         let mut draft = Draft { random: &mut random, pool: &pool, tag: format!("{tries}"), before: vec![], inputs: vec![], n_results: 1 };
         let Some((text, exact)) = make(&mut draft, &x) else { continue };
-        let (before, inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
+        let (before, mut inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
+        let mut text = text;
+        let mut kept = vec![];
+        for line in before {
+            let v = line.results[0].clone();
+            match turn(line) {
+                Some(line) => kept.push(line),
+                None => {
+                    let name = v.name.replacen('@', "%", 1);
+                    text = renamed(&text, &v.name, &name);
+                    inputs.push(Variable { name, ..v });
+                }
+            }
+        }
         let exact = exact && pool.iter().all(|v| v.exact || !reads(&text, &v.name));
         let mut bigger = network.clone();
         bigger.inputs.extend(inputs.iter().cloned());
-        bigger.lines.extend(before);
+        bigger.lines.extend(kept);
         let results: Vec<String> =
             (0..n_results).map(|k| if n_results == 1 { format!("%v{tries}") } else { format!("%v{tries}.{k}") }).collect();
         let blank = |name: &String| Variable { name: name.clone(), dtype: DType::F32, dims: vec![], exact };
@@ -53,7 +77,7 @@ pub fn generate(seed: u64) -> Network {
         bigger.outputs = results.clone();
         let Some(values) = values_of(&bigger, seed) else { continue };
         let fine = values.iter().all(|t| t.len() <= MAX_ELEMENTS && t.to_f64s().iter().all(|v| v.is_finite() && v.abs() <= MAX_VALUE));
-        if !fine {
+        if !fine || !accept(&bigger) {
             continue;
         }
         let line = bigger.lines.last_mut().expect("just pushed");
