@@ -53,7 +53,7 @@ impl Report {
             workspace_lower_bound_bytes: compiled.lower_bound_bytes,
             object_bytes: object.map(|o| o.bytes.len()),
             stack_bytes: object.map(|o| o.kernel_stack_bytes),
-            n_multiply_adds: compiled.expressions.iter().map(|(_, program)| program.n_multiply_adds()).sum(),
+            n_multiply_adds: compiled.step_multiply_adds().iter().sum(),
             quantized: artifact.passes.quantized.clone(),
             pruned: artifact.passes.pruned.clone(),
         }

@@ -8,7 +8,8 @@ use crate::nest::traffic::Move;
 use crate::nest::{Access, BufferId, Kernel, Traffic};
 use crate::pipeline::StepInfo;
 
-/// Facts of one step, from its loops.
+/// Facts of one step, from its loops; amounts are those of a whole run, in all iterations of the loops around it as far as their number is
+/// known ([`Program::step_runs`](crate::codegen::Program::step_runs)).
 #[derive(Clone, PartialEq, Debug)]
 pub struct StepFacts {
     /// The node that gives its result.
@@ -17,6 +18,8 @@ pub struct StepFacts {
     pub nodes: Vec<String>,
     /// Name of its kernel.
     pub kernel: String,
+    /// How often it runs in a run.
+    pub runs: u64,
     /// Schedule of its kernel.
     pub schedule: String,
     /// What makes the kernel's code.
@@ -59,9 +62,12 @@ impl Artifact {
         let mut traffic: HashMap<usize, Traffic> = HashMap::new();
         let mut names: HashMap<Place, String> = HashMap::new();
         names.extend(program.inputs.iter().enumerate().map(|(i, input)| (Place::Input(i, 0), input.name.clone())));
+        let (runs, multiply_adds) = (program.step_runs(), self.compiled.step_multiply_adds());
         let mut facts = vec![];
         for (i, step) in program.steps.iter().enumerate() {
             let kernel = &program.kernels[step.kernel];
+            let (times, multiply_adds) = (usize::try_from(runs[i]).unwrap_or(usize::MAX), multiply_adds[i]);
+            let runs = times as f64;
             let traffic = traffic.entry(step.kernel).or_insert_with(|| Traffic::of(kernel));
             let info = self.compiled.steps.get(i);
             let scratch: Vec<bool> =
@@ -76,10 +82,9 @@ impl Artifact {
                 from: m.from.map(|b| name(b, if traffic.buffers[b.0 as usize].written > 0 { &names } else { &before })),
                 to: name(m.to, &names),
                 into_scratch: scratch[m.to.0 as usize],
-                bytes: m.bytes.round() as usize,
+                bytes: (runs * m.bytes).round() as usize,
             };
             let moves = traffic.moves.iter().map(one).filter(|m| m.bytes > 0).collect();
-            let multiply_adds = self.compiled.expressions.get(i).map_or(0, |(_, e)| e.n_multiply_adds());
             let (constant_bytes, value_bytes) = bytes(kernel, &step.args, traffic, &scratch);
             facts.push(StepFacts {
                 label: step.label.clone(),
@@ -87,11 +92,12 @@ impl Artifact {
                 kernel: kernel.name.clone(),
                 schedule: kernel.schedule.clone(),
                 emitter: emitters[step.kernel].clone(),
+                runs: times as u64,
                 multiply_adds,
-                flops: if multiply_adds > 0 { 2.0 * multiply_adds as f64 } else { traffic.flops() },
-                operations: operations(multiply_adds as f64, traffic),
-                constant_bytes,
-                value_bytes,
+                flops: if multiply_adds > 0 { 2.0 * multiply_adds as f64 } else { runs * traffic.flops() },
+                operations: operations(multiply_adds as f64, runs, traffic),
+                constant_bytes: constant_bytes.saturating_mul(times),
+                value_bytes: value_bytes.saturating_mul(times),
                 moves,
                 only_moves: traffic.only_moves(),
             });
@@ -123,11 +129,11 @@ fn bytes(kernel: &Kernel, args: &[Place], traffic: &Traffic, scratch: &[bool]) -
 
 /// A contraction that multiplies more often than the model asks for fills tiles with lanes that nobody needs; one that multiplies less
 /// often has a better way.
-fn operations(multiply_adds: f64, traffic: &Traffic) -> f64 {
-    let surplus = traffic.multiply_adds - multiply_adds;
+fn operations(multiply_adds: f64, runs: f64, traffic: &Traffic) -> f64 {
+    let surplus = runs * traffic.multiply_adds - multiply_adds;
     let is_contraction = multiply_adds > 0.0 && surplus > 0.0 && surplus <= multiply_adds;
-    let multiplications = if is_contraction { traffic.multiplications - surplus } else { traffic.multiplications };
-    multiplications.max(traffic.others)
+    let multiplications = runs * traffic.multiplications - if is_contraction { surplus } else { 0.0 };
+    multiplications.max(runs * traffic.others)
 }
 
 #[cfg(test)]
@@ -148,7 +154,8 @@ mod tests {
                 .map(|m| format!("{} of {:?} to {}", m.bytes, m.from, if m.into_scratch { "scratch" } else { &m.to }))
                 .collect();
             format!(
-                "{} by {}: {} multiply-adds, {} flops, {} operations, {} + {} bytes, moves [{}]{}\n",
+                "{}{} by {}: {} multiply-adds, {} flops, {} operations, {} + {} bytes, moves [{}]{}\n",
+                if s.runs == 1 { String::new() } else { format!("{} times ", s.runs) },
                 s.label,
                 s.emitter,
                 s.multiply_adds,
@@ -174,5 +181,16 @@ mod tests {
         m by wide 512: 6144 multiply-adds, 12288 flops, 6144 operations, 6144 + 1280 bytes, moves []
         y by wide 128: 0 multiply-adds, 0 flops, 0 operations, 0 + 1536 bytes, moves [1024 of Some("m") to y] only
         "#);
+    }
+
+    #[test]
+    fn steps_of_a_loop_count_in_every_iteration() {
+        insta::assert_snapshot!(told("graph @g(%x: f32[4,48]) -> (%y) {
+  %w = const rand(1) : f32[48,48]
+  @five = const [5] : i64[]
+  %y = loop(@five, %x, %w) states=1 do graph @b(%i: i64[], %s: f32[4,48], %w: f32[48,48]) -> (%t) {
+    %t = MatMul(%s, %w)
+  }
+}"), @"5 times t by wide 512: 46080 multiply-adds, 92160 flops, 46080 operations, 46080 + 7680 bytes, moves []");
     }
 }

@@ -179,6 +179,7 @@ mod tests {
         StepFacts {
             label: label.into(),
             nodes: vec![label.into()],
+            runs: 1,
             kernel: format!("k_{label}"),
             schedule: "map(lanes=8)".into(),
             emitter: EmittedBy { wide, vector_bits: 256, refused: (!wide).then(|| "`cos` is not known".into()) },

@@ -247,15 +247,20 @@ fn reach(stage: &Stage, strides: &HashMap<TensorId, Vec<i64>>) -> Vec<i64> {
     reach
 }
 
-/// The axes of what a stage writes, by falling reach; those of extent 1 first.
+/// The axes of what a stage writes, by falling reach; those of extent 1 first. Axes that move in nothing are innermost in a
+/// reduction, whose weights they come from; an element-wise stage leaves them in their places.
 fn sorted(stage: &Stage, reach: &[i64]) -> Vec<usize> {
     let moves = |a: &Affine| a.terms.iter().filter_map(|t| if let Var::Axis(i) = t.0 { Some(reach[i as usize]) } else { None }).max();
     let unit = |a: &Affine| a.terms.iter().all(|t| matches!(t.0, Var::Axis(i) if stage.axes[i as usize] == 1));
-    let mut order: Vec<usize> = (0..stage.write.len()).collect();
+    let stays = |axis: usize| matches!(stage.body, Body::Map(_)) && moves(&stage.write[axis]) == Some(0) && !unit(&stage.write[axis]);
+    let mut order: Vec<usize> = (0..stage.write.len()).filter(|&axis| !stays(axis)).collect();
     order.sort_by_key(|&axis| match unit(&stage.write[axis]) {
         true => i64::MIN,
         false => moves(&stage.write[axis]).unwrap_or(i64::MAX).saturating_neg(),
     });
+    for axis in (0..stage.write.len()).filter(|&axis| stays(axis)) {
+        order.insert(axis, axis);
+    }
     order
 }
 

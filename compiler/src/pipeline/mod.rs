@@ -41,6 +41,8 @@ pub use tuner::schedule_machine;
 
 /// Constants of this size have one layout, even where two kernels would like different ones.
 const SHARED_CONSTANT_BYTES: usize = 1 << 20;
+/// Products that use every element of a constant so often are bound by arithmetic, which wants it in their order.
+const USES_WORTH_A_COPY: u64 = 8;
 
 /// A model ready for code generation, with what it was made of.
 #[derive(Clone, Debug)]
@@ -55,6 +57,14 @@ pub struct Compiled {
     pub expressions: Vec<(String, expr::Program)>,
     /// No plan needs fewer bytes than this.
     pub lower_bound_bytes: usize,
+}
+
+impl Compiled {
+    /// Multiply-adds of each step in a run, in all iterations of the loops around it as far as their number is known.
+    pub fn step_multiply_adds(&self) -> Vec<u64> {
+        let one = |(i, runs): (usize, u64)| self.expressions.get(i).map_or(0, |(_, e)| e.n_multiply_adds().saturating_mul(runs));
+        self.program.step_runs().into_iter().enumerate().map(one).collect()
+    }
 }
 
 /// What one step computes.
@@ -141,6 +151,8 @@ pub struct Options {
     pub emitter: Emitter,
     /// How convolutions are computed.
     pub convolution: Convolution,
+    /// What matters more, speed or size.
+    pub goal: Goal,
     /// The most threads that they run on.
     pub threads: usize,
     /// The work, as nests count it, that is worth a thread.
@@ -152,6 +164,7 @@ impl Default for Options {
         Options {
             emitter: Emitter::default(),
             convolution: Convolution::default(),
+            goal: Goal::default(),
             threads: config::DEFAULT_THREADS,
             thread_work: WORK_OF_A_THREAD,
         }
@@ -174,6 +187,7 @@ impl From<&Config> for Options {
                 config::Emitter::Wide => Emitter::Wide,
             },
             convolution: if direct { Convolution::Direct } else { Convolution::Fastest },
+            goal: config.goal,
             threads: config.threads,
             ..Options::default()
         }
@@ -308,7 +322,7 @@ fn schedule_with(
                 }
                 let p = &placements.of[&v];
                 match graph.constant(p.root) {
-                    Some(constant) if row_major.contains(&p.root) => {
+                    Some(constant) if row_major.contains(&p.root) && !has_own_copy(&task.lowered.program, constant, tuner.goal) => {
                         Source::RowMajor { value: constant.stored(), offset: p.offset, strides: p.strides.clone() }
                     }
                     Some(constant) => Source::Constant(view_of_constant(&constant.stored(), &graph, v, p)),
@@ -417,6 +431,11 @@ fn order_tasks(
     }
     tasks.sort_by_key(|t| t.nodes.last().map(|n| position[n]));
     Ok(tasks)
+}
+
+/// Whether a product reads a large constant in its own order, though others read it as it is.
+fn has_own_copy(program: &expr::Program, constant: &Tensor, goal: Goal) -> bool {
+    goal == Goal::Latency && program.n_multiply_adds() >= USES_WORTH_A_COPY * constant.len() as u64
 }
 
 /// Large constants that more than one task reads, one of them not in a product: a packed copy beside the plain one would double them.

@@ -9,6 +9,7 @@ use super::tune::{self, Tunable, Tuned};
 use crate::codegen::clif::Probe;
 use crate::codegen::program::Emitter;
 use crate::codegen::{Machine, wide};
+use crate::config::Goal;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
 use crate::schedule::{self, Choice, Memory, ScheduleError, Scheduled, Source, schedule};
@@ -55,6 +56,8 @@ pub(super) struct Tuner<'a> {
     /// Whether it must take everything.
     only_wide: bool,
     machine: schedule::Machine,
+    /// What matters more, speed or size.
+    pub(super) goal: Goal,
     /// The choice made for each kernel, by its first form without names.
     known: HashMap<String, Choice>,
     tuned: &'a Tuned,
@@ -69,7 +72,7 @@ fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
 
 impl<'a> Tuner<'a> {
     pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
-        let Options { emitter, convolution, .. } = options;
+        let Options { emitter, convolution, goal, .. } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
         let convolving = |m: schedule::Machine| schedule::Machine { convolution, ..m };
@@ -83,6 +86,7 @@ impl<'a> Tuner<'a> {
             wide,
             only_wide: emitter == Emitter::Wide,
             machine: convolving(schedule_machine(machine)),
+            goal,
             known: HashMap::new(),
             tuned,
             tunable: None,

@@ -2,6 +2,7 @@
 
 use tinsmith::tensor::{DType, Tensor};
 
+use super::control_flow::CONTROL_FLOW;
 use super::more_operators::MORE_OPERATORS;
 use super::network::{reads, renamed};
 use super::operators::{Draft, Make, OPERATORS};
@@ -16,17 +17,20 @@ const MAX_VALUE: f64 = 1e3;
 pub fn generate(seed: u64) -> Network {
     let mut random = Random::new(seed);
     let shape = base_shape(&mut random);
-    generate_from(seed, random, &shape, &|line| Some(line), &|_| true)
+    generate_from(seed, random, &shape, &Rules::default())
 }
 
-/// The network of a seed around inputs of this shape. `turn` may make an input of a constant; what `accept` does not like is dropped.
-pub(super) fn generate_from(
-    seed: u64,
-    mut random: Random,
-    shape: &[usize],
-    turn: &dyn Fn(Line) -> Option<Line>,
-    accept: &dyn Fn(&Network) -> bool,
-) -> Network {
+/// What a network is made of besides what is drawn.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rules<'a> {
+    /// Which constants are inputs instead.
+    pub is_input: Option<&'a dyn Fn(&Line) -> bool>,
+    /// Which networks are accepted, with the last operator's results as outputs; where it is asked, there are no branches and loops.
+    pub accept: Option<&'a dyn Fn(&Network) -> bool>,
+}
+
+/// The network of a seed around inputs of this shape.
+pub(super) fn generate_from(seed: u64, mut random: Random, shape: &[usize], rules: &Rules<'_>) -> Network {
     let mut network = Network::default();
     let n_inputs = 1 + random.below(3);
     for i in 0..n_inputs {
@@ -34,61 +38,16 @@ pub(super) fn generate_from(
         let dtype = if i > 0 && random.one_in(4) { random.one_of(&[DType::I64, DType::Bool, DType::I32]) } else { DType::F32 };
         network.inputs.push(Variable { name: format!("%x{i}"), dtype, dims, exact: true });
     }
-    let mut pool: Vec<Variable> = network.inputs.clone();
     let n = if random.one_in(3) { 10 + random.below(20) } else { 1 + random.below(12) };
     // A few families for each network, so that it has many of each and they meet.
     let n_families = random.one_of(&[3, 6, 10, 20, 60]);
-    let mut family = || {
-        let all = if random.one_in(3) { MORE_OPERATORS } else { OPERATORS };
-        random.one_of(all).1
+    let mut family = || match random.below(9) {
+        0..=2 => random.one_of(MORE_OPERATORS).1,
+        3 if rules.accept.is_none() => random.one_of(CONTROL_FLOW).1,
+        _ => random.one_of(OPERATORS).1,
     };
     let families: Vec<Make> = (0..n_families).map(|_| family()).collect();
-    let mut tries = 0;
-    let mut done = 0;
-    while done < n && tries < 6 * n {
-        tries += 1;
-        let recent = if random.one_in(3) { pool.len() } else { pool.len().min(3) };
-        let x = pool[pool.len() - 1 - random.below(recent)].clone();
-        let make = random.one_of(&families);
-        let mut draft = Draft { random: &mut random, pool: &pool, tag: format!("{tries}"), before: vec![], inputs: vec![], n_results: 1 };
-        let Some((text, exact)) = make(&mut draft, &x) else { continue };
-        let (before, mut inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
-        let mut text = text;
-        let mut kept = vec![];
-        for line in before {
-            let v = line.results[0].clone();
-            match turn(line) {
-                Some(line) => kept.push(line),
-                None => {
-                    let name = v.name.replacen('@', "%", 1);
-                    text = renamed(&text, &v.name, &name);
-                    inputs.push(Variable { name, ..v });
-                }
-            }
-        }
-        let exact = exact && pool.iter().all(|v| v.exact || !reads(&text, &v.name));
-        let mut bigger = network.clone();
-        bigger.inputs.extend(inputs.iter().cloned());
-        bigger.lines.extend(kept);
-        let results: Vec<String> =
-            (0..n_results).map(|k| if n_results == 1 { format!("%v{tries}") } else { format!("%v{tries}.{k}") }).collect();
-        let blank = |name: &String| Variable { name: name.clone(), dtype: DType::F32, dims: vec![], exact };
-        bigger.lines.push(Line { results: results.iter().map(blank).collect(), text });
-        bigger.outputs = results.clone();
-        let Some(values) = values_of(&bigger, seed) else { continue };
-        let fine = values.iter().all(|t| t.len() <= MAX_ELEMENTS && t.to_f64s().iter().all(|v| v.is_finite() && v.abs() <= MAX_VALUE));
-        if !fine || !accept(&bigger) {
-            continue;
-        }
-        let line = bigger.lines.last_mut().expect("just pushed");
-        for (v, t) in line.results.iter_mut().zip(&values) {
-            (v.dtype, v.dims) = (t.dtype(), t.dims().to_vec());
-        }
-        pool.extend(inputs);
-        pool.extend(line.results.iter().cloned());
-        network = bigger;
-        done += 1;
-    }
+    let (mut network, pool) = grow(network, &mut random, &Plan { families: &families, n, tag: "", seed, rules: *rules });
     let last = pool.last().expect("there is an input").name.clone();
     network.outputs = vec![last];
     for _ in 0..random.below(4) {
@@ -103,6 +62,66 @@ pub(super) fn generate_from(
         }
     }
     network
+}
+
+/// How a network grows.
+pub(super) struct Plan<'a> {
+    /// What is drawn.
+    pub families: &'a [Make],
+    /// Number of operators.
+    pub n: usize,
+    /// In front of the numbers that make names unique.
+    pub tag: &'a str,
+    /// Of the inputs' elements.
+    pub seed: u64,
+    /// What is accepted.
+    pub rules: Rules<'a>,
+}
+
+/// A network with operators behind its inputs, and all its values that are not constants. Outputs are not chosen.
+pub(super) fn grow(mut network: Network, random: &mut Random, plan: &Plan<'_>) -> (Network, Vec<Variable>) {
+    let mut pool = network.inputs.clone();
+    let (mut tries, mut done) = (0, 0);
+    while done < plan.n && tries < 6 * plan.n {
+        tries += 1;
+        let tag = format!("{}{tries}", plan.tag);
+        let recent = if random.one_in(3) { pool.len() } else { pool.len().min(3) };
+        let x = pool[pool.len() - 1 - random.below(recent)].clone();
+        let make = random.one_of(plan.families);
+        let mut draft = Draft { random, pool: &pool, tag: tag.clone(), before: vec![], inputs: vec![], n_results: 1, seed: plan.seed };
+        let Some((text, exact)) = make(&mut draft, &x) else { continue };
+        let (mut before, mut inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
+        let mut text = text;
+        for line in before.extract_if(.., |line| plan.rules.is_input.is_some_and(|is_input| is_input(line))) {
+            let v = line.results[0].clone();
+            let name = v.name.replacen('@', "%", 1);
+            text = renamed(&text, &v.name, &name);
+            inputs.push(Variable { name, ..v });
+        }
+        let exact = exact && pool.iter().all(|v| v.exact || !reads(&text, &v.name));
+        let mut bigger = network.clone();
+        bigger.inputs.extend(inputs.iter().cloned());
+        bigger.lines.extend(before);
+        let results: Vec<String> =
+            (0..n_results).map(|k| if n_results == 1 { format!("%v{tag}") } else { format!("%v{tag}.{k}") }).collect();
+        let blank = |name: &String| Variable { name: name.clone(), dtype: DType::F32, dims: vec![], exact };
+        bigger.lines.push(Line { results: results.iter().map(blank).collect(), text });
+        bigger.outputs = results.clone();
+        let Some(values) = values_of(&bigger, plan.seed) else { continue };
+        let fine = values.iter().all(|t| t.len() <= MAX_ELEMENTS && t.to_f64s().iter().all(|v| v.is_finite() && v.abs() <= MAX_VALUE));
+        if !fine || plan.rules.accept.is_some_and(|accept| !accept(&bigger)) {
+            continue;
+        }
+        let line = bigger.lines.last_mut().expect("just pushed");
+        for (v, t) in line.results.iter_mut().zip(&values) {
+            (v.dtype, v.dims) = (t.dtype(), t.dims().to_vec());
+        }
+        pool.extend(inputs);
+        pool.extend(line.results.iter().cloned());
+        network = bigger;
+        done += 1;
+    }
+    (network, pool)
 }
 
 fn values_of(network: &Network, seed: u64) -> Option<Vec<Tensor>> {

@@ -2,6 +2,7 @@
 //! failing one smaller.
 
 mod check;
+mod control_flow;
 mod generate;
 mod more_operators;
 mod network;

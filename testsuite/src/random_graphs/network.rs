@@ -56,12 +56,22 @@ impl Network {
     pub fn text(&self) -> String {
         let inputs: Vec<String> = self.inputs.iter().map(|v| format!("{}: {}", v.name, v.ty())).collect();
         let outputs: Vec<String> = self.outputs.iter().enumerate().map(|(i, name)| format!("{name} as out{i}")).collect();
-        let mut text = format!("graph @random({}) -> ({}) {{\n", inputs.join(", "), outputs.join(", "));
+        self.written("random", &inputs, &outputs) + "\n"
+    }
+
+    /// The text of a branch or of the body of a loop, which owns it.
+    pub(super) fn body(&self, name: &str) -> String {
+        let inputs: Vec<String> = self.inputs.iter().map(|v| format!("{}: {}", v.name, v.ty())).collect();
+        self.written(name, &inputs, &self.outputs.iter().enumerate().map(|(i, o)| format!("{o} as {name}{i}")).collect::<Vec<_>>())
+    }
+
+    fn written(&self, name: &str, inputs: &[String], outputs: &[String]) -> String {
+        let mut text = format!("graph @{name}({}) -> ({}) {{\n", inputs.join(", "), outputs.join(", "));
         for line in &self.lines {
             let names: Vec<&str> = line.results.iter().map(|v| v.name.as_str()).collect();
             let _ = writeln!(text, "  {} = {}", names.join(", "), line.text);
         }
-        text + "}\n"
+        text + "}"
     }
 
     /// What [`super::shrink`] makes smaller.

@@ -17,6 +17,8 @@ pub(super) struct Draft<'a> {
     pub inputs: Vec<Variable>,
     /// Number of results.
     pub n_results: usize,
+    /// Of the elements of inputs.
+    pub seed: u64,
 }
 
 /// The line's right side, and whether equal operands always give equal bits.

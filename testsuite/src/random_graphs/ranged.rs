@@ -10,7 +10,7 @@ use tinsmith::pipeline::{Compiled, Options, Probes, Tuned, compile_range, lower_
 use tinsmith::tensor::{DType, Parameter, Tensor};
 
 use super::check::{caught, compare, inputs_of, moved, read, values_of, ways};
-use super::generate::generate_from;
+use super::generate::{Rules, generate_from};
 use super::{Found, Line, Network, Random};
 use crate::pools;
 
@@ -35,10 +35,9 @@ pub fn generate_range(seed: u64) -> (Network, usize) {
     }
     let varies = |dims: &[usize]| dims.iter().any(|&d| MARKS[..n_varying].iter().any(|&m| near(m).iter().any(|x| x.0 == d as i64)));
     // Weights of a varying extent would be others at every size.
-    let turn = |line: Line| {
+    let is_input = |line: &Line| {
         let v = &line.results[0];
-        let is_weight = v.dtype == DType::F32 && !line.text.starts_with("const [");
-        (!is_weight || !varies(&v.dims)).then_some(line)
+        v.dtype == DType::F32 && !line.text.starts_with("const [") && varies(&v.dims)
     };
     let accept = |network: &Network| {
         TRIED.iter().all(|&n| {
@@ -46,7 +45,8 @@ pub fn generate_range(seed: u64) -> (Network, usize) {
             values.is_ok_and(|all| all.iter().all(|t| t.to_f64s().iter().all(|x| x.is_finite())))
         })
     };
-    (generate_from(seed, random, &shape, &turn, &accept), n_varying)
+    let rules = Rules { is_input: Some(&is_input), accept: Some(&accept) };
+    (generate_from(seed, random, &shape, &rules), n_varying)
 }
 
 /// Numbers of a text that depend on an extent, with their slopes and what is added.

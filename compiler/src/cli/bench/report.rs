@@ -193,7 +193,7 @@ impl Measurement {
         let gflops = rate(facts.flops, step.ms);
         let bytes = facts.value_bytes + facts.constant_bytes;
         json!({
-            "name": facts.label, "nodes": facts.nodes, "kernel": facts.kernel, "schedule": facts.schedule,
+            "name": facts.label, "nodes": facts.nodes, "kernel": facts.kernel, "runs": facts.runs, "schedule": facts.schedule,
             "emitter": facts.emitter.name(), "vector_bits": facts.emitter.vector_bits, "not_wide_because": facts.emitter.refused,
             "median_ms": step.ms, "share": step.ms / self.total_ms().max(1e-12),
             "multiply_adds": facts.multiply_adds, "flops": facts.flops, "gflops": gflops, "gflops_share": gflops / self.peaks.gflops,
@@ -216,6 +216,7 @@ pub(super) mod tests {
         let facts = StepFacts {
             label: label.into(),
             nodes: vec![label.into()],
+            runs: 1,
             kernel: format!("k_{label}"),
             schedule: "contract(mr=14 nr=32 ku=4)".into(),
             emitter: EmittedBy { wide: multiply_adds > 0, vector_bits: if multiply_adds > 0 { 512 } else { 128 }, refused: None },

@@ -51,7 +51,7 @@ pub(super) fn power_of_two(m: &mut Math<'_>, n_bits: Reg, bias: i64) -> Reg {
     m.float(sum)
 }
 
-/// `a * 2^n` for `n` in `-252..=254` (`f64`: `-2044..=2046`), rounded once at most; NaN stays.
+/// `a * 2^n` for `n` in `-254..=254` (`f64`: `-2046..=2046`), rounded once at most; NaN stays. Of the least `n` it is zero.
 pub(super) fn scale(m: &mut Math<'_>, a: Reg, n_bits: Reg) -> Reg {
     let half = m.shr(n_bits, 1);
     let other = m.sub(n_bits, half);
@@ -66,8 +66,11 @@ pub(super) fn exp(m: &mut Math<'_>, x: Reg) -> Reg {
 }
 
 /// [`exp`] of `x <= 89` (`f64`: 710).
+///
+/// Where a sum holds terms of minus infinity or of numbers like it, as masked attention does, a result of zero must not be
+/// rounded to zero, which processors do in microcode: at the least `x` both powers of two are zero, and all products exact.
 pub(super) fn exp_bounded(m: &mut Math<'_>, x: Reg) -> Reg {
-    let x = m.at_least(x, m.of(-104.0, -746.0));
+    let x = m.at_least(x, m.of(-176.0, -1418.0));
     let (p, n) = reduced(m, x);
     let p = m.add_c(p, 1.0);
     scale(m, p, n)

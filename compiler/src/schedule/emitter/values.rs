@@ -94,7 +94,12 @@ impl Emitter {
                 self.unary(*op, a)?
             }
             Node::Binary(op, x, y) => {
-                let (x, y) = (self.value_once(x, at, acc, known)?, self.value_once(y, at, acc, known)?);
+                let x = self.value_once(x, at, acc, known)?;
+                let y = match y.node() {
+                    // Amounts are constants in the nest, which a splat is not.
+                    Node::Const(by) if matches!(op, BinaryOp::Shl | BinaryOp::Shr) => self.constant(y.dtype(), *by, self.b.ty(x).lanes),
+                    _ => self.value_once(y, at, acc, known)?,
+                };
                 let (x, y, _) = self.level(x, y);
                 self.binary(*op, x, y)?
             }
