@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use crate::codegen::clif::Listing;
 use crate::codegen::{EmittedBy, Emitter, Executable, Machine, emitted_by};
-use crate::config::Config;
+use crate::config::{Config, Range};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::emit::object::{ObjectFile, object_file};
 use crate::emit::{Interface, archive, bindings, build_files, files, header, pool};
 use crate::error::Error;
-use crate::graph::Value;
+use crate::graph::{Graph, Value};
 use crate::onnx;
 use crate::passes;
 use crate::pipeline::{self, Compiled, Probes, Tuned};
@@ -75,67 +75,64 @@ pub fn compile(path: &Path, config: &Config) -> Result<Artifact, Error> {
     compile_source(source::read(path, config)?, config, &machine)
 }
 
-/// Numbers of sizes side by side that a model is read for, in turn until all extents are functions of them.
-const DENSE_PROBES: [i64; 3] = [2, 18, 66];
-
 /// Compiles a model for a range of sizes.
 fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Artifact, Error> {
-    let usage = |message: String| Err(Error::Usage(message));
+    fn usage<T>(message: String) -> Result<T, Error> {
+        Err(Error::Usage(message))
+    }
     if !config.states.is_empty() {
         return usage("`--state` does not go with `--dynamic` yet".to_owned());
     }
-    for (name, &(low, high)) in &config.dynamic {
-        if low < 1 || low > high || high > 1 << 30 {
-            return usage(format!("`--dynamic {name}={low}..{high}`: expected a range of extents from 1 on"));
+    let mut config = config.clone();
+    let (mut parameters, mut dimensions): (Vec<Parameter>, Vec<Vec<String>>) = (vec![], vec![]);
+    for (names, &Range { low, high, step }) in &config.dynamic {
+        if low < 1 || low > high || high > 1 << 30 || step < 1 {
+            return usage(format!("`--dynamic {names}={low}..{high}:{step}`: expected a range of extents from 1 on, and steps from 1 on"));
         }
-        if config.bindings.contains_key(name) {
+        let names: Vec<String> = names.split(',').map(str::to_owned).collect();
+        if let Some(name) = names.iter().find(|name| config.bindings.contains_key(*name)) {
             return usage(format!("dimension `{name}` is bound and varies"));
         }
+        if high - low < step {
+            config.bindings.extend(names.into_iter().map(|name| (name, low)));
+        } else {
+            parameters.push(Parameter::new(&names[0], low as i64, high as i64, step as i64));
+            dimensions.push(names);
+        }
     }
-    let parameters: Vec<Parameter> =
-        config.dynamic.iter().map(|(name, &(low, high))| Parameter { name: name.clone(), low: low as i64, high: high as i64 }).collect();
-    let mut result = usage("no sizes were tried".to_owned());
-    let read = |at: &[i64]| {
+    let at_sizes = |at: &[i64]| {
         let mut config = config.clone();
-        config.bindings.extend(parameters.iter().zip(at).map(|(p, &n)| (p.name.clone(), n as usize)));
+        for (names, &n) in dimensions.iter().zip(at) {
+            config.bindings.extend(names.iter().map(|name| (name.clone(), n as usize)));
+        }
         source::read(path, &config)
     };
-    for dense in DENSE_PROBES {
-        let sizes = pipeline::probe_sizes(&parameters, dense);
-        let source = read(&sizes[0])?;
+    if parameters.is_empty() {
+        return compile_source(at_sizes(&[])?, &config, machine);
+    }
+    let mut read = |at: &[i64]| {
+        let source = at_sizes(at).map_err(|e| at_these(e, &parameters, at))?;
         if let Some(&(output, _)) = source.shapes.first() {
             let name = &source.graph.output_names()[output];
             return usage(format!("output \"{name}\" has extents that data decides, which does not go with `--dynamic` yet"));
         }
-        let mut graphs = vec![];
-        for at in &sizes[1..] {
-            graphs.push(pipeline::run_passes(read(at)?.graph, config, &mut |_, _| {}).0);
-        }
-        let probes = Probes { parameters: parameters.clone(), sizes, graphs };
-        result = compile_for(source, Some(&probes), config, machine);
-        if !matches!(&result, Err(Error::Model(problems)) if problems.iter().any(|p| p.to_string().contains("quotient"))) {
-            break;
-        }
-    }
-    let artifact = result?;
-    same_at_least(&artifact, read(&parameters.iter().map(|p| p.low).collect::<Vec<_>>())?)?;
-    Ok(artifact)
+        Ok(source.graph)
+    };
+    let mut compile = |graph: Graph, probes: &Probes| {
+        let source = Source { graph, ..at_sizes(&probes.sizes[0])? };
+        compile_for(source, Some(probes), &config, machine)
+    };
+    pipeline::compile_range(&parameters, &config, &mut read, &mut compile, Error::diagnostics)
 }
 
-/// Refuses a model whose outputs have other shapes at the least sizes, below all that were probed, than were found for them.
-fn same_at_least(artifact: &Artifact, least: Source) -> Result<(), Error> {
-    let at: Vec<i64> = artifact.compiled.program.parameters.iter().map(|p| p.low).collect();
-    for (port, &v) in artifact.interface.outputs.iter().zip(least.graph.outputs()) {
-        let found = port.dims_of_run(&at);
-        let dims = least.graph.ty(v).dims();
-        if dims.as_ref() != Some(&found) {
-            let name = &port.name;
-            return Err(Error::Usage(format!(
-                "output \"{name}\" changes its form at the least sizes of `--dynamic`: {dims:?}, not {found:?}"
-            )));
-        }
+/// An error of reading, with the sizes for which it comes.
+fn at_these(error: Error, parameters: &[Parameter], at: &[i64]) -> Error {
+    let Error::Model(mut problems) = error else { return error };
+    let sizes: Vec<String> = parameters.iter().zip(at).map(|(p, n)| format!("{}={n}", p.name)).collect();
+    for p in &mut problems {
+        p.message = format!("with {}: {}", sizes.join(", "), p.message);
     }
-    Ok(())
+    Error::Model(problems)
 }
 
 /// Compiles a model that was read.

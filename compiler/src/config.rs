@@ -17,8 +17,8 @@ pub struct Config {
     pub cpu: Option<String>,
     /// Values of symbolic dimensions.
     pub bindings: BTreeMap<String, usize>,
-    /// Symbolic dimensions that every run chooses: the least and the greatest value.
-    pub dynamic: BTreeMap<String, (usize, usize)>,
+    /// Symbolic dimensions that every run chooses, and their values. Several in one, separated by commas, have one value.
+    pub dynamic: BTreeMap<String, Range>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Shapes of the tensors of inputs that are sequences; none for an optional input that has no value.
@@ -72,6 +72,30 @@ impl Default for Config {
             tune_file: None,
             dump: Dumps::default(),
         }
+    }
+}
+
+/// The values of a dimension that every run chooses: every `step`-th from `low` on, up to `high`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// The least.
+    pub low: usize,
+    /// None is greater.
+    pub high: usize,
+    /// From one value to the next.
+    pub step: usize,
+}
+
+impl From<(usize, usize)> for Range {
+    fn from((low, high): (usize, usize)) -> Self {
+        Range { low, high, step: 1 }
+    }
+}
+
+impl Config {
+    /// Whether every run chooses this dimension.
+    pub fn is_dynamic(&self, dim: &str) -> bool {
+        self.dynamic.keys().any(|names| names.split(',').any(|name| name == dim))
     }
 }
 

@@ -48,6 +48,12 @@ impl From<EmitError> for Error {
     }
 }
 
+impl From<Vec<Diagnostic>> for Error {
+    fn from(problems: Vec<Diagnostic>) -> Self {
+        Error::Model(problems)
+    }
+}
+
 impl Error {
     /// A file that cannot be read, and why.
     pub fn read(path: impl Into<PathBuf>, why: impl ToString) -> Self {

@@ -69,8 +69,8 @@ fn models(folder: &Path, config: &Config) -> Vec<Model> {
         file
     };
     let mut ranged = config.clone();
-    ranged.dynamic.insert("batch".to_owned(), (1, 4));
-    ranged.dynamic.insert("seq".to_owned(), (1, 64));
+    ranged.dynamic.insert("batch".to_owned(), (1, 4).into());
+    ranged.dynamic.insert("seq".to_owned(), (1, 64).into());
     let artifact = tinsmith::compile(&file("ranged"), &ranged).unwrap_or_else(|e| panic!("{e}"));
     artifact.write(folder, &[Output::Library]).expect("the library is written");
     let ranged = Model { artifact, inputs: vec![], expected: vec![] };

@@ -62,7 +62,7 @@ pub(crate) fn bind_to(
         for (input, tensor) in signature.inputs.iter().filter_map(|i| Some((i, tensors.get(&i.name)?))) {
             for (d, &n) in input.shape.iter().flat_map(|s| &s.0).zip(tensor.dims()) {
                 if let Dim::Symbol(s) = d
-                    && !config.dynamic.contains_key(&**s)
+                    && !config.is_dynamic(s)
                 {
                     config.bindings.insert(s.to_string(), n);
                 }

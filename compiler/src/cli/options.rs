@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tinsmith::Pool;
-use tinsmith::config::{Config, DEFAULT_THREADS, Dumps, Emitter, Goal, WeightFormat};
+use tinsmith::config::{Config, DEFAULT_THREADS, Dumps, Emitter, Goal, Range, WeightFormat};
 
 /// The model and how to compile it.
 #[derive(Args, Debug)]
@@ -14,9 +14,10 @@ pub(crate) struct ModelOptions {
     /// Give a symbolic dimension a value
     #[arg(long, value_name = "DIM=N", value_parser = binding)]
     bind: Vec<(String, usize)>,
-    /// Leave a symbolic dimension to every run: one library for all values of this range
-    #[arg(long, value_name = "DIM=LOW..HIGH", value_parser = range)]
-    dynamic: Vec<(String, (usize, usize))>,
+    /// Leave a symbolic dimension to every run: one library for all values of this range, or every STEP-th of them;
+    /// `A,B=1..8`: two dimensions that are always equal
+    #[arg(long, value_name = "DIM=LOW..HIGH[:STEP]", value_parser = range)]
+    dynamic: Vec<(String, Range)>,
     /// Give an input a shape; a sequence the shapes of its tensors, with `;` between them, or `none`; also `none` for an optional input
     /// without a value
     #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
@@ -141,11 +142,12 @@ fn binding(text: &str) -> Result<(String, usize), String> {
     Ok((name.to_owned(), value))
 }
 
-fn range(text: &str) -> Result<(String, (usize, usize)), String> {
+fn range(text: &str) -> Result<(String, Range), String> {
     let (name, range) = text.rsplit_once('=').ok_or("expected DIM=LOW..HIGH")?;
     let (low, high) = range.split_once("..").ok_or("expected DIM=LOW..HIGH")?;
-    let number = |n: &str| n.trim_start_matches('=').parse().map_err(|_| format!("`{n}` is not a number of elements"));
-    Ok((name.to_owned(), (number(low)?, number(high)?)))
+    let (high, step) = high.split_once(':').unwrap_or((high, "1"));
+    let number = |n: &str| n.parse().map_err(|_| format!("`{n}` is not a number of elements"));
+    Ok((name.to_owned(), Range { low: number(low)?, high: number(high)?, step: number(step)? }))
 }
 
 fn state(text: &str) -> Result<(String, String), String> {
@@ -184,7 +186,8 @@ mod tests {
         assert_eq!(input_shape("x=2,3;[4];"), Ok(("x".to_owned(), vec![vec![2, 3], vec![4], vec![]])));
         assert_eq!(input_shape("x=none"), Ok(("x".to_owned(), vec![])));
         assert_eq!(input_shape("x=1,?"), Err("`?` is not a number of elements".to_owned()));
-        assert_eq!(range("seq=1..512"), Ok(("seq".to_owned(), (1, 512))));
+        assert_eq!(range("seq=1..512"), Ok(("seq".to_owned(), (1, 512).into())));
+        assert_eq!(range("h=32..640:32"), Ok(("h".to_owned(), Range { low: 32, high: 640, step: 32 })));
         assert!(range("seq=512").is_err());
         assert_eq!(binding("batch=4"), Ok(("batch".to_owned(), 4)));
         assert_eq!(binding("batch=-4"), Err("`-4` is not a number of elements".to_owned()));

@@ -72,7 +72,12 @@ impl Compiled {
     fn takes(&self, arrays: &BTreeMap<String, Tensor>) -> bool {
         arrays.iter().all(|(name, tensor)| match self.constants.get(name) {
             Some(constant) => constant.ty() == tensor.ty() && constant.bytes() == tensor.bytes(),
-            None => self.artifact.interface.inputs.iter().any(|p| p.name == *name && p.dims == tensor.dims() && p.dtype == tensor.dtype()),
+            // A run with sizes outside the range is told there.
+            None => self.artifact.interface.inputs.iter().any(|p| {
+                let fits = |(k, &n): (usize, &usize)| p.dims[k] == n || p.sizes.get(k).is_some_and(|s| s.constant().is_none());
+                let rank = tensor.dims().len();
+                p.name == *name && p.dtype == tensor.dtype() && p.dims.len() == rank && tensor.dims().iter().enumerate().all(fits)
+            }),
         })
     }
 }

@@ -226,6 +226,11 @@ fn define_sizes<'p>(b: &mut FunctionBuilder<'_>, program: &'p Program, args: ir:
         let above = b.ins().iadd_imm_s(value, -p.low);
         let outside = b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, above, p.high - p.low);
         bad = b.ins().bor(bad, outside);
+        if p.step > 1 {
+            let past = b.ins().urem_imm_u(above, p.step);
+            let between = b.ins().icmp_imm_s(IntCC::NotEqual, past, 0);
+            bad = b.ins().bor(bad, between);
+        }
         parameters.push(value);
     }
     let ok = return_if(b, bad, SIZE_OUT_OF_RANGE);

@@ -22,10 +22,11 @@ pub fn bindings(interface: &Interface) -> String {
         sizes += "/// What every run chooses.\n#[repr(C)]\n#[derive(Clone, Copy, PartialEq, Eq, Debug)]\npub struct Sizes {\n";
         for (p, field) in &interface.varying {
             let name = in_comment(&p.name).replace('`', "'");
-            let _ = writeln!(sizes, "    /// `{name}`, from {} to {}.\n    pub {field}: u64,", p.low, p.high);
+            let _ = writeln!(sizes, "    /// `{name}`, {}.\n    pub {field}: u64,", p.range_text());
+            let between = if p.step > 1 { format!(" || (sizes.{field} - {}) % {} != 0", p.low, p.step) } else { String::new() };
             let _ = writeln!(
                 checks,
-                "    if !({}..={}).contains(&sizes.{field}) {{\n        return Err(Status::SizeOutOfRange);\n    }}",
+                "    if !({}..={}).contains(&sizes.{field}){between} {{\n        return Err(Status::SizeOutOfRange);\n    }}",
                 p.low, p.high
             );
         }

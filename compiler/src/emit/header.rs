@@ -133,7 +133,7 @@ fn sizes_struct(interface: &Interface) -> String {
     let mut text = String::from("/* What every run chooses; outside of these ranges it returns TINSMITH_SIZE_OUT_OF_RANGE. */\n");
     let _ = writeln!(text, "typedef struct {name}_sizes {{");
     for (p, field) in &interface.varying {
-        let _ = writeln!(text, "    uint64_t {field}; /* {}, from {} to {} */", in_comment(&p.name), p.low, p.high);
+        let _ = writeln!(text, "    uint64_t {field}; /* {}, {} */", in_comment(&p.name), p.range_text());
     }
     let _ = writeln!(text, "}} {name}_sizes;\n");
     let parameter = |p: u32| format!("(int64_t)sizes->{}", interface.varying[p as usize].1);

@@ -29,6 +29,22 @@ pub struct Lowered {
 /// # Errors
 /// The node that cannot be lowered, and why.
 pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId, LowerError)> {
+    let Lowered { mut program, mut operands, results } = lower_plainly(graph, members)?;
+    combine(&mut program, &|t| {
+        let at = program_operand(&operands, t);
+        at.is_some_and(|v| graph.constant(v).is_some())
+    });
+    expr::simplify(&mut program);
+    divide::divide_once(&mut program);
+    prune_operands(&mut program, &mut operands);
+    Ok(Lowered { program, operands, results })
+}
+
+/// As [`lower_group`], with the stages as the operators give them: not combined, and nothing chosen by how large they are.
+///
+/// # Errors
+/// The node that cannot be lowered, and why.
+pub(crate) fn lower_plainly(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId, LowerError)> {
     let mut b = expr::Builder::new();
     let mut tensors: HashMap<Value, TensorId> = HashMap::new();
     let mut operands = vec![];
@@ -64,13 +80,6 @@ pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId
     let ids: Vec<TensorId> = results.iter().map(|v| tensors[v]).collect();
     let mut program = b.finish(&ids);
     inline_scalars(graph, &mut program, &operands);
-    combine(&mut program, &|t| {
-        let at = program_operand(&operands, t);
-        at.is_some_and(|v| graph.constant(v).is_some())
-    });
-    expr::simplify(&mut program);
-    divide::divide_once(&mut program);
-    prune_operands(&mut program, &mut operands);
     Ok(Lowered { program, operands, results })
 }
 

@@ -452,6 +452,27 @@ mod tests {
     }
 
     #[test]
+    fn live_loops_print_and_parse() {
+        let text = "kernel @live (x: f32[100] read, y: f32[100] write) sizes n <= 100, m <= 96 {
+  for i in 0..m of 0..100 step 8 {
+    %0: f32x8 = load x[i]
+    store y[i], %0
+  }
+  par j in m..n of 0..100 {
+    %1: f32 = load x[j]
+    store y[j], %1
+  }
+}
+";
+        let kernel = parse(text).unwrap();
+        assert_eq!(kernel.to_string(), text);
+        assert_eq!(kernel.sizes.iter().map(|s| s.high).collect::<Vec<_>>(), [100, 96]);
+        let live: Vec<bool> = kernel.body.iter().map(|s| matches!(s, Stmt::Loop(l) if l.live.is_some())).collect();
+        assert_eq!(live, [true, true]);
+        assert_eq!(crate::nest::verify(&kernel), []);
+    }
+
+    #[test]
     fn every_operation_has_its_own_name() {
         let names: Vec<_> = UnaryOp::ALL
             .iter()

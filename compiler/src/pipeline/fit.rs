@@ -1,51 +1,117 @@
 //! Functions of a run's parameters from values at some of them: what is a number at every probe becomes a [`Size`].
 
-use crate::tensor::Size;
+use super::refuse;
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Graph, NodeId};
+use crate::tensor::{Parameter, Size};
 
 /// The largest divisor that is looked for.
 const MAX_DIVISOR: i64 = 64;
+/// The code of problems that more probes may solve.
+const UNFITTED: &str = "unfitted-size";
+
+/// Why numbers at several sizes are no function of the sizes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Misfit {
+    /// No function was found for these probes; with more of them there may be one.
+    Unfitted(String),
+    /// What cannot be a function, whatever the probes.
+    Varies(String),
+}
+
+impl Misfit {
+    /// What cannot vary.
+    pub(super) fn varies(what: &str) -> Self {
+        Misfit::Varies(what.to_owned())
+    }
+
+    /// For the user; `of` is what the numbers are.
+    pub(super) fn diagnostic(&self, graph: &Graph, nodes: &[NodeId], of: &str) -> Diagnostic {
+        match self {
+            Misfit::Varies(what) => refuse(graph, nodes, &format!("{of}{what}; `--dynamic` cannot vary it")),
+            Misfit::Unfitted(what) => {
+                let of = if of.is_empty() { "a number in what it computes is " } else { of };
+                let d = refuse(graph, nodes, &format!("{of}{what}"));
+                let help =
+                    "where the model works in steps, such as windows of 160 samples, give them to the range: `--dynamic DIM=LOW..HIGH:160`";
+                Diagnostic { code: UNFITTED, ..d }.with_help(help)
+            }
+        }
+    }
+}
+
+/// Whether more probes may solve one of these problems.
+pub(super) fn wants_more_probes(problems: &[Diagnostic]) -> bool {
+    problems.iter().any(|p| p.code == UNFITTED)
+}
 
 /// Where the values were taken: the first probe is the one that others are compared with.
 #[derive(Clone, Debug)]
 pub(super) struct Fitter {
+    /// The ranges of the parameters.
+    pub(super) parameters: Vec<Parameter>,
     /// The parameters of each probe.
     pub(super) probes: Vec<Vec<i64>>,
 }
 
 impl Fitter {
     /// `None` for a number; the function of the parameters that has these values; an error where no function is found.
-    pub(super) fn fit(&self, values: &[i64]) -> Result<Option<Size>, String> {
+    pub(super) fn fit(&self, values: &[i64]) -> Result<Option<Size>, Misfit> {
         let (&base, at) = (&values[0], &self.probes[0]);
         if values.iter().all(|v| *v == base) {
             return Ok(None);
         }
         let n = at.len();
-        // Probes that differ from the first in one parameter only.
-        let along = |p: usize| (0..values.len()).filter(move |&i| (0..n).all(|q| q == p || self.probes[i][q] == at[q]));
+        let moved: Vec<Vec<usize>> = self.probes.iter().map(|probe| (0..n).filter(|&q| probe[q] != at[q]).collect()).collect();
+        let steps = |i: usize, p: usize| self.counted(p).value(&self.probes[i]);
         let mut slopes = vec![0; n];
         let mut moving = vec![];
         for (p, slope) in slopes.iter_mut().enumerate() {
-            let points: Vec<(i64, i64)> = along(p).map(|i| (self.probes[i][p], values[i])).collect();
-            if points.iter().any(|x| x.1 != base) {
+            let along: Vec<usize> = (0..values.len()).filter(|&i| moved[i] == [p]).collect();
+            if let Some(&i) = along.iter().find(|&&i| values[i] != base) {
                 moving.push(p);
-                let other = points.iter().find(|x| x.0 != at[p]).copied().unwrap_or((at[p] - 1, base));
-                *slope = (base - other.1) / (at[p] - other.0);
+                *slope = (base - values[i]) / (steps(0, p) - steps(i, p));
             }
         }
-        let linear = slopes.iter().enumerate().fold(Size::Constant(0), |sum, (p, &c)| sum.plus(&Size::Parameter(p as u32).times(c)));
+        let linear = slopes.iter().enumerate().fold(Size::Constant(0), |sum, (p, &c)| sum.plus(&self.times(p, c)));
         let linear = linear.plus(&Size::Constant(base - linear.value(at)));
         if self.holds(&linear, values) {
             return Ok(Some(linear));
         }
         if let [p] = moving[..] {
             let common = values.iter().fold(0, |g, &v| gcd(g, v.abs())).max(1);
-            let points: Vec<(i64, i64)> = self.probes.iter().zip(values).map(|(at, &v)| (at[p], v / common)).collect();
-            if let Some(size) = quotient(p as u32, &points).map(|s| s.times(common)).filter(|s| self.holds(s, values)) {
+            let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v / common)).collect();
+            let counted = self.counted(p);
+            if let Some(size) = quotient(&counted, &points).map(|s| s.times(common)).filter(|s| self.holds(s, values)) {
+                return Ok(Some(size));
+            }
+        }
+        if let [p, q] = moving[..]
+            && let Some(i) = moved.iter().position(|m| *m == [p, q])
+        {
+            // What is left of a product is one, too.
+            let rest = values[i] - linear.value(&self.probes[i]);
+            let (dp, dq) = (steps(i, p) - steps(0, p), steps(i, q) - steps(0, q));
+            let from_base = |p: usize| self.counted(p).plus(&Size::Constant(-steps(0, p)));
+            let size = linear.plus(&from_base(p).product(&from_base(q)).times(rest / (dp * dq)));
+            if self.holds(&size, values) {
                 return Ok(Some(size));
             }
         }
         let told: Vec<String> = self.probes.iter().zip(values).take(4).map(|(at, v)| format!("{v} for {at:?}")).collect();
-        Err(format!("{}: not a sum of multiples, nor a quotient, of the sizes", told.join(", ")))
+        Err(Misfit::Unfitted(format!("{}: not a sum of multiples, nor a quotient, nor a product, of the sizes", told.join(", "))))
+    }
+
+    /// A parameter, or its steps, counted from its least value.
+    fn counted(&self, p: usize) -> Size {
+        let (x, Parameter { low, step, .. }) = (Size::Parameter(p as u32), &self.parameters[p]);
+        if *step == 1 { x } else { x.plus(&Size::Constant(-low)).floor(*step) }
+    }
+
+    /// A multiple of a parameter's steps, but for a constant.
+    fn times(&self, p: usize, slope: i64) -> Size {
+        let step = self.parameters[p].step;
+        if slope % step == 0 { Size::Parameter(p as u32).times(slope / step) } else { self.counted(p).times(slope) }
     }
 
     fn holds(&self, size: &Size, values: &[i64]) -> bool {
@@ -57,8 +123,8 @@ fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// `(a * p + b) / d` through all points; every remainder must be among them, so that there is no other.
-fn quotient(p: u32, points: &[(i64, i64)]) -> Option<Size> {
+/// `(a * x + b) / d` through all points; every remainder must be among them, so that there is no other.
+fn quotient(x: &Size, points: &[(i64, i64)]) -> Option<Size> {
     let (first, last) = (points.iter().min()?, points.iter().max()?);
     for d in 2..=MAX_DIVISOR {
         let mut seen: Vec<i64> = points.iter().map(|x| x.0.rem_euclid(d)).collect();
@@ -73,7 +139,7 @@ fn quotient(p: u32, points: &[(i64, i64)]) -> Option<Size> {
             let low = points.iter().map(|&(x, v)| d * v - a * x).max()?;
             let high = points.iter().map(|&(x, v)| d * (v + 1) - 1 - a * x).min()?;
             if low <= high {
-                return Some(Size::Parameter(p).times(a).plus(&Size::Constant(low)).floor(d));
+                return Some(x.times(a).plus(&Size::Constant(low)).floor(d));
             }
         }
     }
@@ -86,22 +152,43 @@ mod tests {
 
     fn fitter() -> Fitter {
         let mut probes: Vec<Vec<i64>> = (0..9).map(|i| vec![7, 101 - i]).collect();
-        probes.extend([vec![7, 20], vec![6, 101], vec![2, 101], vec![3, 50]]);
-        Fitter { probes }
+        probes.extend([vec![7, 20], vec![6, 101], vec![2, 101], vec![3, 50], vec![6, 99]]);
+        Fitter { parameters: vec![Parameter::new("b", 1, 7, 1), Parameter::new("s", 1, 101, 1)], probes }
+    }
+
+    fn fit(fitter: &Fitter, f: &dyn Fn(i64, i64) -> i64) -> Result<Option<Size>, Misfit> {
+        fitter.fit(&fitter.probes.iter().map(|p| f(p[0], p[1])).collect::<Vec<_>>())
     }
 
     #[test]
-    fn sums_and_quotients_are_found_and_products_refused() {
+    fn sums_quotients_and_products_are_found_and_others_refused() {
         let fitter = fitter();
-        let fit = |f: &dyn Fn(i64, i64) -> i64| fitter.fit(&fitter.probes.iter().map(|p| f(p[0], p[1])).collect::<Vec<_>>());
+        let fit = |f: &dyn Fn(i64, i64) -> i64| fit(&fitter, f);
         assert_eq!(fit(&|_, _| 5), Ok(None));
-        let text = |s: Result<Option<Size>, String>| s.unwrap().unwrap().to_string();
+        let text = |s: Result<Option<Size>, Misfit>| s.unwrap().unwrap().to_string();
         assert_eq!(text(fit(&|_, s| 2 * s + 1)), "(2 * p1 + 1)");
         assert_eq!(text(fit(&|b, s| 3 * b + s - 2)), "((3 * p0 + p1) + -2)");
-        let halved = fit(&|_, s| (s + 3) / 4).unwrap().unwrap();
-        assert!((1..200).all(|s| halved.value(&[1, s]) == (s + 3) / 4), "{halved}");
-        let rows = fit(&|_, s| 6 * ((s + 1) / 2)).unwrap().unwrap();
-        assert!((1..200).all(|s| rows.value(&[1, s]) == 6 * ((s + 1) / 2)), "{rows}");
-        assert!(fit(&|b, s| b * s).is_err());
+        let known: [fn(i64, i64) -> i64; 5] =
+            [|_, s| (s + 3) / 4, |_, s| 6 * ((s + 1) / 2), |b, s| b * s, |b, s| (b - 2) * (s + 5) + 3 * b, |b, s| 4 * b * s - s];
+        for f in known {
+            let size = fit(&f).unwrap().unwrap();
+            assert!((1..8).all(|b| (1..200).all(|s| size.value(&[b, s]) == f(b, s))), "{size}");
+        }
+        let unknown: [fn(i64, i64) -> i64; 3] = [|b, s| b * b + s, |_, s| s.min(30), |b, s| b * b * s];
+        for f in unknown {
+            assert!(matches!(fit(&f), Err(Misfit::Unfitted(_))));
+        }
+    }
+
+    #[test]
+    fn ranges_with_steps_are_counted_in_them() {
+        let values: Vec<i64> = vec![640, 608, 576, 96, 352];
+        let fitter = Fitter { parameters: vec![Parameter::new("h", 96, 640, 32)], probes: values.iter().map(|&h| vec![h]).collect() };
+        let known: [fn(i64) -> i64; 5] = [|h| h / 4, |h| h / 32, |h| 2 * h + 1, |h| (h - 8) / 16, |h| (h + 63) / 64];
+        for f in known {
+            let values: Vec<i64> = fitter.probes.iter().map(|p| f(p[0])).collect();
+            let size = fitter.fit(&values).unwrap().unwrap();
+            assert!((3..=20).all(|k| size.value(&[32 * k]) == f(32 * k)), "{size}");
+        }
     }
 }

@@ -12,6 +12,23 @@ pub struct Parameter {
     pub low: i64,
     /// The greatest value.
     pub high: i64,
+    /// From one value to the next, at least 1.
+    pub step: i64,
+}
+
+impl Parameter {
+    /// A parameter with every `step`-th value from `low` on; `high` is lowered to the last of them.
+    pub fn new(name: impl Into<String>, low: i64, high: i64, step: i64) -> Self {
+        Parameter { name: name.into(), low, high: low + (high - low).div_euclid(step) * step, step }
+    }
+
+    /// Its values in words: `from 32 to 640 in steps of 32`.
+    pub fn range_text(&self) -> String {
+        match self.step {
+            1 => format!("from {} to {}", self.low, self.high),
+            step => format!("from {} to {} in steps of {step}", self.low, self.high),
+        }
+    }
 }
 
 /// A function of parameters; indices are those of a program's list of parameters.
@@ -160,7 +177,8 @@ impl fmt::Display for Size {
 /// Calls `f` with every combination of the parameters that `of` names, the others at their greatest value, until it answers false;
 /// whether it never did. `None` if there are too many.
 pub fn for_all_sizes(parameters: &[Parameter], of: &[u32], f: &mut impl FnMut(&[i64]) -> bool) -> Option<bool> {
-    let n = of.iter().try_fold(1i64, |n, &p| n.checked_mul(parameters[p as usize].high - parameters[p as usize].low + 1))?;
+    let n_values = |p: &Parameter| (p.high - p.low) / p.step + 1;
+    let n = of.iter().try_fold(1i64, |n, &p| n.checked_mul(n_values(&parameters[p as usize])))?;
     if n > MAX_TRIED {
         return None;
     }
@@ -171,7 +189,7 @@ pub fn for_all_sizes(parameters: &[Parameter], of: &[u32], f: &mut impl FnMut(&[
             return Some(false);
         }
         let Some(&next) = of.iter().find(|&&p| at[p as usize] < parameters[p as usize].high) else { return Some(true) };
-        at[next as usize] += 1;
+        at[next as usize] += parameters[next as usize].step;
         for &p in of.iter().take_while(|&&p| p != next) {
             at[p as usize] = parameters[p as usize].low;
         }
@@ -184,7 +202,7 @@ mod tests {
 
     #[test]
     fn sizes_have_values_and_texts() {
-        let parameters = [Parameter { name: "batch".into(), low: 1, high: 3 }, Parameter { name: "seq".into(), low: 2, high: 5 }];
+        let parameters = [Parameter::new("batch", 1, 3, 1), Parameter::new("seq", 2, 5, 1)];
         let blocks = Size::Parameter(1).plus(&Size::Constant(3)).floor(4).times(4);
         assert_eq!((blocks.value(&[1, 2]), blocks.value(&[1, 5])), (4, 8));
         assert_eq!(blocks.text(&parameters), "4 * (seq + 3) / 4");
@@ -193,5 +211,9 @@ mod tests {
         let mut seen = vec![];
         assert_eq!(for_all_sizes(&parameters, &[0, 1], &mut |at| (seen.push(at.to_vec()), true).1), Some(true));
         assert_eq!((seen.len(), &seen[0][..], &seen[11][..]), (12, &[1, 2][..], &[3, 5][..]));
+        let width = [Parameter::new("width", 5, 15, 4)];
+        let mut seen = vec![];
+        assert_eq!(for_all_sizes(&width, &[0], &mut |at| (seen.push(at[0]), true).1), Some(true));
+        assert_eq!((&seen[..], &width[0].range_text()[..]), (&[5, 9, 13][..], "from 5 to 13 in steps of 4"));
     }
 }

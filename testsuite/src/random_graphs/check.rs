@@ -36,14 +36,14 @@ pub fn values_of(text: &str, seed: u64) -> Result<Vec<Tensor>, String> {
     graph::eval(&graph, &inputs_of(&graph, seed)).map_err(|e| e.to_string())
 }
 
-fn read(text: &str) -> Result<Graph, String> {
+pub(super) fn read(text: &str) -> Result<Graph, String> {
     let graph = graph::parse(text).map_err(|e| e.to_string())?;
     graph::verify(&graph).map_err(|problems| problems[0].to_string())?;
     Ok(graph)
 }
 
 /// Inputs: floats around 0, other numbers from -4 to 3, so that they can be indices of four.
-fn inputs_of(graph: &Graph, seed: u64) -> Vec<Tensor> {
+pub(super) fn inputs_of(graph: &Graph, seed: u64) -> Vec<Tensor> {
     let input = |(i, &v): (usize, &graph::Value)| {
         let ty = graph.ty(v);
         let dims = ty.dims().expect("extents are fixed");
@@ -61,7 +61,7 @@ fn small_ints(dtype: DType, dims: &[usize], seed: u64) -> Tensor {
 }
 
 /// `t` with floats moved by about a millionth.
-fn moved(t: &Tensor) -> Tensor {
+pub(super) fn moved(t: &Tensor) -> Tensor {
     if !t.dtype().is_float() {
         return t.clone();
     }
@@ -74,8 +74,12 @@ fn moved(t: &Tensor) -> Tensor {
 /// # Errors
 /// What differs, also a panic.
 pub fn check(text: &str, seed: u64) -> Result<Found, String> {
-    let result = catch_unwind(AssertUnwindSafe(|| check_or_panic(text, seed)));
-    result.unwrap_or_else(|cause| {
+    caught(|| check_or_panic(text, seed))
+}
+
+/// A panic as an error.
+pub(super) fn caught(check: impl FnOnce() -> Result<Found, String>) -> Result<Found, String> {
+    catch_unwind(AssertUnwindSafe(check)).unwrap_or_else(|cause| {
         let message = cause.downcast_ref::<String>().cloned().or_else(|| cause.downcast_ref::<&str>().map(|s| (*s).to_owned()));
         Err(format!("panic: {}", message.unwrap_or_default()))
     })
@@ -185,9 +189,10 @@ fn run(compiled: &Compiled, machine: &Machine, inputs: &[Tensor], want: &[Tensor
     pools::same_bits(&exe, &mut memory, &[3])
 }
 
-fn compare(memory: &Memory, want: &[Tensor], near: &[Tensor]) -> Result<(), String> {
+/// Whether the first bytes of the outputs are what is wanted; `near` is what is wanted of inputs that are a little off.
+pub(super) fn compare(memory: &Memory, want: &[Tensor], near: &[Tensor]) -> Result<(), String> {
     for (j, (want, near)) in want.iter().zip(near).enumerate() {
-        let got = Tensor::from_bytes(want.dtype(), want.dims(), memory.outputs[j].as_slice());
+        let got = Tensor::from_bytes(want.dtype(), want.dims(), &memory.outputs[j].as_slice()[..want.bytes().len()]);
         let exact = !want.dtype().is_float();
         let (got, want, near) = (got.to_f64s(), want.to_f64s(), near.to_f64s());
         let largest = want.iter().fold(0f64, |m, v| m.max(v.abs()));

@@ -2,7 +2,7 @@
 
 use tinsmith::tensor::DType;
 
-use super::generate::{Plan, grow};
+use super::generate::{Plan, Rules, grow};
 use super::operators::{Draft, Made, Make, OPERATORS};
 use super::{Line, Network, Variable};
 
@@ -29,7 +29,7 @@ impl Body {
         let families: Vec<Make> =
             (0..3).map(|_| if d.random.one_in(12) { d.random.one_of(CONTROL_FLOW).1 } else { d.random.one_of(OPERATORS).1 }).collect();
         let network = Network { inputs, ..Network::default() };
-        let (network, pool) = grow(network, d.random, &Plan { families: &families, n, tag: &tag, seed: d.seed });
+        let (network, pool) = grow(network, d.random, &Plan { families: &families, n, tag: &tag, seed: d.seed, rules: Rules::default() });
         Body { network, pool, tag }
     }
 

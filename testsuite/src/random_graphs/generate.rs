@@ -4,7 +4,7 @@ use tinsmith::tensor::{DType, Tensor};
 
 use super::control_flow::CONTROL_FLOW;
 use super::more_operators::MORE_OPERATORS;
-use super::network::reads;
+use super::network::{reads, renamed};
 use super::operators::{Draft, Make, OPERATORS};
 use super::{Line, Network, Random, Variable};
 
@@ -16,11 +16,25 @@ const MAX_VALUE: f64 = 1e3;
 /// The network of a seed.
 pub fn generate(seed: u64) -> Network {
     let mut random = Random::new(seed);
+    let shape = base_shape(&mut random);
+    generate_from(seed, random, &shape, &Rules::default())
+}
+
+/// What a network is made of besides what is drawn.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Rules<'a> {
+    /// Which constants are inputs instead.
+    pub is_input: Option<&'a dyn Fn(&Line) -> bool>,
+    /// Which networks are accepted, with the last operator's results as outputs; where it is asked, there are no branches and loops.
+    pub accept: Option<&'a dyn Fn(&Network) -> bool>,
+}
+
+/// The network of a seed around inputs of this shape.
+pub(super) fn generate_from(seed: u64, mut random: Random, shape: &[usize], rules: &Rules<'_>) -> Network {
     let mut network = Network::default();
     let n_inputs = 1 + random.below(3);
-    let shape = base_shape(&mut random);
     for i in 0..n_inputs {
-        let dims = if i == 0 { shape.clone() } else { related_shape(&mut random, &shape) };
+        let dims = if i == 0 { shape.to_vec() } else { related_shape(&mut random, shape) };
         let dtype = if i > 0 && random.one_in(4) { random.one_of(&[DType::I64, DType::Bool, DType::I32]) } else { DType::F32 };
         network.inputs.push(Variable { name: format!("%x{i}"), dtype, dims, exact: true });
     }
@@ -29,11 +43,11 @@ pub fn generate(seed: u64) -> Network {
     let n_families = random.one_of(&[3, 6, 10, 20, 60]);
     let mut family = || match random.below(9) {
         0..=2 => random.one_of(MORE_OPERATORS).1,
-        3 => random.one_of(CONTROL_FLOW).1,
+        3 if rules.accept.is_none() => random.one_of(CONTROL_FLOW).1,
         _ => random.one_of(OPERATORS).1,
     };
     let families: Vec<Make> = (0..n_families).map(|_| family()).collect();
-    let (mut network, pool) = grow(network, &mut random, &Plan { families: &families, n, tag: "", seed });
+    let (mut network, pool) = grow(network, &mut random, &Plan { families: &families, n, tag: "", seed, rules: *rules });
     let last = pool.last().expect("there is an input").name.clone();
     network.outputs = vec![last];
     for _ in 0..random.below(4) {
@@ -60,6 +74,8 @@ pub(super) struct Plan<'a> {
     pub tag: &'a str,
     /// Of the inputs' elements.
     pub seed: u64,
+    /// What is accepted.
+    pub rules: Rules<'a>,
 }
 
 /// A network with operators behind its inputs, and all its values that are not constants. Outputs are not chosen.
@@ -74,7 +90,14 @@ pub(super) fn grow(mut network: Network, random: &mut Random, plan: &Plan<'_>) -
         let make = random.one_of(plan.families);
         let mut draft = Draft { random, pool: &pool, tag: tag.clone(), before: vec![], inputs: vec![], n_results: 1, seed: plan.seed };
         let Some((text, exact)) = make(&mut draft, &x) else { continue };
-        let (before, inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
+        let (mut before, mut inputs, n_results) = (draft.before, draft.inputs, draft.n_results);
+        let mut text = text;
+        for line in before.extract_if(.., |line| plan.rules.is_input.is_some_and(|is_input| is_input(line))) {
+            let v = line.results[0].clone();
+            let name = v.name.replacen('@', "%", 1);
+            text = renamed(&text, &v.name, &name);
+            inputs.push(Variable { name, ..v });
+        }
         let exact = exact && pool.iter().all(|v| v.exact || !reads(&text, &v.name));
         let mut bigger = network.clone();
         bigger.inputs.extend(inputs.iter().cloned());
@@ -86,7 +109,7 @@ pub(super) fn grow(mut network: Network, random: &mut Random, plan: &Plan<'_>) -
         bigger.outputs = results.clone();
         let Some(values) = values_of(&bigger, plan.seed) else { continue };
         let fine = values.iter().all(|t| t.len() <= MAX_ELEMENTS && t.to_f64s().iter().all(|v| v.is_finite() && v.abs() <= MAX_VALUE));
-        if !fine {
+        if !fine || plan.rules.accept.is_some_and(|accept| !accept(&bigger)) {
             continue;
         }
         let line = bigger.lines.last_mut().expect("just pushed");

@@ -7,10 +7,12 @@ mod generate;
 mod more_operators;
 mod network;
 mod operators;
+mod ranged;
 
 pub use check::{Found, check, values_of, ways};
 pub use generate::generate;
 pub use network::{Line, Network, Variable};
+pub use ranged::{Sizes, check_range, generate_range};
 
 /// A generator of pseudo-random numbers.
 #[derive(Clone, Debug)]

@@ -160,6 +160,7 @@ pub(super) fn reads(text: &str, name: &str) -> bool {
     tokens(text).any(|t| bare(t) == name)
 }
 
-fn renamed(text: &str, from: &str, to: &str) -> String {
+/// The right side of a line with another name for a value.
+pub(super) fn renamed(text: &str, from: &str, to: &str) -> String {
     tokens(text).map(|t| if bare(t) == from { format!("{to}{}", &t[from.len()..]) } else { t.to_owned() }).collect()
 }

@@ -4,37 +4,44 @@ use super::{Net, ints};
 use crate::codegen::jit::Executable;
 use crate::codegen::target::{Level, Machine};
 use crate::config::Config;
-use crate::graph::Value;
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Graph, Value};
 use crate::ops::Attribute;
-use crate::pipeline::{Emitter, Options, Probes, Tuned, lower_and_schedule_for, probe_sizes, run_passes};
+use crate::pipeline::{Compiled, Emitter, Options, Probes, Tuned, compile_range, lower_and_schedule_for, run_passes};
 use crate::tensor::{Parameter, Tensor};
 
 type Build<'a> = &'a dyn Fn(&[i64]) -> (Net, Vec<Value>);
 
 fn parameters(ranges: &[(&str, i64, i64)]) -> Vec<Parameter> {
-    ranges.iter().map(|&(name, low, high)| Parameter { name: name.to_owned(), low, high }).collect()
+    ranges.iter().map(|&(name, low, high)| Parameter::new(name, low, high, 1)).collect()
 }
 
-fn probes(parameters: &[Parameter], build: Build<'_>) -> (crate::graph::Graph, Probes) {
-    let sizes = probe_sizes(parameters, 18);
-    let mut graphs = sizes.iter().map(|at| {
+const WAYS: [(Level, Emitter); 3] = [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)];
+
+/// The program for a range, in all ways.
+fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+    let config = Config::default();
+    let mut read = |at: &[i64]| {
         let (mut net, outputs) = build(at);
         net.set_outputs(&outputs);
-        run_passes(net.graph, &Config::default(), &mut |_, _| {}).0
-    });
-    let first = graphs.next().expect("the stored sizes");
-    let graphs = graphs.collect();
-    (first, Probes { parameters: parameters.to_vec(), sizes, graphs })
+        Ok(net.graph)
+    };
+    let mut all = |graph: Graph, probes: &Probes| {
+        let (graph, _) = run_passes(graph, &config, &mut |_, _| {});
+        let one = |&(level, emitter): &(Level, Emitter)| {
+            let options = Options { emitter, ..Options::default() };
+            lower_and_schedule_for(graph.clone(), Some(probes), &Machine::x86_64(level), options, &Tuned::default(), &[])
+        };
+        WAYS.iter().map(one).collect()
+    };
+    compile_range(parameters, &config, &mut read, &mut all, Vec::as_slice)
 }
 
 fn check(ranges: &[(&str, i64, i64)], at: &[&[i64]], build: Build<'_>) {
     let parameters = parameters(ranges);
-    let (graph, probes) = probes(&parameters, build);
-    for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
+    let all = compile(&parameters, build).unwrap_or_else(|problems| panic!("{problems:?}"));
+    for ((level, emitter), compiled) in WAYS.into_iter().zip(all) {
         let machine = Machine::x86_64(level);
-        let options = Options { emitter, ..Options::default() };
-        let compiled = lower_and_schedule_for(graph.clone(), Some(&probes), &machine, options, &Tuned::default(), &[]);
-        let compiled = compiled.unwrap_or_else(|problems| panic!("{problems:?}"));
         if machine.check_host().is_err() {
             eprintln!("skipped: this CPU is not {level:?}");
             continue;
@@ -157,16 +164,60 @@ fn lengths_of_attention() {
 
 #[test]
 fn what_mixes_sizes_is_refused_by_name() {
-    let parameters = parameters(&[("batch", 1, 3), ("seq", 1, 20)]);
-    let (graph, probes) = probes(&parameters, &|at| {
+    let problems = compile(&parameters(&[("batch", 1, 3), ("seq", 1, 20)]), &|at| {
         let mut net = Net::new();
         let x = net.input(&[n(at[0]), n(at[1]), 8]);
         let shape = net.ints(&[at[0] * at[1], 8]);
         let y = net.op("Reshape", &[x, shape], &[]);
         let y = net.op("Relu", &[y], &[]);
         (net, vec![y])
-    });
-    let machine = Machine::x86_64(Level::V3);
-    let problems = lower_and_schedule_for(graph, Some(&probes), &machine, Options::default(), &Tuned::default(), &[]).unwrap_err();
+    })
+    .unwrap_err();
     assert!(problems[0].to_string().contains("joins or cuts an axis"), "{}", problems[0]);
+}
+
+#[test]
+fn what_is_other_at_the_least_sizes_is_refused_by_name() {
+    // A sum that broadcasts where one of two sizes is 1, but not where they are equal.
+    let problems = compile(&parameters(&[("n", 1, 20)]), &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 8]);
+        let (starts, ends) = (net.ints(&[0]), net.ints(&[2]));
+        let y = net.op("Slice", &[x, starts, ends], &[]);
+        let y = net.op("Relu", &[y], &[]);
+        (net, vec![y])
+    })
+    .unwrap_err();
+    assert!(problems[0].to_string().contains("with n=1 its result has extents [1, 8], not [2, 8]"), "{}", problems[0]);
+    // The shape of an input is a constant at every size, but not the same.
+    let problems = compile(&parameters(&[("n", 1, 20)]), &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 8]);
+        let y = net.op("Shape", &[x], &[]);
+        (net, vec![y])
+    })
+    .unwrap_err();
+    assert!(problems[0].to_string().contains("depend on the sizes alone"), "{}", problems[0]);
+}
+
+#[test]
+fn means_over_two_lengths() {
+    check(&[("height", 1, 9), ("width", 1, 21)], &[&[1, 1], &[1, 2], &[2, 1], &[3, 17], &[9, 21], &[8, 16]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[2, 5, n(at[0]), n(at[1])]);
+        let z = net.op("GlobalAveragePool", &[x], &[]);
+        let y = net.op("Mul", &[x, z], &[]);
+        (net, vec![y, z])
+    });
+}
+
+#[test]
+fn recurrences_in_both_directions() {
+    check(&[("batch", 1, 3), ("time", 1, 23)], &[&[1, 1], &[3, 2], &[2, 7], &[3, 16], &[1, 23]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[1]), n(at[0]), 12]);
+        let (w, r) = (net.weight(&[2, 32, 12]), net.weight(&[2, 32, 8]));
+        let y = net.op("LSTM", &[x, w, r], &[("direction", Attribute::String("bidirectional".into())), ("hidden_size", Attribute::Int(8))]);
+        (net, vec![y])
+    });
 }

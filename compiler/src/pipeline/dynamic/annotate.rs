@@ -1,0 +1,306 @@
+//! One program for several sizes: the numbers in which the programs lowered for each differ become sizes.
+
+use std::collections::HashMap;
+
+use super::super::fit::{Fitter, Misfit};
+use super::shapes::{is_part, reshape_holds};
+use crate::expr::{Affine, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, Var};
+use crate::tensor::{DType, Size};
+
+type Answer<T> = Result<T, Misfit>;
+
+pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &[&Program]) -> Answer<()> {
+    let structure = || Misfit::varies("what it computes depends on the sizes");
+    if others.iter().any(|o| o.tensors.len() != program.tensors.len() || o.operands != program.operands || o.results != program.results) {
+        return Err(structure());
+    }
+    for t in 0..program.tensors.len() {
+        let bounds: Vec<Option<Size>> = (0..program.tensors[t].dims.len())
+            .map(|k| {
+                let values: Option<Vec<i64>> =
+                    [&*program].into_iter().chain(others.iter().copied()).map(|p| p.tensors[t].dims.get(k).map(|&d| d as i64)).collect();
+                fitter.fit(&values.ok_or_else(structure)?)
+            })
+            .collect::<Answer<_>>()?;
+        program.tensors[t].bounds = bounds;
+    }
+    for (i, (t, value)) in program.constants.iter().enumerate() {
+        if !others.iter().all(|o| o.constants.get(i).is_some_and(|(u, v)| t == u && is_part(v, value))) {
+            return Err(Misfit::Varies(format!("table `{}` depends on the sizes", program.tensor(*t).name)));
+        }
+    }
+    let lists: Vec<&[Item]> = others.iter().map(|o| &o.items[..]).collect();
+    let tensors = program.tensors.clone();
+    annotate_items(fitter, &tensors, &mut program.items, &lists)
+}
+
+fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &mut [Item], others: &[&[Item]]) -> Answer<()> {
+    let structure = || Misfit::varies("what it computes depends on the sizes");
+    if others.iter().any(|o| o.len() != items.len()) {
+        return Err(structure());
+    }
+    for (i, item) in items.iter_mut().enumerate() {
+        match item {
+            Item::Stage(stage) => {
+                let theirs: Vec<&crate::expr::Stage> =
+                    others.iter().map(|o| if let Item::Stage(s) = &o[i] { Ok(s) } else { Err(structure()) }).collect::<Answer<_>>()?;
+                let alike = |s: &crate::expr::Stage| {
+                    s.out == stage.out
+                        && s.write == stage.write
+                        && s.axes.len() == stage.axes.len()
+                        && s.reduce.len() == stage.reduce.len()
+                        && s.expressions().len() == stage.expressions().len()
+                };
+                if !theirs.iter().all(|s| alike(s)) {
+                    return Err(structure());
+                }
+                let n = stage.axes.len();
+                let extent = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
+                stage.bounds = (0..n + stage.reduce.len())
+                    .map(|a| fitter.fit(&[extent(stage, a)].into_iter().chain(theirs.iter().map(|s| extent(s, a))).collect::<Vec<_>>()))
+                    .collect::<Answer<_>>()?;
+                let mut new = vec![];
+                for (k, e) in stage.expressions().into_iter().enumerate() {
+                    let all: Vec<Expr> = theirs.iter().map(|s| s.expressions()[k].clone()).collect();
+                    new.push(annotate_expr(fitter, e, &all, &mut HashMap::new())?);
+                }
+                match &mut stage.body {
+                    crate::expr::Body::Map(e) | crate::expr::Body::Arg { value: e, .. } => *e = new.swap_remove(0),
+                    crate::expr::Body::Reduce { value, finish, .. } => {
+                        *finish = new.pop().expect("a value and an end");
+                        *value = new.pop().expect("a value and an end");
+                    }
+                }
+            }
+            Item::Reshape { out, input } => {
+                if !others.iter().all(|o| matches!(&o[i], Item::Reshape { out: a, input: b } if a == out && b == input)) {
+                    return Err(structure());
+                }
+                let (from, to) = (&tensors[input.0 as usize], &tensors[out.0 as usize]);
+                if !reshape_holds((&from.dims, &from.bounds), (&to.dims, &to.bounds)) {
+                    return Err(Misfit::varies("it joins or cuts an axis whose extent varies"));
+                }
+            }
+            Item::Repeat { var, extent, live, items } => {
+                let mut theirs: Vec<(usize, Vec<Item>)> = others
+                    .iter()
+                    .map(|o| match &o[i] {
+                        Item::Repeat { var: v, extent, items, .. } if v == var => Ok((*extent, items.clone())),
+                        _ => Err(structure()),
+                    })
+                    .collect::<Answer<_>>()?;
+                // A loop that runs backwards ends, not begins, at a place that is the same for all sizes.
+                let shifts: Vec<i64> = theirs.iter_mut().map(|t| align(*var, items, &mut t.1)).collect();
+                let from: Vec<i64> = [0].into_iter().chain(shifts.iter().copied()).collect();
+                let to: Vec<i64> = [*extent as i64].into_iter().chain(theirs.iter().zip(&shifts).map(|(t, s)| t.0 as i64 + s)).collect();
+                let ends = (fitter.fit(&from)?, fitter.fit(&to)?);
+                if ends != (None, None) {
+                    let (from, to) = (ends.0.unwrap_or(Size::Constant(0)), ends.1.unwrap_or(Size::Constant(*extent as i64)));
+                    *live = Some(LiveRows { from, to, step: 1 });
+                }
+                annotate_items(fitter, tensors, items, &theirs.iter().map(|t| &t.1[..]).collect::<Vec<_>>())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves the loop of `theirs` so that indices along it are those of `mine` where they only differ by a constant; by how much.
+fn align(var: u32, mine: &[Item], theirs: &mut [Item]) -> i64 {
+    let along = |items: &[Item]| {
+        let mut list = vec![];
+        affine_forms(items, &mut |a| {
+            if a.coefficient(Var::Loop(var)) != 0 {
+                list.push(a.clone());
+            }
+        });
+        list
+    };
+    let shift = along(mine).iter().zip(&along(theirs)).find_map(|(a, b)| {
+        let (c, apart) = (a.coefficient(Var::Loop(var)), b.constant - a.constant);
+        (a.terms == b.terms && apart != 0 && apart % c == 0).then_some(apart / c)
+    });
+    let Some(shift) = shift else { return 0 };
+    map_affine_forms(theirs, &|a| a.offset(-shift * a.coefficient(Var::Loop(var))));
+    shift
+}
+
+/// Calls `f` on every affine form of the items.
+fn affine_forms(items: &[Item], f: &mut impl FnMut(&Affine)) {
+    for item in items {
+        match item {
+            Item::Stage(stage) => {
+                stage.write.iter().for_each(&mut *f);
+                for e in stage.expressions() {
+                    e.visit(&mut |e| match e.node() {
+                        Node::Index(a) => f(a),
+                        Node::Load { index, .. } => index.iter().for_each(|ix| {
+                            if let Ix::Affine(a) = ix {
+                                f(a);
+                            }
+                        }),
+                        _ => {}
+                    });
+                }
+            }
+            Item::Repeat { items, .. } => affine_forms(items, f),
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
+/// Replaces every affine form of the items.
+pub(super) fn map_affine_forms(items: &mut [Item], f: &dyn Fn(&Affine) -> Affine) {
+    for item in items {
+        match item {
+            Item::Stage(stage) => {
+                stage.write = stage.write.iter().map(f).collect();
+                map_body(&mut stage.body, &|e| e.map_affine(&mut |a| f(a)));
+            }
+            Item::Repeat { items, .. } => map_affine_forms(items, f),
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
+/// Replaces the expressions of a body.
+pub(super) fn map_body(body: &mut Body, f: &dyn Fn(&Expr) -> Expr) {
+    match body {
+        Body::Map(e) | Body::Arg { value: e, .. } => *e = f(e),
+        Body::Reduce { value, finish, .. } => {
+            *value = f(value);
+            *finish = f(finish);
+        }
+    }
+}
+
+/// The expression with what differs in the others as functions of the sizes.
+fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap<*const Node, Expr>) -> Answer<Expr> {
+    let key = std::ptr::from_ref(e.node());
+    if let Some(done) = known.get(&key) {
+        return Ok(done.clone());
+    }
+    let structure = || Misfit::varies("what it computes depends on the sizes");
+    if others.iter().any(|o| o.dtype() != e.dtype()) {
+        return Err(structure());
+    }
+    let mut child = |x: &Expr, pick: &dyn Fn(&Node) -> Option<Expr>| -> Answer<Expr> {
+        let theirs: Vec<Expr> = others.iter().map(|o| pick(o.node()).ok_or_else(structure)).collect::<Answer<_>>()?;
+        annotate_expr(fitter, x, &theirs, known)
+    };
+    let node = match e.node() {
+        Node::Const(c) => {
+            let all: Vec<Const> =
+                others.iter().map(|o| if let Node::Const(c) = o.node() { Ok(*c) } else { Err(structure()) }).collect::<Answer<_>>()?;
+            if all.iter().all(|o| o == c) { Node::Const(*c) } else { return constant(fitter, e.dtype(), *c, &all) }
+        }
+        Node::Index(a) => {
+            if !others.iter().all(|o| matches!(o.node(), Node::Index(b) if a == b)) {
+                return Err(Misfit::varies("an index depends on the sizes"));
+            }
+            Node::Index(a.clone())
+        }
+        Node::Size(_) => return Err(structure()),
+        Node::Acc => match others.iter().all(|o| matches!(o.node(), Node::Acc)) {
+            true => Node::Acc,
+            false => return Err(structure()),
+        },
+        Node::Load { tensor, index, pad } => {
+            for o in others {
+                let Node::Load { tensor: t, index: theirs, pad: p } = o.node() else { return Err(structure()) };
+                if t != tensor || theirs.len() != index.len() || p.is_some() != pad.is_some() {
+                    return Err(structure());
+                }
+                for (a, b) in index.iter().zip(theirs) {
+                    match (a, b) {
+                        (Ix::Affine(a), Ix::Affine(b)) if a == b => {}
+                        (Ix::Affine(_), Ix::Affine(_)) => return Err(Misfit::varies("where it reads depends on the sizes")),
+                        (Ix::Checked(_), Ix::Checked(_)) | (Ix::Clamped(_), Ix::Clamped(_)) => {}
+                        _ => return Err(structure()),
+                    }
+                }
+            }
+            let mut new = vec![];
+            for (k, ix) in index.iter().enumerate() {
+                let pick = |n: &Node| match n {
+                    Node::Load { index, .. } => match &index[k] {
+                        Ix::Checked(e) | Ix::Clamped(e) => Some(e.clone()),
+                        Ix::Affine(_) => None,
+                    },
+                    _ => None,
+                };
+                new.push(match ix {
+                    Ix::Affine(a) => Ix::Affine(a.clone()),
+                    Ix::Checked(e) => Ix::Checked(child(e, &pick)?),
+                    Ix::Clamped(e) => Ix::Clamped(child(e, &pick)?),
+                });
+            }
+            let pad = match pad {
+                Some(p) => Some(child(p, &|n| if let Node::Load { pad, .. } = n { pad.clone() } else { None })?),
+                None => None,
+            };
+            Node::Load { tensor: *tensor, index: new, pad }
+        }
+        Node::Unary(op, a) => Node::Unary(*op, child(a, &|n| matches!(n, Node::Unary(o, _) if o == op).then(|| nth(n, 0)).flatten())?),
+        Node::Cast(a) => Node::Cast(child(a, &|n| matches!(n, Node::Cast(_)).then(|| nth(n, 0)).flatten())?),
+        Node::Bits(a) => Node::Bits(child(a, &|n| matches!(n, Node::Bits(_)).then(|| nth(n, 0)).flatten())?),
+        Node::Binary(op, a, b) => {
+            let same = |n: &Node| matches!(n, Node::Binary(o, ..) if o == op);
+            let (a, b) = (child(a, &|n| same(n).then(|| nth(n, 0)).flatten())?, child(b, &|n| same(n).then(|| nth(n, 1)).flatten())?);
+            Node::Binary(*op, a, b)
+        }
+        Node::Compare(op, a, b) => {
+            let same = |n: &Node| matches!(n, Node::Compare(o, ..) if o == op);
+            let (a, b) = (child(a, &|n| same(n).then(|| nth(n, 0)).flatten())?, child(b, &|n| same(n).then(|| nth(n, 1)).flatten())?);
+            Node::Compare(*op, a, b)
+        }
+        Node::Select(c, a, b) => {
+            let part = |n: &Node, k: usize| matches!(n, Node::Select(..)).then(|| nth(n, k)).flatten();
+            Node::Select(child(c, &|n| part(n, 0))?, child(a, &|n| part(n, 1))?, child(b, &|n| part(n, 2))?)
+        }
+    };
+    let done = if node == *e.node() { e.clone() } else { Expr::new(node, e.dtype()) };
+    known.insert(key, done.clone());
+    Ok(done)
+}
+
+/// An operand of a head.
+fn nth(n: &Node, k: usize) -> Option<Expr> {
+    let operands: Vec<&Expr> = match n {
+        Node::Unary(_, a) | Node::Cast(a) | Node::Bits(a) => vec![a],
+        Node::Binary(_, a, b) | Node::Compare(_, a, b) => vec![a, b],
+        Node::Select(c, a, b) => vec![c, a, b],
+        _ => vec![],
+    };
+    operands.get(k).map(|e| (*e).clone())
+}
+
+/// A constant that differs: a whole number, or one over a whole number, that is a function of the sizes.
+fn constant(fitter: &Fitter, dtype: DType, mine: Const, others: &[Const]) -> Answer<Expr> {
+    let refused = || Misfit::varies("a constant in what it computes depends on the sizes");
+    let all: Vec<Const> = [mine].into_iter().chain(others.iter().copied()).collect();
+    let whole = |x: f64| (x.fract() == 0.0 && x.abs() < 2f64.powi(24)).then_some(x as i64);
+    let ints: Option<Vec<i64>> = all.iter().map(|c| if let Const::Int(x) = c { Some(*x) } else { None }).collect();
+    let floats: Option<Vec<f64>> = all.iter().map(|c| if let Const::Float(x) = c { Some(*x) } else { None }).collect();
+    let number = |values: &[i64]| -> Answer<Expr> {
+        let size = fitter.fit(values)?.ok_or_else(refused)?;
+        Ok(Expr::new(Node::Size(size), DType::I64).cast(dtype))
+    };
+    match (ints, floats) {
+        (Some(values), _) if dtype != DType::Bool => number(&values),
+        (_, Some(values)) => {
+            if let Some(values) = values.iter().map(|&x| whole(x)).collect::<Option<Vec<_>>>() {
+                return number(&values);
+            }
+            let inverse: Option<Vec<i64>> = values.iter().map(|&x| whole((1.0 / x).round())).collect();
+            let inverse = inverse.ok_or_else(refused)?;
+            let exact = inverse.iter().zip(&values).all(|(&n, &x)| Expr::constant(dtype, 1.0 / n as f64) == Expr::constant(dtype, x));
+            if !exact {
+                return Err(refused());
+            }
+            let n = number(&inverse)?;
+            Ok(n.like(1.0) / n)
+        }
+        _ => Err(refused()),
+    }
+}

@@ -1,0 +1,234 @@
+//! Sizes that no probe has, because graphs take other forms there: at extent 1 axes vanish, broadcast and merge. There the model is
+//! read once more, and what it means is compared with what was found for all sizes, operator by operator, before any pass that could
+//! have changed either: the same operators, extents, attributes and constants, and the same expressions, or where these are written in
+//! other ways the same values for arbitrary operands.
+
+use std::collections::HashMap;
+
+use super::super::fit::Misfit;
+use super::annotate::{map_affine_forms, map_body};
+use super::shapes::is_part;
+use super::{Sizer, correspondence};
+use crate::diagnostic::Diagnostic;
+use crate::expr::{Affine, Expr, Item, LiveRows, Node, Program, Stage, Var, eval, simplify};
+use crate::graph::{Graph, NodeId, Value};
+use crate::lower::{Lowered, lower_plainly};
+use crate::ops::View;
+use crate::tensor::{DType, Parameter, Size, Tensor};
+
+/// Compares `graph` as it was read for the sizes `at` with what `sizer` found for all sizes of `all`; both before all passes but the
+/// folding of constants.
+pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Graph, at: &[i64]) -> Vec<Diagnostic> {
+    let told = |p: (&Parameter, &i64)| format!("{}={}", p.0.name, p.1);
+    let sizes: Vec<String> = sizer.probes.parameters.iter().zip(at).map(told).collect();
+    let problem = |n: NodeId, what: &str| Misfit::Varies(format!("with {} {what}", sizes.join(", "))).diagnostic(all, &[n], "");
+    let map = match correspondence(all, graph) {
+        Ok(map) => map,
+        Err(n) => return vec![problem(n, "its graph has another structure")],
+    };
+    let edge = Edge { all, sizer, graph, at, map };
+    let compared = |n: NodeId| edge.compare(n).err().map(|what| problem(n, &what));
+    let outputs = all.outputs().iter().zip(graph.outputs()).filter_map(|(&v, &w)| match (all.constant(v), graph.constant(w)) {
+        (Some(whole), Some(part)) if is_part(part, whole) && edge.extents(v).is_some_and(|e| e == part.dims()) => None,
+        (None, None) => None,
+        _ => Some(problem(v.node, "an output has other values")),
+    });
+    all.order().into_iter().filter(|n| edge.map.contains_key(n)).filter_map(compared).chain(outputs).collect()
+}
+
+struct Edge<'a> {
+    all: &'a Graph,
+    sizer: &'a Sizer<'a>,
+    graph: &'a Graph,
+    at: &'a [i64],
+    map: HashMap<NodeId, NodeId>,
+}
+
+impl Edge<'_> {
+    /// The extents that were found for a value; `None` where they have no function, and no value of the compiled program has them.
+    fn extents(&self, v: Value) -> Option<Vec<usize>> {
+        self.sizer.values.get(&v)?;
+        Some(self.sizer.extents(self.all, v).iter().map(|s| usize::try_from(s.value(self.at)).unwrap_or(usize::MAX)).collect())
+    }
+
+    /// What differs at a node.
+    fn compare(&self, n: NodeId) -> Result<(), String> {
+        let twin = self.map[&n];
+        for v in self.all.results(n) {
+            let dims = self.graph.ty(Value { node: twin, result: v.result }).dims().unwrap_or_default();
+            if let Some(found) = self.extents(v)
+                && found != dims
+            {
+                return Err(format!("its result has extents {dims:?}, not {found:?}"));
+            }
+        }
+        let (Some(op), Some(other)) = (self.all.node(n).operator(), self.graph.node(twin).operator()) else { return Ok(()) };
+        let mut alike = op.attributes() == other.attributes();
+        for (v, w) in self.all.operands(n).into_iter().zip(self.graph.operands(twin)) {
+            let (Some(v), Some(w)) = (v, w) else { continue };
+            match (self.all.constant(v), self.graph.constant(w)) {
+                (Some(whole), Some(part)) => alike &= is_part(part, whole),
+                (None, None) => {}
+                _ => return Err("it reads a constant, or none".to_owned()),
+            }
+        }
+        if let Some(views) = op.view(&self.all.facts(n)) {
+            let theirs = other.view(&self.graph.facts(twin)).unwrap_or_default();
+            let extents = |v: Value| self.graph.ty(Value { node: twin, result: v.result }).dims().unwrap_or_default();
+            let same = self.all.results(n).iter().all(|&v| match (&views[v.result as usize], theirs.get(v.result as usize)) {
+                // Extents alone decide it.
+                (View::Reshape, Some(View::Reshape)) => true,
+                (View::Affine(a), Some(View::Affine(b))) => {
+                    let dims = extents(v);
+                    let still = |a: &crate::tensor::Affine<usize>| {
+                        a.substitute(|x| match dims[x] {
+                            1 => crate::tensor::Affine::default(),
+                            _ => crate::tensor::Affine::var(x),
+                        })
+                    };
+                    a.iter().map(still).eq(b.iter().map(still))
+                }
+                _ => false,
+            });
+            return if same || alike { Ok(()) } else { Err("it selects other elements".to_owned()) };
+        }
+        let Ok(mut mine) = lower_plainly(self.all, &[n]) else { return Ok(()) };
+        let theirs = lower_plainly(self.graph, &[twin]).map_err(|(_, e)| e.to_string())?;
+        match self.sizer.annotate_as(lower_plainly, self.all, &[n], &mut mine) {
+            Ok(()) if self.same(&mine, &theirs) => Ok(()),
+            Ok(()) => Err("it computes something else".to_owned()),
+            // Not by itself, but in its group: its attributes and operands say that it is the same.
+            Err(_) if alike => Ok(()),
+            Err(_) => Err("its attributes or constants are others".to_owned()),
+        }
+    }
+
+    fn same(&self, mine: &Lowered, theirs: &Lowered) -> bool {
+        let (mut a, mut b) = (at_sizes(&mine.program, self.at), theirs.program.clone());
+        [&mut a, &mut b].into_iter().for_each(normalize);
+        let dims = |p: &Program| p.tensors.iter().map(|t| (t.dtype, t.dims.clone())).collect::<Vec<_>>();
+        let operands = mine.operands.iter().zip(&theirs.operands).all(|(v, w)| match (self.all.constant(*v), self.graph.constant(*w)) {
+            (Some(whole), Some(part)) => is_part(part, whole),
+            (None, None) => self.map.get(&v.node) == Some(&w.node) && v.result == w.result,
+            _ => false,
+        });
+        let alike =
+            dims(&a) == dims(&b) && (&a.operands, &a.results, &a.constants, &a.items) == (&b.operands, &b.results, &b.constants, &b.items);
+        operands && mine.operands.len() == theirs.operands.len() && (alike || self.same_values(&a, &b, &theirs.operands))
+    }
+
+    /// Whether two programs give the same values for arbitrary operands; constants have their own values.
+    fn same_values(&self, a: &Program, b: &Program, operands: &[Value]) -> bool {
+        if work(&a.items).max(work(&b.items)) > MAX_WORK {
+            return false;
+        }
+        let operand = |(i, &v): (usize, &Value)| match self.graph.constant(v) {
+            Some(tensor) => tensor.clone(),
+            None => {
+                let dims = self.graph.ty(v).dims().unwrap_or_default();
+                let dtype = self.graph.ty(v).dtype;
+                let values = (0..dims.iter().product()).map(|k| ((k * 7919 + i * 31) % 101) as f64);
+                let values: Vec<f64> = values.map(|x| if dtype.is_float() { x / 50.0 - 1.0 } else { x.rem_euclid(2.0) }).collect();
+                Tensor::from_f64s(dtype, &dims, &values)
+            }
+        };
+        let operands: Vec<Tensor> = operands.iter().enumerate().map(operand).collect();
+        let (Ok(x), Ok(y)) = (eval(a, &operands), eval(b, &operands)) else { return false };
+        x.iter().zip(&y).all(|(x, y)| {
+            let (x, y) = (x.to_f64s(), y.to_f64s());
+            let most = y.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+            x.iter().zip(&y).all(|(x, y)| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-5 * most)
+        })
+    }
+}
+
+/// Programs with more work are not evaluated.
+const MAX_WORK: usize = 1 << 22;
+
+/// Elements that are computed and summed.
+fn work(items: &[Item]) -> usize {
+    let of = |item: &Item| match item {
+        Item::Stage(s) => s.axes.iter().chain(&s.reduce).product(),
+        Item::Repeat { extent, items, .. } => extent * work(items),
+        Item::Reshape { .. } => 0,
+    };
+    items.iter().map(of).sum()
+}
+
+/// A program as it is for these values of the parameters.
+fn at_sizes(program: &Program, at: &[i64]) -> Program {
+    let mut p = program.clone();
+    let extent = |size: &Option<Size>, all: usize| size.as_ref().map_or(all, |s| usize::try_from(s.value(at)).unwrap_or(0));
+    for t in &mut p.tensors {
+        t.dims = t.dims.iter().enumerate().map(|(k, &d)| extent(&t.bounds.get(k).cloned().flatten(), d)).collect();
+        t.bounds.clear();
+    }
+    for (t, value) in &mut p.constants {
+        *value = part_of(value, &p.tensors[t.0 as usize].dims);
+    }
+    fn items(list: &mut [Item], at: &[i64], extent: &dyn Fn(&Option<Size>, usize) -> usize) {
+        for item in list {
+            match item {
+                Item::Stage(Stage { axes, reduce, bounds, body, .. }) => {
+                    axes.iter_mut().chain(reduce).enumerate().for_each(|(k, n)| *n = extent(&bounds.get(k).cloned().flatten(), *n));
+                    bounds.clear();
+                    map_body(body, &|e| {
+                        e.rewrite(&mut |e| match e.node() {
+                            Node::Size(s) => Expr::int(DType::I64, s.value(at)),
+                            _ => e,
+                        })
+                    });
+                }
+                Item::Repeat { var, extent: n, live, items: inner } => {
+                    if let Some(LiveRows { from, to, .. }) = live.take() {
+                        let (from, to) = (from.value(at), to.value(at));
+                        let var = Var::Loop(*var);
+                        map_affine_forms(inner, &|a| a.offset(from * a.coefficient(var)));
+                        *n = usize::try_from(to - from).unwrap_or(0);
+                    }
+                    items(inner, at, extent);
+                }
+                Item::Reshape { .. } => {}
+            }
+        }
+    }
+    items(&mut p.items, at, &extent);
+    p
+}
+
+/// The first elements along every axis.
+fn part_of(whole: &Tensor, dims: &[usize]) -> Tensor {
+    let strides = crate::tensor::row_major_strides(whole.dims());
+    whole.gather(dims, |at| Some(at.iter().zip(&strides).map(|(i, s)| i * s).sum()))
+}
+
+/// Sets variables with one value to it, and simplifies.
+fn normalize(p: &mut Program) {
+    fn items(list: &mut [Item]) {
+        for item in list {
+            match item {
+                Item::Stage(stage) => {
+                    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+                    let still = |a: &Affine| {
+                        a.substitute(|v| match v {
+                            Var::Axis(x) if extents.get(x as usize) == Some(&1) => Affine::default(),
+                            v => Affine::var(v),
+                        })
+                    };
+                    stage.write = stage.write.iter().map(still).collect();
+                    map_body(&mut stage.body, &|e| e.map_affine(&mut |a| still(a)));
+                }
+                Item::Repeat { var, extent, items: inner, .. } => {
+                    if *extent == 1 {
+                        let var = Var::Loop(*var);
+                        map_affine_forms(inner, &|a| a.substitute(|v| if v == var { Affine::default() } else { Affine::var(v) }));
+                    }
+                    items(inner);
+                }
+                Item::Reshape { .. } => {}
+            }
+        }
+    }
+    items(&mut p.items);
+    simplify(p);
+}

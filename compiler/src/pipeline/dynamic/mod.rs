@@ -1,0 +1,346 @@
+//! Libraries for a range of sizes: the extents of a program become functions of parameters that a caller chooses for every run.
+//!
+//! The model is read for several sizes; what differs between those that were lowered, number by number, is fitted ([`super::fit`]).
+//! Everything is stored as it is at the largest sizes, so that strides are constants; loops run as far as one run needs.
+//! Models whose structure, tables or views change with the sizes are refused by name.
+
+mod annotate;
+mod edges;
+mod shapes;
+
+use std::collections::HashMap;
+
+use super::fit::{Fitter, Misfit};
+use super::refuse;
+use crate::diagnostic::Diagnostic;
+use crate::expr::{Item, Program};
+use crate::graph::{Graph, NodeId, NodeKind, Value};
+use crate::lower::{Lowered, lower_group};
+use crate::ops::{LowerError, View};
+use crate::tensor::{Parameter, Size, Type};
+use annotate::annotate_program;
+pub(super) use edges::check_edge;
+use shapes::{is_part, reshape_holds};
+
+/// A model at several sizes, passes run on each.
+#[derive(Clone, Debug)]
+pub struct Probes {
+    /// What a caller chooses.
+    pub parameters: Vec<Parameter>,
+    /// The sizes of each; the first are those that everything is stored for.
+    pub sizes: Vec<Vec<i64>>,
+    /// The graphs, without the first.
+    pub graphs: Vec<Graph>,
+}
+
+/// Other sizes to read a model for, where its parameters have these ranges, `dense` of them side by side; the first are those that it
+/// is stored for. None is a power of two, which would let divisions become products, nor below 3, where axes may vanish.
+pub(super) fn probe_sizes(parameters: &[Parameter], dense: i64) -> Vec<Vec<i64>> {
+    let usable = |n: i64| n >= 3 && n & (n - 1) != 0;
+    // The first usable value from `n` on; negative steps go down.
+    let next = |p: &Parameter, n: i64, step: i64| {
+        let n = p.low + (n - p.low).div_euclid(p.step) * p.step;
+        (0..).map(|k| n + k * step).find(|&n| usable(n) || n < 3 && step < 0).expect("an unbounded range")
+    };
+    let base: Vec<i64> = parameters.iter().map(|p| next(p, p.high, p.step)).collect();
+    let mut list = vec![base.clone()];
+    let mut near: Vec<Vec<i64>> = vec![];
+    for (i, p) in parameters.iter().enumerate() {
+        let below = (1..=dense).map(|k| base[i] - k * p.step);
+        let far = [next(p, (p.low + base[i]) / 2, p.step), next(p, (3 * p.low + base[i]) / 4, p.step), next(p, p.low, p.step)];
+        let mut values: Vec<i64> = below.chain(far).filter(|&n| p.low <= n && n < base[i] && usable(n)).collect();
+        values.dedup();
+        // Ranges too short for two probes get some above.
+        let above = (1..).map(|k| base[i] + k * p.step).filter(|&n| usable(n));
+        values.extend(above.take(2usize.saturating_sub(values.len())));
+        for &n in &values {
+            let mut at = base.clone();
+            at[i] = n;
+            if !list.contains(&at) {
+                list.push(at);
+            }
+        }
+        near.push(values);
+    }
+    // What depends on two parameters: one probe finds a product of them, the other proves it.
+    for i in 0..parameters.len() {
+        for j in i + 1..parameters.len() {
+            for (a, b) in [(0, 1), (1, near[j].len() - 1)] {
+                let mut at = base.clone();
+                (at[i], at[j]) = (near[i][a], near[j][b]);
+                if !list.contains(&at) {
+                    list.push(at);
+                }
+            }
+        }
+    }
+    list
+}
+
+/// Sizes that are not probed, to be looked at one by one: the least of each parameter, where axes vanish or broadcast, the one after
+/// it, all of these together, and the greatest.
+pub(super) fn edge_sizes(parameters: &[Parameter], probed: &[Vec<i64>]) -> Vec<Vec<i64>> {
+    let value = |p: &Parameter, k: i64| (p.low + k * p.step).min(p.high);
+    let mut list: Vec<Vec<i64>> = vec![];
+    for k in [0, 1] {
+        for i in 0..parameters.len() {
+            let mut at = probed[0].clone();
+            at[i] = value(&parameters[i], k);
+            list.push(at);
+        }
+        list.push(parameters.iter().map(|p| value(p, k)).collect());
+    }
+    list.push(parameters.iter().map(|p| p.high).collect());
+    let mut unique: Vec<Vec<i64>> = vec![];
+    for at in list {
+        if !unique.contains(&at) && !probed.contains(&at) {
+            unique.push(at);
+        }
+    }
+    unique
+}
+
+/// Annotates what is lowered of the first graph with what differs in the others.
+pub(super) struct Sizer<'p> {
+    probes: &'p Probes,
+    fitter: Fitter,
+    /// By probe: the node that stands for one of the first graph.
+    nodes: Vec<HashMap<NodeId, NodeId>>,
+    values: HashMap<Value, Vec<Option<Size>>>,
+}
+
+/// A way to lower nodes.
+type Lower = fn(&Graph, &[NodeId]) -> Result<Lowered, (NodeId, LowerError)>;
+
+/// Extents of every value, those of which no function was found with why.
+type Extents = (HashMap<Value, Vec<Option<Size>>>, Vec<(Value, Misfit)>);
+
+impl<'p> Sizer<'p> {
+    /// Finds the nodes of the other graphs that stand for those of `graph`.
+    pub(super) fn new(graph: &Graph, probes: &'p Probes) -> Result<Self, Vec<Diagnostic>> {
+        let (sizer, misfits) = Self::partial(graph, probes)?;
+        let problem = |(v, misfit): &(Value, Misfit)| misfit.diagnostic(graph, &[v.node], "an extent of its result is ");
+        if misfits.is_empty() { Ok(sizer) } else { Err(misfits.iter().map(problem).collect()) }
+    }
+
+    /// As `new`, with the values whose extents have no function.
+    pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Vec<(Value, Misfit)>), Vec<Diagnostic>> {
+        if let Some(&n) = graph.control_nodes().first() {
+            return Err(vec![refuse(graph, &[n], "branches and loops do not go with `--dynamic` yet")]);
+        }
+        let mut nodes = vec![];
+        for other in &probes.graphs {
+            let what = "its graph has another structure for other sizes; `--dynamic` cannot give it one library";
+            nodes.push(correspondence(graph, other).map_err(|n| vec![refuse(graph, &[n], what)])?);
+        }
+        let fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone() };
+        let mut sizer = Sizer { probes, fitter, nodes, values: HashMap::new() };
+        let (values, misfits) = sizer.extents_of_values(graph);
+        sizer.values = values;
+        sizer.check_outputs(graph)?;
+        Ok((sizer, misfits))
+    }
+
+    fn extents_of_values(&self, graph: &Graph) -> Extents {
+        let (mut values, mut misfits) = (HashMap::new(), vec![]);
+        for n in graph.order().into_iter().filter(|n| self.nodes.iter().all(|map| map.contains_key(n))) {
+            for v in graph.results(n) {
+                let others: Vec<&Type> = self.probes.graphs.iter().zip(&self.nodes).map(|(g, map)| g.ty(there(map, v))).collect();
+                match self.bounds_of(graph.ty(v), &others) {
+                    Ok(bounds) => {
+                        values.insert(v, bounds);
+                    }
+                    Err(misfit) => misfits.push((v, misfit)),
+                }
+            }
+        }
+        // Constants have none of their own, but where they are outputs.
+        for (j, &v) in graph.outputs().iter().enumerate().filter(|(_, v)| graph.constant(**v).is_some()) {
+            let others: Vec<&Type> = self.probes.graphs.iter().map(|g| g.ty(g.outputs()[j])).collect();
+            match self.bounds_of(graph.ty(v), &others) {
+                Ok(bounds) => {
+                    values.insert(v, bounds);
+                }
+                Err(misfit) => misfits.push((v, misfit)),
+            }
+        }
+        (values, misfits)
+    }
+
+    fn bounds_of(&self, ty: &Type, others: &[&Type]) -> Result<Vec<Option<Size>>, Misfit> {
+        let all: Vec<Vec<usize>> = [ty].iter().chain(others).map(|t| t.dims().unwrap_or_default()).collect();
+        if all.iter().any(|dims| dims.len() != all[0].len()) {
+            return Err(Misfit::varies("of another rank for other sizes"));
+        }
+        (0..all[0].len()).map(|k| self.fitter.fit(&all.iter().map(|dims| dims[k] as i64).collect::<Vec<_>>())).collect()
+    }
+
+    /// Outputs that are constants must be parts of what is stored.
+    fn check_outputs(&self, graph: &Graph) -> Result<(), Vec<Diagnostic>> {
+        for (j, &v) in graph.outputs().iter().enumerate() {
+            let Some(whole) = graph.constant(v) else { continue };
+            let part = |g: &Graph| g.constant(g.outputs()[j]).is_some_and(|t| is_part(t, whole));
+            if !self.probes.graphs.iter().all(part) {
+                let what =
+                    format!("the values of output `{}` depend on the sizes alone; `--dynamic` cannot vary it", graph.output_names()[j]);
+                return Err(vec![refuse(graph, &[v.node], &what)]);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a caller chooses.
+    pub(super) fn parameters(&self) -> Vec<Parameter> {
+        self.probes.parameters.clone()
+    }
+
+    /// The extents of a value that only a run knows.
+    pub(super) fn bounds(&self, v: Value) -> &[Option<Size>] {
+        self.values.get(&v).map_or(&[], |b| b)
+    }
+
+    /// The extents of a value in one run.
+    pub(super) fn extents(&self, graph: &Graph, v: Value) -> Vec<Size> {
+        let dims = graph.ty(v).dims().unwrap_or_default();
+        let bounds = self.bounds(v);
+        dims.iter().enumerate().map(|(k, &d)| bounds.get(k).cloned().flatten().unwrap_or(Size::Constant(d as i64))).collect()
+    }
+
+    /// Whether what the caller has of a value, dense, is at the same places as what is stored: only the outermost axis varies.
+    pub(super) fn is_prefix(&self, graph: &Graph, v: Value) -> bool {
+        let dims = graph.ty(v).dims().unwrap_or_default();
+        let first = dims.iter().position(|&d| d != 1).unwrap_or(0);
+        self.bounds(v).iter().enumerate().all(|(k, b)| b.is_none() || k <= first)
+    }
+
+    /// Gives a lowered group its sizes.
+    pub(super) fn annotate(&self, graph: &Graph, members: &[NodeId], lowered: &mut Lowered) -> Result<(), Diagnostic> {
+        self.annotate_as(lower_group, graph, members, lowered).map_err(|misfit| misfit.diagnostic(graph, members, ""))
+    }
+
+    /// As `annotate`, of what was lowered in this way.
+    fn annotate_as(&self, lower: Lower, graph: &Graph, members: &[NodeId], lowered: &mut Lowered) -> Result<(), Misfit> {
+        let mut others = vec![];
+        for (other, map) in self.probes.graphs.iter().zip(&self.nodes) {
+            let theirs: Option<Vec<NodeId>> = members.iter().map(|n| map.get(n).copied()).collect();
+            let theirs = theirs.ok_or_else(|| Misfit::varies("it is not there for other sizes"))?;
+            others.push(lower(other, &theirs).map_err(|(_, e)| Misfit::Varies(e.to_string()))?);
+        }
+        if others.iter().any(|o| o.operands.len() != lowered.operands.len()) {
+            return Err(Misfit::varies("what it reads depends on the sizes"));
+        }
+        for (k, (&t, &v)) in lowered.program.operands.iter().zip(&lowered.operands).enumerate() {
+            let name = &lowered.program.tensor(t).name;
+            for ((o, g), map) in others.iter().zip(&self.probes.graphs).zip(&self.nodes) {
+                let matches = match (graph.constant(v), g.constant(o.operands[k])) {
+                    (Some(whole), Some(part)) if !is_part(part, whole) => {
+                        return Err(Misfit::Varies(format!("the values of constant `{name}` depend on the sizes")));
+                    }
+                    (Some(_), Some(_)) => true,
+                    (None, None) => map.contains_key(&v.node) && there(map, v) == o.operands[k],
+                    _ => false,
+                };
+                if !matches {
+                    return Err(Misfit::Varies(format!("whether it reads `{name}` depends on the sizes")));
+                }
+            }
+        }
+        let programs: Vec<&Program> = others.iter().map(|o| &o.program).collect();
+        annotate_program(&self.fitter, &mut lowered.program, &programs)
+    }
+
+    /// Gives the copy of a value its sizes.
+    pub(super) fn annotate_copy(&self, lowered: &mut Lowered) {
+        let bounds = self.bounds(lowered.operands[0]).to_vec();
+        lowered.program.tensors.iter_mut().for_each(|t| t.bounds.clone_from(&bounds));
+        for item in &mut lowered.program.items {
+            if let Item::Stage(stage) = item {
+                stage.bounds.clone_from(&bounds);
+            }
+        }
+    }
+
+    /// Whether a view that no kernel computes is the same at all sizes.
+    pub(super) fn check_view(&self, graph: &Graph, node: NodeId) -> Result<(), Diagnostic> {
+        let error = |what: &str| Err(Misfit::varies(what).diagnostic(graph, &[node], ""));
+        let Some(op) = graph.node(node).operator() else { return Ok(()) };
+        let Some(views) = op.view(&graph.facts(node)) else { return Ok(()) };
+        let Some(Some(source)) = graph.operands(node).first().copied() else { return Ok(()) };
+        for (other, map) in self.probes.graphs.iter().zip(&self.nodes) {
+            let Some(&twin) = map.get(&node) else { return error("it is not there for other sizes") };
+            let theirs = other.node(twin).operator().and_then(|op| op.view(&other.facts(twin)));
+            if !theirs.is_some_and(|t| same_views(&t, &views)) {
+                return error("what it selects depends on the sizes");
+            }
+            if let Some(whole) = graph.constant(source)
+                && !other.operands(twin)[0].and_then(|v| other.constant(v)).is_some_and(|part| is_part(part, whole))
+            {
+                return error("the values of a constant depend on the sizes");
+            }
+        }
+        for v in graph.results(node) {
+            if matches!(views[v.result as usize], View::Reshape) {
+                let dims = |v: Value| (graph.ty(v).dims().unwrap_or_default(), self.bounds(v));
+                let (from, to) = (dims(source), dims(v));
+                if !reshape_holds((&from.0, from.1), (&to.0, to.1)) {
+                    return error("it joins or cuts an axis whose extent varies");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value that stands for `v`.
+fn there(map: &HashMap<NodeId, NodeId>, v: Value) -> Value {
+    Value { node: map[&v.node], result: v.result }
+}
+
+fn same_views(a: &[View], b: &[View]) -> bool {
+    let same = |(a, b): (&View, &View)| match (a, b) {
+        (View::Affine(a), View::Affine(b)) => a == b,
+        (View::Reshape, View::Reshape) => true,
+        _ => false,
+    };
+    a.len() == b.len() && a.iter().zip(b).all(same)
+}
+
+/// The nodes of another graph that stand for those of the first: inputs, and what outputs depend on, but no constants. An error names
+/// a node that none stands for.
+pub(super) fn correspondence(graph: &Graph, other: &Graph) -> Result<HashMap<NodeId, NodeId>, NodeId> {
+    let mut map: HashMap<NodeId, NodeId> = HashMap::new();
+    let ports = |g: &Graph| g.inputs().iter().chain(g.outputs()).copied().collect::<Vec<_>>();
+    let (mine, theirs) = (ports(graph), ports(other));
+    let mut left: Vec<(Value, Value)> = mine.iter().copied().zip(theirs.iter().copied()).collect();
+    if mine.len() != theirs.len() || graph.inputs().len() != other.inputs().len() {
+        return Err(mine.last().map_or_else(|| graph.order()[0], |v| v.node));
+    }
+    while let Some((a, b)) = left.pop() {
+        if a.result != b.result || kind(graph, a.node) != kind(other, b.node) {
+            return Err(a.node);
+        }
+        if graph.constant(a).is_some() {
+            continue;
+        }
+        match map.insert(a.node, b.node) {
+            Some(known) if known == b.node => continue,
+            Some(_) => return Err(a.node),
+            None => {}
+        }
+        let (x, y) = (graph.operands(a.node), other.operands(b.node));
+        if x.len() != y.len() || x.iter().zip(&y).any(|(x, y)| x.is_some() != y.is_some()) {
+            return Err(a.node);
+        }
+        left.extend(x.into_iter().flatten().zip(y.into_iter().flatten()));
+    }
+    Ok(map)
+}
+
+fn kind(graph: &Graph, n: NodeId) -> String {
+    match &graph.node(n).kind {
+        NodeKind::Input => "input".to_owned(),
+        NodeKind::Constant(_) => "constant".to_owned(),
+        NodeKind::Operator(op) => op.schema().full_name().into_owned(),
+        NodeKind::Control(control) => control.name().to_owned(),
+    }
+}

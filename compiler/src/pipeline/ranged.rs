@@ -1,0 +1,78 @@
+//! The way to a program for a range of sizes: the model is read for several sizes, with more of them until all extents are functions of
+//! the sizes, then once more for those at the edges of the range.
+
+use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, probe_sizes};
+use super::{fit, run_passes};
+use crate::config::Config;
+use crate::diagnostic::Diagnostic;
+use crate::graph::{Graph, NodeKind};
+use crate::tensor::{Parameter, Tensor};
+
+/// Numbers of sizes side by side that a model is read for, in turn.
+const DENSE_PROBES: [i64; 3] = [2, 18, 66];
+
+/// Compiles for all values of the parameters. `read` gives the graph for some of them, which `compile` gets with passes run, for the
+/// first sizes as it was read; `problems` are those of its errors.
+///
+/// # Errors
+/// Those of `read` and `compile`, and what is not the same at the edges of the range.
+pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
+    parameters: &[Parameter],
+    config: &Config,
+    read: &mut dyn FnMut(&[i64]) -> Result<Graph, E>,
+    compile: &mut dyn FnMut(Graph, &Probes) -> Result<T, E>,
+    problems: fn(&E) -> &[Diagnostic],
+) -> Result<T, E> {
+    let passed = |graph: Graph| {
+        let mut folded = Graph::default();
+        let (graph, _) = run_passes(graph, config, &mut |pass, graph| {
+            if pass == FOLDING {
+                folded = graph.clone();
+            }
+        });
+        (graph, folded)
+    };
+    let mut dense = DENSE_PROBES.into_iter();
+    loop {
+        let sizes = probe_sizes(parameters, dense.next().unwrap_or(1));
+        let first = read(&sizes[0])?;
+        let (stored, folded) = passed(first.clone());
+        let (mut graphs, mut all_folded) = (vec![], vec![]);
+        for at in &sizes[1..] {
+            let (mut graph, mut other) = passed(read(at)?);
+            share_constants(&mut graph, &stored);
+            share_constants(&mut other, &folded);
+            graphs.push(graph);
+            all_folded.push(other);
+        }
+        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs };
+        let done = match compile(first, &probes) {
+            Err(e) if dense.len() > 0 && fit::wants_more_probes(problems(&e)) => continue,
+            done => done?,
+        };
+        let probes = Probes { graphs: all_folded, ..probes };
+        let (sizer, _) = Sizer::partial(&folded, &probes)?;
+        for at in edge_sizes(parameters, &sizes) {
+            let found = check_edge(&folded, &sizer, &passed(read(&at)?).1, &at);
+            if !found.is_empty() {
+                return Err(found.into());
+            }
+        }
+        return Ok(done);
+    }
+}
+
+/// The pass after which shapes are numbers.
+const FOLDING: &str = "fold-constants";
+
+/// Lets a graph hold the same copies of weights as another.
+fn share_constants(graph: &mut Graph, with: &Graph) {
+    for n in graph.order() {
+        let NodeKind::Constant(tensor) = &graph.node(n).kind else { continue };
+        let name = &graph.node(n).results[0].name;
+        let same = |t: &&Tensor| t.ty() == tensor.ty() && t.bytes() == tensor.bytes();
+        if let Some(shared) = with.find(name).and_then(|v| with.constant(v)).filter(same).cloned() {
+            graph.node_mut(n).kind = NodeKind::Constant(shared);
+        }
+    }
+}
