@@ -26,6 +26,8 @@ pub struct Machine {
     pub choice: Choice,
     /// How convolutions are computed.
     pub convolution: Convolution,
+    /// The most threads that share a kernel.
+    pub threads: usize,
 }
 
 /// How convolutions are computed.
@@ -53,6 +55,7 @@ impl Machine {
             by_element: false,
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
+            threads: 1,
         }
     }
 
