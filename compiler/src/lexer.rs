@@ -124,7 +124,9 @@ impl<'a> Lexer<'a> {
     pub(crate) fn peek(&mut self) -> &'a str {
         self.skip();
         let rest = self.rest();
-        &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())]
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        // Between the ends of a range are two dots, in names there are none.
+        &rest[..rest[..end].find("..").filter(|&at| at > 0).unwrap_or(end)]
     }
 
     /// Takes a word if it comes next.

@@ -96,7 +96,7 @@ pub fn sigil(graph: &Graph, v: Value) -> String {
 
 /// A name, quoted if it is odd.
 pub fn name(s: &str) -> String {
-    if !s.is_empty() && s.chars().all(crate::lexer::is_word) { s.to_owned() } else { quoted(s) }
+    if !s.is_empty() && s.chars().all(crate::lexer::is_word) && !s.contains("..") { s.to_owned() } else { quoted(s) }
 }
 
 fn quoted(s: &str) -> String {

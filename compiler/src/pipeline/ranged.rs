@@ -43,7 +43,7 @@ pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
             share_constants(&mut graph, &stored);
             share_constants(&mut other, &folded);
             graphs.push(graph);
-            all_folded.push(other);
+            all_folded.push(split_constants(other));
         }
         let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs };
         let done = match compile(first, &probes) {
@@ -51,9 +51,10 @@ pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
             done => done?,
         };
         let probes = Probes { graphs: all_folded, ..probes };
+        let folded = split_constants(folded);
         let (sizer, _) = Sizer::partial(&folded, &probes)?;
         for at in edge_sizes(parameters, &sizes) {
-            let found = check_edge(&folded, &sizer, &passed(read(&at)?).1, &at);
+            let found = check_edge(&folded, &sizer, &split_constants(passed(read(&at)?).1), &at);
             if !found.is_empty() {
                 return Err(found.into());
             }
@@ -75,4 +76,17 @@ fn share_constants(graph: &mut Graph, with: &Graph) {
             graph.node_mut(n).kind = NodeKind::Constant(shared);
         }
     }
+}
+
+/// Gives every reader of a constant one of its own: which constants are equal, and so one, may depend on the sizes.
+fn split_constants(mut graph: Graph) -> Graph {
+    for n in graph.order() {
+        let NodeKind::Constant(tensor) = graph.node(n).kind.clone() else { continue };
+        let v = graph.results(n)[0];
+        for (user, operand) in graph.users(v).into_iter().skip(1) {
+            let own = graph.add_constant(graph.name_of(v).to_owned().as_str(), tensor.clone());
+            graph.set_operand(user, operand, Some(own));
+        }
+    }
+    graph
 }
