@@ -46,9 +46,7 @@ fn good_uses(block: &[Stmt], kernel: &Kernel, uses: &[u32], sets: &[u32]) -> (Ha
     }
     let mut scalar_uses: HashMap<Reg, u32> = HashMap::new();
     splats.retain(|splat, _| as_factor.get(splat) == Some(&uses[splat.0 as usize]));
-    for scalar in splats.values() {
-        *scalar_uses.entry(*scalar).or_default() += 1;
-    }
+    splats.values().for_each(|scalar| *scalar_uses.entry(*scalar).or_default() += 1);
     scalar_uses.retain(|r, n| uses[r.0 as usize] == *n && sets[r.0 as usize] == 1);
     splats.retain(|_, scalar| scalar_uses.contains_key(scalar));
     (scalar_uses, splats)
@@ -60,13 +58,15 @@ pub(super) fn broadcasts(block: &[Stmt], kernel: &Kernel, uses: &[u32], sets: &[
 }
 
 type Place = (BufferId, Vec<(Var, i64)>);
+/// Loads by what varies of their addresses, then by what does not: statements and registers.
+type Loads = HashMap<Place, BTreeMap<i64, Vec<(usize, Reg)>>>;
 
 /// Plans the loads of a block.
 pub(super) fn plan(block: &[Stmt], kernel: &Kernel, uses: &[u32], sets: &[u32]) -> Plan {
     let (scalars, _) = good_uses(block, kernel, uses, sets);
     let mut plan = Plan { made: vec![false; block.len()], ..Plan::default() };
-    let mut open: HashMap<Place, BTreeMap<i64, Vec<(usize, Reg)>>> = HashMap::new();
-    let mut vectors: HashMap<Place, BTreeMap<i64, Vec<(usize, Reg)>>> = HashMap::new();
+    let mut open: Loads = HashMap::new();
+    let mut vectors: Loads = HashMap::new();
     for (i, stmt) in block.iter().enumerate() {
         match stmt {
             Stmt::Set { reg, op: Op::Load { buffer, index } } if index.dynamic.is_empty() && sets[reg.0 as usize] == 1 => {
@@ -92,7 +92,7 @@ pub(super) fn plan(block: &[Stmt], kernel: &Kernel, uses: &[u32], sets: &[u32]) 
 }
 
 /// Groups the scalars of a straight piece.
-fn close(plan: &mut Plan, open: &mut HashMap<Place, BTreeMap<i64, Vec<(usize, Reg)>>>) {
+fn close(plan: &mut Plan, open: &mut Loads) {
     for places in open.drain().map(|(_, places)| places) {
         let constants: Vec<i64> = places.keys().copied().collect();
         let mut rest = &constants[..];
@@ -119,7 +119,7 @@ fn close(plan: &mut Plan, open: &mut HashMap<Place, BTreeMap<i64, Vec<(usize, Re
 }
 
 /// Pairs the vectors of a straight piece.
-fn pair(plan: &mut Plan, vectors: &mut HashMap<Place, BTreeMap<i64, Vec<(usize, Reg)>>>) {
+fn pair(plan: &mut Plan, vectors: &mut Loads) {
     for places in vectors.drain().map(|(_, places)| places) {
         let mut last: Option<(i64, usize, Reg)> = None;
         for (&constant, loads) in &places {

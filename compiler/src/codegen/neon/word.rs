@@ -71,7 +71,7 @@ impl Concrete {
                 Some(field) => bits | field | n << 5 | d,
                 None => return no(),
             },
-            Shape::GeneralShift if in_range(0..64) => bits | (64 - lane) % 64 << 16 | (63 - lane) << 10 | n << 5 | d,
+            Shape::GeneralShift if in_range(0..64) => bits | ((64 - lane) % 64) << 16 | (63 - lane) << 10 | n << 5 | d,
             Shape::Constant => return Ok(constant(d, self.immediate)),
             Shape::Choose if Condition::of(self.immediate).is_some() => bits | m << 16 | lane << 12 | n << 5 | d,
             // The other condition leaves zeros.
@@ -87,7 +87,7 @@ impl Concrete {
             },
             Shape::Pair => match self.address {
                 Some(Address::Offset(base, at)) if at % 16 == 0 && (-64..64).contains(&(at / 16)) => {
-                    bits | (at / 16) as u32 % 128 << 15 | n << 10 | u32::from(base) << 5 | d
+                    bits | ((at / 16) as u32 % 128) << 15 | n << 10 | u32::from(base) << 5 | d
                 }
                 _ => return no(),
             },

@@ -112,8 +112,11 @@ pub(super) struct Sizer<'p> {
 /// A way to lower nodes.
 type Lower = fn(&Graph, &[NodeId]) -> Result<Lowered, (NodeId, LowerError)>;
 
-/// Extents of every value, those of which no function was found with why.
-type Extents = (HashMap<Value, Vec<Option<Size>>>, Vec<(Value, Misfit)>);
+/// Values of which an extent has no function, and why.
+type Misfits = Vec<(Value, Misfit)>;
+
+/// Extents of every value, and those without a function.
+type Extents = (HashMap<Value, Vec<Option<Size>>>, Misfits);
 
 impl<'p> Sizer<'p> {
     /// Finds the nodes of the other graphs that stand for those of `graph`.
@@ -124,7 +127,7 @@ impl<'p> Sizer<'p> {
     }
 
     /// As `new`, with the values whose extents have no function.
-    pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Vec<(Value, Misfit)>), Vec<Diagnostic>> {
+    pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Misfits), Vec<Diagnostic>> {
         if let Some(&n) = graph.control_nodes().first() {
             return Err(vec![refuse(graph, &[n], "branches and loops do not go with `--dynamic` yet")]);
         }
