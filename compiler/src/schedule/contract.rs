@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::ahead::{Ahead, TileLoops};
 use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
-use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves};
+use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves, is_heavy};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
@@ -533,15 +533,6 @@ fn tile(e: &mut Emitter, plan: &Plan, ahead: Option<&Ahead>, point: Point, mr: u
     Ok(())
 }
 
-/// Whether an expression needs registers that the accumulators of a tile leave no room for.
-fn is_heavy(e: &Expr) -> bool {
-    let mut heavy = false;
-    e.visit(&mut |e| {
-        heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()) || matches!(e.node(), Node::Binary(BinaryOp::Pow, ..));
-    });
-    heavy
-}
-
 /// Ends a tile in a loop over its rows: the sums go through a small buffer, which leaves all registers to the epilogue.
 fn finish_from_memory(
     e: &mut Emitter,
@@ -558,17 +549,24 @@ fn finish_from_memory(
         e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
     }
     e.forget();
-    e.for_loop("row", 0..mr as i64, 1, |e, row| {
-        let mut at = point.clone();
-        at.axes[rows] = at.axes[rows].plus(&row);
-        for vector in 0..nv {
-            let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
-            let at = cell(&at, 0, vector);
-            let result = e.value(&plan.finish, &at, Some(sum))?;
-            e.store(&plan.stage, &at, result);
-        }
-        Ok(())
-    })
+    let together = (e.n_streams() / nv).clamp(1, mr);
+    let full = (mr / together * together) as i64;
+    for (range, step) in [(0..full, together), (full..mr as i64, 1)] {
+        e.for_loop("row", range, step as i64, |e, row| {
+            let cells: Vec<(usize, usize)> = (0..step).flat_map(|u| (0..nv).map(move |vector| (u, vector))).collect();
+            e.side_by_side(&cells, |e, &(u, vector)| {
+                let row = row.offset(u as i64);
+                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
+                let mut at = point.clone();
+                at.axes[rows] = at.axes[rows].plus(&row);
+                let at = cell(&at, 0, vector);
+                let result = e.value(&plan.finish, &at, Some(sum))?;
+                e.store(&plan.stage, &at, result);
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
 }
 
 /// The factors of a product of which one moves only along rows and the other only along columns.

@@ -447,6 +447,16 @@ pub(in crate::schedule) fn expr_depends(e: &Expr, axis: usize) -> bool {
     depends
 }
 
+/// Whether an expression needs registers that the accumulators of a tile leave no room for, and is too long for the processor to
+/// look past.
+pub(in crate::schedule) fn is_heavy(e: &Expr) -> bool {
+    let mut heavy = false;
+    e.visit(&mut |e| {
+        heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()) || matches!(e.node(), Node::Binary(BinaryOp::Pow, ..));
+    });
+    heavy
+}
+
 /// The nest's operator.
 pub(in crate::schedule) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
     match op {
