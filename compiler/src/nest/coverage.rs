@@ -171,4 +171,15 @@ fn close(w: &mut Written) {
         w.lanes += stride * (n - 1);
         w.dims.remove(0);
     }
+    // What continues at the same distance is one row.
+    let mut i = 1;
+    while i < w.dims.len() {
+        let ((stride, n), (next, m)) = (w.dims[i - 1], w.dims[i]);
+        if next == stride * n {
+            w.dims[i - 1].1 = n * m;
+            w.dims.remove(i);
+        } else {
+            i += 1;
+        }
+    }
 }

@@ -5,10 +5,7 @@ use crate::codegen::program::{Place, Program};
 use crate::codegen::{Machine, wide};
 use crate::nest::parallel::{mark, pieces, serial, stays_parallel};
 use crate::nest::{Access, Buffer, BufferId, Kernel};
-use crate::schedule::{Arg, Scheduled};
-
-/// The largest scratch of which every thread has a copy.
-const MAX_PRIVATE_BYTES: usize = 1 << 20;
+use crate::schedule::{Arg, MAX_PRIVATE_BYTES, Scheduled};
 
 /// Marks the loops of a kernel that are worth more than one thread; scratch becomes private where that is small.
 pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Machine, is_wide: bool) {

@@ -72,10 +72,10 @@ fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
 
 impl<'a> Tuner<'a> {
     pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
-        let Options { emitter, convolution, goal, .. } = options;
+        let Options { emitter, convolution, goal, threads, .. } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
-        let convolving = |m: schedule::Machine| schedule::Machine { convolution, ..m };
+        let convolving = |m: schedule::Machine| schedule::Machine { convolution, threads, ..m };
         let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine).into_iter().map(convolving).collect() };
         if emitter == Emitter::Wide && wide.is_empty() {
             return Err(unsupported(format!("{machine} is below x86-64-v2, which the wide emitter needs")));

@@ -24,6 +24,8 @@ pub struct Machine {
     pub choice: Choice,
     /// How convolutions are computed.
     pub convolution: Convolution,
+    /// The most threads that share a kernel.
+    pub threads: usize,
 }
 
 /// How convolutions are computed.
@@ -50,6 +52,7 @@ impl Machine {
             exact: false,
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
+            threads: 1,
         }
     }
 

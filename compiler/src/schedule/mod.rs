@@ -23,6 +23,9 @@ use crate::nest::Kernel;
 use crate::tensor::{DType, Size, Tensor, n_elements, reshape_strides};
 use emitter::{Emitter, Slot};
 
+/// The largest scratch of which every thread may have a copy.
+pub const MAX_PRIVATE_BYTES: usize = 1 << 20;
+
 /// A contiguous piece of memory that values live in: an arena block, an input, an output.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Storage {

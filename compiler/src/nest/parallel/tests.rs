@@ -137,6 +137,16 @@ fn the_verifier_refuses_what_is_not_proved() {
     assert_eq!(error(text), ["cannot prove that iterations do not write what others touch of `y`, in `par i in 0..8`"]);
     let text = "kernel @t (y: f32[8] write, s: f32[8] readwrite private) { par i in 0..8 { %0: f32 = load s[i] store y[i], %0 } }";
     assert_eq!(error(text), ["cannot prove that private `s` is written before it is read, in `par i in 0..8`"]);
+    // Planes that two loops write one after the other, with holes between: nine of them at one distance.
+    let planes = |last: i64| {
+        format!(
+            "kernel @t (y: f32[8] write, s: f32[108] readwrite private) {{ %0: f32x8 = const 0.0 par i in 0..8 {{
+               for j in 0..3 {{ store s[36*j], %0 store s[36*j + 12], %0 store s[36*j + 24], %0 }}
+               for k in 0..{last} {{ %1: f32 = load s[12*k + 7] store y[i], %1 }} }} }}"
+        )
+    };
+    assert_eq!(error(&planes(9)), Vec::<String>::new());
+    assert_eq!(error(&planes(9).replace("+ 7", "+ 8")).len(), 1);
     let text = "kernel @t (y: f32[8] write private) { }";
     assert_eq!(error(text), ["private `y` is not scratch that is written and read"]);
 }

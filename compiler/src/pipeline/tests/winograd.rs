@@ -116,6 +116,42 @@ fn blocks_that_end_beyond_the_image() {
     net.check_at(Level::V4, Options { emitter: Emitter::Auto, convolution, ..Options::default() }, &[y], &inputs, &values);
 }
 
+/// Products go panel by panel or point by point, in blocks or at once, as caches and threads ask for: all to the same bits.
+#[test]
+fn orders_and_blocks_give_the_same_bits() {
+    for (image, channels) in [([1, 20, 26], [64, 52]), ([2, 21, 40], [24, 37])] {
+        let case = Case { image: image.to_vec(), channels, taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
+        let (mut net, y) = case.net();
+        net.set_outputs(&[y]);
+        let inputs = net.inputs();
+        for (level, emitter) in [(Level::Base, Emitter::Clif), (Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto)] {
+            let mut machine = Machine::x86_64(level);
+            if machine.check_host().is_err() {
+                continue;
+            }
+            let mut outputs = vec![];
+            let mut schedules = std::collections::BTreeSet::new();
+            for (l2_bytes, threads) in [(64 << 10, 1), (256 << 10, 1), (256 << 10, 5), (2 << 20, 1), (2 << 20, 2)] {
+                machine.target.l2_bytes = l2_bytes;
+                let options = Options { emitter, convolution: Convolution::Winograd(4), threads, ..Options::default() };
+                let compiled = lower_and_schedule(net.graph.clone(), &machine, options).unwrap();
+                assert_eq!(n_winograd(&compiled), 1);
+                schedules.extend(compiled.program.kernels.iter().map(|k| k.schedule.clone()).filter(|s| s.contains("winograd(")));
+                let exe = Executable::new(&compiled.program, &machine).unwrap();
+                let mut memory = exe.memory();
+                for (to, from) in memory.inputs.iter_mut().zip(&inputs) {
+                    to.as_mut_slice().copy_from_slice(from.bytes());
+                }
+                exe.run(&mut memory).unwrap();
+                outputs.push(memory.outputs[0].as_slice().to_vec());
+            }
+            assert!(outputs.iter().all(|o| *o == outputs[0]), "{level:?} {image:?}: {schedules:?}");
+            assert!(schedules.len() > 1, "{level:?}: only {schedules:?}");
+            assert!(image[0] > 1 || schedules.iter().any(|s| s.contains("by=points")), "{level:?}: {schedules:?}");
+        }
+    }
+}
+
 /// The largest error of a convolution relative to the root mean square of its outputs.
 fn error(channels: usize, level: Level, options: Options) -> f64 {
     const SIDE: usize = 8;

@@ -1,7 +1,7 @@
 //! The nest: blocks of tiles; in each, the input's transform, then by panels the products and the output's transform.
 
 use super::cook_toom::Weights;
-use super::plan::Plan;
+use super::plan::{Order, Plan};
 use super::shape::{Shape, Side};
 use super::transform;
 use crate::expr::{Affine as StageAffine, BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
@@ -14,8 +14,7 @@ use crate::tensor::{DType, Tensor};
 
 type Done = Result<(), ScheduleError>;
 
-/// Axes of the stage that multiplies: panel, product, tile, column, channel.
-const PANEL: usize = 0;
+/// Axes of the stage that multiplies: two for panel and point, the outer one first, then tile, column, channel.
 const N_PRODUCT_AXES: usize = 5;
 const COLUMN: usize = 3;
 
@@ -36,6 +35,8 @@ struct Panels {
 struct Scratch {
     buffer: BufferId,
     tensor: TensorId,
+    /// Between panels, where all of them wait.
+    panel: i64,
     /// Between planes.
     plane: i64,
     /// Between tiles, or positions.
@@ -96,7 +97,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
         panels.push(it.panels(e, full * plan.nr, 1, rest.next_multiple_of(plan.lanes), rest)?);
     }
     let (mr, nr) = (panels[0].tiles.mr(), panels[0].tiles.nr());
-    e.note(format!("winograd(m={} tiles={n_tiles} mr={mr} nr={nr})", plan.m()));
+    let order = if plan.order == Order::Points { " by=points" } else { "" };
+    e.note(format!("winograd(m={} tiles={n_tiles} mr={mr} nr={nr}{order})", plan.m()));
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
     loop_over(e, stage, &shape.batch, point, &mut |e, point| {
         let end = (plan.blocks[0] * plan.rows) as i64;
@@ -109,7 +111,16 @@ fn scratch(e: &mut Emitter, name: &str, dims: [usize; 3], step: usize) -> Scratc
     let strides = [plane(dims[1] * step), step as i64, 1];
     let tensor = e.strided_scratch(name, DType::F32, &dims, &strides);
     let (buffer, ..) = e.memory_of(tensor);
-    Scratch { buffer, tensor, plane: strides[0], step: strides[1] }
+    Scratch { buffer, tensor, panel: 0, plane: strides[0], step: strides[1] }
+}
+
+/// The same for several panels at once: a plane of each, one after the other.
+fn panel_scratch(e: &mut Emitter, name: &str, [planes, panels, steps, width]: [usize; 4]) -> Scratch {
+    let one = plane(steps * width);
+    let strides = [plane(one as usize * panels), one, width as i64, 1];
+    let tensor = e.strided_scratch(name, DType::F32, &[planes, panels, steps, width], &strides);
+    let (buffer, ..) = e.memory_of(tensor);
+    Scratch { buffer, tensor, panel: strides[1], plane: strides[0], step: strides[2] }
 }
 
 impl Emission<'_> {
@@ -140,29 +151,41 @@ impl Emission<'_> {
         let transformed = e.constant_tensor(&format!("{name}_transformed"), transformed);
 
         let axis = |i: usize| StageAffine::var(Var::Axis(i as u32));
-        let load = |tensor: TensorId, at: [StageAffine; 3]| {
+        let (panel, point) = (self.panel_axis(), 1 - self.panel_axis());
+        let load = |tensor: TensorId, at: Vec<StageAffine>| {
             Expr::new(Node::Load { tensor, index: at.into_iter().map(Ix::Affine).collect(), pad: None }, DType::F32)
         };
         let value = Expr::new(
             Node::Binary(
                 BinaryOp::Mul,
-                load(self.input.tensor, [axis(1), axis(2), axis(4)]),
-                load(transformed, [axis(1), axis(4), axis(PANEL).times(width as i64).plus(&axis(COLUMN))]),
+                load(self.input.tensor, [point, 2, 4].map(axis).to_vec()),
+                load(transformed, vec![axis(point), axis(4), axis(panel).times(width as i64).plus(&axis(COLUMN))]),
             ),
             DType::F32,
         );
         let finish = Expr::new(Node::Acc, DType::F32);
-        let products = scratch(e, "products", [n_products, self.plan.n_tiles(), width], width);
+        let n_tiles = self.plan.n_tiles();
+        let (products, write, outer) = match self.plan.order {
+            Order::Panels => (scratch(e, "products", [n_products, n_tiles, width], width), vec![point, 2, COLUMN], [count, n_products]),
+            Order::Points => {
+                (panel_scratch(e, "products", [n_products, count, n_tiles, width]), vec![point, panel, 2, COLUMN], [n_products, count])
+            }
+        };
         let stage = Stage {
             out: products.tensor,
-            write: vec![axis(1), axis(2), axis(COLUMN)],
-            axes: vec![count, n_products, self.plan.n_tiles(), width],
+            write: write.into_iter().map(axis).collect(),
+            axes: [&outer[..], &[n_tiles, width]].concat(),
             reduce: vec![channels],
             bounds: vec![],
             body: Body::Reduce { op: ReduceOp::Sum, value: value.clone(), finish: finish.clone() },
         };
         let tiles = Tiles::new(e, &stage, ReduceOp::Sum, &value, &finish, Some(COLUMN));
         Ok(Panels { first, count, width, valid, products, tiles })
+    }
+
+    /// The axis that numbers panels in the stage that multiplies; the other of the first two numbers points.
+    fn panel_axis(&self) -> usize {
+        usize::from(self.plan.order == Order::Points)
     }
 
     fn row_of_blocks(&self, e: &mut Emitter, point: &Point, row: Affine, panels: &[Panels]) -> Done {
@@ -196,13 +219,15 @@ impl Emission<'_> {
         e.forget();
         self.transform_input(e, block)?;
         for p in panels {
+            if self.plan.order == Order::Points {
+                e.for_loop("point", 0..self.plan.n_products() as i64, 1, |e, point| multiply(e, p, point))?;
+            }
             e.for_loop("panel", 0..p.count as i64, 1, |e, panel| {
+                if self.plan.order == Order::Panels {
+                    multiply(e, p, panel.clone())?;
+                }
                 e.forget();
-                let mut point = Point { axes: vec![Affine::default(); N_PRODUCT_AXES], vector: None };
-                point.axes[PANEL] = panel.clone();
-                p.tiles.emit(e, point, &[PANEL])?;
-                e.forget();
-                self.transform_output(e, block, p, &panel.times(p.width as i64).offset(p.first as i64))
+                self.transform_output(e, block, p, &panel)
             })?;
         }
         Ok(())
@@ -284,8 +309,9 @@ impl Emission<'_> {
         e.b.load(buffer, flat, self.in_lanes)
     }
 
-    fn transform_output(&self, e: &mut Emitter, block: &Block, panels: &Panels, first: &Affine) -> Done {
+    fn transform_output(&self, e: &mut Emitter, block: &Block, panels: &Panels, panel: &Affine) -> Done {
         let [y, x] = &self.plan.forms;
+        let first = panel.times(panels.width as i64).offset(panels.first as i64);
         let lanes = self.plan.lanes as i64;
         // Only the last of several panels may be narrower, and it stands alone.
         let valid = if panels.count > 1 { panels.width } else { panels.valid } as i64;
@@ -299,10 +325,12 @@ impl Emission<'_> {
                     return Ok(());
                 }
                 let tile = |e: &mut Emitter, col: &Affine, columns: usize| {
-                    let at = Cell { block, row: &row, tile: r.times(self.plan.cols as i64).plus(col), col, outputs: [rows, columns] };
-                    e.for_loop("v", 0..full, lanes, |e, v| self.transform_cell(e, &at, &panels.products, first, &v, lanes))?;
+                    let tile = r.times(self.plan.cols as i64).plus(col);
+                    let from = tile.times(panels.products.step).plus(&panel.times(panels.products.panel));
+                    let at = Cell { block, row: &row, from, first: &first, col, outputs: [rows, columns] };
+                    e.for_loop("v", 0..full, lanes, |e, v| self.transform_cell(e, &at, &panels.products, &v, lanes))?;
                     if full < valid {
-                        self.transform_cell(e, &at, &panels.products, first, &Affine::constant(full), valid - full)?;
+                        self.transform_cell(e, &at, &panels.products, &Affine::constant(full), valid - full)?;
                     }
                     Ok(())
                 };
@@ -315,11 +343,11 @@ impl Emission<'_> {
         })
     }
 
-    fn transform_cell(&self, e: &mut Emitter, cell: &Cell<'_>, products: &Scratch, first: &Affine, v: &Affine, valid: i64) -> Done {
+    fn transform_cell(&self, e: &mut Emitter, cell: &Cell<'_>, products: &Scratch, v: &Affine, valid: i64) -> Done {
         let [y, x] = &self.plan.forms;
         let [rows, columns] = cell.outputs;
         let lanes = self.plan.lanes as u32;
-        let from = cell.tile.times(products.step).plus(v);
+        let from = cell.from.plus(v);
         let mut half: Vec<Vec<Reg>> = vec![vec![]; rows];
         for l in 0..x.n() {
             let data: Vec<Reg> =
@@ -333,7 +361,7 @@ impl Emission<'_> {
         }
         let mut at = cell.block.point.clone();
         at.vector = Some(Lanes { axis: self.shape.columns.0, lanes, valid: valid as u32 });
-        at.axes[self.shape.columns.0] = first.plus(v);
+        at.axes[self.shape.columns.0] = cell.first.plus(v);
         for (i, held) in half.into_iter().enumerate() {
             let row = match &self.half {
                 Some(s) => {
@@ -356,13 +384,23 @@ impl Emission<'_> {
     }
 }
 
+/// The products of some panels that belong to one value of the outer axis.
+fn multiply(e: &mut Emitter, panels: &Panels, outer: Affine) -> Done {
+    e.forget();
+    let mut at = Point { axes: vec![Affine::default(); N_PRODUCT_AXES], vector: None };
+    at.axes[0] = outer;
+    panels.tiles.emit(e, at, &[0])
+}
+
 /// A tile whose outputs are made.
 struct Cell<'a> {
     block: &'a Block,
     row: &'a Affine,
     col: &'a Affine,
-    /// Its number in the block.
-    tile: Affine,
+    /// Where its products begin.
+    from: Affine,
+    /// The first column of the panel.
+    first: &'a Affine,
     /// How many of its outputs exist.
     outputs: [usize; 2],
 }

@@ -1,19 +1,26 @@
-//! The choice of tile and block, and whether any beats the direct sum: a model in cycles of one core.
+//! The choice of tile and block, and whether any beats the direct sum, by what [`super::cost`] thinks.
 
 use super::cook_toom::CookToom;
+use super::cost;
 use super::shape::Shape;
-use crate::schedule::cost::{Convolution, Machine, Tile, choose_tile, covering_cost};
+use crate::schedule::MAX_PRIVATE_BYTES;
+use crate::schedule::cost::{Convolution, Machine, choose_tile};
 
-/// Bytes that the last-level cache gives in a cycle.
-const L3_BYTES_PER_CYCLE: f64 = 20.0;
-/// Bytes that memory gives in a cycle.
-const MEMORY_BYTES_PER_CYCLE: f64 = 7.0;
-/// Weights of more bytes come from memory, for there are those of other layers.
-const KEPT_BYTES: f64 = 6e6;
-/// Most tiles of a block.
+/// Most tiles of a block whose scratch the second-level cache keeps.
 const MAX_TILES: usize = 192;
 /// How much faster than the direct sum it must be.
 const MARGIN: f64 = 1.1;
+/// Most scratch, in second-level caches.
+const MAX_SCRATCH: usize = 8;
+
+/// The order of a block's products.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Order {
+    /// Panels of output channels outermost, each transformed back at once: the input is read for every panel.
+    Panels,
+    /// Points of the transforms outermost: each reads its part of the input and its weights once, and all sums wait.
+    Points,
+}
 
 /// How a convolution is computed.
 #[derive(Clone, PartialEq, Debug)]
@@ -32,6 +39,8 @@ pub(super) struct Plan {
     pub(super) nr: usize,
     /// Elements between tiles of the transformed input.
     pub(super) stride: usize,
+    /// The order of its products.
+    pub(super) order: Order,
 }
 
 impl Plan {
@@ -50,15 +59,21 @@ impl Plan {
         self.forms[0].m.max(self.forms[1].m)
     }
 
-    /// The fastest plan, if it is faster than the direct sum or asked for.
+    /// Whether each thread may have its own scratch of a block.
+    pub(super) fn is_private(&self) -> bool {
+        self.order == Order::Panels && self.n_products() * self.n_tiles() * self.stride.max(self.nr) * 4 <= MAX_PRIVATE_BYTES
+    }
+
+    /// The fastest plan, if it is faster than the direct sum or asked for. Results depend on the transforms only, which are chosen as
+    /// if for one thread; blocks are chosen for one thread and for all that may share them.
     pub(super) fn choose(machine: &Machine, shape: &Shape) -> Option<Self> {
         let fastest = |m: usize| Self::fastest(machine, shape, m);
         match machine.convolution {
             Convolution::Direct => None,
             Convolution::Winograd(m) => fastest(m).map(|p| p.1),
             Convolution::Fastest => {
-                let (cycles, plan) = [4, 2].into_iter().filter_map(fastest).min_by(|a, b| a.0.total_cmp(&b.0))?;
-                (cycles * MARGIN < direct_cycles(machine, shape)).then_some(plan)
+                let (time, plan) = [4, 2].into_iter().filter_map(fastest).min_by(|a, b| a.0.total_cmp(&b.0))?;
+                (time * MARGIN < cost::direct(machine, shape)).then_some(plan)
             }
         }
     }
@@ -72,6 +87,7 @@ impl Plan {
         lanes
     }
 
+    /// The best plan of these transforms, and the time of the fastest on one thread.
     fn fastest(machine: &Machine, shape: &Shape, m: usize) -> Option<(f64, Self)> {
         let form = |i: usize| {
             let r = shape.sides[i].r();
@@ -80,88 +96,106 @@ impl Plan {
         let forms = [form(0)?, form(1)?];
         let tiles = [0, 1].map(|i| shape.sides[i].extent.div_ceil(forms[i].m));
         let n_products = forms[0].n() * forms[1].n();
-        if shape.channels.1 < 4 {
+        let (channels, columns) = (shape.channels.1, shape.columns.1);
+        if channels < 4 {
             return None;
         }
         // Rows of a multiple of 1 KiB would share sets of the first-level cache.
-        let stride = shape.channels.1.next_multiple_of(4);
+        let stride = channels.next_multiple_of(4);
         let stride = if (stride * 4).is_multiple_of(1024) { stride + 16 } else { stride };
-        let narrow = machine.narrowed(shape.columns.1);
+        let narrow = machine.narrowed(columns);
         let lanes = narrow.lanes as usize;
-        let tile_bytes = n_products * 4 * (stride + 2 * lanes.min(shape.columns.1));
+        let tile_bytes = n_products * 4 * (stride + 2 * lanes.min(columns));
         let most = (machine.l2_bytes * 5 / 8 / tile_bytes).clamp(2, MAX_TILES);
-        let n_col_blocks = tiles[1].div_ceil(most);
-        let cols = tiles[1].div_ceil(n_col_blocks);
-        (1..=(most / cols).clamp(1, tiles[0]))
-            .filter(|rows| rows * cols >= 2)
-            .map(|rows| {
-                let tile = choose_tile(&narrow, rows * cols, shape.columns.1, usize::MAX);
-                let plan = Plan {
-                    forms: forms.clone(),
-                    rows,
-                    cols,
-                    blocks: [tiles[0].div_ceil(rows), n_col_blocks],
-                    lanes,
-                    nr: tile.nv * lanes,
-                    stride,
-                };
-                (plan.cycles(&narrow, shape, tile), plan)
-            })
-            .min_by(|a, b| a.0.total_cmp(&b.0))
-    }
-
-    fn cycles(&self, machine: &Machine, shape: &Shape, tile: Tile) -> f64 {
-        let [y, x] = &self.forms;
-        let (channels, columns) = (shape.channels.1, shape.columns.1);
-        let n_blocks = (shape.n_images * self.blocks[0] * self.blocks[1]) as f64;
-        let n_tiles = self.n_tiles();
-        let products = product_cycles(machine, n_tiles, columns, tile, channels, self.n_products());
-        let bytes = (self.n_products() * channels * columns * 4) as f64;
-        let weights = stream_cycles(machine, bytes, n_blocks);
-
-        let wide = machine.lanes > 8;
-        let (fma, store, load) = if wide { (1.0, 2.0, 0.5) } else { (0.5, 1.0, 0.3) };
-        // An addition for each product and pair of points, and as many again that combine them.
-        let work = |f: &CookToom| if f.n() > 1 { (2 * f.n() * (f.n() - 2) / 4) as f64 } else { 0.0 };
-        let (ny, nx) = (y.n() as f64, x.n() as f64);
-        let columns_read = (x.m * self.cols + x.n() - x.m) as f64;
-        let row = columns_read * (ny * (load + store) + work(y) * fma);
-        let tile_in = ny * (nx * (load + store) + work(x) * fma);
-        let tile_out = nx * ny * load + (nx * work(y) + y.m as f64 * work(x)) * fma + (y.m * x.m) as f64 * (store + 2.0 * fma);
-        let in_vectors = channels.div_ceil(Self::input_lanes(machine, channels) as usize) as f64;
-        let out_vectors = columns.div_ceil(self.lanes) as f64;
-        let transforms = in_vectors * (self.rows as f64 * row + n_tiles as f64 * tile_in) + out_vectors * n_tiles as f64 * tile_out;
-        overlapped(n_blocks * products, weights) + 1.2 * n_blocks * transforms
+        let small = tiles[1].div_ceil(most);
+        let large = n_products * 4 * (stride + columns);
+        let fits = |rows: usize, cols: usize| rows * cols <= most || rows * cols * large <= MAX_SCRATCH * machine.l2_bytes;
+        let mut plans = vec![];
+        for n_cols in (1..=small).filter(|&n| n == 1 || n == small) {
+            let cols = tiles[1].div_ceil(n_cols);
+            for rows in (1..=tiles[0]).filter(|&rows| rows * cols >= 2 && (rows == 1 && n_cols == small || fits(rows, cols))) {
+                let tile = choose_tile(&narrow, rows * cols, columns, usize::MAX);
+                for order in [Order::Panels, Order::Points] {
+                    let blocks = [tiles[0].div_ceil(rows), n_cols];
+                    // Sums of all panels would be too much for each thread to have its own.
+                    if order == Order::Points && shape.n_images * blocks[0] * blocks[1] > 1 {
+                        continue;
+                    }
+                    let plan = Plan { forms: forms.clone(), rows, cols, blocks, lanes, nr: tile.nv * lanes, stride, order };
+                    let [alone, shared] = [1, machine.threads].map(|threads| cost::cost(&plan, &narrow, shape, tile, threads));
+                    plans.push((alone, shared, plan));
+                }
+            }
+        }
+        let least = |time: fn(&(f64, f64, Plan)) -> f64| plans.iter().map(time).min_by(f64::total_cmp);
+        let (alone, shared) = (least(|p| p.0)?, least(|p| p.1)?);
+        let loss = |p: &(f64, f64, Plan)| p.0 / alone + p.1 / shared;
+        plans.iter().min_by(|a, b| loss(a).total_cmp(&loss(b))).map(|p| (alone, p.2.clone()))
     }
 }
 
-/// Cycles of a matrix product in tiles, `times` over.
-fn product_cycles(machine: &Machine, rows: usize, columns: usize, tile: Tile, depth: usize, times: usize) -> f64 {
-    let vectors = columns.div_ceil(machine.lanes as usize);
-    let step = covering_cost(machine, rows, vectors, tile) as f64 / 10.0;
-    // Sums are set to zero and stored.
-    let ends = (rows * vectors) as f64 * 2.5;
-    times as f64 * (step * depth as f64 + ends)
-}
+#[cfg(test)]
+mod tests {
+    use super::{Order, Plan};
+    use crate::expr::{Const, Expr, Node, TensorId};
+    use crate::schedule::Machine;
+    use crate::schedule::winograd::shape::{Shape, Side};
+    use crate::tensor::DType;
 
-/// Cycles in which weights arrive, `times` over.
-fn stream_cycles(machine: &Machine, bytes: f64, times: f64) -> f64 {
-    let again = if bytes < machine.l2_bytes as f64 / 4.0 { 0.0 } else { (times - 1.0) * bytes / L3_BYTES_PER_CYCLE };
-    let first = bytes / if bytes < KEPT_BYTES { L3_BYTES_PER_CYCLE } else { MEMORY_BYTES_PER_CYCLE };
-    first + again
-}
+    /// A convolution of a square image under padding.
+    fn convolution(side: usize, channels: usize, columns: usize) -> Shape {
+        let side = |axis: usize| Side { axis: Some(axis), extent: side, tap: Some(3 + axis), first: -1, dim: side };
+        Shape {
+            input: (TensorId(0), vec![]),
+            weights: (TensorId(1), vec![]),
+            finish: Expr::new(Node::Const(Const::Float(0.0)), DType::F32),
+            channels: (5, channels),
+            columns: (2, columns),
+            sides: [side(0), side(1)],
+            batch: vec![],
+            n_images: 1,
+        }
+    }
 
-/// Work and transfers at once.
-fn overlapped(a: f64, b: f64) -> f64 {
-    a.max(b) + 0.3 * a.min(b)
-}
+    fn choice(machine: &Machine, shape: &Shape) -> String {
+        match Plan::choose(machine, shape) {
+            None => "direct".to_owned(),
+            Some(p) => format!("m={} blocks={}x{} of {}x{} {:?}", p.m(), p.blocks[0], p.blocks[1], p.rows, p.cols, p.order),
+        }
+    }
 
-/// Cycles of the direct sum.
-fn direct_cycles(machine: &Machine, shape: &Shape) -> f64 {
-    let narrow = machine.narrowed(shape.columns.1);
-    let [y, x] = &shape.sides;
-    let depth = shape.channels.1 * y.r() * x.r();
-    let tile = choose_tile(&narrow, x.extent, shape.columns.1, usize::MAX);
-    let products = product_cycles(&narrow, x.extent, shape.columns.1, tile, depth, shape.n_images * y.extent);
-    overlapped(products, stream_cycles(machine, (depth * shape.columns.1 * 4) as f64, 1.0))
+    fn server(threads: usize) -> Machine {
+        Machine { l2_bytes: 2 << 20, threads, ..Machine::wide(16, 32) }
+    }
+
+    #[test]
+    fn weights_from_memory_come_once() {
+        for columns in [256, 512] {
+            let plan = Plan::choose(&server(1), &convolution(28, 512, columns)).unwrap();
+            assert_eq!((plan.blocks, plan.order), ([1, 1], Order::Points), "{columns} columns");
+        }
+    }
+
+    #[test]
+    fn choices() {
+        let sizes =
+            [(56, 64, 64), (28, 128, 128), (14, 256, 256), (7, 512, 512), (56, 256, 256), (224, 64, 64), (28, 128, 32), (80, 16, 16)];
+        let of = |machine: Machine| {
+            let line = |&(side, from, to): &(usize, usize, usize)| {
+                format!("{side} {from} {to}: {}\n", choice(&machine, &convolution(side, from, to)))
+            };
+            sizes.iter().map(line).collect::<String>()
+        };
+        insta::assert_snapshot!(of(server(1)));
+        insta::assert_snapshot!(of(server(2)));
+        insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
+    }
+
+    #[test]
+    fn transforms_do_not_depend_on_threads() {
+        for (side, from, to) in [(56, 64, 64), (14, 256, 256), (7, 512, 512), (14, 512, 512), (28, 96, 24), (20, 64, 80)] {
+            let m = |threads: usize| Plan::choose(&server(threads), &convolution(side, from, to)).map(|p| p.m());
+            assert!([2, 4, 16].into_iter().all(|threads| m(threads) == m(1)), "{side} {from} {to}");
+        }
+    }
 }
