@@ -562,12 +562,13 @@ fn finish_from_memory(
         e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
     }
     e.forget();
-    let at_once = e.machine.chains().div_ceil(nv).min(mr);
-    let full = (mr - mr % at_once) as i64;
-    for (range, step) in [(0..full, at_once), (full..mr as i64, mr % at_once)] {
+    let together = (e.n_streams() / nv).clamp(1, mr);
+    let full = (mr / together * together) as i64;
+    for (range, step) in [(0..full, together), (full..mr as i64, (mr % together).max(1))] {
         e.for_loop("row", range, step as i64, |e, row| {
-            e.side_by_side(step * nv, |e, i| {
-                let (row, vector) = (row.offset((i / nv) as i64), i % nv);
+            let cells: Vec<(usize, usize)> = (0..step).flat_map(|u| (0..nv).map(move |vector| (u, vector))).collect();
+            e.side_by_side(&cells, |e, &(u, vector)| {
+                let row = row.offset(u as i64);
                 let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
                 let mut at = point.clone();
                 at.axes[rows] = at.axes[rows].plus(&row);

@@ -70,12 +70,6 @@ impl Machine {
         Machine { fma: true, by_element: true, ..Machine::wide(4, n_registers) }
     }
 
-    /// How many long chains of instructions run side by side: enough to fill the time that each waits for itself, as far as there
-    /// are registers.
-    pub(super) fn chains(&self) -> usize {
-        self.n_registers / 4
-    }
-
     /// What may be better than the choice that this machine comes with, the most promising first.
     pub fn other_choices(&self) -> Vec<Choice> {
         if !self.exact {

@@ -1,7 +1,7 @@
 //! Builds one kernel: its buffers and arguments, where the tensors of the program are, loops.
 
-mod interleave;
 mod run;
+mod streams;
 mod values;
 
 pub(in crate::schedule) use run::{Rest, Run, halves};

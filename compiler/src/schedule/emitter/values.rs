@@ -451,7 +451,8 @@ pub(in crate::schedule) fn expr_depends(e: &Expr, axis: usize) -> bool {
     depends
 }
 
-/// Whether an expression is a long chain of instructions, which needs more registers than the accumulators of a tile leave.
+/// Whether an expression needs registers that the accumulators of a tile leave no room for, and is too long for the processor to
+/// look past.
 pub(in crate::schedule) fn is_heavy(e: &Expr) -> bool {
     let mut heavy = false;
     e.visit(&mut |e| {
