@@ -62,7 +62,7 @@ impl Importer<'_> {
                 Some(Some(true)) => {}
                 Some(Some(false)) => break,
                 Some(None) => return Err(Problem::invalid("the condition of the loop is not one `bool`")),
-                None => return self.run_time(at, &condition.clone(), "whether"),
+                None => return self.run_time(at, &condition, "whether"),
             }
             let mut inputs = vec![Known::constant("iteration", Tensor::scalar(i)), condition];
             inputs.extend(states.iter().cloned());
@@ -77,7 +77,7 @@ impl Importer<'_> {
         }
         let (names, _) = self.names(at, body.output.len() - 1);
         let mut results = states;
-        for (column, name) in scanned.iter().zip(&names[results.len()..].to_vec()) {
+        for (column, name) in scanned.iter().zip(&names[results.len()..]) {
             results.push(if name.is_empty() { Known::Failed } else { self.joined(at, column, 0, true, name)? });
         }
         results.truncate(at.node.output.len());
