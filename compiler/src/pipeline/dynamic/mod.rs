@@ -106,14 +106,17 @@ pub(super) struct Sizer<'p> {
     fitter: Fitter,
     /// By probe: the node that stands for one of the first graph.
     nodes: Vec<HashMap<NodeId, NodeId>>,
-    values: HashMap<Value, Vec<Option<Size>>>,
+    values: Extents,
 }
 
 /// A way to lower nodes.
 type Lower = fn(&Graph, &[NodeId]) -> Result<Lowered, (NodeId, LowerError)>;
 
-/// Extents of every value, those of which no function was found with why.
-type Extents = (HashMap<Value, Vec<Option<Size>>>, Vec<(Value, Misfit)>);
+/// Values of which no function of the sizes was found, with why.
+type Misfits = Vec<(Value, Misfit)>;
+
+/// Extents of every value.
+type Extents = HashMap<Value, Vec<Option<Size>>>;
 
 impl<'p> Sizer<'p> {
     /// Finds the nodes of the other graphs that stand for those of `graph`.
@@ -124,7 +127,7 @@ impl<'p> Sizer<'p> {
     }
 
     /// As `new`, with the values whose extents have no function.
-    pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Vec<(Value, Misfit)>), Vec<Diagnostic>> {
+    pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Misfits), Vec<Diagnostic>> {
         if let Some(&n) = graph.control_nodes().first() {
             return Err(vec![refuse(graph, &[n], "branches and loops do not go with `--dynamic` yet")]);
         }
@@ -141,7 +144,7 @@ impl<'p> Sizer<'p> {
         Ok((sizer, misfits))
     }
 
-    fn extents_of_values(&self, graph: &Graph) -> Extents {
+    fn extents_of_values(&self, graph: &Graph) -> (Extents, Misfits) {
         let (mut values, mut misfits) = (HashMap::new(), vec![]);
         for n in graph.order().into_iter().filter(|n| self.nodes.iter().all(|map| map.contains_key(n))) {
             for v in graph.results(n) {
