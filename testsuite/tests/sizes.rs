@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use tinsmith::config::Range;
 use tinsmith::{Config, Output};
 use tinsmith_testsuite::c_program::{Model, link};
-use tinsmith_testsuite::{has_aarch64, scratch, tool, x86_64_levels};
+use tinsmith_testsuite::{has_aarch64, is_x86_64_linux, scratch, tool, x86_64_levels};
 
 const BODY: &str = "(%x: f32[batch,seq,40]) -> (%y) {
   @w = const rand(1) : f32[40,24]
@@ -26,8 +27,9 @@ const PROGRAM: &str = r#"
     #include "one.h"
     #include "odd.h"
     #include "most.h"
+    #include "stepped.h"
     /* 64 more, to begin at a multiple of 64. */
-    static unsigned char memory[RANGED_WORKSPACE_BYTES + 64], other[MOST_WORKSPACE_BYTES + 64];
+    static unsigned char memory[2 * RANGED_WORKSPACE_BYTES + 64], other[2 * RANGED_WORKSPACE_BYTES + 64];
     static void *aligned(unsigned char *p) { return p + (64 - (size_t)p % 64) % 64; }
     static float x[MOST_X_ELEMENTS], y[MOST_Y_ELEMENTS + 1], expected[MOST_Y_ELEMENTS];
     typedef tinsmith_status run(const float *, float *, void *, tinsmith_pool *);
@@ -55,6 +57,16 @@ const PROGRAM: &str = r#"
             for (unsigned i = 0; i < 5; i++) {
                 if (ranged_run(&outside[i], x, y, aligned(memory), pool) != TINSMITH_SIZE_OUT_OF_RANGE) bad = 6;
             }
+            for (uint64_t seq = 7; seq <= 25; seq++) {
+                ranged_sizes any = {2, seq};
+                stepped_sizes sizes = {2, seq};
+                tinsmith_status status = stepped_run(&sizes, x, y, aligned(memory), pool);
+                if (status != (seq == 8 || seq == 16 || seq == 24 ? TINSMITH_OK : TINSMITH_SIZE_OUT_OF_RANGE)) bad = 7;
+                if (status == TINSMITH_OK && ranged_run(&any, x, expected, aligned(other), pool) != TINSMITH_OK) bad = 8;
+                for (uint64_t i = 0; status == TINSMITH_OK && i < stepped_y_elements(&sizes); i++) {
+                    if (!(fabsf(y[i] - expected[i]) <= 1e-5f)) bad = 9;
+                }
+            }
             if (pool) tinsmith_pool_destroy(pool);
             if (bad) return bad;
         }
@@ -68,18 +80,21 @@ fn models(folder: &Path, config: &Config) -> Vec<Model> {
         fs::write(&file, format!("graph @{name}{BODY}")).expect("written");
         file
     };
-    let mut ranged = config.clone();
-    ranged.dynamic.insert("batch".to_owned(), (1, 4).into());
-    ranged.dynamic.insert("seq".to_owned(), (1, 64).into());
-    let artifact = tinsmith::compile(&file("ranged"), &ranged).unwrap_or_else(|e| panic!("{e}"));
-    artifact.write(folder, &[Output::Library]).expect("the library is written");
-    let ranged = Model { artifact, inputs: vec![], expected: vec![] };
+    let ranged = |name: &str, seq: Range| {
+        let mut config = config.clone();
+        config.dynamic.insert("batch".to_owned(), (1, 4).into());
+        config.dynamic.insert("seq".to_owned(), seq);
+        let artifact = tinsmith::compile(&file(name), &config).unwrap_or_else(|e| panic!("{e}"));
+        artifact.write(folder, &[Output::Library]).expect("the library is written");
+        Model { artifact, inputs: vec![], expected: vec![] }
+    };
     let fixed = |name: &str, batch: usize, seq: usize| {
         let mut config = config.clone();
         config.bindings.extend([("batch".to_owned(), batch), ("seq".to_owned(), seq)]);
         Model::compile(&file(name), folder, &config)
     };
-    vec![ranged, fixed("one", 1, 1), fixed("odd", 3, 33), fixed("most", 4, 64)]
+    let (ranged, stepped) = (ranged("ranged", (1, 64).into()), ranged("stepped", Range { low: 8, high: 64, step: 8 }));
+    vec![ranged, stepped, fixed("one", 1, 1), fixed("odd", 3, 33), fixed("most", 4, 64)]
 }
 
 fn config(target: &str, cpu: &str) -> Config {
@@ -104,4 +119,51 @@ fn a_library_for_aarch64_serves_a_range_of_sizes() {
     let models = models(&folder, &config("aarch64-unknown-linux-gnu", "armv8-a"));
     let program = link("aarch64-linux-gnu-gcc -static", &folder, &models.iter().collect::<Vec<_>>(), PROGRAM);
     tool::succeed(Command::new("qemu-aarch64").arg(program));
+}
+
+const RUST_PROGRAM: &str = r#"
+    mod ranged { include!("ranged.rs"); }
+    mod stepped { include!("stepped.rs"); }
+    mod odd { include!("odd.rs"); }
+    fn main() {
+        const N: usize = 3 * 33 * 40;
+        let x: Vec<f32> = (0..N).map(|i| (i % 37) as f32 / 37.0 - 0.4).collect();
+        let (mut y, mut expected) = (vec![0f32; N], [0f32; N]);
+        let fixed: &[f32; N] = std::convert::TryInto::try_into(&x[..]).unwrap();
+        odd::run(fixed, &mut expected, &mut odd::Workspace::boxed()).unwrap();
+        let mut workspace = ranged::Workspace::boxed();
+        let sizes = ranged::Sizes { batch: 3, seq: 33 };
+        ranged::run(&sizes, &x, &mut y, &mut workspace).unwrap();
+        assert!(y.iter().zip(&expected[..]).all(|(a, b)| (a - b).abs() <= 1e-5));
+        let pool = ranged::Pool::new(2).unwrap();
+        let alone = y.clone();
+        ranged::run_with(&sizes, &x, &mut y, &mut workspace, &pool).unwrap();
+        assert_eq!(alone, y);
+        assert_eq!(ranged::run(&sizes, &x[1..], &mut y, &mut workspace), Err(ranged::Status::BadArgument));
+        let outside = ranged::Sizes { batch: 5, seq: 33 };
+        assert_eq!(ranged::run(&outside, &x, &mut y, &mut workspace), Err(ranged::Status::SizeOutOfRange));
+        let mut workspace = stepped::Workspace::boxed();
+        let mut run = |seq: u64| {
+            let n = 40 * seq as usize;
+            stepped::run(&stepped::Sizes { batch: 1, seq }, &x[..n], &mut y[..n], &mut workspace)
+        };
+        assert_eq!((run(8), run(24)), (Ok(()), Ok(())));
+        assert_eq!((run(7), run(12)), (Err(stepped::Status::SizeOutOfRange), Err(stepped::Status::SizeOutOfRange)));
+    }
+"#;
+
+#[test]
+fn the_rust_module_takes_the_sizes() {
+    if !is_x86_64_linux("the_rust_module_takes_the_sizes") {
+        return;
+    }
+    let folder = scratch("sizes-rust");
+    models(&folder, &config("x86_64-unknown-linux-gnu", "x86-64-v1"));
+    fs::write(folder.join("main.rs"), RUST_PROGRAM).expect("written");
+    let out = folder.join("program");
+    let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or("rustc".into()));
+    command.args(["--edition", "2021", "-Dwarnings"]).arg("-L").arg(&folder);
+    command.args(["-lstatic=ranged", "-lstatic=stepped", "-lstatic=odd"]);
+    tool::succeed(command.arg(folder.join("main.rs")).arg("-o").arg(&out));
+    tool::succeed(&mut Command::new(out));
 }

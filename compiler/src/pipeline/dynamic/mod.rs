@@ -106,17 +106,17 @@ pub(super) struct Sizer<'p> {
     fitter: Fitter,
     /// By probe: the node that stands for one of the first graph.
     nodes: Vec<HashMap<NodeId, NodeId>>,
-    values: HashMap<Value, Vec<Option<Size>>>,
+    values: Extents,
 }
 
 /// A way to lower nodes.
 type Lower = fn(&Graph, &[NodeId]) -> Result<Lowered, (NodeId, LowerError)>;
 
-/// Values of which an extent has no function, and why.
+/// Values of which no function of the sizes was found, with why.
 type Misfits = Vec<(Value, Misfit)>;
 
-/// Extents of every value, and those without a function.
-type Extents = (HashMap<Value, Vec<Option<Size>>>, Misfits);
+/// Extents of every value.
+type Extents = HashMap<Value, Vec<Option<Size>>>;
 
 impl<'p> Sizer<'p> {
     /// Finds the nodes of the other graphs that stand for those of `graph`.
@@ -144,7 +144,7 @@ impl<'p> Sizer<'p> {
         Ok((sizer, misfits))
     }
 
-    fn extents_of_values(&self, graph: &Graph) -> Extents {
+    fn extents_of_values(&self, graph: &Graph) -> (Extents, Misfits) {
         let (mut values, mut misfits) = (HashMap::new(), vec![]);
         for n in graph.order().into_iter().filter(|n| self.nodes.iter().all(|map| map.contains_key(n))) {
             for v in graph.results(n) {
