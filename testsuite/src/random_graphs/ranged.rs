@@ -1,7 +1,7 @@
 //! Random graphs with axes whose extents a run chooses: drawn at marked extents, which are then replaced in the text. One program for all
 //! sizes is compared, at one size after the other, with the interpreter on the graph of that size.
 
-use tinsmith::codegen::{Executable, Machine, Memory};
+use tinsmith::codegen::{Executable, Memory};
 use tinsmith::config::Config;
 use tinsmith::diagnostic::{Diagnostic, Severity};
 use tinsmith::graph::{self, Graph};
