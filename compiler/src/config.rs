@@ -21,6 +21,8 @@ pub struct Config {
     pub dynamic: BTreeMap<String, Range>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Shapes of the tensors of inputs that are sequences; none for an optional input that has no value.
+    pub sequences: BTreeMap<String, Vec<Vec<usize>>>,
     /// Inputs that are constants in the compiled model: their values.
     pub constants: BTreeMap<String, Tensor>,
     /// Pairs of an input and an output that are one tensor between runs, kept in a block that the caller owns.
@@ -57,6 +59,7 @@ impl Default for Config {
             bindings: BTreeMap::new(),
             dynamic: BTreeMap::new(),
             input_shapes: BTreeMap::new(),
+            sequences: BTreeMap::new(),
             constants: BTreeMap::new(),
             states: vec![],
             quantize_weights: None,
@@ -99,12 +102,13 @@ impl Config {
 /// What turns kernels into machine code.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub enum Emitter {
-    /// The wide one where it takes a kernel, else Cranelift.
+    /// The one that makes instructions itself where it takes a kernel, else Cranelift.
     #[default]
     Auto,
     /// Cranelift only.
     Clif,
-    /// The wide one only, with vectors of 256 or 512 bits on x86-64; what it refuses is an error.
+    /// The one that makes instructions itself only: on x86-64 with the widest vectors of the level, on aarch64 with those of 128 bits.
+    /// What it refuses is an error.
     Wide,
 }
 

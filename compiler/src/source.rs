@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -12,6 +13,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::error::Error;
 use crate::graph::{self, Graph, Value};
 use crate::onnx;
+pub use crate::onnx::{Form, element_name};
 use crate::tensor::{DType, Dim, Shape, Tensor, Type};
 
 /// A model as it was read.
@@ -29,6 +31,8 @@ pub struct Source {
     pub defaults: BTreeMap<String, Tensor>,
     /// Outputs of which data decides how much is meant, each with the output that is its shape: by index.
     pub shapes: Vec<(usize, usize)>,
+    /// Outputs that are the elements of one output of the model, a sequence: by index, in order.
+    pub sequences: Vec<Range<usize>>,
 }
 
 /// The inputs and outputs of a model file, before dimensions are bound.
@@ -55,6 +59,8 @@ pub struct Declared {
     pub dtype: DType,
     /// Its dimensions; `None` where not even the rank is declared.
     pub shape: Option<Shape>,
+    /// Whether it is a tensor, or has such: then type and shape are theirs.
+    pub form: Form,
 }
 
 impl Declared {
@@ -67,6 +73,10 @@ impl Declared {
 
 impl fmt::Display for Declared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            Form::Tensor => {}
+            form => write!(f, "{form} of ")?,
+        }
         match &self.shape {
             Some(shape) => write!(f, "{}{shape}", self.dtype),
             None => write!(f, "{} of any rank", self.dtype),
@@ -84,12 +94,12 @@ pub fn read(path: &Path, config: &Config) -> Result<Source, Error> {
         None => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
     };
     let hash = hash(path)?;
-    let onnx::Imported { graph, defaults, shapes } = if is_text(path) {
-        onnx::Imported { graph: bind(&read_text(path)?, config, path)?, defaults: BTreeMap::new(), shapes: vec![] }
+    let onnx::Imported { graph, defaults, shapes, sequences } = if is_text(path) {
+        onnx::Imported { graph: bind(&read_text(path)?, config, path)?, defaults: BTreeMap::new(), shapes: vec![], sequences: vec![] }
     } else {
         onnx::import_file(path, &import_options(config)).map_err(Error::Model)?
     };
-    Ok(Source { file: path.display().to_string(), title, hash, graph, defaults, shapes })
+    Ok(Source { file: path.display().to_string(), title, hash, graph, defaults, shapes, sequences })
 }
 
 /// The small inputs of a model whose values decide shapes: it may compile once they are among [`Config::constants`].
@@ -107,9 +117,16 @@ pub fn deciding_inputs(path: &Path, config: &Config) -> Result<BTreeSet<String>,
 }
 
 fn import_options(config: &Config) -> onnx::ImportOptions {
-    let (bindings, input_shapes) = (config.bindings.clone(), config.input_shapes.clone());
+    let (bindings, input_shapes, sequences) = (config.bindings.clone(), config.input_shapes.clone(), config.sequences.clone());
     let variables = config.states.iter().map(|(input, _)| input.clone()).collect();
-    onnx::ImportOptions { bindings, input_shapes, constants: config.constants.clone(), variables, ..onnx::ImportOptions::default() }
+    onnx::ImportOptions {
+        bindings,
+        input_shapes,
+        sequences,
+        constants: config.constants.clone(),
+        variables,
+        ..onnx::ImportOptions::default()
+    }
 }
 
 /// Reads only what a model's callers see.
@@ -119,8 +136,12 @@ fn import_options(config: &Config) -> onnx::ImportOptions {
 pub fn signature(path: &Path) -> Result<Signature, Error> {
     if is_text(path) {
         let graph = read_text(path)?;
-        let declared =
-            |name: &str, v: Value| Declared { name: name.to_owned(), dtype: graph.ty(v).dtype, shape: Some(graph.ty(v).shape.clone()) };
+        let declared = |name: &str, v: Value| Declared {
+            name: name.to_owned(),
+            dtype: graph.ty(v).dtype,
+            shape: Some(graph.ty(v).shape.clone()),
+            form: Form::Tensor,
+        };
         let inputs = graph.inputs().iter().map(|&v| declared(graph.name_of(v), v)).collect();
         let outputs = graph.output_names().iter().zip(graph.outputs()).map(|(name, &v)| declared(name, v)).collect();
         let mut operators = BTreeMap::new();
@@ -134,7 +155,7 @@ pub fn signature(path: &Path) -> Result<Signature, Error> {
     }
     let bytes = fs::read(path).map_err(|e| Error::read(path, e))?;
     let signature = onnx::signature(&bytes, &path.display().to_string()).map_err(Error::Model)?;
-    let declared = |v: onnx::ValueSignature| Declared { name: v.name, dtype: v.dtype, shape: v.shape };
+    let declared = |v: onnx::ValueSignature| Declared { name: v.name, dtype: v.dtype, shape: v.shape, form: v.form };
     Ok(Signature {
         inputs: signature.inputs.into_iter().map(declared).collect(),
         outputs: signature.outputs.into_iter().map(declared).collect(),
@@ -178,7 +199,7 @@ fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
     }
     let place = path.display().to_string();
     let refuse = |message: String| Error::Model(vec![Diagnostic::new("bad-binding", Severity::Input, &place, message)]);
-    for name in config.input_shapes.keys() {
+    for name in config.input_shapes.keys().chain(config.sequences.keys()) {
         if !old.inputs().iter().any(|&v| old.name_of(v) == name) {
             return Err(refuse(format!("`--input-shape {name}=...`: the model has no input `{name}`")));
         }

@@ -2,7 +2,7 @@
 """Writes the ONNX backend tests to a folder, ready for an ahead-of-time compiler.
 
     pip install -r requirements.txt
-    fetch_conformance.py [--out DIR] [--all]
+    fetch_conformance.py [--out DIR]
 
 The tests are those of the installed `onnx` package. Each becomes
 
@@ -10,8 +10,8 @@ The tests are those of the installed `onnx` package. Each becomes
     DIR/GROUP/NAME/inputs/input_0.npy ... manifest.json       in the order of the graph's inputs
     DIR/GROUP/NAME/expected/output_0.npy ... manifest.json    in the order of the graph's outputs
 
-and an entry of `DIR/tests.json`. Only compilable tests are written: tensors in and out, no sequences, optionals,
-strings, other domains, random numbers, or shapes that depend on data; `--all` writes the others too.
+and an entry of `DIR/tests.json`. A sequence is `input_0_0.npy`, `input_0_1.npy`, ...; an optional input without a value has no
+file. Tests that no compiler of numeric functions can pass are marked: strings, random numbers, image files.
 
 An input that decides a shape (`Reshape`'s second) or is a parameter by nature (`Trilu`'s diagonal) is *promoted*:
 it becomes an initializer, as an exporter would have written it. `--no-promote` leaves it an input.
@@ -42,17 +42,14 @@ CONSTANT_OPERANDS = {
     "TopK": [1], "Split": [1], "Squeeze": [1], "Unsqueeze": [1], "ConstantOfShape": [0], "Range": [0, 1, 2], "OneHot": [1],
     "CumSum": [1], "CumProd": [1], "CenterCropPad": [1], "Col2Im": [1, 2], "MaxUnpool": [2], "AffineGrid": [1], "DFT": [1, 2],
     "STFT": [1, 3], "HannWindow": [0], "HammingWindow": [0], "BlackmanWindow": [0], "MelWeightMatrix": [0, 1, 2, 3, 4],
-    "Trilu": [1], "Dropout": [1, 2],
+    "Trilu": [1], "Dropout": [1, 2], "SequenceAt": [1], "SequenceErase": [1], "SequenceInsert": [2], "SplitToSequence": [1],
     **{"Reduce" + r: [1] for r in ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")},
 }
 RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 EXCLUDED_OPERATORS = {
-    "sequence": {"SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
-                 "SequenceMap", "SplitToSequence", "ConcatFromSequence"},
-    "optional": {"Optional", "OptionalGetElement", "OptionalHasElement"},
-    "string": {"StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch"},
-    "data-dependent shape": {"Unique", "StringSplit", "ImageDecoder"},
-    "random": RANDOM,
+    "strings": {"StringConcat", "StringNormalizer", "StringSplit", "RegexFullMatch"},
+    "image files": {"ImageDecoder"},
+    "random numbers": RANDOM,
 }
 
 
@@ -159,28 +156,21 @@ def promotable(model):
 
 
 def exclusions(name, op, model):
-    """Why the test is not one for an ahead-of-time compiler of tensors; empty: it is."""
+    """Why the test is not one for a compiler of numeric functions; empty: it is."""
     nodes = list(all_nodes(model.graph))
     operators, why = {n.op_type for n in nodes} | {op}, set()
     for reason, names in EXCLUDED_OPERATORS.items():
         if operators & names:
             why.add(reason)
     for v in list(free_inputs(model)) + list(model.graph.output):
-        kind = v.type.WhichOneof("value")
-        if kind != "tensor_type":
-            why.add(kind.removesuffix("_type"))
-        elif v.type.tensor_type.elem_type == TensorProto.STRING:
-            why.add("string")
-    if model.graph.sparse_initializer:
-        why.add("sparse")
+        if v.type.WhichOneof("value") == "tensor_type" and v.type.tensor_type.elem_type == TensorProto.STRING:
+            why.add("strings")
     tensors = list(model.graph.initializer) + [a.t for n in nodes for a in n.attribute if a.type == AttributeProto.TENSOR]
     casts = [a.i for n in nodes for a in n.attribute if n.op_type == "Cast" and a.name == "to"]
     if TensorProto.STRING in [t.data_type for t in tensors] + casts:
-        why.add("string")
-    if {n.domain for n in nodes} - set(OURS):
-        why.add("other domain")
+        why.add("strings")
     if name.startswith("test_training_dropout") and "zero_ratio" not in name:
-        why.add("random")
+        why.add("random numbers")
     return why
 
 
@@ -221,10 +211,11 @@ def write_side(folder, prefix, items, values):
             entry = {"name": value.name, "kind": "tensor", "type": type_name(x), "shape": list(x.shape), "file": f"{prefix}_{i}.npy"}
             np.save(os.path.join(folder, entry["file"]), to_file(x), allow_pickle=False)
         else:
-            entry = {"name": value.name, "kind": "none" if x is None else "sequence"}
+            entry = {"name": value.name, "kind": "none" if x is None else "sequence", "elements": []}
             for j, y in enumerate(x or []):
-                if isinstance(y, np.ndarray):
-                    np.save(os.path.join(folder, f"{prefix}_{i}_{j}.npy"), to_file(y), allow_pickle=False)
+                element = {"type": type_name(y), "shape": list(y.shape), "file": f"{prefix}_{i}_{j}.npy"}
+                np.save(os.path.join(folder, element["file"]), to_file(y), allow_pickle=False)
+                entry["elements"].append(element)
         manifest.append(entry)
     with open(os.path.join(folder, "manifest.json"), "w") as f:
         json.dump(manifest, f)
@@ -233,7 +224,6 @@ def write_side(folder, prefix, items, values):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--out", default=os.path.join(ROOT, "target", "conformance"))
-    ap.add_argument("--all", action="store_true", help="also write the tests that are not compilable")
     ap.add_argument("--no-promote", action="store_true", help="leave inputs that decide shapes as inputs")
     a = ap.parse_args()
 
@@ -251,8 +241,6 @@ def main():
     for group, name, base, model, ins, outs, rtol, atol in tests:
         op = operator_of.get(base, "?") if group == "node" else None
         why = exclusions(name, op, model)
-        if why and not a.all:
-            continue
         types = types_of(model, ins, outs)
         if not a.no_promote:
             ins, moved = promote(model, ins)
@@ -273,9 +261,9 @@ def main():
     index.sort(key=lambda t: (t["group"], t["name"]))
     with open(os.path.join(a.out, "tests.json"), "w") as f:
         json.dump({"onnx": onnx.__version__, "tests": index}, f, indent=0)
-    good = [t for t in index if not t["excluded_by"]]
-    print(f"onnx {onnx.__version__}: {n_cases} tests, {len(good)} compilable, {sum(bool(t['promoted']) for t in good)} of them with "
-          f"promoted inputs; {len(index)} written to {a.out}")
+    marked = sum(bool(t["excluded_by"]) for t in index)
+    print(f"onnx {onnx.__version__}: {n_cases} tests, {sum(bool(t['promoted']) for t in index)} with promoted inputs, "
+          f"{marked} of strings, random numbers or image files; written to {a.out}")
 
 
 if __name__ == "__main__":

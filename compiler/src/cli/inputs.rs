@@ -6,7 +6,7 @@ use std::path::Path;
 use tinsmith::codegen::{Executable, Memory};
 use tinsmith::config::Config;
 use tinsmith::emit::{Port, StatePort};
-use tinsmith::source::{Declared, Signature};
+use tinsmith::source::{Declared, Form, Signature};
 use tinsmith::tensor::{DType, Dim, Size, Tensor};
 use tinsmith::{Artifact, Error, source, state};
 
@@ -23,9 +23,26 @@ pub(crate) fn bind_to(
     let mut tensors = BTreeMap::new();
     let mut missing = vec![];
     for input in &signature.inputs {
+        if input.form.is_sequence() {
+            let mut shapes = vec![];
+            while let Some(tensor) = arrays.remove(&source::element_name(&input.name, shapes.len())) {
+                let tensor = fit(input, tensor)?;
+                let name = source::element_name(&input.name, shapes.len());
+                shapes.push(tensor.dims().to_vec());
+                tensors.insert(name, tensor);
+            }
+            config.input_shapes.remove(&input.name);
+            config.sequences.insert(input.name.clone(), shapes);
+            continue;
+        }
         match arrays.remove(&input.name) {
             Some(tensor) => {
+                config.sequences.remove(&input.name);
                 tensors.insert(input.name.clone(), fit(input, tensor)?);
+            }
+            None if input.form == Form::Optional => {
+                config.input_shapes.remove(&input.name);
+                config.sequences.insert(input.name.clone(), vec![]);
             }
             None if is_state(&input.name) => {}
             None => missing.push(format!("`{}`: {input}", input.name)),
@@ -42,7 +59,7 @@ pub(crate) fn bind_to(
     }
     tensors.extend(states);
     if !config.dynamic.is_empty() {
-        for (input, (_, tensor)) in signature.inputs.iter().zip(&tensors) {
+        for (input, tensor) in signature.inputs.iter().filter_map(|i| Some((i, tensors.get(&i.name)?))) {
             for (d, &n) in input.shape.iter().flat_map(|s| &s.0).zip(tensor.dims()) {
                 if let Dim::Symbol(s) = d
                     && !config.is_dynamic(s)
@@ -53,18 +70,14 @@ pub(crate) fn bind_to(
         }
         return Ok(tensors);
     }
-    config.input_shapes.extend(tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())));
+    let plain = |name: &str| signature.inputs.iter().any(|i| i.name == name) || is_state(name);
+    config.input_shapes.extend(tensors.iter().filter(|(name, _)| plain(name)).map(|(name, t)| (name.clone(), t.dims().to_vec())));
     Ok(tensors)
 }
 
 /// Compiles a model for arrays that [`bind_to`] gave. Those whose values decide shapes become constants of the compiled model, in the
 /// configuration.
-pub(crate) fn compile(
-    path: &Path,
-    signature: &Signature,
-    arrays: &BTreeMap<String, Tensor>,
-    config: &mut Config,
-) -> Result<Artifact, Error> {
+pub(crate) fn compile(path: &Path, arrays: &BTreeMap<String, Tensor>, config: &mut Config) -> Result<Artifact, Error> {
     loop {
         let problems = match tinsmith::compile(path, config) {
             Err(Error::Model(problems)) => problems,
@@ -72,8 +85,7 @@ pub(crate) fn compile(
         };
         let deciding = source::deciding_inputs(path, config)?;
         let fixed = config.constants.len();
-        let known = signature.inputs.iter().filter(|i| deciding.contains(&i.name));
-        let new: Vec<_> = known.filter_map(|i| Some((i.name.clone(), arrays.get(&i.name)?.clone()))).collect();
+        let new: Vec<_> = deciding.into_iter().filter_map(|name| Some((name.clone(), arrays.get(&name)?.clone()))).collect();
         config.constants.extend(new);
         if config.constants.len() == fixed {
             return Err(Error::Model(problems));
@@ -88,10 +100,20 @@ pub(crate) fn in_order(artifact: &Artifact, mut arrays: BTreeMap<String, Tensor>
     inputs.filter_map(|p| arrays.remove(&p.name).or_else(|| initial.remove(&p.name))).collect()
 }
 
-/// The arrays `input_0.npy`, `input_1.npy`, ... of a folder, by the inputs' names.
+/// The arrays `input_0.npy`, `input_1.npy`, ... of a folder, by the inputs' names; of a sequence `input_I_0.npy`, `input_I_1.npy`, ...
 pub(crate) fn from_folder(folder: &Path, signature: &Signature) -> Result<BTreeMap<String, Tensor>, Error> {
     let mut arrays = BTreeMap::new();
     for (i, input) in signature.inputs.iter().enumerate() {
+        if input.form.is_sequence() {
+            let element = |j: usize| folder.join(format!("input_{i}_{j}.npy"));
+            for j in (0..).take_while(|&j| element(j).exists()) {
+                arrays.insert(source::element_name(&input.name, j), arrays::read_npy(&element(j))?);
+            }
+            continue;
+        }
+        if input.form == Form::Optional && !folder.join(format!("input_{i}.npy")).exists() {
+            continue;
+        }
         arrays.insert(input.name.clone(), arrays::read_npy(&folder.join(format!("input_{i}.npy")))?);
     }
     Ok(arrays)

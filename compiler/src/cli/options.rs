@@ -18,9 +18,10 @@ pub(crate) struct ModelOptions {
     /// `A,B=1..8`: two dimensions that are always equal
     #[arg(long, value_name = "DIM=LOW..HIGH[:STEP]", value_parser = range)]
     dynamic: Vec<(String, Range)>,
-    /// Give an input a shape
+    /// Give an input a shape; a sequence the shapes of its tensors, with `;` between them, or `none`; also `none` for an optional input
+    /// without a value
     #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
-    input_shape: Vec<(String, Vec<usize>)>,
+    input_shape: Vec<(String, Vec<Vec<usize>>)>,
     /// Keep an input's value from one run to the next, as what this output was; repeatable
     #[arg(long, value_name = "INPUT=OUTPUT", value_parser = state)]
     state: Vec<(String, String)>,
@@ -42,7 +43,8 @@ pub(crate) struct ModelOptions {
     /// What matters most; for size, weights are not stored in the larger forms that make convolutions faster
     #[arg(long = "for", value_name = "GOAL", default_value = "latency")]
     goal: GoalName,
-    /// What makes machine code: wide (the widest vectors of x86-64-v2 and above) where it can, else Cranelift
+    /// What makes machine code: wide (straight to instructions: the widest vectors of x86-64-v2 and above, and 64-bit Arm) where it can, else
+    /// Cranelift
     #[arg(long, value_name = "EMITTER", default_value = "auto")]
     emitter: EmitterName,
     /// Measure forms of the kernels on this machine for about so long, and take the best
@@ -86,7 +88,8 @@ impl ModelOptions {
             cpu: self.cpu.clone(),
             bindings: self.bind.iter().cloned().collect(),
             dynamic: self.dynamic.iter().cloned().collect(),
-            input_shapes: self.input_shape.iter().cloned().collect(),
+            input_shapes: self.input_shape.iter().filter_map(|(name, shapes)| Some((name.clone(), one(shapes)?.clone()))).collect(),
+            sequences: self.input_shape.iter().filter(|(_, shapes)| one(shapes).is_none()).cloned().collect(),
             constants: std::collections::BTreeMap::new(),
             states: self.state.clone(),
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
@@ -156,12 +159,20 @@ fn seconds(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|s| (0.0..1e6).contains(s)).ok_or_else(|| format!("`{text}` is not a length of time"))
 }
 
-fn input_shape(text: &str) -> Result<(String, Vec<usize>), String> {
-    let (name, dims) = text.rsplit_once('=').ok_or("expected INPUT=N,N,...")?;
-    let dims = dims.trim_start_matches('[').trim_end_matches(']');
+fn input_shape(text: &str) -> Result<(String, Vec<Vec<usize>>), String> {
+    let (name, shapes) = text.rsplit_once('=').ok_or("expected INPUT=N,N,...")?;
     let parse = |d: &str| d.trim().parse().map_err(|_| format!("`{d}` is not a number of elements"));
-    let dims = if dims.is_empty() { vec![] } else { dims.split(',').map(parse).collect::<Result<_, _>>()? };
-    Ok((name.to_owned(), dims))
+    let shape = |dims: &str| -> Result<Vec<usize>, String> {
+        let dims = dims.trim().trim_start_matches('[').trim_end_matches(']');
+        if dims.is_empty() { Ok(vec![]) } else { dims.split(',').map(parse).collect() }
+    };
+    let shapes = if shapes == "none" { vec![] } else { shapes.split(';').map(shape).collect::<Result<_, _>>()? };
+    Ok((name.to_owned(), shapes))
+}
+
+/// The one shape of a list.
+fn one(shapes: &[Vec<usize>]) -> Option<&Vec<usize>> {
+    if let [shape] = shapes { Some(shape) } else { None }
 }
 
 #[cfg(test)]
@@ -170,8 +181,10 @@ mod tests {
 
     #[test]
     fn shapes_and_bindings_are_read() {
-        assert_eq!(input_shape("a=b=1,3,224"), Ok(("a=b".to_owned(), vec![1, 3, 224])));
-        assert_eq!(input_shape("x="), Ok(("x".to_owned(), vec![])));
+        assert_eq!(input_shape("a=b=1,3,224"), Ok(("a=b".to_owned(), vec![vec![1, 3, 224]])));
+        assert_eq!(input_shape("x="), Ok(("x".to_owned(), vec![vec![]])));
+        assert_eq!(input_shape("x=2,3;[4];"), Ok(("x".to_owned(), vec![vec![2, 3], vec![4], vec![]])));
+        assert_eq!(input_shape("x=none"), Ok(("x".to_owned(), vec![])));
         assert_eq!(input_shape("x=1,?"), Err("`?` is not a number of elements".to_owned()));
         assert_eq!(range("seq=1..512"), Ok(("seq".to_owned(), (1, 512).into())));
         assert_eq!(range("h=32..640:32"), Ok(("h".to_owned(), Range { low: 32, high: 640, step: 32 })));

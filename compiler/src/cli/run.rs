@@ -1,6 +1,7 @@
 //! `tinsmith run MODEL IN.npz -o OUT.npz`: compiles in memory, runs once, or once for each of several cases, writes the outputs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -26,10 +27,11 @@ pub(crate) struct Args {
     /// of the name of every case's
     #[arg(short, long, value_name = "FILE", conflicts_with = "outputs")]
     output: Option<PathBuf>,
-    /// A folder with input_0.npy, input_1.npy, ... in the order of the model's inputs
+    /// A folder with input_0.npy, input_1.npy, ... in the order of the model's inputs; of a sequence input_0_0.npy, input_0_1.npy, ...; an
+    /// optional input without a value has no file
     #[arg(long, value_name = "DIR")]
     inputs: Option<PathBuf>,
-    /// A folder for output_0.npy, output_1.npy, ... in the order of the model's outputs
+    /// A folder for output_0.npy, output_1.npy, ... in the order of the model's outputs; of a sequence output_0_0.npy, output_0_1.npy, ...
     #[arg(long, value_name = "DIR")]
     outputs: Option<PathBuf>,
 }
@@ -65,7 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
             text += &one.0.lines().map(|line| format!("{}: {line}\n", case.name)).collect::<String>();
             facts.push(json!({"name": case.name, "outputs": one.1}));
         } else {
-            write(args, &ran.outputs)?;
+            write(args, &ran.outputs, &ran.artifact.source.sequences)?;
             drop(progress);
             return Ok(Outcome::done(one.0, json!({"outputs": one.1})));
         }
@@ -115,7 +117,7 @@ fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {
     Ok(cases)
 }
 
-fn write(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Error> {
+fn write(args: &Args, outputs: &[(String, Tensor)], sequences: &[Range<usize>]) -> Result<(), Error> {
     if let Some(file) = &args.output {
         if file.extension().is_some_and(|e| e == "npy") {
             let plain: Vec<_> = outputs.iter().filter(|(name, _)| !args.model.is_next_state(name)).collect();
@@ -129,11 +131,27 @@ fn write(args: &Args, outputs: &[(String, Tensor)]) -> Result<(), Error> {
     }
     if let Some(folder) = &args.outputs {
         emit::files::create_folder(folder)?;
-        for (i, (_, tensor)) in outputs.iter().enumerate() {
-            arrays::write_npy(&folder.join(format!("output_{i}.npy")), tensor)?;
+        for (name, tensor) in numbers(outputs.len(), sequences).iter().zip(outputs.iter().map(|o| &o.1)) {
+            arrays::write_npy(&folder.join(format!("output_{name}.npy")), tensor)?;
         }
     }
     Ok(())
+}
+
+/// Numbers of so many tensors as the outputs of a model, of which these are sequences: `1_0` is the first element of the second output.
+fn numbers(n: usize, sequences: &[Range<usize>]) -> Vec<String> {
+    let mut numbers = vec![];
+    let mut sequences = sequences.iter().peekable();
+    for i in 0.. {
+        if let Some(range) = sequences.next_if(|range| range.start == numbers.len()) {
+            numbers.extend((0..range.len()).map(|j| format!("{i}_{j}")));
+        } else if numbers.len() < n {
+            numbers.push(i.to_string());
+        } else {
+            break;
+        }
+    }
+    numbers
 }
 
 /// Most elements of an output that are shown.
@@ -153,4 +171,15 @@ fn told(outputs: &[(String, Tensor)]) -> (String, Vec<Value>) {
         facts.push(json!({"name": name, "dtype": tensor.dtype().name(), "shape": tensor.dims(), "min": least, "max": greatest}));
     }
     (text, facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_sequences_have_two_numbers() {
+        assert_eq!(numbers(2, &[]), ["0", "1"]);
+        assert_eq!(numbers(4, &[0..0, 1..3, 4..4]), ["1", "2_0", "2_1", "3"]);
+    }
 }

@@ -25,6 +25,7 @@ struct Compiled {
     artifact: Artifact,
     executable: Executable,
     constants: BTreeMap<String, Tensor>,
+    sequences: BTreeMap<String, Vec<Vec<usize>>>,
 }
 
 /// What a case came to.
@@ -50,10 +51,10 @@ impl<'a> Session<'a> {
         }
         let mut config = self.config.clone();
         let arrays = inputs::bind_to(self.signature, arrays, &mut config)?;
-        if !self.compiled.as_ref().is_some_and(|c| c.takes(&arrays)) {
-            let artifact = inputs::compile(self.path, self.signature, &arrays, &mut config)?;
+        if !self.compiled.as_ref().is_some_and(|c| c.sequences == config.sequences && c.takes(&arrays)) {
+            let artifact = inputs::compile(self.path, &arrays, &mut config)?;
             let executable = artifact.executable()?;
-            self.compiled = Some(Compiled { artifact, executable, constants: config.constants });
+            self.compiled = Some(Compiled { artifact, executable, constants: config.constants, sequences: config.sequences });
         }
         let Some(Compiled { artifact, executable, .. }) = &self.compiled else { unreachable!("compiled above") };
         let tensors = inputs::in_order(artifact, arrays);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tinsmith::codegen::{Executable, Memory, Place};
-use tinsmith::source::Signature;
+use tinsmith::source::{Form, Signature};
 use tinsmith::tensor::Tensor;
 use tinsmith::{Artifact, Error, Pool, graph, onnx, pipeline, source};
 
@@ -215,14 +215,20 @@ fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {
 
 /// A folder with `input_0.pb ...` and `output_0.pb ...`.
 fn case_of(folder: &Path, signature: &Signature) -> Result<Case, Error> {
-    let read = |file: String| onnx::read_tensor_file(&folder.join(file)).map_err(Error::Model);
+    let read = |file: String, form: Form| onnx::read_value_file(&folder.join(file), form).map_err(Error::Model);
     let mut inputs = BTreeMap::new();
     for (i, input) in signature.inputs.iter().enumerate() {
-        inputs.insert(input.name.clone(), read(format!("input_{i}.pb"))?);
+        for (j, tensor) in read(format!("input_{i}.pb"), input.form)?.into_iter().enumerate() {
+            let name = if input.form.is_sequence() { source::element_name(&input.name, j) } else { input.name.clone() };
+            inputs.insert(name, tensor);
+        }
     }
     let mut expected = vec![];
-    while folder.join(format!("output_{}.pb", expected.len())).exists() {
-        expected.push(read(format!("output_{}.pb", expected.len()))?);
+    let n_outputs = (0..).take_while(|i| folder.join(format!("output_{i}.pb")).exists()).count();
+    for i in 0..n_outputs {
+        // Outputs without a type are not in the signature.
+        let form = signature.outputs.get(i).filter(|_| n_outputs == signature.outputs.len()).map_or(Form::Tensor, |o| o.form);
+        expected.extend(read(format!("output_{i}.pb"), form)?);
     }
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Case { name, inputs, expected: Expected::InOrder(expected) })

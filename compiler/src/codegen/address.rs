@@ -51,6 +51,11 @@ pub(in crate::codegen) fn scaled_displacement(size: usize) -> i64 {
     4096 * size as i64
 }
 
+/// What aarch64 takes where a vector is loaded: 12 bits, scaled by its size.
+pub(in crate::codegen) fn vector_displacement(_size: usize) -> i64 {
+    4096 * 16
+}
+
 impl Addresses {
     /// Plans the pointers of a kernel. `Err` names a variable that is used outside its loop.
     pub(in crate::codegen) fn plan(kernel: &Kernel, displacement_limit: fn(usize) -> i64) -> Result<Self, Var> {

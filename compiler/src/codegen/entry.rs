@@ -17,9 +17,9 @@ use super::CodegenError;
 use super::calls::Calls;
 use super::clif::{self, Compiled, Listing, OK};
 use super::fork::{self, Fork};
+use super::linear::{self, Spilling};
 use super::program::{ALIGN_BYTES, Bytes, Emitter, Program, StateBuffer};
 use super::target::Machine;
-use super::wide;
 use crate::nest::Kernel;
 use crate::nest::parallel::{Spread, pieces};
 use crate::tensor::Size;
@@ -129,8 +129,8 @@ fn define_kernel(
     listing: bool,
 ) -> Result<Compiled, CodegenError> {
     if emitter != Emitter::Clif {
-        let spilling = if emitter == Emitter::Wide { wide::Spilling::Allowed } else { wide::Spilling::Refused };
-        match wide::define_kernel(module, machine, kernel, spilling, listing)? {
+        let spilling = if emitter == Emitter::Wide { Spilling::Allowed } else { Spilling::Refused };
+        match linear::define_kernel(module, machine, kernel, spilling, listing)? {
             Ok(compiled) => return Ok(compiled),
             Err(refused) if emitter == Emitter::Wide => {
                 return Err(CodegenError::Unsupported { kernel: kernel.name.clone(), what: refused.0, target: machine.to_string() });

@@ -1,4 +1,4 @@
-//! Nests to machine code: [`clif`] compiles any nest on any target, [`entry`] strings the kernels of a program together,
+//! Nests to machine code: [`clif`] compiles any nest on any target, [`wide`] and [`neon`] most on theirs, faster; [`entry`] strings the kernels of a program together,
 //! [`jit`] runs the result inside this process.
 //!
 //! In: [`Program`] (kernels, the steps that call them, constants, the arena's size). Out: definitions in any
@@ -11,6 +11,8 @@ pub mod entry;
 pub mod flow;
 pub mod fork;
 pub mod jit;
+pub mod linear;
+mod neon;
 pub mod program;
 pub mod target;
 mod verify;
@@ -92,11 +94,11 @@ pub enum CodegenError {
 /// What makes the code of a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EmittedBy {
-    /// Whether it is [`wide`]; else it is [`clif`].
+    /// Whether it is the emitter of instructions, [`wide`] or [`neon`]; else it is [`clif`].
     pub wide: bool,
     /// Bits of the widest vector that the kernel uses; 0 where it uses none.
     pub vector_bits: u32,
-    /// Why it is not [`wide`], where that was tried.
+    /// Why it is not, where that was tried.
     pub refused: Option<String>,
 }
 
@@ -121,7 +123,7 @@ pub fn emitted_by(program: &Program, machine: &Machine) -> Vec<EmittedBy> {
     let one = |kernel: &Kernel| {
         let refused = match program.emitter {
             Emitter::Clif => None,
-            Emitter::Auto | Emitter::Wide => wide::check(machine, kernel).err().map(|r| r.0),
+            Emitter::Auto | Emitter::Wide => linear::check(machine, kernel).err().map(|r| r.0),
         };
         let wide = program.emitter != Emitter::Clif && refused.is_none();
         let vectors = kernel.regs.iter().filter(|ty| ty.lanes > 1 && ty.dtype != DType::Bool);

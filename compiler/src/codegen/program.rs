@@ -65,9 +65,9 @@ pub enum Emitter {
     /// [`super::clif`] only.
     #[default]
     Clif,
-    /// [`super::wide`] where it takes a kernel, else [`super::clif`].
+    /// [`super::linear`] where it takes a kernel, else [`super::clif`].
     Auto,
-    /// [`super::wide`] only; what it refuses is an error.
+    /// [`super::linear`] only; what it refuses is an error.
     Wide,
 }
 

@@ -485,10 +485,12 @@ impl<'a> Parser<'a> {
                 let i = if number { self.small()? } else { 0 };
                 if word == "input" { Place::Input(i) } else { Place::Output(i) }
             }
-            range => {
-                let ends = range.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
-                let Some((start, end)) = ends else { return self.error(format!("`{word}` is not a place")) };
-                Place::Arena(start..end)
+            start => {
+                let end = if self.eat("..") { self.word("the end of a place")? } else { "" };
+                let (Ok(from), Ok(to)) = (start.parse(), end.parse()) else {
+                    return self.error(format!("`{start}{}{end}` is not a place", if end.is_empty() { "" } else { ".." }));
+                };
+                Place::Arena(from..to)
             }
         };
         Ok((Some(place), None))

@@ -137,15 +137,15 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
         loops(kernel, stmt, &text, &mut errors);
     }
     for (i, buffer) in kernel.buffers.iter().enumerate().filter(|b| b.1.private) {
-        for stmt in &kernel.body {
+        for run in runs(&kernel.body) {
             let id = BufferId(i as u32);
-            let sound = match top_loop(stmt) {
-                Some(l) if l.parallel => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
-                _ => writes_before_reads(kernel, id, std::slice::from_ref(stmt), &[]),
+            let sound = match top_loop(&run[0]) {
+                Some(l) if is_spread(&run[0]) => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
+                _ => writes_before_reads(kernel, id, run, &[]),
             };
             if !sound {
                 let problem = Problem::ReadBeforeWritten { buffer: buffer.name.clone() };
-                errors.push(VerifyError { place: text.head(stmt), problem });
+                errors.push(VerifyError { place: text.head(&run[0]), problem });
             }
         }
     }
@@ -232,23 +232,27 @@ pub fn pieces(kernel: &Kernel) -> Vec<Piece> {
     split(kernel).unwrap_or_else(|| vec![Piece { kernel: kernel.clone(), spread: None }])
 }
 
+/// Whether a statement of a kernel's body is a loop that threads share.
+fn is_spread(stmt: &Stmt) -> bool {
+    top_loop(stmt).is_some_and(|l| l.parallel && Steps::of(l).n > 1)
+}
+
+/// The statements of a kernel's body by pieces: each loop that threads share, and what is between them, which one thread runs.
+fn runs(body: &[Stmt]) -> impl Iterator<Item = &[Stmt]> {
+    body.chunk_by(|a, b| !is_spread(a) && !is_spread(b))
+}
+
 fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
-    let is_spread = |s: &Stmt| top_loop(s).is_some_and(|l| l.parallel && Steps::of(l).n > 1);
     if !kernel.body.iter().any(is_spread) {
         return Some(vec![Piece { kernel: kernel.clone(), spread: None }]);
     }
     let definitions = Definitions::of(kernel);
     let mut pieces = vec![];
     let mut first = 0;
-    while first < kernel.body.len() {
-        let mut end = first + 1;
-        if !is_spread(&kernel.body[first]) {
-            while end < kernel.body.len() && !is_spread(&kernel.body[end]) {
-                end += 1;
-            }
-        }
-        let unguarded = top_loop(&kernel.body[first]).filter(|l| l.parallel && l.live.is_some()).map(|l| [Stmt::Loop(l.clone())]);
-        let run = unguarded.as_ref().map_or(&kernel.body[first..end], |l| &l[..]);
+    for run in runs(&kernel.body) {
+        let unguarded = top_loop(&run[0]).filter(|l| is_spread(&run[0]) && l.live.is_some()).map(|l| [Stmt::Loop(l.clone())]);
+        let n = run.len();
+        let run = unguarded.as_ref().map_or(run, |l| &l[..]);
         let idle = run.iter().all(|s| matches!(s, Stmt::Set { op, .. } if !matches!(op, Op::Check(..))));
         if !idle {
             let mut body = definitions.before(first, run)?;
@@ -262,7 +266,7 @@ fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
             };
             pieces.push(Piece { kernel: Kernel { body, ..kernel.clone() }, spread });
         }
-        first = end;
+        first += n;
     }
     if let [_, _, ..] = &pieces[..] {
         for (i, piece) in pieces.iter_mut().enumerate() {

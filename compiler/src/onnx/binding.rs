@@ -1,32 +1,46 @@
 //! Dimensions of inputs: as declared, as the user binds them, and those that stay open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use onnx_protobuf::tensor_shape_proto::dimension;
 use onnx_protobuf::{ValueInfoProto, type_proto};
 
 use super::initializer;
 use super::problems::Problem;
-use super::{ImportOptions, ValueSignature};
+use super::{Form, ImportOptions, ValueSignature};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, name};
 use crate::tensor::{Dim, Shape, Tensor, Type};
 
-/// The declared type of an input or output; dimensions without name get `NAME.AXIS`.
+/// The declared type of an input or output; dimensions without name get `NAME.AXIS`. Of sequences and optional values, element type and
+/// shape are those of the tensors inside.
 pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
     let place = |p: Problem| Problem { message: format!("`{}`: {}", v.name, p.message), ..p };
-    let tensor = match v.type_.as_ref().and_then(|t| t.value.as_ref()) {
-        Some(type_proto::Value::TensorType(t)) => t,
-        None => return Err(Problem::invalid(format!("`{}` has no type", v.name))),
-        Some(other) => {
-            let kind = match other {
-                type_proto::Value::SequenceType(_) => "a sequence",
-                type_proto::Value::MapType(_) => "a map",
-                type_proto::Value::OptionalType(_) => "an optional value",
-                _ => "a sparse tensor",
-            };
-            return Err(Problem::unsupported("unsupported-type", format!("`{}` is {kind}; only tensors are supported", v.name)));
-        }
+    let mut form = Form::Tensor;
+    let mut ty = v.type_.as_ref();
+    let tensor = loop {
+        let inner = match ty.and_then(|t| t.value.as_ref()) {
+            Some(type_proto::Value::TensorType(t)) => break t,
+            Some(type_proto::Value::OptionalType(inner)) if form == Form::Tensor => {
+                form = Form::Optional;
+                &inner.elem_type
+            }
+            Some(type_proto::Value::SequenceType(inner)) if matches!(form, Form::Tensor | Form::Optional) => {
+                form = if form == Form::Tensor { Form::Sequence } else { Form::OptionalSequence };
+                &inner.elem_type
+            }
+            None => return Err(Problem::invalid(format!("`{}` has no type", v.name))),
+            Some(other) => {
+                let kind = match other {
+                    type_proto::Value::SequenceType(_) => "a sequence of sequences",
+                    type_proto::Value::MapType(_) => "a map",
+                    type_proto::Value::OptionalType(_) => "a sequence of optional values",
+                    _ => "a sparse tensor",
+                };
+                return Err(Problem::unsupported("unsupported-type", format!("`{}` is {kind}; only tensors are supported", v.name)));
+            }
+        };
+        ty = inner.as_ref();
     };
     let dtype = initializer::dtype(tensor.elem_type).map_err(place)?;
     let shape = tensor.shape.as_ref().map(|shape| {
@@ -38,11 +52,58 @@ pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
         };
         shape.dim.iter().enumerate().map(dim).collect::<Shape>()
     });
-    Ok(ValueSignature { name: v.name.clone(), dtype, shape })
+    Ok(ValueSignature { name: v.name.clone(), dtype, shape, form })
 }
 
-/// The types of the inputs under what the user says of them; an input without rank has none. Problems are those of the user's words.
-pub(super) fn bind(inputs: &[ValueSignature], options: &ImportOptions) -> (Vec<Option<Type>>, Vec<Problem>) {
+/// The tensors that an input stands for which is a sequence or an optional value: as the user says; `None` if there is no value.
+///
+/// # Errors
+/// If the user says nothing, or what cannot be.
+pub(super) fn elements(input: &ValueSignature, options: &ImportOptions) -> Result<Option<Vec<ValueSignature>>, Problem> {
+    let one = || options.input_shapes.get(&input.name).map(|dims| vec![dims.clone()]);
+    let name = &input.name;
+    let Some(shapes) = options.sequences.get(name).cloned().or_else(one) else {
+        let (what, help) = match input.form {
+            Form::Optional => ("nothing says whether it has a value", format!("--input-shape {name}=N,N,... or --input-shape {name}=none")),
+            _ => ("nothing says how long it is", format!("--input-shape '{name}=N,N,...;N,N,...' or --input-shape {name}=none")),
+        };
+        let message = format!("input `{name}` is {}, and {what}", input.form);
+        return Err(Problem::unsupported("unbound-dimension", message).with_help(format!("say it: {help}")));
+    };
+    let wrong = |message: String| {
+        let help = format!("its tensors are declared as `{}`", input.tensor());
+        Err(Problem { code: "invalid-binding", severity: Severity::Input, message, help: Some(help) })
+    };
+    if input.form != Form::Sequence && shapes.is_empty() {
+        return Ok(None);
+    }
+    if input.form == Form::Optional && shapes.len() > 1 {
+        return wrong(format!("input `{name}` is one optional tensor, not {}", shapes.len()));
+    }
+    let mut tensors = vec![];
+    for (i, dims) in shapes.iter().enumerate() {
+        let fits = |s: &Shape| s.rank() == dims.len() && s.0.iter().zip(dims).all(|(d, &n)| d.fixed().is_none_or(|d| d == n));
+        if !input.shape.as_ref().is_none_or(fits) {
+            return wrong(format!("a tensor {dims:?} of input `{name}` is not of its type"));
+        }
+        let name = if input.form == Form::Optional { name.clone() } else { element_name(name, i) };
+        tensors.push(ValueSignature { name, dtype: input.dtype, shape: Some(Shape::fixed(dims)), form: Form::Tensor });
+    }
+    Ok(Some(tensors))
+}
+
+/// The name of an element of a sequence among inputs or outputs.
+pub fn element_name(sequence: &str, i: usize) -> String {
+    format!("{sequence}_{i}")
+}
+
+/// The types of the inputs under what the user says of them; an input without rank has none. Shapes of `collections`, the inputs that are
+/// sequences, are in `inputs` already. Problems are those of the user's words.
+pub(super) fn bind(
+    inputs: &[ValueSignature],
+    collections: &BTreeSet<String>,
+    options: &ImportOptions,
+) -> (Vec<Option<Type>>, Vec<Problem>) {
     let mut problems = vec![];
     let mut wrong = |message: String, help: String| {
         problems.push(Problem { code: "invalid-binding", severity: Severity::Input, message, help: Some(help) });
@@ -50,6 +111,9 @@ pub(super) fn bind(inputs: &[ValueSignature], options: &ImportOptions) -> (Vec<O
     let mut symbols: BTreeMap<String, usize> = options.bindings.clone();
     let names = || inputs.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join("`, `");
     for (name, dims) in &options.input_shapes {
+        if collections.contains(name) {
+            continue;
+        }
         let Some(input) = inputs.iter().find(|i| i.name == *name) else {
             wrong(format!("there is no input `{name}`"), format!("the inputs are `{}`", names()));
             continue;

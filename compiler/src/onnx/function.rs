@@ -9,8 +9,8 @@ use super::scope::Known;
 
 /// Functions within functions.
 const MAX_DEPTH: usize = 32;
-/// Bytes that the names of one function's values get in front.
-const MAX_PREFIX_BYTES: usize = 256;
+/// Bytes that the names of one function's values, or one iteration's, get in front.
+pub(super) const MAX_PREFIX_BYTES: usize = 256;
 
 /// What a function is called by: domain, name, overload.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -7,6 +7,7 @@ use super::model::Importer;
 use super::node::At;
 use super::problems::Problem;
 use super::scope::Known;
+use super::unroll::Start;
 use crate::graph::{self, Control, Value};
 use crate::ops::{Attribute, Attributes};
 use crate::tensor::{DType, Shape, Tensor, Type};
@@ -28,6 +29,10 @@ impl Importer<'_> {
         let failed = || Ok(vec![Known::Failed; n.output.len()]);
         let body = self.graph_of(at, "body")?;
         let mut inputs = n.input.iter().map(|name| self.operand(name)).collect::<Result<Vec<_>, _>>()?;
+        for (known, _) in inputs.iter_mut().zip(&n.input).skip(2).filter(|(_, name)| !name.is_empty()) {
+            // A state may be an optional value that there is not.
+            known.get_or_insert(Known::Absent);
+        }
         inputs.resize(inputs.len().max(2), None);
         let n_states = inputs.len() - 2;
         if body.input.len() != n_states + 2 || body.output.len() < n_states + 1 {
@@ -38,20 +43,47 @@ impl Importer<'_> {
             self.survey_graphs(n, at.frame);
             return failed();
         }
-        let condition = inputs[1].take();
+        let Some(states) = inputs.split_off(2).into_iter().collect() else {
+            return Err(Problem::invalid("a state of the loop is missing"));
+        };
+        let start = Start { condition: inputs[1].take(), trip: inputs[0].take(), states };
+        if Self::must_unroll(&start, body) {
+            return self.unrolled(at, body, start);
+        }
+        let before = self.problems.clone();
+        let rolled = self.rolled(at, body, start.clone());
+        if (rolled.is_ok() && self.problems.len() == before.len()) || !self.may_unroll(&start) {
+            return rolled;
+        }
+        let rolled_problems = std::mem::replace(&mut self.problems, before);
+        let n_problems = self.problems.len();
+        match self.unrolled(at, body, start) {
+            Ok(results) if self.problems.len() == n_problems => Ok(results),
+            _ => {
+                self.problems = rolled_problems;
+                rolled
+            }
+        }
+    }
+
+    /// The results of a `Loop` that becomes one of the graph.
+    fn rolled(&mut self, at: At<'_>, body: &GraphProto, start: Start) -> Result<Vec<Known>, Problem> {
+        let n = at.node;
+        let failed = || Ok(vec![Known::Failed; n.output.len()]);
+        let Start { mut trip, condition, states: given } = start;
+        let n_states = given.len();
         // Without a condition to begin with, what the body says of it does not count.
         let ignored = condition.is_none();
         let condition = match condition {
             Some(known) => self.scalar(known)?,
             None => Known::constant("true", Tensor::from_bools(&[], [true])),
         };
-        let mut trip = inputs[0].take();
         if condition.tensor(&self.graph).is_some_and(|t| t.len() == 1 && t.to_ints()[0] == 0) {
             trip = Some(Known::constant("zero", Tensor::scalar(0i64)));
         }
         let mut states = vec![];
-        for known in inputs.drain(2..) {
-            let Some(v) = known.and_then(|k| self.value(&k)) else { return Err(Problem::invalid("a state of the loop is missing")) };
+        for known in given {
+            let Some(v) = self.value(&known) else { return Err(Problem::invalid("a state of the loop is missing")) };
             states.push(v);
         }
         let mut types = vec![
@@ -79,9 +111,10 @@ impl Importer<'_> {
             _ => None,
         };
         let mut read = self.close(named.clone().unwrap_or_default());
-        outputs?;
+        let outputs = outputs?;
         again?;
         if named.is_none() {
+            tensors_only(&outputs)?;
             for known in trip.iter().chain([&condition]) {
                 self.depends_on_values(known);
             }
@@ -223,8 +256,9 @@ impl Importer<'_> {
         let outputs = self.read_body(body, values[1..].iter().map(|&v| Known::Value(v)).collect(), at.frame);
         let named = outputs.as_ref().ok().and_then(|outputs| self.named_outputs(body, outputs));
         let read = self.close(named.clone().unwrap_or_default());
-        outputs?;
+        let outputs = outputs?;
         if named.is_none() {
+            tensors_only(&outputs)?;
             return Ok(None);
         }
         let mut operands = vec![None];
@@ -277,7 +311,7 @@ impl Importer<'_> {
     }
 
     /// The integers of an attribute, if there is one.
-    fn ints_of(&self, at: At<'_>, name: &str) -> Result<Option<Vec<i64>>, Problem> {
+    pub(super) fn ints_of(&self, at: At<'_>, name: &str) -> Result<Option<Vec<i64>>, Problem> {
         let found = at.node.attribute.iter().find(|a| a.name == name).and_then(|a| attribute::resolve(a, &at.frame.arguments));
         let Some(a) = found else { return Ok(None) };
         match attribute::read(name, a, None)? {
@@ -286,6 +320,13 @@ impl Importer<'_> {
             _ => Err(Problem::invalid(format!("attribute `{name}` does not hold integers"))),
         }
     }
+}
+
+fn tensors_only(outputs: &[Known]) -> Result<(), Problem> {
+    if outputs.iter().any(|k| matches!(k, Known::Sequence(_) | Known::Absent)) {
+        return Err(Problem::unsupported("unsupported-form", "the body of the loop gives a sequence or an optional value"));
+    }
+    Ok(())
 }
 
 fn body_name(g: &GraphProto) -> String {

@@ -6,6 +6,7 @@
 mod attribute;
 mod binding;
 mod external_data;
+mod flex_attention;
 mod function;
 #[cfg(test)]
 mod hostile_tests;
@@ -15,27 +16,33 @@ mod model;
 mod node;
 mod opset;
 mod order;
+mod ports;
 mod problems;
 mod region;
 mod scope;
+#[cfg(test)]
+mod sequence_tests;
+mod sequences;
 mod signature;
 mod sizes;
 mod subgraph;
 mod tensor_file;
 #[cfg(test)]
 mod tests;
+mod unroll;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::graph::Graph;
 use crate::tensor::Tensor;
 
-pub use binding::{unbound_dimensions, unbound_symbols};
+pub use binding::{element_name, unbound_dimensions, unbound_symbols};
 pub use external_data::import_file;
 pub use model::{deciding_inputs, import};
-pub use signature::{Signature, ValueSignature, signature};
-pub use tensor_file::read_tensor_file;
+pub use signature::{Form, Signature, ValueSignature, signature};
+pub use tensor_file::read_value_file;
 
 /// Oldest opset of the default domain that is understood.
 pub const MIN_OPSET: i64 = 1;
@@ -53,6 +60,8 @@ pub struct ImportOptions {
     pub bindings: BTreeMap<String, usize>,
     /// Extents of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
+    /// Extents of the tensors of inputs that are sequences; none for an optional input that has no value.
+    pub sequences: BTreeMap<String, Vec<Vec<usize>>>,
     /// Inputs that are constants instead: their values, of the declared types.
     pub constants: BTreeMap<String, Tensor>,
     /// Inputs that stay inputs though the file gives them values.
@@ -68,6 +77,8 @@ pub struct Imported {
     pub defaults: Defaults,
     /// Outputs of which data decides how much is meant, each with the output that is its shape: by index.
     pub shapes: Vec<(usize, usize)>,
+    /// Outputs that are the elements of one output of the model, a sequence: by index, in order.
+    pub sequences: Vec<Range<usize>>,
 }
 
 /// Values that a file gives inputs among [`ImportOptions::variables`].

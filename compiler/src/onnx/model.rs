@@ -1,6 +1,7 @@
 //! A model: its message, its operator sets, its graph's inputs, initializers and outputs.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 
@@ -31,7 +32,8 @@ pub(super) fn import_model(mut model: ModelProto, options: &ImportOptions) -> Re
     if !importer.problems.is_empty() {
         return Err(importer.problems.into_list());
     }
-    Ok(Imported { graph: importer.graph, defaults: importer.defaults, shapes: importer.shapes })
+    let Importer { graph, defaults, shapes, sequences, .. } = importer;
+    Ok(Imported { graph, defaults, shapes, sequences })
 }
 
 /// The small inputs whose values decide a shape or a branch, so that the model can be imported once they are among
@@ -77,6 +79,8 @@ fn read<'m>(model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>, option
         defaults: Defaults::new(),
         varying: HashMap::new(),
         shapes: vec![],
+        sequences: vec![],
+        n_unrolled: 0,
     };
     importer.model(model, weights);
     if importer.unbound {
@@ -155,7 +159,11 @@ pub(super) struct Importer<'m> {
     /// Values with extents that data decides.
     pub(super) varying: HashMap<Value, Varying>,
     /// Outputs with such extents, and the outputs that are their shapes.
-    shapes: Vec<(usize, usize)>,
+    pub(super) shapes: Vec<(usize, usize)>,
+    /// Outputs that are elements of one.
+    pub(super) sequences: Vec<Range<usize>>,
+    /// Iterations that are being written out.
+    pub(super) n_unrolled: usize,
 }
 
 impl<'m> Importer<'m> {
@@ -174,41 +182,7 @@ impl<'m> Importer<'m> {
         self.initializers(weights, &frame);
         self.sparse_initializers(g);
         self.nodes(&g.node, &output_names(g), &frame);
-        let mut outputs: Vec<(String, Value)> = vec![];
-        let mut shapes: Vec<(usize, Value)> = vec![];
-        let mut names = HashSet::new();
-        for name in output_names(g) {
-            if !names.insert(name.to_owned()) {
-                self.problem(Problem::invalid(format!("two outputs are named `{name}`")));
-                continue;
-            }
-            match self.scopes.find(name).map(|found| found.1.clone()) {
-                Some(Known::Value(v)) => match self.actual(name, v) {
-                    Some((v, shape)) => {
-                        shapes.push((outputs.len(), shape));
-                        outputs.push((name.to_owned(), v));
-                    }
-                    None => outputs.push((name.to_owned(), v)),
-                },
-                Some(Known::Constant(c)) => {
-                    let v = self.pool.place(&mut self.graph, &c);
-                    outputs.push((name.to_owned(), v));
-                }
-                Some(Known::Failed | Known::Absent) => {}
-                None => self.problem(Problem::invalid(format!("nothing gives output `{name}`"))),
-            }
-        }
-        if g.output.is_empty() {
-            self.problem(Problem::invalid("the graph has no outputs"));
-        }
-        for (output, shape) in shapes {
-            let wanted = format!("{}.shape", outputs[output].0);
-            let name =
-                (0..).map(|i| if i == 0 { wanted.clone() } else { format!("{wanted}.{i}") }).find(|n| names.insert(n.as_str().to_owned()));
-            self.shapes.push((output, outputs.len()));
-            outputs.push((name.unwrap_or(wanted), shape));
-        }
-        self.graph.set_outputs(outputs);
+        self.outputs(g);
     }
 
     /// A problem of the model as a whole.
@@ -227,52 +201,6 @@ impl<'m> Importer<'m> {
             self.problem(Problem::unsupported("unsupported-opset", message).with_help("export the model for another operator set"));
         }
         version
-    }
-
-    fn inputs(&mut self, g: &GraphProto) {
-        let mut inputs = vec![];
-        let given: HashSet<&str> = true_inputs(g).into_iter().map(|v| v.name.as_str()).collect();
-        for v in g.input.iter().filter(|v| given.contains(v.name.as_str()) || self.options.variables.contains(&v.name)) {
-            if v.name.is_empty() || self.scopes.is_local(&v.name) {
-                self.problem(Problem::invalid(format!("two inputs are named `{}`, or an input has no name", v.name)));
-                continue;
-            }
-            self.scopes.define(&v.name, Known::Failed);
-            match binding::declared(v) {
-                Ok(s) => inputs.push(s),
-                Err(p) => self.problem(p),
-            }
-        }
-        let (types, problems) = binding::bind(&inputs, self.options);
-        problems.into_iter().for_each(|p| self.problem(p));
-        for name in self.options.constants.keys().filter(|name| !inputs.iter().any(|i| i.name == **name)) {
-            let message = format!("there is no input `{name}`");
-            self.problem(Problem { code: "invalid-binding", severity: Severity::Input, message, help: None });
-        }
-        for (input, ty) in inputs.iter().zip(types) {
-            if let Some(t) = self.options.constants.get(&input.name) {
-                self.scopes.define(&input.name, Known::constant(&input.name, t.clone()));
-                if !binding::fits(input, t) {
-                    let message = format!("the value of input `{}` is `{}`, which it cannot be", input.name, t.ty());
-                    self.problem(Problem { code: "invalid-binding", severity: Severity::Input, message, help: None });
-                }
-                continue;
-            }
-            let Some(ty) = ty else {
-                let message = format!("the rank of input `{}` is not declared", input.name);
-                let help = format!("give its shape: --input-shape {}=N,N,...", input.name);
-                self.problem(Problem::unsupported("unbound-dimension", message).with_help(help));
-                continue;
-            };
-            let fixed: Vec<i64> = ty.shape.0.iter().filter_map(|d| d.fixed()).map(|d| i64::try_from(d).unwrap_or(i64::MAX)).collect();
-            match initializer::extents(&fixed) {
-                Ok(_) => {
-                    let v = self.graph.add_input(&input.name, ty);
-                    self.scopes.define(&input.name, Known::Value(v));
-                }
-                Err(p) => self.problem(Problem { message: format!("input `{}`: {}", input.name, p.message), ..p }),
-            }
-        }
     }
 
     /// Keeps the initializers that are values of inputs which stay inputs, and gives the others with their names.

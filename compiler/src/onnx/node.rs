@@ -22,9 +22,9 @@ const SMALL_RESULT: usize = 4096;
 const SMALL_OPERAND: usize = 65_536;
 /// Elements of an input whose values may be fixed because they decide a shape.
 const SMALL_INPUT: usize = 1024;
-/// Bytes of names of all inlined nodes, with `NODE_BYTES` for each node.
+/// Bytes of names of all inlined and repeated nodes, with `NODE_BYTES` for each node.
 const MAX_SIZE: usize = 1 << 28;
-const NODE_BYTES: usize = 1 << 12;
+pub(super) const NODE_BYTES: usize = 1 << 12;
 /// Characters of a line in a diagnostic.
 const MAX_LINE: usize = 300;
 
@@ -50,14 +50,10 @@ impl Importer<'_> {
     pub(super) fn node(&mut self, n: &NodeProto, frame: &Frame) {
         let at = At { node: n, frame };
         let names: usize = n.output.iter().map(String::len).sum();
-        if !self.calls.is_empty() {
+        if !self.calls.is_empty() || self.n_unrolled > 0 {
             self.size = self.size.saturating_add(NODE_BYTES + n.name.len() + names + frame.prefix.len() * (1 + n.output.len()));
         }
-        let results = if self.size > MAX_SIZE {
-            Err(Problem::unsupported("too-large", "the model has too many nodes once functions are inlined"))
-        } else {
-            self.results(at)
-        };
+        let results = self.spend(0).and_then(|()| self.results(at));
         let results = results.unwrap_or_else(|p| {
             let place = if p.code == "too-large" { self.options.file.clone() } else { self.place(n, frame) };
             let d = p.at(place);
@@ -67,6 +63,15 @@ impl Importer<'_> {
         for (i, name) in n.output.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
             self.scopes.define(name, results.get(i).cloned().unwrap_or(Known::Failed));
         }
+    }
+
+    /// Counts something towards the greatest size of a model.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), Problem> {
+        self.size = self.size.saturating_add(bytes);
+        if self.size > MAX_SIZE {
+            return Err(Problem::unsupported("too-large", "the model has too many nodes once functions are inlined and loops written out"));
+        }
+        Ok(())
     }
 
     fn results(&mut self, at: At<'_>) -> Result<Vec<Known>, Problem> {
@@ -80,6 +85,9 @@ impl Importer<'_> {
         }
         if CONTROL_FLOW.contains(&name.as_str()) {
             return self.control_flow(at);
+        }
+        if let Some(results) = self.collection(at, &name)? {
+            return Ok(results);
         }
         if ops::find(opset::newest_name(&name)).is_none() {
             self.unknown_operator(n, at.frame);
@@ -114,10 +122,9 @@ impl Importer<'_> {
         if name.is_empty() {
             return Ok(None);
         }
-        match self.scopes.find(name) {
+        match self.scopes.find(name).map(|(depth, known)| (depth, known.clone())) {
             Some((_, Known::Absent)) => Ok(None),
-            Some((depth, &Known::Value(v))) => Ok(Some(Known::Value(self.capture(depth, v)))),
-            Some((_, known)) => Ok(Some(known.clone())),
+            Some((depth, known)) => Ok(Some(self.captured(depth, known))),
             None => Err(Problem::invalid(format!("nothing gives operand `{name}`"))),
         }
     }

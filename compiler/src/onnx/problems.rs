@@ -35,7 +35,7 @@ impl Problem {
 }
 
 /// All problems so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Problems {
     list: Vec<Diagnostic>,
     // Unsupported operators: where the first of each name is in the list, and how many there are.
@@ -57,6 +57,10 @@ impl Problems {
         if entry.1 == 1 {
             self.list.push(d());
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Bodies of branches and loops while they are read: graphs of their own, whose inputs are made as they read what is around them.
 
+use std::rc::Rc;
+
 use onnx_protobuf::GraphProto;
 
 use super::initializer;
@@ -71,6 +73,17 @@ impl Importer<'_> {
         v
     }
 
+    /// What is known at some depth, in the innermost body.
+    pub(super) fn captured(&mut self, depth: usize, known: Known) -> Known {
+        match known {
+            Known::Value(v) => Known::Value(self.capture(depth, v)),
+            Known::Sequence(elements) if depth < self.regions.len() => {
+                Known::Sequence(Rc::new(elements.iter().map(|k| self.captured(depth, k.clone())).collect()))
+            }
+            known => known,
+        }
+    }
+
     /// Opens a body whose first inputs are of these names and types, and come from these values.
     pub(super) fn open(&mut self, name: &str, inputs: &[(String, Type, Option<Value>)]) -> Vec<Value> {
         let pool = std::mem::replace(&mut self.pool, Pool::new(self.n_pools));
@@ -112,8 +125,8 @@ impl Importer<'_> {
         let mut results = vec![];
         for name in outputs {
             results.push(match self.operand(name) {
-                Ok(Some(known)) => known,
-                Ok(None) | Err(_) => {
+                Ok(known) => known.unwrap_or(Known::Absent),
+                Err(_) => {
                     self.scopes.pop();
                     return Err(Problem::invalid(format!("nothing gives output `{name}` of the body")));
                 }
@@ -123,12 +136,12 @@ impl Importer<'_> {
         Ok(results)
     }
 
-    /// What is known as a value of the innermost graph; `None` if it failed.
+    /// What is known as a value of the innermost graph; `None` if it is no tensor, or failed.
     pub(super) fn value(&mut self, known: &Known) -> Option<Value> {
         match known {
             Known::Value(v) => Some(*v),
             Known::Constant(c) => Some(self.pool.place(&mut self.graph, c)),
-            Known::Absent | Known::Failed => None,
+            Known::Sequence(_) | Known::Absent | Known::Failed => None,
         }
     }
 

@@ -15,7 +15,9 @@ pub(super) enum Known {
     Value(Value),
     /// A constant, which enters the graph when something uses it.
     Constant(Rc<Constant>),
-    /// An optional input of a function that the call leaves out.
+    /// So many values: a sequence.
+    Sequence(Rc<Vec<Known>>),
+    /// An optional value that there is not, as an input of a function that the call leaves out.
     Absent,
     /// The result of a node with a problem: users of it are not looked at further.
     Failed,
@@ -35,12 +37,12 @@ impl Known {
         Known::Constant(Rc::new(Constant { name: name.to_owned(), tensor, value: Cell::new(None) }))
     }
 
-    /// What is known of it; `None` if it failed.
+    /// What is known of it; `None` if it is no tensor, or failed.
     pub(super) fn fact(&self, graph: &Graph) -> Option<Fact> {
         match self {
             Known::Value(v) => Some(graph.fact(*v)),
             Known::Constant(c) => Some(c.tensor.clone().into()),
-            Known::Absent | Known::Failed => None,
+            Known::Sequence(_) | Known::Absent | Known::Failed => None,
         }
     }
 
@@ -49,7 +51,7 @@ impl Known {
         match self {
             Known::Value(v) => graph.constant(*v),
             Known::Constant(c) => Some(&c.tensor),
-            Known::Absent | Known::Failed => None,
+            Known::Sequence(_) | Known::Absent | Known::Failed => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can be said of a model without compiling it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use onnx_protobuf::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
@@ -34,6 +35,43 @@ pub struct Signature {
     pub parameter_bytes: u64,
 }
 
+/// What an input or output is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Form {
+    /// A tensor.
+    #[default]
+    Tensor,
+    /// A tensor, or nothing.
+    Optional,
+    /// Tensors of one element type.
+    Sequence,
+    /// A sequence, or nothing.
+    OptionalSequence,
+}
+
+impl Form {
+    /// Whether it is a sequence, if it is anything.
+    pub fn is_sequence(self) -> bool {
+        matches!(self, Form::Sequence | Form::OptionalSequence)
+    }
+
+    /// Whether it may be nothing.
+    pub fn is_optional(self) -> bool {
+        matches!(self, Form::Optional | Form::OptionalSequence)
+    }
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Form::Tensor => "a tensor",
+            Form::Optional => "an optional tensor",
+            Form::Sequence => "a sequence",
+            Form::OptionalSequence => "an optional sequence",
+        })
+    }
+}
+
 /// An input or output with its declared type.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ValueSignature {
@@ -43,12 +81,24 @@ pub struct ValueSignature {
     pub dtype: DType,
     /// Its dimensions; `None` where not even the rank is declared.
     pub shape: Option<Shape>,
+    /// Whether it is a tensor, or has such.
+    pub form: Form,
+}
+
+impl ValueSignature {
+    /// The type of its tensors, as text.
+    pub fn tensor(&self) -> String {
+        match &self.shape {
+            Some(shape) => format!("{}{shape}", self.dtype),
+            None => format!("{} of any rank", self.dtype),
+        }
+    }
 }
 
 /// What can be said of the model in these bytes; `file` is for diagnostics.
 ///
 /// # Errors
-/// If it is no model, or inputs or outputs are not tensors of known types.
+/// If it is no model, or inputs or outputs are not tensors of known types, or optional values and sequences of such.
 pub fn signature(bytes: &[u8], file: &str) -> Result<Signature, Vec<Diagnostic>> {
     let model = model::parse(bytes, file)?;
     let graph = model.graph.get_or_default();

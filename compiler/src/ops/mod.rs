@@ -18,6 +18,7 @@ mod operator;
 pub mod padded;
 pub mod quantization;
 mod small_types;
+pub mod training;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
@@ -25,7 +26,7 @@ pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
 pub use operator::{Args, Described, EvalError, Extent, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
 
 /// The families of operators.
-const FAMILIES: [&[&Schema]; 8] = [
+const FAMILIES: [&[&Schema]; 9] = [
     composite::SCHEMAS,
     contrib::SCHEMAS,
     elementwise::SCHEMAS,
@@ -34,6 +35,7 @@ const FAMILIES: [&[&Schema]; 8] = [
     neural::SCHEMAS,
     padded::SCHEMAS,
     quantization::SCHEMAS,
+    training::SCHEMAS,
 ];
 
 /// Every operator, sorted by domain and name.

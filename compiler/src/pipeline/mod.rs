@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::codegen::fork::WORK_OF_A_THREAD;
 use crate::codegen::program::{Emitter, Place, Program};
-use crate::codegen::{Machine, wide};
+use crate::codegen::{Machine, linear};
 use crate::config::{self, Config, Goal};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
@@ -230,7 +230,7 @@ pub fn lower_and_schedule_for(
     states: &[State],
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
-    let is_wide = options.emitter != Emitter::Clif && wide::Isa::of(machine).is_some();
+    let is_wide = options.emitter != Emitter::Clif && linear::lanes(machine).is_some();
     let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options, machine, is_wide);
     let mut compiled = schedule_with(graph, probes, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
     (compiled.program.emitter, compiled.program.thread_work) = (options.emitter, options.thread_work);

@@ -242,6 +242,7 @@ fn attention_reads_its_heads_in_place() {
     assert_eq!(compiled.program.steps.len(), 5);
 }
 
+mod columns;
 mod rows;
 mod sized;
 mod states;

@@ -2,7 +2,7 @@
 
 use super::Options;
 use crate::codegen::program::{Place, Program};
-use crate::codegen::{Machine, wide};
+use crate::codegen::{Machine, linear};
 use crate::nest::parallel::{mark, pieces, serial, stays_parallel};
 use crate::nest::{Access, Buffer, BufferId, Kernel};
 use crate::schedule::{Arg, MAX_PRIVATE_BYTES, Scheduled};
@@ -22,7 +22,7 @@ pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Mach
     if kernel == scheduled.kernel {
         return;
     }
-    let takes = |k: &Kernel| wide::check(machine, k).is_ok();
+    let takes = |k: &Kernel| linear::check(machine, k).is_ok();
     // What the wide emitter took whole it must take in pieces.
     if is_wide && !pieces(&kernel).iter().all(|p| takes(&p.kernel)) && takes(&scheduled.kernel) {
         return;

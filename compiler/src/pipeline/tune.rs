@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::schedule_with;
 use super::tuner::Tuner;
 use crate::codegen::program::{Emitter, Place, Program, Step};
-use crate::codegen::{Executable, Machine, wide};
+use crate::codegen::{Executable, Machine, linear};
 use crate::config::Config;
 use crate::emit::files;
 use crate::error::Error;
@@ -94,7 +94,7 @@ impl Tunable {
     pub(super) fn form(&self, choice: Choice, target: &Machine) -> Option<Scheduled> {
         let machine = schedule::Machine { choice, ..self.machine };
         let form = schedule(&self.name, &self.program, self.operands.clone(), self.results.clone(), &machine).ok()?;
-        (!self.machine.exact || wide::check(target, &form.kernel).is_ok()).then_some(form)
+        (!self.machine.exact || linear::check(target, &form.kernel).is_ok()).then_some(form)
     }
 
     fn emitter(&self) -> Emitter {

@@ -8,7 +8,7 @@ use super::Options;
 use super::tune::{self, Tunable, Tuned};
 use crate::codegen::clif::Probe;
 use crate::codegen::program::Emitter;
-use crate::codegen::{Machine, wide};
+use crate::codegen::{Machine, linear, wide};
 use crate::config::Goal;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
@@ -31,15 +31,16 @@ pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
     }
 }
 
-/// What schedules for the wide emitter are made for, the best first: a schedule that needs too many registers is followed by
+/// What schedules for the emitter of instructions are made for, the best first: a schedule that needs too many registers is followed by
 /// one that counts on fewer.
 fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
+    let with_caches =
+        |m: schedule::Machine| schedule::Machine { l1_bytes: machine.target.l1d_bytes, l2_bytes: machine.target.l2_bytes, ..m };
+    if machine.target.arch == Arch::Aarch64 {
+        return [32, 24, 16].map(|n_registers| with_caches(schedule::Machine::by_element(n_registers))).to_vec();
+    }
     let Some(isa) = wide::Isa::of(machine) else { return vec![] };
-    let make = |n_registers: usize| schedule::Machine {
-        l1_bytes: machine.target.l1d_bytes,
-        l2_bytes: machine.target.l2_bytes,
-        ..schedule::Machine::wide(isa.lanes(), n_registers)
-    };
+    let make = |n_registers: usize| with_caches(schedule::Machine::wide(isa.lanes(), n_registers));
     match isa {
         wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
         wide::Isa::V2 | wide::Isa::V3 => vec![make(16), make(12), make(5)],
@@ -103,7 +104,7 @@ impl<'a> Tuner<'a> {
         let mut refused = None;
         for machine in &self.wide {
             let scheduled = schedule(name, program, operands.clone(), results.clone(), machine)?;
-            match wide::check(&self.target, &scheduled.kernel) {
+            match linear::check(&self.target, &scheduled.kernel) {
                 Ok(()) => return self.tune(name, program, (operands, results), *machine, scheduled),
                 Err(reason) => refused = Some(reason),
             }

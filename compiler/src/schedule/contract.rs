@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::ahead::{Ahead, TileLoops};
 use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
-use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves};
+use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves, is_heavy};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
@@ -200,7 +200,10 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         }
     }
     let columns = vector.map_or(1, |v| stage.axes[v]);
-    let machine = e.machine.narrowed(columns);
+    let machine = match vector {
+        Some(v) if [value, finish].into_iter().flat_map(loads).all(|l| in_part(e, &l, v)) => e.machine.covering(columns),
+        _ => e.machine.narrowed(columns),
+    };
     let lanes = if vector.is_some() { machine.lanes as usize } else { 1 };
     // Rows share what does not depend on them: the columns' operand.
     let shares = |a: usize| vector.is_some_and(|v| loads(value).iter().any(|l| expr_depends(l, v) && !expr_depends(l, a)));
@@ -259,6 +262,16 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         padded,
         lanes,
     }
+}
+
+/// Whether the first lanes of a vector along `axis` are one load.
+fn in_part(e: &Emitter, load: &Expr, axis: usize) -> bool {
+    let Node::Load { tensor, index, .. } = load.node() else { return true };
+    if !expr_depends(load, axis) || packable(e, load, axis) {
+        return true;
+    }
+    let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+    load.dtype() == DType::F32 && stride == 1
 }
 
 /// Makes the bound of two axes that become the inner one; false where that cannot be.
@@ -533,15 +546,6 @@ fn tile(e: &mut Emitter, plan: &Plan, ahead: Option<&Ahead>, point: Point, mr: u
     Ok(())
 }
 
-/// Whether an expression needs registers that the accumulators of a tile leave no room for.
-fn is_heavy(e: &Expr) -> bool {
-    let mut heavy = false;
-    e.visit(&mut |e| {
-        heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()) || matches!(e.node(), Node::Binary(BinaryOp::Pow, ..));
-    });
-    heavy
-}
-
 /// Ends a tile in a loop over its rows: the sums go through a small buffer, which leaves all registers to the epilogue.
 fn finish_from_memory(
     e: &mut Emitter,
@@ -558,17 +562,24 @@ fn finish_from_memory(
         e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
     }
     e.forget();
-    e.for_loop("row", 0..mr as i64, 1, |e, row| {
-        let mut at = point.clone();
-        at.axes[rows] = at.axes[rows].plus(&row);
-        for vector in 0..nv {
-            let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
-            let at = cell(&at, 0, vector);
-            let result = e.value(&plan.finish, &at, Some(sum))?;
-            e.store(&plan.stage, &at, result);
-        }
-        Ok(())
-    })
+    let together = (e.n_streams() / nv).clamp(1, mr);
+    let full = (mr / together * together) as i64;
+    for (range, step) in [(0..full, together), (full..mr as i64, (mr % together).max(1))] {
+        e.for_loop("row", range, step as i64, |e, row| {
+            let cells: Vec<(usize, usize)> = (0..step).flat_map(|u| (0..nv).map(move |vector| (u, vector))).collect();
+            e.side_by_side(&cells, |e, &(u, vector)| {
+                let row = row.offset(u as i64);
+                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
+                let mut at = point.clone();
+                at.axes[rows] = at.axes[rows].plus(&row);
+                let at = cell(&at, 0, vector);
+                let result = e.value(&plan.finish, &at, Some(sum))?;
+                e.store(&plan.stage, &at, result);
+                Ok(())
+            })
+        })?;
+    }
+    Ok(())
 }
 
 /// The factors of a product of which one moves only along rows and the other only along columns.

@@ -20,6 +20,8 @@ pub struct Machine {
     pub l2_bytes: usize,
     /// Whether the emitter allocates registers as the schedule counts on, so that tiles may fill all of them.
     pub exact: bool,
+    /// Whether a multiply-add takes one lane of a register for all, so that one load brings four steps of a row.
+    pub by_element: bool,
     /// How tiles are written out.
     pub choice: Choice,
     /// How convolutions are computed.
@@ -50,6 +52,7 @@ impl Machine {
             l1_bytes: 32 << 10,
             l2_bytes: 512 << 10,
             exact: false,
+            by_element: false,
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
             threads: 1,
@@ -60,6 +63,11 @@ impl Machine {
     /// without fused multiply-add.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {
         Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, lanes > 4) }
+    }
+
+    /// The 128-bit vectors of 64-bit Arm, with so many registers and an emitter that allocates them as written.
+    pub fn by_element(n_registers: usize) -> Self {
+        Machine { fma: true, by_element: true, ..Machine::wide(4, n_registers) }
     }
 
     /// What may be better than the choice that this machine comes with, the most promising first.
@@ -80,6 +88,16 @@ impl Machine {
         let least = padded(4);
         let mut lanes = self.lanes;
         while lanes > 4 && padded(lanes) * 15 > least * 16 {
+            lanes /= 2;
+        }
+        Machine { lanes, ..self }
+    }
+
+    /// The same machine with vectors of fewer lanes, at least four: the fewest lanes that cover `n` elements in as few vectors as the
+    /// most would, where the last vector may be loaded and stored in part.
+    pub(super) fn covering(self, n: usize) -> Self {
+        let mut lanes = self.lanes;
+        while lanes > 4 && n <= lanes as usize / 2 {
             lanes /= 2;
         }
         Machine { lanes, ..self }
@@ -211,9 +229,18 @@ const WIDE_TILES: &[(usize, usize)] = &[
 
 /// The tiles that a machine's registers hold.
 fn wide_tiles(machine: &Machine) -> impl Iterator<Item = (usize, usize)> + use<> {
-    let n_registers = machine.n_registers;
-    // A vector of each column and two broadcasts, or the vectors from memory where there is one row.
-    let fits = move |&(mr, nv): &(usize, usize)| mr * nv + if mr == 1 { 2 } else { nv + 2 } <= n_registers;
+    let (n_registers, by_element) = (machine.n_registers, machine.by_element);
+    // A vector of each column and two broadcasts, or a register of four steps for each row; the vectors are from memory where there
+    // is one row.
+    let fits = move |&(mr, nv): &(usize, usize)| {
+        let operands = match mr {
+            1 if by_element => 3,
+            1 => 2,
+            _ if by_element => nv + mr,
+            _ => nv + 2,
+        };
+        mr * nv + operands <= n_registers
+    };
     WIDE_TILES.iter().copied().filter(fits)
 }
 
@@ -240,9 +267,9 @@ pub(super) fn n_streams(machine: &Machine, depth: usize, columns: usize) -> usiz
 
 /// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256
 /// bits and one beyond, their latency, and loads.
-fn wide_cost(lanes: u32, mr: usize, nv: usize) -> usize {
-    let each = if lanes > 8 { 10 } else { 5 };
-    let loads = nv * each + mr * 5;
+fn wide_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
+    let each = if machine.lanes > 8 { 10 } else { 5 };
+    let loads = nv * each + if machine.by_element { (5 * mr).div_ceil(4) } else { 5 * mr };
     // What remains of the others' time: loads that wait, those of columns more, since they come from further away.
     (mr * nv * each).max(40).max(loads) + (loads + nv * each) / 8
 }
@@ -276,7 +303,7 @@ fn tiles(machine: &Machine) -> &'static [(usize, usize, usize)] {
 /// Tenths of a cycle for one reduction step of a tile.
 fn step_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
     if machine.exact {
-        return wide_cost(machine.lanes, mr, nv);
+        return wide_cost(machine, mr, nv);
     }
     tiles(machine).iter().find(|t| (t.0, t.1) == (mr, nv)).map_or_else(|| (mr * nv * 6).max(40), |t| t.2)
 }
@@ -348,5 +375,8 @@ mod tests {
         assert_eq!(choose_tile(&zmm, 1, 1024, 64), Tile { mr: 1, nv: 16 });
         assert_eq!(choose_tile(&ymm, 3136, 64, 64), Tile { mr: 6, nv: 2 });
         assert_eq!([3, 24, 64, 1000, 20].map(|n| zmm.narrowed(n).lanes), [4, 8, 16, 16, 4]);
+        assert_eq!([3, 8, 9, 24, 40].map(|n| zmm.covering(n).lanes), [4, 8, 16, 16, 16]);
+        assert_eq!([3, 4, 12, 20].map(|n| ymm.covering(n).lanes), [4, 4, 8, 8]);
+        assert_eq!(choose_tile(&zmm, 3136, 40, 64), Tile { mr: 8, nv: 3 });
     }
 }

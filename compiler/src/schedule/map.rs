@@ -2,13 +2,15 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, is_heavy, vector_ok};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
 use crate::tensor::Size;
 
 /// Vectors in one iteration of the innermost loop.
 const UNROLL: i64 = 4;
+/// The longest loop that goes inside the one in lanes: what is written stays in the second-level cache.
+const SHORT_LOOP: i64 = 256;
 /// Regions that padding may split a stage into.
 const MAX_REGIONS: usize = 81;
 
@@ -51,10 +53,31 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
         extent >= i64::from(lanes) && adjacent && value.dtype() == crate::tensor::DType::F32 && vector_ok(value, axis)
     });
+    let transposes = vector.and_then(|axis| adjacent_loop(e, value, &loops, axis));
+    let unroll = if transposes.is_some() { 1 } else { UNROLL };
+    if let Some(adjacent) = transposes {
+        let adjacent = loops.remove(adjacent);
+        loops.push(adjacent);
+    }
     let template = if matches!(value.node(), Node::Load { .. }) { "move" } else { "map" };
     e.note(if vector.is_some() { format!("{template}(lanes={lanes})") } else { format!("{template}()") });
-    let mut point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
-    nest_loops(e, stage, value, &loops, 0, &mut point, vector)
+    let point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
+    nest_loops(e, stage, value, &loops, &[point], vector.map(|axis| (axis, unroll)))
+}
+
+/// The short loop along which a read is adjacent that strides along the axis in lanes: it goes inside, so that the lines that
+/// one vector is gathered from serve the next ones.
+fn adjacent_loop(e: &Emitter, value: &Expr, loops: &[AxisLoop], lanes_axis: usize) -> Option<usize> {
+    let mut found = None;
+    value.visit(&mut |x| {
+        let Node::Load { tensor, index, pad: None } = x.node() else { return };
+        let strides = e.strides_of(*tensor);
+        let stride = |axis: usize| -> i64 { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() };
+        if stride(lanes_axis).abs() > 1 {
+            found = found.or(loops.iter().position(|l| l.axis != lanes_axis && stride(l.axis) == 1 && l.extent <= SHORT_LOOP));
+        }
+    });
+    found
 }
 
 /// The most lanes that so many elements fill, at least four.
@@ -161,58 +184,51 @@ fn nest_loops(
     stage: &Stage,
     value: &Expr,
     loops: &[AxisLoop],
-    depth: usize,
-    point: &mut Point,
-    vector: Option<usize>,
+    points: &[Point],
+    vector: Option<(usize, i64)>,
 ) -> Result<(), ScheduleError> {
-    let Some(l) = loops.get(depth) else { return element(e, stage, value, point) };
-    let inner: Vec<usize> = loops[depth..].iter().map(|l| l.axis).collect();
+    let Some((l, within)) = loops.split_first() else {
+        let element = |e: &mut Emitter, at: &Point| {
+            let reg = e.value(value, at, None)?;
+            e.store(stage, at, reg);
+            Ok(())
+        };
+        return if is_heavy(value) { e.side_by_side(points, element) } else { points.iter().try_for_each(|at| element(e, at)) };
+    };
+    let [point] = points else { unreachable!("only the axis in lanes makes several points, and it is one axis") };
+    let inner: Vec<usize> = loops.iter().map(|l| l.axis).collect();
+    let name = format!("i{}", l.axis);
     for cut in l.cuts.windows(2) {
-        let name = format!("i{}", l.axis);
         let mut rest = match &l.bound {
             Some(n) => Rest::new(l.extent, Some(n)),
             None => Rest::of(cut[0]..cut[1]),
         };
-        if depth + 1 == loops.len() {
-            let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
-            while vector == Some(l.axis) && lanes > 4 {
-                lanes /= 2;
-                let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
-                if rest.most() >= lanes {
-                    e.hoist(value, &at, &inner)?;
-                }
-                for step in [lanes * UNROLL, lanes] {
-                    let run = rest.take(step);
-                    e.run_loop(&name, &run, |e, v| {
-                        let mut at = at.clone();
-                        for u in 0..step / lanes {
-                            at.axes[l.axis] = v.offset(u * lanes);
-                            element(e, stage, value, &at)?;
-                        }
-                        Ok(())
-                    })?;
-                }
+        let unroll = vector.filter(|v| v.0 == l.axis).map(|v| v.1);
+        let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
+        while let Some(unroll) = unroll.filter(|_| lanes > 4) {
+            lanes /= 2;
+            let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
+            if rest.most() >= lanes {
+                e.hoist(value, &at, &inner)?;
             }
-            let point = point.clone();
-            e.run_loop(&name, &rest.take(1), |e, v| {
-                let mut at = point.clone();
-                at.axes[l.axis] = v;
-                element(e, stage, value, &at)
-            })?;
-        } else {
-            let point = point.clone();
-            e.run_loop(&name, &rest.take(1), |e, v| {
-                let mut at = point.clone();
-                at.axes[l.axis] = v;
-                nest_loops(e, stage, value, loops, depth + 1, &mut at, vector)
-            })?;
+            let mut steps = vec![lanes * unroll, lanes];
+            steps.dedup();
+            for step in steps {
+                e.run_loop(&name, &rest.take(step), |e, v| {
+                    let moved = (0..step / lanes).map(|u| {
+                        let mut at = at.clone();
+                        at.axes[l.axis] = v.offset(u * lanes);
+                        at
+                    });
+                    nest_loops(e, stage, value, within, &moved.collect::<Vec<_>>(), None)
+                })?;
+            }
         }
+        e.run_loop(&name, &rest.take(1), |e, v| {
+            let mut at = point.clone();
+            at.axes[l.axis] = v;
+            nest_loops(e, stage, value, within, &[at], vector.filter(|_| unroll.is_none()))
+        })?;
     }
-    Ok(())
-}
-
-fn element(e: &mut Emitter, stage: &Stage, value: &Expr, at: &Point) -> Result<(), ScheduleError> {
-    let reg = e.value(value, at, None)?;
-    e.store(stage, at, reg);
     Ok(())
 }

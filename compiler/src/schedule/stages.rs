@@ -24,7 +24,7 @@ const TRANSPOSED_COLUMNS: usize = 8;
 pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Memory], machine: &Machine) -> Option<Program> {
     let nesting = nesting(program)?;
     let stages = plain_stages(program)?;
-    let block = block(program, &stages, &nesting, results, machine)?;
+    let (block, of_products) = block(program, &stages, &nesting, results, machine)?;
     let mut nest = Nest {
         out: Program { items: vec![], ..program.clone() },
         strides: strides(program, operands),
@@ -32,6 +32,7 @@ pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Mem
         nesting: &nesting,
         local: vec![None; program.tensors.len()],
         block,
+        of_products,
         transposed: vec![],
     };
     nest.out.items = nest.level(&mut vec![]);
@@ -51,8 +52,9 @@ fn strides(program: &Program, operands: &[Source]) -> Vec<Option<Vec<i64>>> {
     strides
 }
 
-/// How many rows of the innermost loop make a block; `None` if everything is in the first-level cache anyway.
-fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memory], machine: &Machine) -> Option<usize> {
+/// How many rows of the innermost loop make a block, and whether it holds a product; `None` if everything is in the first-level
+/// cache anyway.
+fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memory], machine: &Machine) -> Option<(usize, bool)> {
     let rows = *nesting.loops.last()?;
     let innermost = |n: &Nested| n.axes.len() == nesting.loops.len();
     // Elements that one row of a block touches: tensors between the stages, and operands that follow the rows.
@@ -87,7 +89,7 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
     let fit = (machine.l1_bytes / 2 / 4 / kept.max(1)).max(1);
     if product {
         let wanted = fit.clamp(PRODUCT_ROWS / 2, PRODUCT_ROWS);
-        return Some(rows.div_ceil(rows.div_ceil(wanted)));
+        return Some((rows.div_ceil(rows.div_ceil(wanted)), true));
     }
     let last = stages[stages.len() - 1];
     let along = *nesting.stages[stages.len() - 1].axes.last()?;
@@ -98,10 +100,10 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
         // Lanes run along the rows. Equal blocks add in the same order, so that equal rows have equal results.
         let lanes = machine.lanes as usize;
         let wanted = (fit.max(4 * lanes) / lanes * lanes).min(rows);
-        return Some((1..=wanted).rev().find(|b| rows % b == 0).filter(|b| 4 * b >= 3 * wanted).unwrap_or(wanted));
+        return Some(((1..=wanted).rev().find(|b| rows % b == 0).filter(|b| 4 * b >= 3 * wanted).unwrap_or(wanted), false));
     }
     let fit = fit.min(rows);
-    Some((1..=fit).rev().find(|b| rows % b == 0).filter(|&b| 2 * b >= fit.min(8)).unwrap_or(fit))
+    Some(((1..=fit).rev().find(|b| rows % b == 0).filter(|&b| 2 * b >= fit.min(8)).unwrap_or(fit), false))
 }
 
 /// A tensor inside the loops: its smaller self, and the axes that the loops run over.
@@ -118,6 +120,8 @@ struct Nest<'a> {
     nesting: &'a Nesting,
     local: Vec<Option<Local>>,
     block: usize,
+    /// Whether blocks hold rows of products.
+    of_products: bool,
     /// Reads of a stage that a transposed copy stands for.
     transposed: Vec<(usize, Expr, Expr)>,
 }
@@ -158,7 +162,11 @@ impl Nest<'_> {
             }
             return items;
         }
-        let (n, rest) = (extent / step, extent % step);
+        let (mut n, mut rest) = (extent / step, extent % step);
+        if self.of_products && n > 1 && 0 < rest && rest < step / 2 {
+            // So few rows would read the shared operand once more for themselves.
+            (n, rest) = (n - 1, rest + step);
+        }
         let start = if n > 1 { Affine::var(Var::Loop(var)).times(step as i64) } else { Affine::default() };
         at.push(Rows { start, extent: step });
         let body = self.level(at);

@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         Some(file) => {
             let signature = source::signature(&args.model.model)?;
             let arrays = inputs::bind_to(&signature, arrays::read_npz(file)?, &mut config)?;
-            let artifact = inputs::compile(&args.model.model, &signature, &arrays, &mut config)?;
+            let artifact = inputs::compile(&args.model.model, &arrays, &mut config)?;
             let given = inputs::in_order(&artifact, arrays);
             (artifact, Some(given))
         }

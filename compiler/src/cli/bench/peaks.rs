@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tinsmith::Error;
-use tinsmith::codegen::{Emitter, Executable, IoBuffer, Machine, Memory, Place, Program, Step, emitted_by, wide};
+use tinsmith::codegen::{Emitter, Executable, IoBuffer, Machine, Memory, Place, Program, Step, emitted_by, linear};
 use tinsmith::nest::{Access, Affine, BinaryOp, Builder, Kernel, Op, Reg, VecType};
 use tinsmith::tensor::DType;
 
@@ -54,7 +54,7 @@ impl Peaks {
 
     /// Measures this machine with the emitter and vectors that a program has.
     pub(super) fn measure(machine: &Machine, emitter: Emitter, threads: usize) -> Result<Self, Error> {
-        let wide_lanes = if emitter == Emitter::Clif { None } else { wide::Isa::of(machine).map(wide::Isa::lanes) };
+        let wide_lanes = if emitter == Emitter::Clif { None } else { linear::lanes(machine) };
         let lanes = wide_lanes.unwrap_or(4);
         let fma = Bench::new(multiply_adds(lanes), machine, emitter)?;
         let vector_bits = fma.vector_bits;

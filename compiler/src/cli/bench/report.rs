@@ -300,6 +300,7 @@ pub(super) mod tests {
           ],
           "not_wide_because": null,
           "only_moves": false,
+          "runs": 1,
           "schedule": "contract(mr=14 nr=32 ku=4)",
           "share": 0.19999999999999996,
           "vector_bits": 512

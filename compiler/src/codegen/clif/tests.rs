@@ -423,21 +423,25 @@ struct Maker {
     vars: Vec<(crate::nest::Var, i64)>,
     buffers: Vec<crate::nest::BufferId>,
     budget: usize,
+    /// Whether values have 32 bits only, beside scalars of `i64`, and neither divisions of integers nor conditions in memory.
+    words: bool,
 }
 
 const TYPES: [DType; 13] = DType::ALL;
 const LANES_OF_RANDOM: [u32; 7] = [1, 1, 2, 4, 4, 8, 16];
 const LEN: usize = 512;
 
+const WORDS: [DType; 4] = [DType::F32, DType::F32, DType::I32, DType::U32];
+
 impl Maker {
-    fn kernel(seed: u64) -> Kernel {
+    fn kernel(seed: u64, words: bool) -> Kernel {
         let mut b = Builder::new(format!("random_{seed}"), "");
         let mut buffers = vec![];
         for d in TYPES {
             buffers.push(b.buffer(format!("read_{d}"), d, LEN, Access::Read));
             buffers.push(b.buffer(format!("write_{d}"), d, LEN, Access::ReadWrite));
         }
-        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40 };
+        let mut m = Maker { numbers: Numbers(seed), b, regs: vec![], vars: vec![], buffers, budget: 40, words };
         for _ in 0..6 {
             m.set();
         }
@@ -491,7 +495,8 @@ impl Maker {
     }
 
     fn leaf(&mut self, ty: VecType) -> Op {
-        match self.pick(4) {
+        let in_memory = !(self.words && ty.dtype == DType::Bool);
+        match if in_memory { self.pick(4) } else { 0 } {
             0 => Op::Const(if ty.dtype.is_float() { Scalar::Float(self.pick(9) as f64 - 4.0) } else { Scalar::Int(self.pick(2) as i64) }),
             1 if ty == VecType::scalar(DType::I64) => {
                 let mut affine = Affine::constant(self.pick(5) as i64 - 2);
@@ -504,7 +509,17 @@ impl Maker {
         }
     }
 
+    fn dtype(&mut self) -> DType {
+        if self.words { WORDS[self.pick(WORDS.len())] } else { TYPES[self.pick(TYPES.len())] }
+    }
+
     fn ty(&mut self) -> VecType {
+        if self.words && self.pick(6) == 0 {
+            return VecType::scalar(DType::I64);
+        }
+        if self.words {
+            return VecType { dtype: self.dtype(), lanes: LANES_OF_RANDOM[self.pick(LANES_OF_RANDOM.len())] };
+        }
         VecType { dtype: TYPES[self.pick(TYPES.len())], lanes: LANES_OF_RANDOM[self.pick(LANES_OF_RANDOM.len())] }
     }
 
@@ -517,6 +532,9 @@ impl Maker {
                 let op = [B::Add, B::Sub, B::Mul, B::Min, B::Max][self.pick(5)];
                 Op::Binary(op, self.reg(ty), self.reg(ty))
             }
+            5 | 6 if self.words && ty.dtype == DType::I64 => self.leaf(ty),
+            5 if int && self.words => Op::Binary([B::And, B::Or, B::Xor][self.pick(3)], self.reg(ty), self.reg(ty)),
+            7 if self.words && ty.dtype == DType::I64 => self.leaf(ty),
             5 if int => Op::Binary([B::Div, B::Rem, B::And, B::Or, B::Xor][self.pick(5)], self.reg(ty), self.reg(ty)),
             6 if int => {
                 let by = self.pick(ty.dtype.bits() as usize) as i64;
@@ -531,7 +549,7 @@ impl Maker {
             }
             7 => Op::Unary([UnaryOp::Neg, UnaryOp::Abs][self.pick(2)], self.reg(ty)),
             8 | 9 if !matches!(ty.dtype, DType::F16 | DType::BF16) => Op::Fma(self.reg(ty), self.reg(ty), self.reg(ty)),
-            10 if ty.dtype == DType::I32 && ty.lanes <= 4 => {
+            10 if ty.dtype == DType::I32 && ty.lanes <= 4 && !self.words => {
                 let bytes = |dtype| VecType { dtype, lanes: 4 * ty.lanes };
                 let mut load = |dtype| {
                     let op = Op::Load { buffer: self.buffer(dtype, false), index: self.index(4 * ty.lanes) };
@@ -551,17 +569,19 @@ impl Maker {
             0 => Op::Binary([BinaryOp::And, BinaryOp::Or, BinaryOp::Xor][self.pick(3)], self.reg(ty), self.reg(ty)),
             1 | 2 => {
                 use CompareOp as C;
-                let from = ty.with_dtype(TYPES[self.pick(TYPES.len())]);
+                let long = self.words && ty.lanes == 1 && self.pick(3) == 0;
+                let from = if long { VecType::scalar(DType::I64) } else { ty.with_dtype(self.dtype()) };
                 let ops: &[C] = if from.dtype == DType::Bool { &[C::Eq, C::Ne] } else { &[C::Eq, C::Ne, C::Lt, C::Le, C::Gt, C::Ge] };
                 Op::Compare(ops[self.pick(ops.len())], self.reg(from), self.reg(from))
             }
             3 => Op::Select(self.reg(ty.with_dtype(DType::Bool)), self.reg(ty), self.reg(ty)),
             4 | 5 => {
-                let from = TYPES[self.pick(TYPES.len())];
+                let from = self.dtype();
                 let half = matches!(ty.dtype, DType::F16 | DType::BF16);
                 let rounds_twice = half && (from == DType::F64 || ty.dtype == DType::BF16 && from.is_int() && from.size_bytes() >= 4);
                 if rounds_twice { self.leaf(ty) } else { Op::Convert(self.reg(ty.with_dtype(from))) }
             }
+            6 if self.words && ty.dtype == DType::I64 => self.leaf(ty),
             6 if ty.lanes > 1 => match self.pick(2) {
                 0 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
                 _ => Op::Pack((0..ty.lanes).map(|_| self.reg(VecType::scalar(ty.dtype))).collect()),
@@ -656,7 +676,12 @@ impl Maker {
 
 /// Random kernels of loops, branches, accumulators and checked indices.
 pub(in crate::codegen) fn random_kernels(seeds: std::ops::Range<u64>) -> Vec<Kernel> {
-    seeds.map(|i| Maker::kernel(i * 7919)).collect()
+    seeds.map(|i| Maker::kernel(i * 7919, false)).collect()
+}
+
+/// The same of values of 32 bits and scalars of `i64`.
+pub(in crate::codegen) fn random_kernels_of_words(seeds: std::ops::Range<u64>) -> Vec<Kernel> {
+    seeds.map(|i| Maker::kernel(i * 7919, true)).collect()
 }
 
 #[test]
@@ -669,17 +694,23 @@ fn random_kernels_agree_with_the_interpreter() {
     check_all(&kernels, 2);
 }
 
-/// Compiles for 64-bit Arm; links and runs it where a cross compiler and an emulator are installed.
 #[test]
 fn every_operation_agrees_with_the_interpreter_on_aarch64() {
+    let mut kernels = op_kernels(&LANES);
+    kernels.extend(random_kernels(200..260));
+    check_emulated(Emitter::Clif, &kernels, 3);
+}
+
+/// Compiles kernels for 64-bit Arm; links them into one program and runs it where a cross compiler and an emulator are installed, and
+/// compares with the interpreter.
+pub(in crate::codegen) fn check_emulated(emitter: Emitter, kernels: &[Kernel], seed: u64) {
     use crate::codegen::{EntryOptions, define_program, target::Usage};
     use cranelift_object::{ObjectBuilder, ObjectModule};
     use std::process::Command;
 
     let machine = Machine::aarch64();
-    let mut kernels = op_kernels(&LANES);
-    kernels.extend(random_kernels(200..260));
-    let mut cases = Cases::new(&kernels, 3);
+    let mut cases = Cases::new(kernels, seed);
+    cases.program.emitter = emitter;
     let expected: Vec<_> = (0..kernels.len()).map(|i| cases.expected(i, true)).collect();
     // A failed check ends the program.
     let kept: Vec<usize> = (0..kernels.len()).filter(|&i| expected[i].is_some()).collect();
@@ -698,7 +729,7 @@ fn every_operation_agrees_with_the_interpreter_on_aarch64() {
         eprintln!("skipped: execution on aarch64 needs {gcc} and {qemu}");
         return;
     }
-    let dir = std::env::temp_dir().join(format!("tinsmith-aarch64-{}", std::process::id()));
+    let dir = std::env::temp_dir().join(format!("tinsmith-aarch64-{}-{emitter:?}-{seed}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("all.o"), object).unwrap();
     std::fs::write(dir.join("memory"), cases.workspace()).unwrap();

@@ -5,6 +5,7 @@ use super::inst::{Operand, View, Virtual};
 use super::operands::{Bits, is_half, is_long, is_narrow, is_wide, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{BinaryOp, CompareOp, Op, Reg, Scalar, UnaryOp, VecType};
 use crate::tensor::DType;
 
@@ -318,7 +319,8 @@ impl Select<'_> {
         let (multiply, add) = if is_wide(ty.dtype) { (forms::MUL_F64, forms::ADD_F64) } else { (forms::MUL, forms::ADD) };
         let (a, b) = if self.in_memory(a) && !self.in_memory(b) { (b, a) } else { (a, b) };
         // The product overwrites a factor: one that is of no more use, if there is one.
-        let (a, b) = if !self.in_memory(b) && self.uses[b.0 as usize] == 1 && self.uses[a.0 as usize] != 1 { (b, a) } else { (a, b) };
+        let (a, b) =
+            if !self.in_memory(b) && self.survey.uses[b.0 as usize] == 1 && self.survey.uses[a.0 as usize] != 1 { (b, a) } else { (a, b) };
         let x = self.value(a)?;
         let y = self.operand(b)?;
         let product = self.vector(words);
@@ -341,7 +343,7 @@ impl Select<'_> {
             (forms::FMA132, forms::FMA213, forms::FMA231)
         };
         let home = |s: &Self, r: Reg| !s.in_memory(r) && s.known_home(r) == Some(to);
-        let last = |s: &Self, r: Reg| s.uses[r.0 as usize] == 1;
+        let last = |s: &Self, r: Reg| s.survey.uses[r.0 as usize] == 1;
         let view = View::lanes(words);
         if self.in_memory(c) {
             // 213: first * second + third.
@@ -349,7 +351,7 @@ impl Select<'_> {
             let (a, b) = (self.value(a)?, self.value(b)?);
             let c = self.operand(c)?;
             let t = self.overwrite(to, a, words, &[b]);
-            self.body.inst(f213.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(b, view), c]);
+            self.frame.body.inst(f213.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(b, view), c]);
             self.move_vector(to, t, words);
             return Ok(());
         }
@@ -360,12 +362,12 @@ impl Select<'_> {
             if z != to && !last(self, c) && (x == to || last(self, a)) {
                 // 132: first * third + second.
                 let t = self.overwrite(to, x, words, &[z]);
-                self.body.inst(f132.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(z, view), by]);
+                self.frame.body.inst(f132.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(z, view), by]);
                 self.move_vector(to, t, words);
             } else {
                 // 231: second * third + first.
                 let t = self.overwrite(to, z, words, &[x]);
-                self.body.inst(f231.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(x, view), by]);
+                self.frame.body.inst(f231.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(x, view), by]);
                 self.move_vector(to, t, words);
             }
             return Ok(());
@@ -381,7 +383,7 @@ impl Select<'_> {
             () => (f231, z, x, y),
         };
         let t = self.overwrite(to, first, words, &[second, third]);
-        self.body.inst(forms.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(second, view), Operand::Use(third, view)]);
+        self.frame.body.inst(forms.code(self.isa, words), &[Operand::Both(t, view), Operand::Use(second, view), Operand::Use(third, view)]);
         self.move_vector(to, t, words);
         Ok(())
     }
@@ -409,7 +411,7 @@ impl Select<'_> {
                 other => other,
             };
             let t = self.overwrite(to, sum, words, &[unsigned]);
-            self.body.inst(forms::DOT.code(self.isa, words), &[Operand::Both(t, view), used(unsigned), signed]);
+            self.frame.body.inst(forms::DOT.code(self.isa, words), &[Operand::Both(t, view), used(unsigned), signed]);
             self.move_vector(to, t, words);
             return Ok(());
         }

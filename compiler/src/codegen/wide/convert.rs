@@ -8,6 +8,7 @@ use super::inst::{Operand, View, Virtual};
 use super::operands::{Bits, is_half, is_long, is_narrow, is_wide, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{CompareOp, Reg, VecType};
 use crate::tensor::DType;
 
@@ -36,7 +37,7 @@ impl Select<'_> {
                 match d {
                     _ if is_long(d) && lanes == 1 => self.move_general(to, v),
                     DType::Bool if self.isa == Isa::V4 => {
-                        self.body.inst(Code::VEX_Kmovw_kr_km16, &[Operand::Def(to, View::K), Operand::Use(v, View::K)]);
+                        self.frame.body.inst(Code::VEX_Kmovw_kr_km16, &[Operand::Def(to, View::K), Operand::Use(v, View::K)]);
                     }
                     _ => self.move_vector(to, v, self.words(a)),
                 }
@@ -70,7 +71,7 @@ impl Select<'_> {
             (DType::F64, DType::F32) => {
                 let a = self.operand_of_lanes(a)?;
                 let code = forms::FROM_F64.code(self.isa, words(from));
-                self.body.inst(code, &[Operand::Def(to, View::lanes(lanes)), a]);
+                self.frame.body.inst(code, &[Operand::Def(to, View::lanes(lanes)), a]);
             }
             (DType::F64, _) => {
                 let v = self.value(a)?;
@@ -107,7 +108,7 @@ impl Select<'_> {
     fn not_zero(&mut self, to: Virtual, from: VecType, d: DType, a: Reg) -> Result<(), Refused> {
         let v = self.value(a)?;
         if is_long(d) && from.lanes == 1 {
-            self.body.inst(Code::Test_rm64_r64, &[Operand::Use(v, View::R64), Operand::Use(v, View::R64)]);
+            self.frame.body.inst(Code::Test_rm64_r64, &[Operand::Use(v, View::R64), Operand::Use(v, View::R64)]);
             self.bool_from_flags(to, Code::Setne_rm8);
             return Ok(());
         }
@@ -145,7 +146,7 @@ impl Select<'_> {
                 let v = self.long_vector(a)?;
                 let forms = if d == DType::U64 { forms::FROM_U64 } else { forms::FROM_I64 };
                 let code = forms.code(self.isa, 2 * lanes);
-                self.body.inst(code, &[Operand::Def(to, view), Operand::Use(v, View::lanes(2 * lanes))]);
+                self.frame.body.inst(code, &[Operand::Def(to, view), Operand::Use(v, View::lanes(2 * lanes))]);
             }
             d => {
                 let mut x = None;
@@ -236,12 +237,12 @@ impl Select<'_> {
         let [half, last] = [(); 2].map(|()| self.general());
         self.move_general(half, v);
         self.move_general(last, v);
-        self.body.inst(Code::Shr_rm64_imm8, &[Operand::Both(half, View::R64), Operand::Imm(1)]);
-        self.body.inst(Code::And_rm32_imm32, &[Operand::Both(last, View::R32), Operand::Imm(1)]);
-        self.body.inst(Code::Or_r64_rm64, &[Operand::Both(half, View::R64), Operand::Use(last, View::R64)]);
+        self.frame.body.inst(Code::Shr_rm64_imm8, &[Operand::Both(half, View::R64), Operand::Imm(1)]);
+        self.frame.body.inst(Code::And_rm32_imm32, &[Operand::Both(last, View::R32), Operand::Imm(1)]);
+        self.frame.body.inst(Code::Or_r64_rm64, &[Operand::Both(half, View::R64), Operand::Use(last, View::R64)]);
         let sign = self.general();
         self.move_general(sign, v);
-        self.body.inst(Code::Sar_rm64_imm8, &[Operand::Both(sign, View::R64), Operand::Imm(63)]);
+        self.frame.body.inst(Code::Sar_rm64_imm8, &[Operand::Both(sign, View::R64), Operand::Imm(63)]);
         let [small, halved, large, mask] = [(); 4].map(|()| self.vector(4));
         one(self, small, v);
         one(self, halved, half);
@@ -372,7 +373,7 @@ impl Select<'_> {
             self.move_vector(t, v, words);
             let ones = self.pool(Bits::word(u32::MAX), words);
             let code = forms::XOR.code(self.isa, words);
-            self.body.masked(code, &[Operand::Both(t, view), Operand::Use(t, view), ones], mask, false);
+            self.frame.body.masked(code, &[Operand::Both(t, view), Operand::Use(t, view), ones], mask, false);
             self.move_vector(to, t, words);
         } else {
             self.inst3(forms::XOR, words, to, v, Operand::Use(mask, View::lanes(words)));
@@ -454,7 +455,7 @@ impl Select<'_> {
         self.move_vector(t, v, words);
         let ones = self.pool(Bits::long(u64::MAX), words);
         let code = forms::XOR_64.code(self.isa, words);
-        self.body.masked(code, &[Operand::Both(t, view), Operand::Use(t, view), ones], mask, false);
+        self.frame.body.masked(code, &[Operand::Both(t, view), Operand::Use(t, view), ones], mask, false);
         self.move_vector(to, t, words);
     }
 
@@ -466,7 +467,7 @@ impl Select<'_> {
             self.lane(x, v, 2 * lanes, 2 * i);
             let t = self.general();
             let code = forms::SCALAR_F64_TO_I64.code(self.isa, 1);
-            self.body.inst(code, &[Operand::Def(t, View::R64), Operand::Use(x, View::X)]);
+            self.frame.body.inst(code, &[Operand::Def(t, View::R64), Operand::Use(x, View::X)]);
             found.push(t);
         }
         self.pack_long(to, &found);
@@ -488,7 +489,7 @@ impl Select<'_> {
             self.move_vector(to, v, 4);
         } else if self.isa == Isa::V4 {
             let code = forms::NARROW_64.code(self.isa, 2 * lanes);
-            self.body.inst(code, &[Operand::Def(to, View::lanes(lanes)), Operand::Use(v, View::lanes(2 * lanes))]);
+            self.frame.body.inst(code, &[Operand::Def(to, View::lanes(lanes)), Operand::Use(v, View::lanes(2 * lanes))]);
         } else if lanes == 2 {
             self.inst2_imm(forms::PERMUTE, 4, to, Operand::Use(v, View::X), 8);
         } else {

@@ -7,6 +7,7 @@ use super::forms;
 use super::inst::{Operand, View, Virtual};
 use super::operands::{is_long, words};
 use super::select::Select;
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{BinaryOp, CompareOp, VecType};
 use crate::tensor::DType;
 
@@ -66,7 +67,7 @@ impl Select<'_> {
         let used = |v| Operand::Use(v, View::R64);
         let remainder = Operand::Imm((op == BinaryOp::Rem).into());
         if safe {
-            self.body.inst(code, &[Operand::Def(to, View::R64), used(a), used(b), remainder]);
+            self.frame.body.inst(code, &[Operand::Def(to, View::R64), used(a), used(b), remainder]);
             return;
         }
         // A divisor of 1 in place of 0 and -1, and the result corrected.
@@ -74,25 +75,25 @@ impl Select<'_> {
         self.set_general(one, 1);
         self.set_general(zero, 0);
         self.move_general(divisor, b);
-        let test = |s: &mut Self| s.body.inst(Code::Test_rm64_r64, &[used(b), used(b)]);
-        let is_minus_one = |s: &mut Self| s.body.inst(Code::Cmp_rm64_imm32, &[used(b), Operand::Imm(-1)]);
+        let test = |s: &mut Self| s.frame.body.inst(Code::Test_rm64_r64, &[used(b), used(b)]);
+        let is_minus_one = |s: &mut Self| s.frame.body.inst(Code::Cmp_rm64_imm32, &[used(b), Operand::Imm(-1)]);
         test(self);
-        self.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(divisor, View::R64), used(one)]);
+        self.frame.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(divisor, View::R64), used(one)]);
         if signed {
             is_minus_one(self);
-            self.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(divisor, View::R64), used(one)]);
+            self.frame.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(divisor, View::R64), used(one)]);
         }
-        self.body.inst(code, &[Operand::Def(result, View::R64), used(a), used(divisor), remainder]);
+        self.frame.body.inst(code, &[Operand::Def(result, View::R64), used(a), used(divisor), remainder]);
         if op == BinaryOp::Div {
             if signed {
                 let negated = self.general();
                 self.move_general(negated, a);
-                self.body.inst(Code::Neg_rm64, &[Operand::Both(negated, View::R64)]);
+                self.frame.body.inst(Code::Neg_rm64, &[Operand::Both(negated, View::R64)]);
                 is_minus_one(self);
-                self.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(result, View::R64), used(negated)]);
+                self.frame.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(result, View::R64), used(negated)]);
             }
             test(self);
-            self.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(result, View::R64), used(zero)]);
+            self.frame.body.inst(Code::Cmove_r64_rm64, &[Operand::Both(result, View::R64), used(zero)]);
         }
         self.move_general(to, result);
     }

@@ -5,25 +5,15 @@ use std::collections::HashMap;
 use iced_x86::{Code, Decoder, DecoderOptions, Encoder, Formatter, GasFormatter, IcedError, Instruction, MemoryOperand, Register};
 
 use super::inst::{Base, Body, FAIL, Inst, Label, Mem, Operand, Step, View};
-use super::registers::Allocation;
+use super::registers::{register, saved};
 use super::{Isa, Refused};
 use crate::codegen::clif::INDEX_OUT_OF_RANGE;
+use crate::codegen::linear::Encoded;
+use crate::codegen::linear::list::Instruction as _;
+use crate::codegen::linear::registers::Allocation;
 
 /// Bytes of the stack for each spilled register.
 const SLOT_BYTES: i64 = 64;
-/// Alignment of functions, and so the most that a constant may ask for.
-pub(super) const ALIGN_BYTES: usize = 64;
-
-/// A function's machine code.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Encoded {
-    /// Instructions, then constants.
-    pub(super) bytes: Vec<u8>,
-    /// How many of them are instructions.
-    pub(super) code_len: usize,
-    pub(super) stack_bytes: usize,
-}
-
 struct Assembler<'a> {
     encoder: Encoder,
     at: u64,
@@ -54,8 +44,7 @@ impl Assembler<'_> {
     }
 
     fn memory(&self, m: &Mem) -> Result<MemoryOperand, Refused> {
-        let register =
-            |v| self.allocation.register(v, super::inst::View::R64).ok_or_else(|| Refused("an address has no register".to_owned()));
+        let register = |v| register(self.allocation, v, View::R64).ok_or_else(|| Refused("an address has no register".to_owned()));
         let (base, displacement) = match m.base {
             Base::Register(v) => (register(v)?, m.displacement),
             Base::Pool(_) => return Ok(MemoryOperand::with_base_displ(Register::RIP, 0)),
@@ -76,8 +65,8 @@ impl Assembler<'_> {
         let [Operand::Def(to, _), Operand::Use(a, _), Operand::Use(b, _), Operand::Imm(remainder)] = inst.operands[..] else {
             return Err(Refused("a division without its operands".to_owned()));
         };
-        let Some(to) = self.allocation.register(to, View::R64) else { return Ok(()) };
-        let register = |v| self.allocation.register(v, View::R64).ok_or_else(|| Refused("a division without its operands".to_owned()));
+        let Some(to) = register(self.allocation, to, View::R64) else { return Ok(()) };
+        let register = |v| register(self.allocation, v, View::R64).ok_or_else(|| Refused("a division without its operands".to_owned()));
         let (a, b) = (register(a)?, register(b)?);
         let slot = |n: i64| MemoryOperand::with_base_displ(Register::RSP, -8 * n);
         let store = |n, r| Instruction::with2(Code::Mov_rm64_r64, slot(n), r).map_err(backend);
@@ -107,13 +96,13 @@ impl Assembler<'_> {
             return self.divide(inst);
         }
         if let Some((from, to)) = inst.copy()
-            && self.allocation.register(from, super::inst::View::K) == self.allocation.register(to, super::inst::View::K)
+            && register(self.allocation, from, View::K) == register(self.allocation, to, View::K)
         {
             return Ok(());
         }
         let Some(mut instruction) = self.instruction(inst)? else { return Ok(()) };
         if let Some((mask, zero)) = inst.mask {
-            let Some(mask) = self.allocation.register(mask, super::inst::View::K) else { return Ok(()) };
+            let Some(mask) = register(self.allocation, mask, View::K) else { return Ok(()) };
             instruction.set_op_mask(mask);
             instruction.set_zeroing_masking(zero);
         }
@@ -146,7 +135,7 @@ impl Assembler<'_> {
         let mut ops = vec![];
         for operand in &inst.operands {
             ops.push(match operand {
-                Operand::Def(v, view) | Operand::Use(v, view) | Operand::Both(v, view) => match self.allocation.register(*v, *view) {
+                Operand::Def(v, view) | Operand::Use(v, view) | Operand::Both(v, view) => match register(self.allocation, *v, *view) {
                     Some(r) => O::R(r),
                     None => return Err(Refused("an operand has no register".to_owned())),
                 },
@@ -178,9 +167,9 @@ impl Assembler<'_> {
 }
 
 /// Encodes a function.
-pub(super) fn encode(body: &Body, allocation: &Allocation, isa: Isa) -> Result<Encoded, Refused> {
+pub(super) fn encode(body: &Body, allocation: &Allocation, isa: Isa, text: bool) -> Result<Encoded, Refused> {
     let mut a = Assembler { encoder: Encoder::new(64), at: 0, allocation, labels: HashMap::new(), jumps: vec![], constants: vec![] };
-    let saved = allocation.saved(body);
+    let saved = saved(allocation, body);
     let frame = body.n_slots as i64 * SLOT_BYTES;
     for &r in &saved {
         a.emit(&Instruction::with1(Code::Push_r64, r).map_err(backend)?)?;
@@ -222,19 +211,12 @@ pub(super) fn encode(body: &Body, allocation: &Allocation, isa: Isa) -> Result<E
         let Some(&to) = a.labels.get(&label) else { return Err(Refused("a jump leads nowhere".to_owned())) };
         patch(&mut bytes, field, to as i64 - (field as i64 + 4))?;
     }
-    let mut places = vec![0; body.pool.entries.len()];
-    let mut by_size: Vec<usize> = (0..places.len()).collect();
-    by_size.sort_by_key(|&i| std::cmp::Reverse(body.pool.entries[i].len()));
-    for i in by_size {
-        let entry = &body.pool.entries[i];
-        bytes.resize(bytes.len().next_multiple_of(entry.len().min(ALIGN_BYTES)), 0xcc);
-        places[i] = bytes.len();
-        bytes.extend_from_slice(entry);
-    }
+    let places = body.pool.append(&mut bytes, 0xcc);
     for (field, next, entry) in a.constants {
         patch(&mut bytes, field, places[entry] as i64 - next as i64)?;
     }
-    Ok(Encoded { bytes, code_len, stack_bytes: frame as usize + 8 * saved.len() })
+    let text = text.then(|| disassemble(&bytes[..code_len]));
+    Ok(Encoded { bytes, stack_bytes: frame as usize + 8 * saved.len(), text })
 }
 
 fn patch(bytes: &mut [u8], at: usize, value: i64) -> Result<(), Refused> {
@@ -244,7 +226,7 @@ fn patch(bytes: &mut [u8], at: usize, value: i64) -> Result<(), Refused> {
 }
 
 /// The instructions as text, with their addresses.
-pub(super) fn disassemble(code: &[u8]) -> String {
+fn disassemble(code: &[u8]) -> String {
     let mut formatter = GasFormatter::new();
     let mut text = String::new();
     let mut line = String::new();

@@ -69,7 +69,7 @@ impl Select<'_> {
             let t = self.vector(4.max(words / 2));
             let view = View::lanes(words / 2);
             let code = forms::TO_F16.code(self.isa, words);
-            self.body.inst(code, &[Operand::Def(t, view), Operand::Use(v, View::lanes(words)), Operand::Imm(0)]);
+            self.frame.body.inst(code, &[Operand::Def(t, view), Operand::Use(v, View::lanes(words)), Operand::Imm(0)]);
             self.inst2(forms::WIDEN_U16, words, to, Operand::Use(t, view));
         } else {
             self.f16_from_f32(to, words, v);

@@ -1,12 +1,12 @@
-//! Instructions before register allocation: iced's operation codes over virtual registers, in one linear list with labels.
-
-use std::collections::HashMap;
+//! Instructions of x86-64 before register allocation: iced's operation codes over virtual registers.
 
 use iced_x86::Code;
 
-/// A virtual register; mutable, any number of definitions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(super) struct Virtual(pub(super) u32);
+use crate::codegen::linear::list::{self, Instruction};
+pub(super) use crate::codegen::linear::list::{FAIL, Label, Virtual};
+
+/// An entry of the list.
+pub(super) type Step = list::Step<Inst>;
 
 /// Which registers a virtual one may become.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,51 +94,10 @@ pub(super) struct Inst {
     pub(super) mask: Option<(Virtual, bool)>,
 }
 
-/// A place to jump to.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Label(pub(super) usize);
-
-/// An entry of the list.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Step {
-    Inst(Inst),
-    Label(Label),
-    /// A jump; conditional unless the code is `Jmp_rel32_64`.
-    Jump(Code, Label),
-}
-
-/// Where every function's failed checks go: behind its end.
-pub(super) const FAIL: Label = Label(0);
-
 /// A function under construction.
-#[derive(Debug, Default)]
-pub(super) struct Body {
-    pub(super) steps: Vec<Step>,
-    /// Loop depth of each step.
-    pub(super) depths: Vec<u32>,
-    pub(super) classes: Vec<Class>,
-    pub(super) pool: Pool,
-    pub(super) n_slots: usize,
-    pub(super) n_labels: usize,
-    depth: u32,
-}
+pub(super) type Body = list::Body<Inst>;
 
 impl Body {
-    pub(super) fn virtual_register(&mut self, class: Class) -> Virtual {
-        self.classes.push(class);
-        Virtual(self.classes.len() as u32 - 1)
-    }
-
-    pub(super) fn label(&mut self) -> Label {
-        self.n_labels += 1;
-        Label(self.n_labels)
-    }
-
-    pub(super) fn push(&mut self, step: Step) {
-        self.steps.push(step);
-        self.depths.push(self.depth);
-    }
-
     pub(super) fn inst(&mut self, code: Code, operands: &[Operand]) {
         self.push(Step::Inst(Inst { code, operands: operands.to_vec(), mask: None }));
     }
@@ -146,25 +105,13 @@ impl Body {
     pub(super) fn masked(&mut self, code: Code, operands: &[Operand], mask: Virtual, zero: bool) {
         self.push(Step::Inst(Inst { code, operands: operands.to_vec(), mask: Some((mask, zero)) }));
     }
-
-    /// Starts a loop; what follows is one deeper.
-    pub(super) fn open_loop(&mut self) -> Label {
-        let head = self.label();
-        self.depth += 1;
-        self.push(Step::Label(head));
-        head
-    }
-
-    /// Ends a loop with a jump back to its head.
-    pub(super) fn close_loop(&mut self, code: Code, head: Label) {
-        self.push(Step::Jump(code, head));
-        self.depth -= 1;
-    }
 }
 
-impl Inst {
-    /// Calls `f` with every virtual register, and whether it is read and written.
-    pub(super) fn for_each_register(&self, mut f: impl FnMut(Virtual, bool, bool)) {
+impl Instruction for Inst {
+    type Class = Class;
+    type Jump = Code;
+
+    fn for_each_register(&self, mut f: impl FnMut(Virtual, bool, bool)) {
         for operand in &self.operands {
             match *operand {
                 Operand::Def(v, _) => f(v, false, true),
@@ -186,8 +133,7 @@ impl Inst {
         }
     }
 
-    /// Replaces registers.
-    pub(super) fn rename(&mut self, from: Virtual, to: Virtual) {
+    fn rename(&mut self, from: Virtual, to: Virtual) {
         let swap = |v: &mut Virtual| {
             if *v == from {
                 *v = to;
@@ -212,8 +158,7 @@ impl Inst {
         }
     }
 
-    /// Source and destination of a plain copy between registers.
-    pub(super) fn copy(&self) -> Option<(Virtual, Virtual)> {
+    fn copy(&self) -> Option<(Virtual, Virtual)> {
         let moves = matches!(
             self.code,
             Code::Mov_r64_rm64
@@ -230,23 +175,12 @@ impl Inst {
             _ => None,
         }
     }
-}
 
-/// Constants behind a function's code.
-#[derive(Debug, Default)]
-pub(super) struct Pool {
-    /// Contents and alignment, which is the size.
-    pub(super) entries: Vec<Vec<u8>>,
-    known: HashMap<Vec<u8>, usize>,
-}
+    fn touches_slot(&self) -> bool {
+        self.operands.iter().any(|o| matches!(o, Operand::Mem(m, _) if matches!(m.base, Base::Slot(_))))
+    }
 
-impl Pool {
-    /// The entry with these bytes; their number is a power of two.
-    pub(super) fn entry(&mut self, bytes: Vec<u8>) -> usize {
-        let entries = &mut self.entries;
-        *self.known.entry(bytes).or_insert_with_key(|bytes| {
-            entries.push(bytes.clone());
-            entries.len() - 1
-        })
+    fn always(jump: Code) -> bool {
+        jump == Code::Jmp_rel32_64
     }
 }

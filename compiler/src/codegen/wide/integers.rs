@@ -5,6 +5,7 @@ use iced_x86::Code;
 use super::Refused;
 use super::inst::{Operand, View, Virtual};
 use super::select::{Select, refuse};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{BinaryOp, CompareOp, Op, Reg, Scalar, UnaryOp};
 use crate::tensor::DType;
 
@@ -13,7 +14,7 @@ impl Select<'_> {
     fn two_address(&mut self, code: Code, to: Virtual, a: Virtual, b: Virtual) {
         let t = self.general();
         self.move_general(t, a);
-        self.body.inst(code, &[Operand::Both(t, View::R64), Operand::Use(b, View::R64)]);
+        self.frame.body.inst(code, &[Operand::Both(t, View::R64), Operand::Use(b, View::R64)]);
         self.move_general(to, t);
     }
 
@@ -39,18 +40,18 @@ impl Select<'_> {
             }
             Op::Unary(UnaryOp::Neg, a) => {
                 let v = self.value(*a)?;
-                self.in_place(to, v, |s, t| s.body.inst(Code::Neg_rm64, &[both(t)]));
+                self.in_place(to, v, |s, t| s.frame.body.inst(Code::Neg_rm64, &[both(t)]));
             }
             Op::Unary(UnaryOp::Not, a) => {
                 let v = self.value(*a)?;
-                self.in_place(to, v, |s, t| s.body.inst(Code::Not_rm64, &[both(t)]));
+                self.in_place(to, v, |s, t| s.frame.body.inst(Code::Not_rm64, &[both(t)]));
             }
             Op::Unary(UnaryOp::Abs, a) if signed => {
                 let v = self.value(*a)?;
                 self.in_place(to, v, |s, t| {
-                    s.body.inst(Code::Neg_rm64, &[both(t)]);
-                    s.body.inst(Code::Test_rm64_r64, &[Operand::Use(v, View::R64), Operand::Use(v, View::R64)]);
-                    s.body.inst(Code::Cmovns_r64_rm64, &[both(t), Operand::Use(v, View::R64)]);
+                    s.frame.body.inst(Code::Neg_rm64, &[both(t)]);
+                    s.frame.body.inst(Code::Test_rm64_r64, &[Operand::Use(v, View::R64), Operand::Use(v, View::R64)]);
+                    s.frame.body.inst(Code::Cmovns_r64_rm64, &[both(t), Operand::Use(v, View::R64)]);
                 });
             }
             Op::Unary(UnaryOp::Abs, a) => {
@@ -65,7 +66,7 @@ impl Select<'_> {
                     (_, true) => Code::Sar_rm64_imm8,
                     (_, false) => Code::Shr_rm64_imm8,
                 };
-                self.in_place(to, v, |s, t| s.body.inst(code, &[both(t), Operand::Imm(by)]));
+                self.in_place(to, v, |s, t| s.frame.body.inst(code, &[both(t), Operand::Imm(by)]));
             }
             Op::Binary(op @ (BinaryOp::Min | BinaryOp::Max), a, b) => {
                 let (a, b) = (self.value(*a)?, self.value(*b)?);
@@ -76,8 +77,8 @@ impl Select<'_> {
                     (_, false) => Code::Cmova_r64_rm64,
                 };
                 self.in_place(to, b, |s, t| {
-                    s.body.inst(Code::Cmp_r64_rm64, &[Operand::Use(a, View::R64), Operand::Use(b, View::R64)]);
-                    s.body.inst(code, &[both(t), Operand::Use(a, View::R64)]);
+                    s.frame.body.inst(Code::Cmp_r64_rm64, &[Operand::Use(a, View::R64), Operand::Use(b, View::R64)]);
+                    s.frame.body.inst(code, &[both(t), Operand::Use(a, View::R64)]);
                 });
             }
             Op::Binary(op @ (BinaryOp::Div | BinaryOp::Rem), a, b) => {
@@ -107,8 +108,8 @@ impl Select<'_> {
                 let (a, b) = (self.value(*a)?, self.value(*b)?);
                 let t = self.general();
                 self.move_general(t, b);
-                self.test_bool(*c)?;
-                self.body.inst(Code::Cmovne_r64_rm64, &[both(t), Operand::Use(a, View::R64)]);
+                self.compare_bool(*c)?;
+                self.frame.body.inst(Code::Cmovne_r64_rm64, &[both(t), Operand::Use(a, View::R64)]);
                 self.move_general(to, t);
             }
             _ => return refuse(format!("{op:?} of {dtype}")),
@@ -120,7 +121,7 @@ impl Select<'_> {
         let signed = self.ty(a).dtype == DType::I64;
         let (a, b) = (self.value(a)?, self.value(b)?);
         let to = self.home(reg)?;
-        self.body.inst(Code::Cmp_r64_rm64, &[Operand::Use(a, View::R64), Operand::Use(b, View::R64)]);
+        self.frame.body.inst(Code::Cmp_r64_rm64, &[Operand::Use(a, View::R64), Operand::Use(b, View::R64)]);
         let code = match (op, signed) {
             (CompareOp::Eq, _) => Code::Sete_rm8,
             (CompareOp::Ne, _) => Code::Setne_rm8,
@@ -142,7 +143,7 @@ impl Select<'_> {
         if from.is_signed() {
             let t = self.general();
             self.move_to_general(t, v);
-            self.body.inst(Code::Movsxd_r64_rm32, &[Operand::Def(to, View::R64), Operand::Use(t, View::R32)]);
+            self.frame.body.inst(Code::Movsxd_r64_rm32, &[Operand::Def(to, View::R64), Operand::Use(t, View::R32)]);
         } else {
             self.move_to_general(to, v);
         }

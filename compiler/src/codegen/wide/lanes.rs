@@ -5,6 +5,7 @@ use super::inst::{Mem, Operand, View, Virtual};
 use super::operands::{Pending, is_half, is_long, is_wide, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{BinaryOp, Reg, VecType};
 use crate::tensor::DType;
 
@@ -42,7 +43,7 @@ impl Select<'_> {
     /// Four words of a vector, from a multiple of four.
     pub(super) fn quarter(&mut self, to: Virtual, v: Virtual, words: u32, n: u32) {
         let code = forms::EXTRACT_QUARTER.code(self.isa, words);
-        self.body.inst(code, &[Operand::Def(to, View::X), Operand::Use(v, View::lanes(words)), Operand::Imm(n.into())]);
+        self.frame.body.inst(code, &[Operand::Def(to, View::X), Operand::Use(v, View::lanes(words)), Operand::Imm(n.into())]);
     }
 
     /// The word of a vector, and what follows it in its lane, as the first.
@@ -91,7 +92,7 @@ impl Select<'_> {
             self.move_to_general_64(to, v);
         } else {
             let code = forms::EXTRACT_64.code(self.isa, 1);
-            self.body.inst(code, &[Operand::Def(to, View::R64), Operand::Use(v, View::X), Operand::Imm(1)]);
+            self.frame.body.inst(code, &[Operand::Def(to, View::R64), Operand::Use(v, View::X), Operand::Imm(1)]);
         }
     }
 
@@ -120,7 +121,7 @@ impl Select<'_> {
         match self.isa {
             Isa::V4 => {
                 let mask = self.first_lanes(n);
-                self.body.masked(forms::LOAD.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), memory], mask, true);
+                self.frame.body.masked(forms::LOAD.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), memory], mask, true);
             }
             Isa::V3 => {
                 let bytes = (0..words).flat_map(|i| (if i < n { u32::MAX } else { 0 }).to_le_bytes()).collect();
@@ -239,7 +240,7 @@ impl Select<'_> {
             match n {
                 16 => {
                     let code = forms::EXTRACT_HALF.code(self.isa, 16);
-                    self.body.inst(code, &[Operand::Def(high, View::Y), Operand::Use(v, View::Z), Operand::Imm(1)]);
+                    self.frame.body.inst(code, &[Operand::Def(high, View::Y), Operand::Use(v, View::Z), Operand::Imm(1)]);
                 }
                 8 => self.quarter(high, v, 8, 1),
                 4 => self.lane(high, v, 4, 2),

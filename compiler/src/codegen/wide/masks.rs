@@ -10,6 +10,7 @@ use super::inst::{Class, Operand, View, Virtual};
 use super::operands::{Bits, is_half, is_long, is_wide, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{BinaryOp, CompareOp, Op, Reg, Scalar, UnaryOp, VecType};
 use crate::tensor::DType;
 
@@ -40,32 +41,32 @@ fn int_predicate(op: CompareOp) -> i64 {
 impl Select<'_> {
     /// A fresh register for a mask, raw or not.
     pub(super) fn new_mask_for(&mut self, words: u32) -> Virtual {
-        if self.isa == Isa::V4 { self.body.virtual_register(Class::Mask) } else { self.vector(words) }
+        if self.isa == Isa::V4 { self.frame.body.virtual_register(Class::Mask) } else { self.vector(words) }
     }
 
     /// A mask register with all lanes or none.
     pub(super) fn mask_constant(&mut self, set: bool) -> Virtual {
-        let mask = self.body.virtual_register(Class::Mask);
+        let mask = self.frame.body.virtual_register(Class::Mask);
         self.mask_constant_into(mask, set);
         mask
     }
 
     fn mask_constant_into(&mut self, mask: Virtual, set: bool) {
         let code = if set { Code::VEX_Kxnorw_kr_kr_kr } else { Code::VEX_Kxorw_kr_kr_kr };
-        self.body.inst(code, &[Operand::Def(mask, View::K); 3]);
+        self.frame.body.inst(code, &[Operand::Def(mask, View::K); 3]);
     }
 
     fn move_mask(&mut self, to: Virtual, from: Virtual, lanes: u32) {
         if self.isa != Isa::V4 {
             self.move_vector(to, from, lanes);
         } else if to != from {
-            self.body.inst(Code::VEX_Kmovw_kr_km16, &[Operand::Def(to, View::K), Operand::Use(from, View::K)]);
+            self.frame.body.inst(Code::VEX_Kmovw_kr_km16, &[Operand::Def(to, View::K), Operand::Use(from, View::K)]);
         }
     }
 
     fn mask_op(&mut self, code: Code, forms: Forms, to: Virtual, lanes: u32, a: Virtual, b: Virtual) {
         if self.isa == Isa::V4 {
-            self.body.inst(code, &[Operand::Def(to, View::K), Operand::Use(a, View::K), Operand::Use(b, View::K)]);
+            self.frame.body.inst(code, &[Operand::Def(to, View::K), Operand::Use(a, View::K), Operand::Use(b, View::K)]);
         } else {
             self.inst3(forms, lanes, to, a, Operand::Use(b, View::lanes(lanes)));
         }
@@ -74,7 +75,7 @@ impl Select<'_> {
     /// `to = not a`.
     fn mask_not(&mut self, to: Virtual, a: Virtual, words: u32) {
         if self.isa == Isa::V4 {
-            self.body.inst(Code::VEX_Knotw_kr_kr, &[Operand::Def(to, View::K), Operand::Use(a, View::K)]);
+            self.frame.body.inst(Code::VEX_Knotw_kr_kr, &[Operand::Def(to, View::K), Operand::Use(a, View::K)]);
         } else {
             let ones = self.pool(Bits::word(u32::MAX), words);
             self.inst3(forms::XOR, words, to, a, ones);
@@ -140,7 +141,7 @@ impl Select<'_> {
                 _ => (forms::COMPARE_I32, int_predicate(op)),
             };
             let code = forms.code(self.isa, words);
-            self.body.inst(code, &[Operand::Def(to, View::K), Operand::Use(a, view), b, Operand::Imm(predicate)]);
+            self.frame.body.inst(code, &[Operand::Def(to, View::K), Operand::Use(a, view), b, Operand::Imm(predicate)]);
             return;
         }
         if float {
@@ -195,7 +196,7 @@ impl Select<'_> {
         if self.isa == Isa::V4 {
             let forms = if wide { forms::MOVE_64 } else { forms::MOVE };
             let view = View::lanes(words);
-            self.body.masked(forms.code(self.isa, words), &[Operand::Def(to, view), Operand::Use(v, view)], mask, true);
+            self.frame.body.masked(forms.code(self.isa, words), &[Operand::Def(to, view), Operand::Use(v, view)], mask, true);
         } else {
             self.commutative(forms::AND, words, to, v, Operand::Use(mask, View::lanes(words)));
         }
@@ -218,11 +219,11 @@ impl Select<'_> {
         match self.isa {
             Isa::V4 => {
                 let forms = if wide { forms::BLEND_64 } else { forms::BLEND };
-                self.body.masked(forms.code(self.isa, words), &[Operand::Def(to, view), Operand::Use(no, view), yes], mask, false);
+                self.frame.body.masked(forms.code(self.isa, words), &[Operand::Def(to, view), Operand::Use(no, view), yes], mask, false);
             }
             Isa::V3 => {
                 let code = forms::BLENDV.code(self.isa, words);
-                self.body.inst(code, &[Operand::Def(to, view), Operand::Use(no, view), yes, Operand::Use(mask, view)]);
+                self.frame.body.inst(code, &[Operand::Def(to, view), Operand::Use(no, view), yes, Operand::Use(mask, view)]);
             }
             Isa::V2 => {
                 let (kept, other) = (self.vector(words), self.vector(words));
@@ -277,28 +278,28 @@ impl Select<'_> {
     pub(super) fn bool_bit_of(&mut self, v: Virtual) -> Virtual {
         let t = self.general();
         if self.isa == Isa::V4 {
-            self.body.inst(Code::VEX_Kmovw_r32_kr, &[Operand::Def(t, View::R32), Operand::Use(v, View::K)]);
+            self.frame.body.inst(Code::VEX_Kmovw_r32_kr, &[Operand::Def(t, View::R32), Operand::Use(v, View::K)]);
         } else {
             self.move_to_general(t, v);
         }
-        self.body.inst(Code::And_rm32_imm32, &[Operand::Both(t, View::R32), Operand::Imm(1)]);
+        self.frame.body.inst(Code::And_rm32_imm32, &[Operand::Both(t, View::R32), Operand::Imm(1)]);
         t
     }
 
     /// Sets the flags: "equal" where the condition does not hold.
-    pub(super) fn test_bool(&mut self, r: Reg) -> Result<(), Refused> {
+    pub(super) fn compare_bool(&mut self, r: Reg) -> Result<(), Refused> {
         let t = self.bool_bit(r)?;
-        self.body.inst(Code::Test_rm32_r32, &[Operand::Use(t, View::R32), Operand::Use(t, View::R32)]);
+        self.frame.body.inst(Code::Test_rm32_r32, &[Operand::Use(t, View::R32), Operand::Use(t, View::R32)]);
         Ok(())
     }
 
     /// A condition in all lanes from a general register that is 0 or 1.
     pub(super) fn bool_from_bit(&mut self, to: Virtual, bit: Virtual, lanes: u32) {
         let t = self.general();
-        self.body.inst(Code::Mov_r32_rm32, &[Operand::Def(t, View::R32), Operand::Use(bit, View::R32)]);
-        self.body.inst(Code::Neg_rm32, &[Operand::Both(t, View::R32)]);
+        self.frame.body.inst(Code::Mov_r32_rm32, &[Operand::Def(t, View::R32), Operand::Use(bit, View::R32)]);
+        self.frame.body.inst(Code::Neg_rm32, &[Operand::Both(t, View::R32)]);
         if self.isa == Isa::V4 {
-            self.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(to, View::K), Operand::Use(t, View::R32)]);
+            self.frame.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(to, View::K), Operand::Use(t, View::R32)]);
         } else {
             self.move_from_general(to, t);
             if lanes > 1 {
@@ -310,16 +311,16 @@ impl Select<'_> {
     /// A condition from the flags, by an instruction that sets a byte.
     pub(super) fn bool_from_flags(&mut self, to: Virtual, code: Code) {
         let (low, bit) = (self.general(), self.general());
-        self.body.inst(code, &[Operand::Def(low, View::R8)]);
-        self.body.inst(Code::Movzx_r32_rm8, &[Operand::Def(bit, View::R32), Operand::Use(low, View::R8)]);
+        self.frame.body.inst(code, &[Operand::Def(low, View::R8)]);
+        self.frame.body.inst(Code::Movzx_r32_rm8, &[Operand::Def(bit, View::R32), Operand::Use(low, View::R8)]);
         self.bool_from_bit(to, bit, 1);
     }
 
     pub(super) fn load_bool(&mut self, to: Virtual, lanes: u32, m: super::inst::Mem) {
         if lanes == 1 {
             let byte = self.general();
-            self.body.inst(Code::Movzx_r32_rm8, &[Operand::Def(byte, View::R32), Operand::Mem(m, false)]);
-            self.body.inst(Code::Test_rm32_r32, &[Operand::Use(byte, View::R32), Operand::Use(byte, View::R32)]);
+            self.frame.body.inst(Code::Movzx_r32_rm8, &[Operand::Def(byte, View::R32), Operand::Mem(m, false)]);
+            self.frame.body.inst(Code::Test_rm32_r32, &[Operand::Use(byte, View::R32), Operand::Use(byte, View::R32)]);
             self.bool_from_flags(to, Code::Setne_rm8);
             return;
         }
@@ -339,10 +340,10 @@ impl Select<'_> {
                 self.move_general(all, bit);
                 continue;
             }
-            self.body.inst(Code::Shl_rm32_imm8, &[Operand::Both(bit, View::R32), Operand::Imm(i as i64)]);
-            self.body.inst(Code::Or_r32_rm32, &[Operand::Both(all, View::R32), Operand::Use(bit, View::R32)]);
+            self.frame.body.inst(Code::Shl_rm32_imm8, &[Operand::Both(bit, View::R32), Operand::Imm(i as i64)]);
+            self.frame.body.inst(Code::Or_r32_rm32, &[Operand::Both(all, View::R32), Operand::Use(bit, View::R32)]);
         }
-        self.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(to, View::K), Operand::Use(all, View::R32)]);
+        self.frame.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(to, View::K), Operand::Use(all, View::R32)]);
         Ok(())
     }
 
@@ -371,7 +372,7 @@ impl Select<'_> {
                 let (v, from) = (self.value(*a)?, self.ty(*a).lanes);
                 if masks {
                     let by = Operand::Imm((*lane).into());
-                    self.body.inst(Code::VEX_Kshiftrw_kr_kr_imm8, &[Operand::Def(to, View::K), Operand::Use(v, View::K), by]);
+                    self.frame.body.inst(Code::VEX_Kshiftrw_kr_kr_imm8, &[Operand::Def(to, View::K), Operand::Use(v, View::K), by]);
                 } else {
                     self.lane(to, v, from, *lane);
                 }

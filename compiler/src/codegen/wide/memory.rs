@@ -7,6 +7,7 @@ use super::inst::{Mem, Operand, View, Virtual};
 use super::operands::{Bits, is_long, is_wide, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{Reg, VecType};
 use crate::tensor::DType;
 
@@ -15,7 +16,7 @@ impl Select<'_> {
     pub(super) fn load_now(&mut self, to: Virtual, r: Reg, m: Mem) -> Result<(), Refused> {
         let ty = self.ty(r);
         if is_long(ty.dtype) && ty.lanes == 1 {
-            self.body.inst(Code::Mov_r64_rm64, &[Operand::Def(to, View::R64), Operand::Mem(m, false)]);
+            self.frame.body.inst(Code::Mov_r64_rm64, &[Operand::Def(to, View::R64), Operand::Mem(m, false)]);
             return Ok(());
         }
         if self.packed[r.0 as usize] {
@@ -34,7 +35,7 @@ impl Select<'_> {
                     DType::I16 => Code::Movsx_r32_rm16,
                     _ => Code::Movzx_r32_rm16,
                 };
-                self.body.inst(code, &[Operand::Def(t, View::R32), Operand::Mem(m, false)]);
+                self.frame.body.inst(code, &[Operand::Def(t, View::R32), Operand::Mem(m, false)]);
                 self.move_from_general(to, t);
             }
             d => self.load_narrow(to, d, words, m),
@@ -67,7 +68,7 @@ impl Select<'_> {
             1 | 2 => {
                 let t = self.general();
                 let code = if n_bytes == 1 { Code::Movzx_r32_rm8 } else { Code::Movzx_r32_rm16 };
-                self.body.inst(code, &[Operand::Def(t, View::R32), m]);
+                self.frame.body.inst(code, &[Operand::Def(t, View::R32), m]);
                 self.move_from_general(to, t);
             }
             4 => self.inst2(forms::LOAD_SCALAR, 1, to, m),
@@ -85,18 +86,18 @@ impl Select<'_> {
                 self.move_to_general(t, v);
                 self.store_low(t, n_bytes, m);
             }
-            4 => self.body.inst(forms::STORE_SCALAR.code(self.isa, 1), &[m, Operand::Use(v, View::X)]),
-            8 => self.body.inst(forms::STORE_PAIR.code(self.isa, 1), &[m, Operand::Use(v, View::X)]),
-            _ => self.body.inst(forms::STORE.code(self.isa, n_bytes / 4), &[m, Operand::Use(v, View::lanes(n_bytes / 4))]),
+            4 => self.frame.body.inst(forms::STORE_SCALAR.code(self.isa, 1), &[m, Operand::Use(v, View::X)]),
+            8 => self.frame.body.inst(forms::STORE_PAIR.code(self.isa, 1), &[m, Operand::Use(v, View::X)]),
+            _ => self.frame.body.inst(forms::STORE.code(self.isa, n_bytes / 4), &[m, Operand::Use(v, View::lanes(n_bytes / 4))]),
         }
     }
 
     /// The lowest byte or two of a general register.
     pub(super) fn store_low(&mut self, v: Virtual, n_bytes: u32, m: Operand) {
         if n_bytes == 1 {
-            self.body.inst(Code::Mov_rm8_r8, &[m, Operand::Use(v, View::R8)]);
+            self.frame.body.inst(Code::Mov_rm8_r8, &[m, Operand::Use(v, View::R8)]);
         } else {
-            self.body.inst(Code::Mov_rm16_r16, &[m, Operand::Use(v, View::R16)]);
+            self.frame.body.inst(Code::Mov_rm16_r16, &[m, Operand::Use(v, View::R16)]);
         }
     }
 
@@ -115,7 +116,7 @@ impl Select<'_> {
     pub(super) fn store(&mut self, v: Virtual, r: Reg, m: Mem) -> Result<(), Refused> {
         let ty = self.ty(r);
         if is_long(ty.dtype) && ty.lanes == 1 {
-            self.body.inst(Code::Mov_rm64_r64, &[Operand::Mem(m, false), Operand::Use(v, View::R64)]);
+            self.frame.body.inst(Code::Mov_rm64_r64, &[Operand::Mem(m, false), Operand::Use(v, View::R64)]);
             return Ok(());
         }
         if self.packed[r.0 as usize] {
@@ -145,7 +146,7 @@ impl Select<'_> {
         if ty.lanes >= 4 && self.isa == Isa::V4 {
             let forms = if size == 1 { forms::NARROW_8 } else { forms::NARROW_16 };
             let code = forms.code(self.isa, ty.lanes);
-            self.body.inst(code, &[Operand::Mem(m, false), Operand::Use(v, View::lanes(ty.lanes))]);
+            self.frame.body.inst(code, &[Operand::Mem(m, false), Operand::Use(v, View::lanes(ty.lanes))]);
             return;
         }
         let t = if ty.lanes == 1 { v } else { self.narrow(v, ty.lanes, size) };
@@ -161,7 +162,7 @@ impl Select<'_> {
             // Sixteen lanes of two bytes are a vector of 256 bits.
             let to = if lanes * size == 32 { self.vector(8) } else { t };
             let view = View::lanes(if lanes * size == 32 { 8 } else { 4 });
-            self.body.inst(code, &[Operand::Def(to, view), Operand::Use(v, View::lanes(lanes))]);
+            self.frame.body.inst(code, &[Operand::Def(to, view), Operand::Use(v, View::lanes(lanes))]);
             return to;
         }
         let order: Vec<u8> = (0..16).map(|i| if i < 4 * size { (i / size * 4 + i % size) as u8 } else { 0x80 }).collect();
@@ -190,7 +191,7 @@ impl Select<'_> {
         if self.isa == Isa::V4 && lanes >= 4 {
             let mask = self.first_lanes(n);
             let code = forms::STORE.code(self.isa, lanes);
-            self.body.masked(code, &[Operand::Mem(m, false), Operand::Use(v, View::lanes(lanes))], mask, false);
+            self.frame.body.masked(code, &[Operand::Mem(m, false), Operand::Use(v, View::lanes(lanes))], mask, false);
             return;
         }
         if n == 8 || n == 4 && lanes == 4 {
@@ -216,19 +217,19 @@ impl Select<'_> {
 
     /// A vector from a general register's 32 bits.
     pub(super) fn move_from_general(&mut self, to: Virtual, from: Virtual) {
-        self.body.inst(forms::FROM_GPR.code(self.isa, 1), &[Operand::Def(to, View::X), Operand::Use(from, View::R32)]);
+        self.frame.body.inst(forms::FROM_GPR.code(self.isa, 1), &[Operand::Def(to, View::X), Operand::Use(from, View::R32)]);
     }
 
     pub(super) fn move_to_general(&mut self, to: Virtual, from: Virtual) {
-        self.body.inst(forms::TO_GPR.code(self.isa, 1), &[Operand::Def(to, View::R32), Operand::Use(from, View::X)]);
+        self.frame.body.inst(forms::TO_GPR.code(self.isa, 1), &[Operand::Def(to, View::R32), Operand::Use(from, View::X)]);
     }
 
     /// A vector from a general register's 64 bits.
     pub(super) fn move_from_general_64(&mut self, to: Virtual, from: Virtual) {
-        self.body.inst(forms::FROM_GPR_64.code(self.isa, 1), &[Operand::Def(to, View::X), Operand::Use(from, View::R64)]);
+        self.frame.body.inst(forms::FROM_GPR_64.code(self.isa, 1), &[Operand::Def(to, View::X), Operand::Use(from, View::R64)]);
     }
 
     pub(super) fn move_to_general_64(&mut self, to: Virtual, from: Virtual) {
-        self.body.inst(forms::TO_GPR_64.code(self.isa, 1), &[Operand::Def(to, View::R64), Operand::Use(from, View::X)]);
+        self.frame.body.inst(forms::TO_GPR_64.code(self.isa, 1), &[Operand::Def(to, View::R64), Operand::Use(from, View::X)]);
     }
 }

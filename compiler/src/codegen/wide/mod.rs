@@ -5,7 +5,7 @@
 //! [`super::clif`].
 //!
 //! [`legalize`] splits vectors that are longer than the machine's; [`select`] turns operations into instructions over virtual
-//! registers, loads folded into their users; [`registers`] finds registers; [`encode`] makes bytes.
+//! registers, loads folded into their users; [`super::linear`] finds registers; [`encode`] makes bytes.
 
 mod arithmetic;
 mod convert;
@@ -16,7 +16,6 @@ mod half;
 mod inst;
 mod integers;
 mod lanes;
-mod legalize;
 mod masks;
 mod memory;
 mod operands;
@@ -25,15 +24,11 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-use cranelift_codegen::ir::{AbiParam, types};
-use cranelift_module::{Linkage, Module};
 use tinsmith_targets::{Arch, Feature};
 
-use super::CodegenError;
-use super::clif::{Compiled, Listing, N_PARAMS};
+use super::linear::{Encoded, Refused, Spilling, legalize, registers as allocation};
 use super::target::Machine;
-use crate::nest::{self, Kernel};
-use encode::Encoded;
+use crate::nest::Kernel;
 
 /// What the code may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,67 +83,14 @@ impl Unit {
     }
 }
 
-/// Why a kernel is left to another emitter.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub String);
-
-/// Whether this emitter compiles a kernel well.
-///
-/// # Errors
-/// Why it does not.
-pub fn check(machine: &Machine, kernel: &Kernel) -> Result<(), Refused> {
-    compile(machine, kernel, Spilling::Refused).map(|_| ())
-}
-
-/// Whether innermost loops may move registers in and out of the stack all the time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Spilling {
-    /// They may.
-    Allowed,
-    /// A kernel that would is refused, since another schedule serves it better.
-    Refused,
-}
-
-fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling) -> Result<Encoded, Refused> {
+/// The code of a kernel.
+pub(super) fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling, text: bool) -> Result<Encoded, Refused> {
     let Some(unit) = Unit::of(machine) else { return Err(Refused(format!("{machine} is below x86-64-v2"))) };
-    let kernel = legalize::legalize(kernel, unit.isa);
+    let kernel = legalize::legalize(kernel, unit.isa.lanes());
     let mut body = select::select(&kernel, unit)?;
-    let allocation = registers::allocate(&mut body, unit.isa)?;
+    let found = allocation::allocate(&mut body, &unit.isa)?;
     if spilling == Spilling::Refused {
-        registers::check_innermost(&body)?;
+        allocation::check_innermost(&body)?;
     }
-    encode::encode(&body, &allocation, unit.isa)
-}
-
-/// Compiles a kernel and defines it in the module as a local function named `kernel.` and its name.
-///
-/// # Errors
-/// `Ok(Err(_))` where the kernel is refused; an error where it does not verify or the module does not take it.
-pub fn define_kernel(
-    module: &mut dyn Module,
-    machine: &Machine,
-    kernel: &Kernel,
-    spilling: Spilling,
-    listing: bool,
-) -> Result<Result<Compiled, Refused>, CodegenError> {
-    if let Some(error) = nest::verify(kernel).into_iter().next() {
-        return Err(CodegenError::Malformed { kernel: kernel.name.clone(), what: error.to_string() });
-    }
-    let code = match compile(machine, kernel, spilling) {
-        Ok(code) => code,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    let backend = |e: cranelift_module::ModuleError| CodegenError::Backend { name: kernel.name.clone(), message: e.to_string() };
-    let mut signature = module.make_signature();
-    signature.params = vec![AbiParam::new(types::I64); N_PARAMS];
-    signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function(&format!("kernel.{}", kernel.name), Linkage::Local, &signature).map_err(backend)?;
-    module.define_function_bytes(id, encode::ALIGN_BYTES as u64, &code.bytes, &[]).map_err(backend)?;
-    let listing = listing.then(|| Listing {
-        name: kernel.name.clone(),
-        clif: format!("; kernel {} {}: straight to instructions\n", kernel.name, kernel.schedule),
-        asm: encode::disassemble(&code.bytes[..code.code_len]),
-    });
-    Ok(Ok(Compiled { id, code_bytes: code.bytes.len(), stack_bytes: code.stack_bytes, listing }))
+    encode::encode(&body, &found, unit.isa, text)
 }

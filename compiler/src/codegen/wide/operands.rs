@@ -5,12 +5,11 @@
 //! `x86-64-v4`, elsewhere a vector of words that are all ones or all zeros. Bytes that only integer dot products read stay
 //! as they are in memory: such a register is *packed*.
 
-use iced_x86::Code;
-
 use super::forms::{self, Forms};
 use super::inst::{Base, Class, Mem, Operand, View, Virtual};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
+use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{Reg, Scalar, VecType};
 use crate::tensor::DType;
 
@@ -96,7 +95,7 @@ pub(super) fn words(ty: VecType) -> u32 {
 
 impl Select<'_> {
     pub(super) fn ty(&self, r: Reg) -> VecType {
-        self.kernel.regs[r.0 as usize]
+        self.frame.kernel.regs[r.0 as usize]
     }
 
     /// Words of the vector that holds a register.
@@ -104,12 +103,8 @@ impl Select<'_> {
         if self.packed[r.0 as usize] { self.ty(r).lanes / 4 } else { words(self.ty(r)) }
     }
 
-    pub(super) fn general(&mut self) -> Virtual {
-        self.body.virtual_register(Class::General)
-    }
-
     pub(super) fn vector(&mut self, words: u32) -> Virtual {
-        self.body.virtual_register(Class::Vector(words.max(4)))
+        self.frame.body.virtual_register(Class::Vector(words.max(4)))
     }
 
     /// The virtual register of a register, whatever it holds now.
@@ -124,7 +119,7 @@ impl Select<'_> {
             DType::Bool if self.isa == Isa::V4 => Class::Mask,
             _ => Class::Vector(words.max(4)),
         };
-        let v = self.body.virtual_register(class);
+        let v = self.frame.body.virtual_register(class);
         self.homes[r.0 as usize] = Some(v);
         Ok(v)
     }
@@ -136,7 +131,7 @@ impl Select<'_> {
 
     /// The value of a register that is a constant throughout the kernel.
     pub(super) fn constant(&self, r: Reg) -> Option<Scalar> {
-        self.constants[r.0 as usize]
+        self.survey.constants[r.0 as usize]
     }
 
     /// The bits of a lane of a constant register, unless it is in a general register.
@@ -168,14 +163,14 @@ impl Select<'_> {
 
     /// Constant bytes as an operand that is not broadcast; their number is a power of two.
     pub(super) fn pool_bytes(&mut self, bytes: Vec<u8>) -> Operand {
-        let entry = self.body.pool.entry(bytes);
+        let entry = self.frame.body.pool.entry(bytes);
         Operand::Mem(Mem { base: Base::Pool(entry), index: None, displacement: 0 }, false)
     }
 
     /// A constant as an operand of an instruction that has lanes of its size and broadcasts.
     pub(super) fn pool(&mut self, bits: Bits, words: u32) -> Operand {
         let broadcasts = self.isa == Isa::V4;
-        let entry = self.body.pool.entry(bits.bytes(if broadcasts { 1 } else { words.max(4) }));
+        let entry = self.frame.body.pool.entry(bits.bytes(if broadcasts { 1 } else { words.max(4) }));
         Operand::Mem(Mem { base: Base::Pool(entry), index: None, displacement: 0 }, broadcasts)
     }
 
@@ -191,7 +186,7 @@ impl Select<'_> {
         if bits.is_zero() {
             // Reads nothing, whatever the register held: only the encoding names it as a source.
             let n = if self.isa == Isa::V2 { 2 } else { 3 };
-            self.body.inst(forms::XOR.code(self.isa, words), &[Operand::Def(v, view); 3][..n]);
+            self.frame.body.inst(forms::XOR.code(self.isa, words), &[Operand::Def(v, view); 3][..n]);
             return;
         }
         let (forms, size) = match (self.isa, bits.wide) {
@@ -281,27 +276,14 @@ impl Select<'_> {
         }
     }
 
-    pub(super) fn move_general(&mut self, to: Virtual, from: Virtual) {
-        if to != from {
-            self.body.inst(Code::Mov_r64_rm64, &[Operand::Def(to, View::R64), Operand::Use(from, View::R64)]);
-        }
-    }
-
-    pub(super) fn set_general(&mut self, to: Virtual, x: i64) {
-        match u32::try_from(x) {
-            Ok(x) => self.body.inst(Code::Mov_r32_imm32, &[Operand::Def(to, View::R32), Operand::Imm((x as i32).into())]),
-            Err(_) => self.body.inst(Code::Mov_r64_imm64, &[Operand::Def(to, View::R64), Operand::Imm(x)]),
-        }
-    }
-
     /// `to = f(from)`.
     pub(super) fn inst2(&mut self, forms: Forms, words: u32, to: Virtual, from: Operand) {
-        self.body.inst(forms.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), from]);
+        self.frame.body.inst(forms.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), from]);
     }
 
     /// `to = f(from, constant)`.
     pub(super) fn inst2_imm(&mut self, forms: Forms, words: u32, to: Virtual, from: Operand, imm: i64) {
-        self.body.inst(forms.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), from, Operand::Imm(imm)]);
+        self.frame.body.inst(forms.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), from, Operand::Imm(imm)]);
     }
 
     /// `to = f(a, b)`.
@@ -325,7 +307,7 @@ impl Select<'_> {
         if self.isa != Isa::V2 {
             let mut operands = vec![Operand::Def(to, view), Operand::Use(a, view)];
             operands.extend_from_slice(rest);
-            self.body.inst(code, &operands);
+            self.frame.body.inst(code, &operands);
             return;
         }
         let needed = to != a && matches!(rest.first(), Some(&Operand::Use(b, _)) if b == to);
@@ -333,7 +315,7 @@ impl Select<'_> {
         self.move_vector(t, a, words);
         let mut operands = vec![Operand::Both(t, view)];
         operands.extend_from_slice(rest);
-        self.body.inst(code, &operands);
+        self.frame.body.inst(code, &operands);
         self.move_vector(to, t, words);
     }
 

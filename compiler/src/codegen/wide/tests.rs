@@ -1,7 +1,8 @@
 //! Kernels through the wide emitter against the loop interpreter, at every level of this machine that it serves.
 
 use super::super::clif::tests::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable};
-use super::{Isa, Spilling, Unit, check, compile};
+use super::{Isa, Unit, compile};
+use crate::codegen::linear::{Spilling, check, registers};
 use crate::codegen::{Emitter, Level, Machine};
 use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, Op, Reg, VecType};
 use crate::tensor::DType;
@@ -13,7 +14,7 @@ fn machines() -> Vec<Machine> {
 
 /// The kernels that the emitter refuses on a machine, and why.
 fn refused(machine: &Machine, kernels: &[Kernel]) -> Vec<String> {
-    kernels.iter().filter_map(|k| compile(machine, k, Spilling::Allowed).err().map(|e| format!("{}: {e}", k.name))).collect()
+    kernels.iter().filter_map(|k| compile(machine, k, Spilling::Allowed, false).err().map(|e| format!("{}: {e}", k.name))).collect()
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn register_tiles_need_no_stack() {
         for k in &kernels {
             assert_eq!(check(&machine, k), Ok(()), "{}", k.schedule);
             let mut body = super::select::select(k, unit).unwrap();
-            super::registers::allocate(&mut body, unit.isa).unwrap();
+            registers::allocate(&mut body, &unit.isa).unwrap();
             assert_eq!(body.n_slots, 0, "{}", k.schedule);
         }
         let mut kernels = kernels;

@@ -26,6 +26,22 @@ const Q_DOUBLE: [f64; 11] = [
     2.087_534_354_187_518_6e-9,
 ];
 
+/// `e^-r`, of [`Q`].
+const NEGATIVE: [f64; 7] = negative(Q);
+const NEGATIVE_DOUBLE: [f64; 13] = negative(Q_DOUBLE);
+
+/// The polynomial `1 - r + r^2 * Q(-r)`.
+const fn negative<const N: usize, const M: usize>(q: [f64; N]) -> [f64; M] {
+    let mut p = [1.0; M];
+    p[1] = -1.0;
+    let mut i = 0;
+    while i < N {
+        p[i + 2] = if i % 2 == 0 { q[i] } else { -q[i] };
+        i += 1;
+    }
+    p
+}
+
 /// `ln 2` in two parts.
 pub(super) fn ln_2(m: &Math<'_>) -> [f64; 2] {
     m.of(LN_2, LN_2_DOUBLE)
@@ -124,15 +140,20 @@ pub(super) fn tanh(m: &mut Math<'_>, x: Reg) -> Reg {
 }
 
 /// `1 / (1 + e^-x)`; where `e^-x` overflows the power of two is infinite, and the result zero.
+///
+/// `e^-r = 1 + r * (-1 + r * Q)` is summed at once: its error counts only where `e^-x` is large.
 pub(super) fn sigmoid(m: &mut Math<'_>, x: Reg) -> Reg {
     let x = m.at_most(x, m.of(87.0, 708.0));
     let x = m.at_least(x, m.of(-88.9, -710.1));
-    let x = m.neg(x);
-    let (p, n) = reduced(m, x);
-    let p = m.add_c(p, 1.0);
-    let s = power_of_two(m, n, 0);
-    let e = m.mul(p, s);
-    let below = m.add_c(e, 1.0);
+    // -x = n * ln 2 - r.
+    let (n, n_bits) = m.nearest_multiple(x, -LOG2_E);
+    let [high, low] = ln_2(m);
+    let r = m.fma_c(n, high, x);
+    let r = m.fma_c(n, low, r);
+    let (single, double): (&'static [f64], &'static [f64]) = (&NEGATIVE, &NEGATIVE_DOUBLE);
+    let p = m.polynomial(r, m.of(single, double));
+    let s = power_of_two(m, n_bits, 0);
     let one = m.c(1.0);
+    let below = m.fma(p, s, one);
     m.div(one, below)
 }

@@ -147,6 +147,17 @@ fn the_verifier_refuses_what_is_not_proved() {
     };
     assert_eq!(error(&planes(9)), Vec::<String>::new());
     assert_eq!(error(&planes(9).replace("+ 7", "+ 8")).len(), 1);
+    // What one thread runs between two loops is one piece: it may write in one statement what it reads in the next.
+    let tail = |last: &str| {
+        format!(
+            "kernel @t (y: f32[9] write, s: f32[8] readwrite private) {{ %0: f32x8 = const 0.0
+               par i in 0..8 {{ store s[0], %0 %1: f32 = load s[i] store y[i], %1 }}
+               {last}
+               for k in 0..1 {{ %2: f32 = load s[7] store y[8], %2 }} }}"
+        )
+    };
+    assert_eq!(error(&tail("store s[0], %0")), Vec::<String>::new());
+    assert_eq!(error(&tail("")), ["cannot prove that private `s` is written before it is read, in `for k in 0..1`"]);
     let text = "kernel @t (y: f32[8] write private) { }";
     assert_eq!(error(text), ["private `y` is not scratch that is written and read"]);
 }

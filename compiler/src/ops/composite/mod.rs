@@ -7,6 +7,7 @@ mod center_crop_pad;
 mod cross_entropy;
 mod dft;
 mod dynamic_quantize;
+mod flex_attention;
 mod linear_attention;
 mod max_unpool;
 mod mel_weight_matrix;
@@ -23,6 +24,7 @@ pub use center_crop_pad::CenterCropPad;
 pub use cross_entropy::{NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss};
 pub use dft::{DFT, STFT};
 pub use dynamic_quantize::DynamicQuantizeLinear;
+pub use flex_attention::{FlexScores, FlexValues};
 pub use linear_attention::LinearAttention;
 pub use max_unpool::MaxUnpool;
 pub use mel_weight_matrix::MelWeightMatrix;
@@ -39,6 +41,8 @@ pub const SCHEMAS: &[&Schema] = &[
     &CenterCropPad::SCHEMA,
     &DFT::SCHEMA,
     &DynamicQuantizeLinear::SCHEMA,
+    &FlexScores::SCHEMA,
+    &FlexValues::SCHEMA,
     &HammingWindow::SCHEMA,
     &HannWindow::SCHEMA,
     &LinearAttention::SCHEMA,

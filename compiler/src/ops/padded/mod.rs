@@ -11,6 +11,7 @@ mod non_zero;
 mod selection;
 mod slice;
 mod top_k;
+mod unique;
 
 use super::Schema;
 
@@ -21,6 +22,7 @@ pub use non_max_suppression::{NonMaxSuppression, PaddedNonMaxSuppression};
 pub use non_zero::{NonZero, PaddedNonZero};
 pub use slice::PaddedSlice;
 pub use top_k::PaddedTopK;
+pub use unique::{PaddedUnique, Unique};
 
 /// The operators of this family.
 pub const SCHEMAS: &[&Schema] = &[
@@ -34,4 +36,6 @@ pub const SCHEMAS: &[&Schema] = &[
     &PaddedNonZero::SCHEMA,
     &PaddedSlice::SCHEMA,
     &PaddedTopK::SCHEMA,
+    &PaddedUnique::SCHEMA,
+    &Unique::SCHEMA,
 ];

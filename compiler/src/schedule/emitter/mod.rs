@@ -1,10 +1,11 @@
 //! Builds one kernel: its buffers and arguments, where the tensors of the program are, loops.
 
 mod run;
+mod streams;
 mod values;
 
 pub(in crate::schedule) use run::{Rest, Run, halves};
-pub(in crate::schedule) use values::{coefficient, expr_depends, index_depends, vector_ok};
+pub(in crate::schedule) use values::{coefficient, expr_depends, index_depends, is_heavy, vector_ok};
 
 use std::collections::HashMap;
 

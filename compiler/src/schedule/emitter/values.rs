@@ -314,7 +314,11 @@ impl Emitter {
                     for lane in 0..i64::from(v.valid) {
                         let mut index = index.clone();
                         index.affine.constant += lane * spread;
-                        lanes.push(self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)));
+                        // Adjacent lanes become one load, which shares none of them with others.
+                        lanes.push(match spread {
+                            1 => self.b.load(buffer, index, 1),
+                            _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
+                        });
                     }
                     if v.valid < v.lanes {
                         let zero = self.constant(e.dtype(), if e.dtype().is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
@@ -445,6 +449,16 @@ pub(in crate::schedule) fn expr_depends(e: &Expr, axis: usize) -> bool {
         }
     });
     depends
+}
+
+/// Whether an expression needs registers that the accumulators of a tile leave no room for, and is too long for the processor to
+/// look past.
+pub(in crate::schedule) fn is_heavy(e: &Expr) -> bool {
+    let mut heavy = false;
+    e.visit(&mut |e| {
+        heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()) || matches!(e.node(), Node::Binary(BinaryOp::Pow, ..));
+    });
+    heavy
 }
 
 /// The nest's operator.

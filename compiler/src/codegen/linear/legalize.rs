@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::Isa;
-use super::operands::is_wide;
 use crate::nest::for_each_operand;
 use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Stmt, VecType};
 use crate::tensor::DType;
@@ -24,7 +22,7 @@ fn for_each_set(block: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
 }
 
 /// The registers of bytes that stay as they are in memory: operands of dot products, and what has the bits of longer elements.
-pub(super) fn packed(kernel: &Kernel) -> Vec<bool> {
+pub(in crate::codegen) fn packed(kernel: &Kernel) -> Vec<bool> {
     let mut packed = vec![false; kernel.regs.len()];
     let bytes = |r: Reg| matches!(kernel.regs[r.0 as usize], VecType { dtype: DType::I8 | DType::U8, lanes } if lanes.is_multiple_of(4));
     let mut copies = vec![];
@@ -52,18 +50,19 @@ pub(super) fn packed(kernel: &Kernel) -> Vec<bool> {
     packed
 }
 
-/// A kernel whose vectors fit the registers of a level.
-pub(super) fn legalize(kernel: &Kernel, isa: Isa) -> Cow<'_, Kernel> {
+/// A kernel whose vectors fit registers of so many lanes of 32 bits.
+pub(in crate::codegen) fn legalize(kernel: &Kernel, lanes: u32) -> Cow<'_, Kernel> {
     let packed = packed(kernel);
     let ty = |r: Reg| kernel.regs[r.0 as usize];
-    let mut most = isa.lanes();
+    let is_wide = |dtype: DType| dtype.size_bytes() == 8;
+    let mut most = lanes;
     // Values on the way to results of such operations are twice as long as words.
     for_each_set(&kernel.body, &mut |reg, op| {
         let mut wide = is_wide(ty(reg).dtype) && ty(reg).lanes > 1;
         for_each_operand(op, |r| wide |= is_wide(ty(r).dtype) && ty(r).lanes > 1);
         let divides = matches!(op, Op::Binary(BinaryOp::Div | BinaryOp::Rem, ..)) && ty(reg).dtype.is_int() && ty(reg).lanes > 1;
         if wide || divides {
-            most = isa.lanes() / 2;
+            most = lanes / 2;
         }
     });
     let lanes_of = |r: usize| if packed[r] { 4 * most } else { most };

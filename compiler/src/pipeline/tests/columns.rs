@@ -1,0 +1,49 @@
+//! Products of any number of columns: vectors of which the last is loaded and stored in part, against the operators' own values.
+
+use super::{Compiled, Net};
+use crate::codegen::target::{Level, Machine};
+use crate::graph::Value;
+use crate::pipeline::{Emitter, Options, lower_and_schedule};
+
+/// A product of `n` columns with a residual, and its gate `x * sigmoid(x)`.
+fn product(rows: usize, depth: usize, n: usize) -> (Net, Vec<Value>) {
+    let mut net = Net::new();
+    let (x, residual) = (net.input(&[rows, depth]), net.input(&[rows, n]));
+    let (w, b) = (net.weight(&[depth, n]), net.weight(&[n]));
+    let y = net.op("MatMul", &[x, w], &[]);
+    let y = net.op("Add", &[y, b], &[]);
+    let y = net.op("Add", &[y, residual], &[]);
+    let w = net.weight(&[n, n]);
+    let z = net.op("MatMul", &[y, w], &[]);
+    let s = net.op("Sigmoid", &[z], &[]);
+    let gated = net.op("Mul", &[z, s], &[]);
+    (net, vec![y, gated])
+}
+
+fn text(compiled: &Compiled) -> String {
+    compiled.program.kernels.iter().map(|k| k.to_string()).collect()
+}
+
+#[test]
+fn any_number_of_columns_is_computed_in_whole_vectors() {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    for n in [5, 9, 12, 17, 20, 24, 33, 40, 72] {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let (rows, depth) = (1 + (state >> 33) as usize % 40, 1 + (state >> 50) as usize % 40);
+        eprintln!("{rows} rows of {n} columns, depth {depth}");
+        let (net, outputs) = product(rows, depth, n);
+        net.check(&outputs);
+    }
+}
+
+#[test]
+fn few_columns_take_the_widest_vectors_that_they_need() {
+    for (level, n, lanes) in [(Level::V4, 24, 16), (Level::V4, 12, 16), (Level::V4, 8, 8), (Level::V3, 12, 8), (Level::V3, 4, 4)] {
+        let (mut net, outputs) = product(28, 16, n);
+        net.set_outputs(&outputs);
+        let compiled =
+            lower_and_schedule(net.graph, &Machine::x86_64(level), Options::from(Emitter::Auto)).unwrap_or_else(|e| panic!("{e:?}"));
+        let text = text(&compiled);
+        assert!(text.contains(&format!("f32x{lanes} ")) && !text.contains(&format!("f32x{} ", lanes / 2)), "{n} columns\n{text}");
+    }
+}
