@@ -31,7 +31,7 @@ RANGES = {
     "ppocrv4_rec": ["p2o.DynamicDimension.0=1..2", "p2o.DynamicDimension.1=16..320"],
     "ppocr_cls": ["x.0=1..4", "x.3=32..192"],
     "ppocr_cls_qdq": ["x.0=1..4", "x.3=32..192"],
-    "mtcnn_pnet": ["N=1..2", "M1=12..128", "M2=12..128"],
+    "mtcnn_pnet": ["N=1..2", "M1=67..128", "M2=91..128"],
     "mtcnn_rnet": ["N=1..8"],
     "mtcnn_onet": ["N=1..8"],
     "mtcnn_onet_fp16": ["N=1..8"],

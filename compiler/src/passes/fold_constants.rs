@@ -3,6 +3,8 @@
 //! Requires: types. Ensures: no node is left that could be computed now, except those whose result is much larger than their operands
 //! (a filled or repeated tensor is smaller as code), views of large constants that others read too, and those that fail. Keeps: values, bit for bit.
 
+use std::collections::BTreeSet;
+
 use super::Report;
 use super::edit::remove_dead;
 use crate::graph::{Graph, NodeId};
@@ -20,13 +22,21 @@ const MAX_GROWTH: usize = 4;
 
 /// Replaces nodes by their values.
 pub fn fold_constants(g: &mut Graph, report: &mut Report) {
+    fold_constants_of(g, None, report);
+}
+
+/// As [`fold_constants`], where names are given of the values of these names alone, however large.
+pub fn fold_constants_of(g: &mut Graph, only: Option<&BTreeSet<String>>, report: &mut Report) {
     for node in g.operator_nodes() {
         if !g.contains(node) {
             continue;
         }
         let facts = g.facts(node);
         let name = g.node(node).results.iter().find(|r| !r.name.is_empty()).map_or(String::new(), |r| r.name.clone());
-        match values(g, node, &facts) {
+        if only.is_some_and(|only| !only.contains(&name)) {
+            continue;
+        }
+        match values(g, node, &facts, only.is_some()) {
             Ok(Some(values)) => {
                 replace(g, node, values);
                 report.applied(PASS, PASS, &name);
@@ -37,10 +47,11 @@ pub fn fold_constants(g: &mut Graph, report: &mut Report) {
     }
 }
 
-/// The values of a node's results, if they are known and not too large.
-fn values(g: &Graph, node: NodeId, facts: &Operands) -> Result<Option<Vec<Tensor>>, String> {
+/// The values of a node's results, if they are known and not too large, or of `any_size`.
+fn values(g: &Graph, node: NodeId, facts: &Operands, any_size: bool) -> Result<Option<Vec<Tensor>>, String> {
     let Some(op) = g.node(node).operator() else { return Ok(None) };
-    if let Some(Some(shared)) = g.operands(node).first()
+    if !any_size
+        && let Some(Some(shared)) = g.operands(node).first()
         && op.view(facts).is_some()
         && g.constant(*shared).is_some_and(|c| c.bytes().len() >= LARGE_BYTES)
         && g.users(*shared).iter().any(|u| u.0 != node)
@@ -54,7 +65,7 @@ fn values(g: &Graph, node: NodeId, facts: &Operands) -> Result<Option<Vec<Tensor
             let limit = SMALL_BYTES.max(operand_bytes.saturating_mul(MAX_GROWTH));
             let result_bytes = g.node(node).results.iter().try_fold(0usize, |sum, r| sum.checked_add(r.ty.size_bytes()?));
             match result_bytes {
-                Some(bytes) if bytes <= limit => op.eval(facts).map_err(|e| e.to_string())?,
+                Some(bytes) if any_size || bytes <= limit => op.eval(facts).map_err(|e| e.to_string())?,
                 Some(bytes) => return Err(format!("{bytes} bytes out of {operand_bytes} are left to code")),
                 None => return Ok(None),
             }

@@ -46,7 +46,7 @@ pub const PASSES: &[PassInfo] = &[
     PassInfo {
         name: "fold-constants",
         position: "first: shapes become numbers, which every later pass asks for",
-        run: |g, _, r| fold_constants::fold_constants(g, r),
+        run: |g, config, r| fold_constants::fold_constants_of(g, config.folded.as_ref(), r),
     },
     PassInfo {
         name: "control-flow",

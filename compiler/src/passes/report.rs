@@ -1,6 +1,6 @@
 //! What the user chose for the passes, and what the passes did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a user may choose.
 #[derive(Clone, PartialEq, Debug)]
@@ -9,11 +9,13 @@ pub struct PassConfig {
     pub quantize_weights: bool,
     /// Whether channels that cannot matter leave the network.
     pub prune_channels: bool,
+    /// The values that constants are folded to, and no others: those of the same model at other sizes, where results have other sizes too.
+    pub folded: Option<BTreeSet<String>>,
 }
 
 impl Default for PassConfig {
     fn default() -> Self {
-        PassConfig { quantize_weights: false, prune_channels: true }
+        PassConfig { quantize_weights: false, prune_channels: true, folded: None }
     }
 }
 

@@ -12,7 +12,7 @@ mod threads;
 mod tune;
 mod tuner;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::codegen::fork::WORK_OF_A_THREAD;
 use crate::codegen::program::{Emitter, Place, Program};
@@ -134,8 +134,18 @@ impl Work {
 }
 
 /// Runs the passes that rewrite the graph; `see` gets it after each.
-pub fn run_passes(mut graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &Graph)) -> (Graph, passes::Report) {
-    let choices = passes::PassConfig { quantize_weights: config.quantize_weights.is_some(), prune_channels: config.prune };
+pub fn run_passes(graph: Graph, config: &Config, see: &mut dyn FnMut(&str, &Graph)) -> (Graph, passes::Report) {
+    run_passes_as(graph, config, None, see)
+}
+
+/// As [`run_passes`], where names are given folding constants to these values only.
+fn run_passes_as(
+    mut graph: Graph,
+    config: &Config,
+    folded: Option<BTreeSet<String>>,
+    see: &mut dyn FnMut(&str, &Graph),
+) -> (Graph, passes::Report) {
+    let choices = passes::PassConfig { quantize_weights: config.quantize_weights.is_some(), prune_channels: config.prune, folded };
     let mut report = passes::Report::default();
     for pass in passes::PASSES {
         pass.apply(&mut graph, &choices, &mut report);

@@ -1,8 +1,10 @@
 //! The way to a program for a range of sizes: the model is read for several sizes, with more of them until all extents are functions of
 //! the sizes, then once more for those at the edges of the range.
 
+use std::collections::BTreeSet;
+
 use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, probe_sizes};
-use super::{fit, run_passes};
+use super::{fit, run_passes_as};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeKind};
@@ -23,23 +25,25 @@ pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
     compile: &mut dyn FnMut(Graph, &Probes) -> Result<T, E>,
     problems: fn(&E) -> &[Diagnostic],
 ) -> Result<T, E> {
-    let passed = |graph: Graph| {
+    let passed = |graph: Graph, names: Option<&BTreeSet<String>>| {
         let mut folded = Graph::default();
-        let (graph, _) = run_passes(graph, config, &mut |pass, graph| {
+        let (graph, report) = run_passes_as(graph, config, names.cloned(), &mut |pass, graph| {
             if pass == FOLDING {
                 folded = graph.clone();
             }
         });
-        (graph, folded)
+        (graph, folded, report)
     };
     let mut dense = DENSE_PROBES.into_iter();
     loop {
         let sizes = probe_sizes(parameters, dense.next().unwrap_or(1));
         let first = read(&sizes[0])?;
-        let (stored, folded) = passed(first.clone());
+        let (stored, folded, report) = passed(first.clone(), None);
+        // How large a result is decides whether it is folded: as for the first, so for all.
+        let names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
         let (mut graphs, mut all_folded) = (vec![], vec![]);
         for at in &sizes[1..] {
-            let (mut graph, mut other) = passed(read(at)?);
+            let (mut graph, mut other, _) = passed(read(at)?, Some(&names));
             share_constants(&mut graph, &stored);
             share_constants(&mut other, &folded);
             graphs.push(graph);
@@ -54,7 +58,7 @@ pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
         let folded = split_constants(folded);
         let (sizer, _) = Sizer::partial(&folded, &probes)?;
         for at in edge_sizes(parameters, &sizes) {
-            let found = check_edge(&folded, &sizer, &split_constants(passed(read(&at)?).1), &at);
+            let found = check_edge(&folded, &sizer, &split_constants(passed(read(&at)?, Some(&names)).1), &at);
             if !found.is_empty() {
                 return Err(found.into());
             }

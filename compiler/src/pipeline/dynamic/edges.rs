@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::super::fit::Misfit;
 use super::annotate::{map_affine_forms, map_body};
 use super::shapes::is_part;
-use super::{Sizer, correspondence};
+use super::{Sizer, correspondence, is_of_constants};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Affine, Expr, Item, LiveRows, Node, Program, Stage, Var, eval, simplify};
 use crate::graph::{Graph, NodeId, Value};
@@ -22,7 +22,7 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
     let told = |p: (&Parameter, &i64)| format!("{}={}", p.0.name, p.1);
     let sizes: Vec<String> = sizer.probes.parameters.iter().zip(at).map(told).collect();
     let problem = |n: NodeId, what: &str| Misfit::Varies(format!("with {} {what}", sizes.join(", "))).diagnostic(all, &[n], "");
-    let map = match correspondence(all, graph) {
+    let map = match correspondence(all, graph, true) {
         Ok(map) => map,
         Err(n) => return vec![problem(n, "its graph has another structure")],
     };
@@ -69,6 +69,7 @@ impl Edge<'_> {
             match (self.all.constant(v), self.graph.constant(w)) {
                 (Some(whole), Some(part)) => alike &= is_part(part, whole),
                 (None, None) => {}
+                (None, Some(_)) if is_of_constants(self.all, v) => {}
                 _ => return Err("it reads a constant, or none".to_owned()),
             }
         }
@@ -109,6 +110,7 @@ impl Edge<'_> {
         let dims = |p: &Program| p.tensors.iter().map(|t| (t.dtype, t.dims.clone())).collect::<Vec<_>>();
         let operands = mine.operands.iter().zip(&theirs.operands).all(|(v, w)| match (self.all.constant(*v), self.graph.constant(*w)) {
             (Some(whole), Some(part)) => is_part(part, whole),
+            (None, Some(_)) => is_of_constants(self.all, *v),
             (None, None) => self.map.get(&v.node) == Some(&w.node) && v.result == w.result,
             _ => false,
         });

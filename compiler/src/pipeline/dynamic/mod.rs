@@ -47,7 +47,7 @@ pub(super) fn probe_sizes(parameters: &[Parameter], dense: i64) -> Vec<Vec<i64>>
     let mut near: Vec<Vec<i64>> = vec![];
     for (i, p) in parameters.iter().enumerate() {
         let below = (1..=dense).map(|k| base[i] - k * p.step);
-        let far = [next(p, (p.low + base[i]) / 2, p.step), next(p, (3 * p.low + base[i]) / 4, p.step), next(p, p.low, p.step)];
+        let far = [next(p, (p.low + base[i]) / 2, p.step), next(p, (3 * p.low + base[i]) / 4, p.step)];
         let mut values: Vec<i64> = below.chain(far).filter(|&n| p.low <= n && n < base[i] && usable(n)).collect();
         values.dedup();
         // Ranges too short for two probes get some above.
@@ -134,7 +134,7 @@ impl<'p> Sizer<'p> {
         let mut nodes = vec![];
         for other in &probes.graphs {
             let what = "its graph has another structure for other sizes; `--dynamic` cannot give it one library";
-            nodes.push(correspondence(graph, other).map_err(|n| vec![refuse(graph, &[n], what)])?);
+            nodes.push(correspondence(graph, other, false).map_err(|n| vec![refuse(graph, &[n], what)])?);
         }
         let fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone() };
         let mut sizer = Sizer { probes, fitter, nodes, values: HashMap::new() };
@@ -309,8 +309,9 @@ fn same_views(a: &[View], b: &[View]) -> bool {
 }
 
 /// The nodes of another graph that stand for those of the first: inputs, and what outputs depend on, but no constants. An error names
-/// a node that none stands for.
-pub(super) fn correspondence(graph: &Graph, other: &Graph) -> Result<HashMap<NodeId, NodeId>, NodeId> {
+/// a node that none stands for. Where results are small enough to be folded in the other graph only, there is no node: `any_folding`
+/// allows that.
+fn correspondence(graph: &Graph, other: &Graph, any_folding: bool) -> Result<HashMap<NodeId, NodeId>, NodeId> {
     let mut map: HashMap<NodeId, NodeId> = HashMap::new();
     let ports = |g: &Graph| g.inputs().iter().chain(g.outputs()).copied().collect::<Vec<_>>();
     let (mine, theirs) = (ports(graph), ports(other));
@@ -319,6 +320,9 @@ pub(super) fn correspondence(graph: &Graph, other: &Graph) -> Result<HashMap<Nod
         return Err(mine.last().map_or_else(|| graph.order()[0], |v| v.node));
     }
     while let Some((a, b)) = left.pop() {
+        if any_folding && other.constant(b).is_some() && is_of_constants(graph, a) {
+            continue;
+        }
         if a.result != b.result || kind(graph, a.node) != kind(other, b.node) {
             return Err(a.node);
         }
@@ -337,6 +341,12 @@ pub(super) fn correspondence(graph: &Graph, other: &Graph) -> Result<HashMap<Nod
         left.extend(x.into_iter().flatten().zip(y.into_iter().flatten()));
     }
     Ok(map)
+}
+
+/// Whether a value depends on constants alone.
+fn is_of_constants(graph: &Graph, v: Value) -> bool {
+    let is_input = matches!(graph.node(v.node).kind, NodeKind::Input);
+    graph.constant(v).is_some() || !is_input && graph.operands(v.node).into_iter().flatten().all(|v| is_of_constants(graph, v))
 }
 
 fn kind(graph: &Graph, n: NodeId) -> String {
