@@ -6,9 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ir::{Affine, BinaryOp, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var};
+use super::ir::{Affine, BinaryOp, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, for_each_set};
 use super::print::Text;
-use super::verify::{Bound, Problem, VerifyError, for_each_set, int_range};
+use super::verify::{Bound, Problem, VerifyError, int_range};
 use crate::tensor::DType;
 
 /// Facts tried at once on one sum; more are sound to forget.
@@ -235,7 +235,7 @@ impl Prover<'_> {
 
     fn a_loop(&mut self, l: &Loop, state: &mut State) {
         // Any iteration may begin with what any other has set.
-        for_each_set(&l.body, &mut |r| state.regs[r.0 as usize] = None);
+        for_each_set(&l.body, &mut |r, _| state.regs[r.0 as usize] = None);
         let range = Interval::new(l.start.into(), i128::from(l.end) - i128::from(l.step));
         let step = if l.live.is_some() { 1 } else { l.step };
         state.vars.insert(l.var, VarRange { range, start: l.start, step });

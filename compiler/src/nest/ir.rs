@@ -347,6 +347,21 @@ pub enum CompareOp {
     Ge,
 }
 
+/// Calls `f` with every operation of the statements and the register that it sets, in the order of the text.
+pub fn for_each_set(body: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
+    for stmt in body {
+        match stmt {
+            Stmt::Loop(l) => for_each_set(&l.body, f),
+            Stmt::If { then, otherwise, .. } => {
+                for_each_set(then, f);
+                for_each_set(otherwise, f);
+            }
+            Stmt::Set { reg, op } => f(*reg, op),
+            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
+        }
+    }
+}
+
 /// Calls `f` with every register that `op` reads.
 pub fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
     match op {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::coverage::writes_before_reads;
 use super::footprint::{Steps, collisions};
-use super::ir::{Access, Buffer, BufferId, Cond, Kernel, Live, Loop, Op, Reg, Stmt, for_each_operand, guarded};
+use super::ir::{Access, Buffer, BufferId, Cond, Kernel, Live, Loop, Op, Reg, Stmt, for_each_operand, for_each_set, guarded};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
 
@@ -285,7 +285,7 @@ struct Definitions<'k> {
 impl<'k> Definitions<'k> {
     fn of(kernel: &'k Kernel) -> Self {
         let mut n_sets = vec![0; kernel.regs.len()];
-        super::verify::for_each_set(&kernel.body, &mut |r| n_sets[r.0 as usize] += 1);
+        for_each_set(&kernel.body, &mut |r, _| n_sets[r.0 as usize] += 1);
         let mut at = HashMap::new();
         for (i, stmt) in kernel.body.iter().enumerate() {
             let Stmt::Set { reg, op } = stmt else { continue };

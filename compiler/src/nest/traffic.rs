@@ -3,7 +3,7 @@
 //! Bounds of loops are constants, so the counts are exact, but for conditions on several variables (each taken as independent of the
 //! others) and for reads whose place the data decides (each taken as another element, up to all of the buffer).
 
-use super::ir::{Affine, BinaryOp, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Stmt, UnaryOp, Var};
+use super::ir::{Affine, BinaryOp, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Stmt, UnaryOp, Var, for_each_set};
 
 /// Counts of one call of a kernel.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -102,7 +102,7 @@ fn sources(kernel: &Kernel) -> Vec<Origin> {
     let mut origins = vec![Origin::Constant; kernel.regs.len()];
     loop {
         let before = origins.clone();
-        visit(&kernel.body, &mut |reg, op| {
+        for_each_set(&kernel.body, &mut |reg, op| {
             let origin = origin_of(op, &origins);
             let slot = &mut origins[reg.0 as usize];
             *slot = slot.join(origin);
@@ -122,20 +122,6 @@ fn origin_of(op: &Op, origins: &[Origin]) -> Origin {
         Op::Pack(parts) => parts.iter().map(of).fold(Origin::Constant, Origin::join),
         Op::Select(_, a, b) => of(a).join(of(b)),
         _ => Origin::Computed,
-    }
-}
-
-fn visit(block: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => visit(&l.body, f),
-            Stmt::If { then, otherwise, .. } => {
-                visit(then, f);
-                visit(otherwise, f);
-            }
-            Stmt::Set { reg, op } => f(*reg, op),
-            _ => {}
-        }
     }
 }
 

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use super::bounds;
 use super::ir::{
-    Access, Affine, BinaryOp, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType, guarded,
+    Access, Affine, BinaryOp, BufferId, CompareOp, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, UnaryOp, Var, VecType, for_each_set,
+    guarded,
 };
 use super::parallel;
 use super::print::Text;
@@ -142,39 +143,14 @@ enum Constness {
 }
 
 fn find_constants(body: &[Stmt], known: &mut [Constness]) {
-    for s in body {
-        match s {
-            Stmt::Loop(l) => find_constants(&l.body, known),
-            Stmt::If { then, otherwise, .. } => {
-                find_constants(then, known);
-                find_constants(otherwise, known);
-            }
-            Stmt::Set { reg, op } => {
-                if let Some(k) = known.get_mut(reg.0 as usize) {
-                    *k = match (*k, op) {
-                        (Constness::Unset, Op::Const(Scalar::Int(x))) => Constness::Once(*x),
-                        _ => Constness::Other,
-                    };
-                }
-            }
-            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
+    for_each_set(body, &mut |reg, op| {
+        if let Some(k) = known.get_mut(reg.0 as usize) {
+            *k = match (*k, op) {
+                (Constness::Unset, Op::Const(Scalar::Int(x))) => Constness::Once(*x),
+                _ => Constness::Other,
+            };
         }
-    }
-}
-
-/// Calls `f` with every register that the statements set.
-pub(super) fn for_each_set(body: &[Stmt], f: &mut impl FnMut(Reg)) {
-    for s in body {
-        match s {
-            Stmt::Loop(l) => for_each_set(&l.body, f),
-            Stmt::If { then, otherwise, .. } => {
-                for_each_set(then, f);
-                for_each_set(otherwise, f);
-            }
-            Stmt::Set { reg, .. } => f(*reg),
-            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
-        }
-    }
+    });
 }
 
 struct Verifier<'a> {
@@ -306,7 +282,7 @@ impl<'a> Verifier<'a> {
     /// Iterations of a parallel loop see no register of each other, and what follows sees none of theirs.
     fn forget(&mut self, l: &Loop) {
         let (set, carried) = (&mut self.set, &mut self.carried);
-        for_each_set(&l.body, &mut |r| {
+        for_each_set(&l.body, &mut |r, _| {
             let r = r.0 as usize;
             if r < set.len() {
                 set[r] = false;

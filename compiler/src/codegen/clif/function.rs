@@ -14,7 +14,7 @@ use super::super::address::{Addresses, Pointer, scaled_displacement, wide_displa
 use super::liveness::{Liveness, Regs};
 use super::value::{Caps, Val};
 use crate::codegen::CodegenError;
-use crate::nest::{Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType, parallel::spread_loop};
+use crate::nest::{Affine, BufferId, Cond, Index, Kernel, Loop, Op, Reg, Scalar, Stmt, Var, VecType, for_each_set, parallel::spread_loop};
 
 /// What a kernel returns when all went well.
 pub const OK: i64 = StatusCode::Ok as i64;
@@ -368,23 +368,10 @@ impl<'k, 'f> Lower<'k, 'f> {
 }
 
 fn single_constants(body: &[Stmt], n_regs: usize) -> Vec<Option<Scalar>> {
-    fn walk(block: &[Stmt], counts: &mut [u32], found: &mut [Option<Scalar>]) {
-        for stmt in block {
-            match stmt {
-                Stmt::Set { reg, op } => {
-                    counts[reg.0 as usize] += 1;
-                    found[reg.0 as usize] = if let Op::Const(c) = op { Some(*c) } else { None };
-                }
-                Stmt::Loop(l) => walk(&l.body, counts, found),
-                Stmt::If { then, otherwise, .. } => {
-                    walk(then, counts, found);
-                    walk(otherwise, counts, found);
-                }
-                Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
-            }
-        }
-    }
     let (mut counts, mut found) = (vec![0; n_regs], vec![None; n_regs]);
-    walk(body, &mut counts, &mut found);
+    for_each_set(body, &mut |reg, op| {
+        counts[reg.0 as usize] += 1;
+        found[reg.0 as usize] = if let Op::Const(c) = op { Some(*c) } else { None };
+    });
     found.into_iter().zip(counts).map(|(c, n)| if n == 1 { c } else { None }).collect()
 }

@@ -5,42 +5,29 @@ use super::inst::{Operand, Virtual};
 use super::select::Select;
 use crate::codegen::linear::flow::Flow;
 use crate::codegen::linear::{Refused, refuse};
-use crate::nest::{BinaryOp, CompareOp, Kernel, Op, Reg, Scalar, Stmt, UnaryOp, VecType};
+use crate::nest::{BinaryOp, CompareOp, Kernel, Op, Reg, Scalar, UnaryOp, VecType, for_each_set};
 use crate::tensor::DType;
 
 /// Which registers never hold a signalling NaN: what comes of arithmetic, and what is copied from it.
 pub(super) fn quiet(kernel: &Kernel) -> Vec<bool> {
-    fn walk(block: &[Stmt], quiet: &mut [bool], changed: &mut bool) {
-        for stmt in block {
-            match stmt {
-                Stmt::Loop(l) => walk(&l.body, quiet, changed),
-                Stmt::If { then, otherwise, .. } => {
-                    walk(then, quiet, changed);
-                    walk(otherwise, quiet, changed);
-                }
-                Stmt::Set { reg, op } => {
-                    let is = |r: &Reg| quiet[r.0 as usize];
-                    let stays = match op {
-                        Op::Const(_) | Op::Fma(..) | Op::Convert(_) => true,
-                        Op::Unary(op, a) => !matches!(op, UnaryOp::Neg | UnaryOp::Abs) || is(a),
-                        Op::Binary(BinaryOp::Min | BinaryOp::Max, a, b) | Op::Select(_, a, b) => is(a) && is(b),
-                        Op::Horizontal(BinaryOp::Add | BinaryOp::Mul, _) | Op::Binary(..) => true,
-                        Op::Copy(a) | Op::Splat(a) | Op::Lane(a, _) => is(a),
-                        _ => false,
-                    };
-                    if quiet[reg.0 as usize] && !stays {
-                        (quiet[reg.0 as usize], *changed) = (false, true);
-                    }
-                }
-                Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
-            }
-        }
-    }
     let mut quiet = vec![true; kernel.regs.len()];
     let mut changed = true;
     while changed {
         changed = false;
-        walk(&kernel.body, &mut quiet, &mut changed);
+        for_each_set(&kernel.body, &mut |reg, op| {
+            let is = |r: &Reg| quiet[r.0 as usize];
+            let stays = match op {
+                Op::Const(_) | Op::Fma(..) | Op::Convert(_) => true,
+                Op::Unary(op, a) => !matches!(op, UnaryOp::Neg | UnaryOp::Abs) || is(a),
+                Op::Binary(BinaryOp::Min | BinaryOp::Max, a, b) | Op::Select(_, a, b) => is(a) && is(b),
+                Op::Horizontal(BinaryOp::Add | BinaryOp::Mul, _) | Op::Binary(..) => true,
+                Op::Copy(a) | Op::Splat(a) | Op::Lane(a, _) => is(a),
+                _ => false,
+            };
+            if quiet[reg.0 as usize] && !stays {
+                (quiet[reg.0 as usize], changed) = (false, true);
+            }
+        });
     }
     quiet
 }
