@@ -88,6 +88,22 @@ pub(in crate::codegen) fn contraction(lanes: u32, mr: usize, nv: usize, unroll: 
     b.finish()
 }
 
+/// Loads and stores of the first lanes only, as schedules write them.
+pub(in crate::codegen) fn tail(lanes: u32, valid: u32) -> Kernel {
+    let mut b = Builder::new(format!("tail_{lanes}_{valid}"), "");
+    let (x, y) = (b.buffer("x", F, valid as usize, Access::Read), b.buffer("y", F, valid as usize, Access::Write));
+    let zero = b.float(VecType::scalar(F), 0.0);
+    let mut regs: Vec<Reg> = (0..valid).map(|i| b.load(x, Affine::constant(i.into()), 1)).collect();
+    regs.resize(lanes as usize, zero);
+    let v = b.op(VecType { dtype: F, lanes }, Op::Pack(regs));
+    let v = b.binary(BinaryOp::Add, v, v);
+    for i in 0..valid {
+        let lane = b.op(VecType::scalar(F), Op::Lane(v, i));
+        b.store(y, Affine::constant(i.into()), lane);
+    }
+    b.finish()
+}
+
 #[test]
 fn a_register_tile_multiplies_matrices() {
     let (mr, nv, k) = (5, 2, 16);

@@ -69,10 +69,11 @@ pub(in crate::codegen) trait Flow<'k>: Sized {
     /// The machine's instructions.
     type Inst: Instruction;
 
+    /// What holds numbers and addresses.
+    const GENERAL: <Self::Inst as Instruction>::Class;
+
     fn frame(&self) -> &Frame<'k, Self::Inst>;
     fn frame_mut(&mut self) -> &mut Frame<'k, Self::Inst>;
-    /// A fresh general register.
-    fn general(&mut self) -> Virtual;
     /// `to = from`.
     fn move_general(&mut self, to: Virtual, from: Virtual);
     /// `to = c`.
@@ -103,6 +104,11 @@ pub(in crate::codegen) trait Flow<'k>: Sized {
     fn relation(relation: Relation) -> <Self::Inst as Instruction>::Jump;
     /// The statements of a loop or branch.
     fn block(&mut self, block: &'k [Stmt]) -> Result<(), Refused>;
+
+    /// A fresh general register.
+    fn general(&mut self) -> Virtual {
+        self.frame_mut().body.virtual_register(Self::GENERAL)
+    }
 
     fn jump(&mut self, relation: Relation, to: Label) {
         self.frame_mut().body.push(Step::Jump(Self::relation(relation), to));

@@ -2,24 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::nest::for_each_operand;
-use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Stmt, VecType};
+use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Stmt, VecType, for_each_operand, for_each_set};
 use crate::tensor::DType;
-
-/// Calls `f` with every operation and the register that it sets.
-fn for_each_set(block: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => for_each_set(&l.body, f),
-            Stmt::If { then, otherwise, .. } => {
-                for_each_set(then, f);
-                for_each_set(otherwise, f);
-            }
-            Stmt::Set { reg, op } => f(*reg, op),
-            Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
-        }
-    }
-}
 
 /// The registers of bytes that stay as they are in memory: operands of dot products, and what has the bits of longer elements.
 pub(in crate::codegen) fn packed(kernel: &Kernel) -> Vec<bool> {

@@ -13,6 +13,68 @@ pub(in crate::codegen) struct Label(pub(in crate::codegen) usize);
 /// Where every function's failed checks go: behind its end.
 pub(in crate::codegen) const FAIL: Label = Label(0);
 
+/// What a memory operand starts from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::codegen) enum Base {
+    /// An address in a register.
+    Register(Virtual),
+    /// An entry of the constants behind the code.
+    Pool(usize),
+    /// A spilled register.
+    Slot(usize),
+}
+
+/// A memory operand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::codegen) struct Mem {
+    pub(in crate::codegen) base: Base,
+    /// A register and what multiplies it; A64 has no displacement beside one, and multiplies by 1.
+    pub(in crate::codegen) index: Option<(Virtual, u32)>,
+    pub(in crate::codegen) displacement: i64,
+}
+
+impl Mem {
+    /// What is so many bytes behind an address.
+    pub(in crate::codegen) fn at(base: Virtual, displacement: i64) -> Self {
+        Mem { base: Base::Register(base), index: None, displacement }
+    }
+
+    /// An entry of the constants.
+    pub(in crate::codegen) fn pool(entry: usize) -> Self {
+        Mem { base: Base::Pool(entry), index: None, displacement: 0 }
+    }
+
+    /// A spilled register.
+    pub(in crate::codegen) fn slot(slot: usize) -> Self {
+        Mem { base: Base::Slot(slot), index: None, displacement: 0 }
+    }
+
+    /// Whether it is a spilled register.
+    pub(in crate::codegen) fn is_slot(&self) -> bool {
+        matches!(self.base, Base::Slot(_))
+    }
+
+    /// Calls `f` with the registers of the address.
+    pub(in crate::codegen) fn for_each_register(&self, f: &mut impl FnMut(Virtual, bool, bool)) {
+        if let Base::Register(v) = self.base {
+            f(v, true, false);
+        }
+        if let Some((v, _)) = self.index {
+            f(v, true, false);
+        }
+    }
+
+    /// Replaces the registers of the address.
+    pub(in crate::codegen) fn rename(&mut self, swap: impl Fn(&mut Virtual)) {
+        if let Base::Register(v) = &mut self.base {
+            swap(v);
+        }
+        if let Some((v, _)) = &mut self.index {
+            swap(v);
+        }
+    }
+}
+
 /// One instruction of a machine.
 pub(in crate::codegen) trait Instruction: Clone {
     /// Which registers a virtual one may become.

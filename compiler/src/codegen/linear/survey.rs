@@ -64,23 +64,42 @@ impl Survey {
         }
     }
 
-    /// Whether the scalars of a run of lane stores are used nowhere else.
-    pub(in crate::codegen) fn run_is_private(&self, run: &[Stmt]) -> bool {
-        run.iter().all(|s| match s {
+    /// The tail that the statements begin with, if its scalars are used nowhere else.
+    pub(in crate::codegen) fn tail<'k>(&self, block: &'k [Stmt], kernel: &Kernel) -> Option<Tail<'k>> {
+        let tail = stored_tail(block, kernel)?;
+        let private = |s: &Stmt| match s {
             Stmt::Set { reg, .. } => self.uses[reg.0 as usize] == 1 && self.sets[reg.0 as usize] == 1,
             _ => true,
-        })
+        };
+        block[..tail.n_statements()].iter().all(private).then_some(tail)
     }
 }
 
-/// The vector of words whose first lanes the statements store one by one to consecutive places, and how many.
-pub(in crate::codegen) fn lane_stores(block: &[Stmt], kernel: &Kernel) -> Option<(Reg, u32)> {
+/// A vector of words whose first lanes, at least two, are stored one by one to consecutive places.
+#[derive(Debug)]
+pub(in crate::codegen) struct Tail<'k> {
+    pub(in crate::codegen) vector: Reg,
+    pub(in crate::codegen) n: u32,
+    /// Where the first goes.
+    pub(in crate::codegen) buffer: BufferId,
+    pub(in crate::codegen) index: &'k Index,
+}
+
+impl Tail<'_> {
+    /// Each lane is taken and stored.
+    pub(in crate::codegen) fn n_statements(&self) -> usize {
+        2 * self.n as usize
+    }
+}
+
+/// The tail that the statements begin with.
+pub(in crate::codegen) fn stored_tail<'k>(block: &'k [Stmt], kernel: &Kernel) -> Option<Tail<'k>> {
     let Some(Stmt::Set { op: Op::Lane(vector, 0), .. }) = block.first() else { return None };
     let ty = kernel.regs[vector.0 as usize];
     if !matches!(ty.dtype, DType::F32 | DType::I32 | DType::U32) {
         return None;
     }
-    let mut first: Option<(BufferId, &Index)> = None;
+    let mut first: Option<(BufferId, &'k Index)> = None;
     let mut n = 0;
     for pair in block.as_chunks::<2>().0 {
         let [Stmt::Set { reg, op: Op::Lane(v, lane) }, Stmt::Store { buffer, index, value }] = pair else { break };
@@ -97,5 +116,5 @@ pub(in crate::codegen) fn lane_stores(block: &[Stmt], kernel: &Kernel) -> Option
         }
         n += 1;
     }
-    (n > 0).then_some((*vector, n))
+    first.filter(|_| n >= 2).map(|(buffer, index)| Tail { vector: *vector, n, buffer, index })
 }

@@ -56,7 +56,7 @@ impl Assembler<'_> {
 
     fn address(&self, m: &Mem) -> Result<Address, Refused> {
         Ok(match (m.base, m.index) {
-            (Base::Register(base), Some(index)) => Address::Index(self.number(base)?, self.number(index)?),
+            (Base::Register(base), Some((index, _))) => Address::Index(self.number(base)?, self.number(index)?),
             (Base::Register(base), None) => Address::Offset(self.number(base)?, m.displacement),
             (Base::Slot(n), _) => Address::Offset(SP, (n * SLOT_BYTES) as i64),
             (Base::Pool(_), _) => Address::Here(0),

@@ -2,7 +2,7 @@
 
 use super::code::{Code, Condition};
 use crate::codegen::linear::list::{self, Instruction};
-pub(super) use crate::codegen::linear::list::{FAIL, Virtual};
+pub(super) use crate::codegen::linear::list::{Base, FAIL, Mem, Virtual};
 use crate::codegen::linear::registers::File;
 
 /// Which registers a virtual one may become.
@@ -12,25 +12,6 @@ pub(super) enum Class {
     General,
     /// Vectors of 128 bits; a scalar is its first lane.
     Vector,
-}
-
-/// What a memory operand starts from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Base {
-    /// An address in a register.
-    Register(Virtual),
-    /// An entry of the constants behind the code.
-    Pool(usize),
-    /// A spilled register.
-    Slot(usize),
-}
-
-/// A memory operand: a base and either a register or a constant beside it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Mem {
-    pub(super) base: Base,
-    pub(super) index: Option<Virtual>,
-    pub(super) displacement: i64,
 }
 
 /// An operand, in the order of the text.
@@ -78,14 +59,7 @@ impl Instruction for Inst {
                 Operand::Def(v) => f(v, false, true),
                 Operand::Use(v) => f(v, true, false),
                 Operand::Both(v) => f(v, true, true),
-                Operand::Mem(m) => {
-                    if let Base::Register(v) = m.base {
-                        f(v, true, false);
-                    }
-                    if let Some(v) = m.index {
-                        f(v, true, false);
-                    }
-                }
+                Operand::Mem(m) => m.for_each_register(&mut f),
             }
         }
     }
@@ -99,14 +73,7 @@ impl Instruction for Inst {
         for operand in &mut self.operands {
             match operand {
                 Operand::Def(v) | Operand::Use(v) | Operand::Both(v) => swap(v),
-                Operand::Mem(m) => {
-                    if let Base::Register(v) = &mut m.base {
-                        swap(v);
-                    }
-                    if let Some(v) = &mut m.index {
-                        swap(v);
-                    }
-                }
+                Operand::Mem(m) => m.rename(swap),
             }
         }
     }
@@ -119,7 +86,7 @@ impl Instruction for Inst {
     }
 
     fn touches_slot(&self) -> bool {
-        self.operands.iter().any(|o| matches!(o, Operand::Mem(m) if matches!(m.base, Base::Slot(_))))
+        self.operands.iter().any(|o| matches!(o, Operand::Mem(m) if m.is_slot()))
     }
 
     fn always(jump: Condition) -> bool {
@@ -140,10 +107,6 @@ impl Registers {
         [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 8, 9, 10, 11, 12, 13, 14, 15];
     /// Positions of the first of each that must be saved.
     pub(super) const FIRST_SAVED: [usize; 2] = [16, 24];
-
-    fn slot(slot: usize) -> Operand {
-        Operand::Mem(Mem { base: Base::Slot(slot), index: None, displacement: 0 })
-    }
 }
 
 impl File<Inst> for Registers {
@@ -162,11 +125,11 @@ impl File<Inst> for Registers {
 
     fn load_slot(&self, class: Class, to: Virtual, slot: usize) -> Inst {
         let code = if class == Class::General { Code::LoadX } else { Code::LoadQ };
-        Inst::new(code, &[Operand::Def(to), Registers::slot(slot)], 0)
+        Inst::new(code, &[Operand::Def(to), Operand::Mem(Mem::slot(slot))], 0)
     }
 
     fn store_slot(&self, class: Class, slot: usize, from: Virtual) -> Inst {
         let code = if class == Class::General { Code::StoreX } else { Code::StoreQ };
-        Inst::new(code, &[Operand::Use(from), Registers::slot(slot)], 0)
+        Inst::new(code, &[Operand::Use(from), Operand::Mem(Mem::slot(slot))], 0)
     }
 }

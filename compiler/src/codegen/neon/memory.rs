@@ -31,7 +31,7 @@ impl<'k> Select<'k> {
             base = self.scaled_sum(base, index, scale);
         }
         let reaches = reaches(at.displacement, bytes.into());
-        let index = (!reaches).then(|| self.hoisted_number(at.displacement));
+        let index = (!reaches).then(|| (self.hoisted_number(at.displacement), 1));
         Mem { base: Base::Register(base), index, displacement: if reaches { at.displacement } else { 0 } }
     }
 
@@ -71,7 +71,7 @@ impl<'k> Select<'k> {
         let (a, b) = (self.home(first)?, self.home(second)?);
         let at = self.place(buffer, index)?;
         if at.index.is_none() && at.displacement % 16 == 0 && (-1024..1024).contains(&at.displacement) {
-            let m = Mem { base: Base::Register(at.base), index: None, displacement: at.displacement };
+            let m = Mem::at(at.base, at.displacement);
             self.inst(Code::LoadPair, &[Operand::Def(a), Operand::Def(b), Operand::Mem(m)]);
             return Ok(());
         }
@@ -146,6 +146,6 @@ impl<'k> Select<'k> {
             return Inst::new(Code::Zeros, &[Operand::Def(to)], 0);
         }
         let entry = self.frame.body.pool.entry(bits.to_le_bytes().repeat(super::LANES as usize));
-        Inst::new(Code::LoadQ, &[Operand::Def(to), Operand::Mem(Mem { base: Base::Pool(entry), index: None, displacement: 0 })], 0)
+        Inst::new(Code::LoadQ, &[Operand::Def(to), Operand::Mem(Mem::pool(entry))], 0)
     }
 }

@@ -13,9 +13,9 @@ use super::word::immediate_12;
 use crate::codegen::address::vector_displacement;
 use crate::codegen::clif::N_PARAMS;
 use crate::codegen::linear::flow::{Flow, Frame, Relation};
-use crate::codegen::linear::survey::{Survey, lane_stores};
+use crate::codegen::linear::survey::Survey;
 use crate::codegen::linear::{Refused, refuse};
-use crate::nest::{Index, Kernel, Op, Reg, Scalar, Stmt, VecType};
+use crate::nest::{Index, Kernel, Op, Reg, Scalar, Stmt, VecType, for_each_set};
 use crate::tensor::DType;
 
 /// A function under construction.
@@ -37,7 +37,7 @@ pub(super) struct Select<'k> {
 pub(super) fn select(kernel: &Kernel) -> Result<Body, Refused> {
     let mut survey = Survey::of(kernel);
     let counted = std::mem::take(&mut survey.counted);
-    spread_constants(&kernel.body, &mut survey);
+    spread_constants(kernel, &mut survey);
     let mut s = Select {
         frame: Frame::new(kernel, counted, vector_displacement)?,
         survey,
@@ -60,20 +60,14 @@ pub(super) fn select(kernel: &Kernel) -> Result<Body, Refused> {
 }
 
 /// A constant in all lanes is a constant.
-fn spread_constants(block: &[Stmt], survey: &mut Survey) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => spread_constants(&l.body, survey),
-            Stmt::If { then, otherwise, .. } => {
-                spread_constants(then, survey);
-                spread_constants(otherwise, survey);
-            }
-            Stmt::Set { reg, op: Op::Splat(a) } if survey.sets[reg.0 as usize] == 1 => {
-                survey.constants[reg.0 as usize] = survey.constants[a.0 as usize];
-            }
-            Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
+fn spread_constants(kernel: &Kernel, survey: &mut Survey) {
+    for_each_set(&kernel.body, &mut |reg, op| {
+        if let Op::Splat(a) = op
+            && survey.sets[reg.0 as usize] == 1
+        {
+            survey.constants[reg.0 as usize] = survey.constants[a.0 as usize];
         }
-    }
+    });
 }
 
 impl<'k> Select<'k> {
@@ -188,16 +182,14 @@ impl<'k> Select<'k> {
 impl<'k> Flow<'k> for Select<'k> {
     type Inst = Inst;
 
+    const GENERAL: Class = Class::General;
+
     fn frame(&self) -> &Frame<'k, Inst> {
         &self.frame
     }
 
     fn frame_mut(&mut self) -> &mut Frame<'k, Inst> {
         &mut self.frame
-    }
-
-    fn general(&mut self) -> Virtual {
-        self.frame.body.virtual_register(Class::General)
     }
 
     fn move_general(&mut self, to: Virtual, from: Virtual) {
@@ -255,7 +247,7 @@ impl<'k> Flow<'k> for Select<'k> {
 
     fn load_entry(&mut self, table: Virtual, entry: usize) -> Virtual {
         let v = self.general();
-        let m = Mem { base: super::inst::Base::Register(table), index: None, displacement: entry as i64 * 8 };
+        let m = Mem::at(table, entry as i64 * 8);
         self.inst(Code::LoadX, &[Operand::Def(v), Operand::Mem(m)]);
         v
     }
@@ -304,13 +296,9 @@ impl<'k> Flow<'k> for Select<'k> {
                 Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise)?,
                 Stmt::Set { .. } if plan.made[i] => {}
                 Stmt::Set { reg, op } => {
-                    if let Some((vector, n)) = lane_stores(&block[i..], kernel)
-                        && n >= 2
-                        && self.survey.run_is_private(&block[i..i + 2 * n as usize])
-                    {
-                        let Stmt::Store { buffer, index, .. } = &block[i + 1] else { return refuse("a store was expected") };
-                        self.store_first(vector, n, *buffer, index)?;
-                        i += 2 * n as usize;
+                    if let Some(tail) = self.survey.tail(&block[i..], kernel) {
+                        self.store_first(tail.vector, tail.n, tail.buffer, tail.index)?;
+                        i += tail.n_statements();
                         continue;
                     }
                     match op {

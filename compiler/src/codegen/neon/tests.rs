@@ -6,10 +6,10 @@ use std::process::Command;
 use super::code::{Code, Condition, Shape};
 use super::compile;
 use super::word::{Address, Concrete, jump};
-use crate::codegen::clif::tests::{LANES, check_emulated, contraction, n_random, op_kernels, random_kernels_of_words};
+use crate::codegen::clif::tests::{LANES, check_emulated, contraction, n_random, op_kernels, random_kernels_of_words, tail};
 use crate::codegen::linear::{Spilling, check};
 use crate::codegen::{Emitter, Machine};
-use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, Op, VecType};
+use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, VecType};
 use crate::tensor::DType;
 
 /// Every instruction with registers from both ends, and with immediates at their limits.
@@ -172,22 +172,6 @@ fn products_take_factors_from_lanes() {
 }
 
 const F: DType = DType::F32;
-
-/// Loads and stores of the first lanes only, as schedules write them.
-fn tail(lanes: u32, valid: u32) -> Kernel {
-    let mut b = Builder::new(format!("tail_{lanes}_{valid}"), "");
-    let (x, y) = (b.buffer("x", F, valid as usize, Access::Read), b.buffer("y", F, valid as usize, Access::Write));
-    let zero = b.float(VecType::scalar(F), 0.0);
-    let mut regs: Vec<_> = (0..valid).map(|i| b.load(x, Affine::constant(i.into()), 1)).collect();
-    regs.resize(lanes as usize, zero);
-    let v = b.op(VecType { dtype: F, lanes }, Op::Pack(regs));
-    let v = b.binary(BinaryOp::Add, v, v);
-    for i in 0..valid {
-        let lane = b.op(VecType::scalar(F), Op::Lane(v, i));
-        b.store(y, Affine::constant(i.into()), lane);
-    }
-    b.finish()
-}
 
 #[test]
 fn tails_and_gathers_stay_inside_their_buffers() {

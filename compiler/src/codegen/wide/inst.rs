@@ -3,7 +3,7 @@
 use iced_x86::Code;
 
 use crate::codegen::linear::list::{self, Instruction};
-pub(super) use crate::codegen::linear::list::{FAIL, Label, Virtual};
+pub(super) use crate::codegen::linear::list::{Base, FAIL, Label, Mem, Virtual};
 
 /// An entry of the list.
 pub(super) type Step = list::Step<Inst>;
@@ -49,25 +49,6 @@ impl View {
             _ => View::X,
         }
     }
-}
-
-/// What a memory operand starts from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Base {
-    /// An address in a register.
-    Register(Virtual),
-    /// An entry of the constants behind the code.
-    Pool(usize),
-    /// A spilled register.
-    Slot(usize),
-}
-
-/// A memory operand.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Mem {
-    pub(super) base: Base,
-    pub(super) index: Option<(Virtual, u32)>,
-    pub(super) displacement: i64,
 }
 
 /// An operand, in the order of the instruction.
@@ -117,14 +98,7 @@ impl Instruction for Inst {
                 Operand::Def(v, _) => f(v, false, true),
                 Operand::Use(v, _) => f(v, true, false),
                 Operand::Both(v, _) => f(v, true, true),
-                Operand::Mem(m, _) => {
-                    if let Base::Register(v) = m.base {
-                        f(v, true, false);
-                    }
-                    if let Some((v, _)) = m.index {
-                        f(v, true, false);
-                    }
-                }
+                Operand::Mem(m, _) => m.for_each_register(&mut f),
                 Operand::Imm(_) => {}
             }
         }
@@ -142,14 +116,7 @@ impl Instruction for Inst {
         for operand in &mut self.operands {
             match operand {
                 Operand::Def(v, _) | Operand::Use(v, _) | Operand::Both(v, _) => swap(v),
-                Operand::Mem(m, _) => {
-                    if let Base::Register(v) = &mut m.base {
-                        swap(v);
-                    }
-                    if let Some((v, _)) = &mut m.index {
-                        swap(v);
-                    }
-                }
+                Operand::Mem(m, _) => m.rename(swap),
                 Operand::Imm(_) => {}
             }
         }
@@ -177,7 +144,7 @@ impl Instruction for Inst {
     }
 
     fn touches_slot(&self) -> bool {
-        self.operands.iter().any(|o| matches!(o, Operand::Mem(m, _) if matches!(m.base, Base::Slot(_))))
+        self.operands.iter().any(|o| matches!(o, Operand::Mem(m, _) if m.is_slot()))
     }
 
     fn always(jump: Code) -> bool {

@@ -6,7 +6,7 @@
 //! as they are in memory: such a register is *packed*.
 
 use super::forms::{self, Forms};
-use super::inst::{Base, Class, Mem, Operand, View, Virtual};
+use super::inst::{Class, Mem, Operand, View, Virtual};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
@@ -164,14 +164,14 @@ impl Select<'_> {
     /// Constant bytes as an operand that is not broadcast; their number is a power of two.
     pub(super) fn pool_bytes(&mut self, bytes: Vec<u8>) -> Operand {
         let entry = self.frame.body.pool.entry(bytes);
-        Operand::Mem(Mem { base: Base::Pool(entry), index: None, displacement: 0 }, false)
+        Operand::Mem(Mem::pool(entry), false)
     }
 
     /// A constant as an operand of an instruction that has lanes of its size and broadcasts.
     pub(super) fn pool(&mut self, bits: Bits, words: u32) -> Operand {
         let broadcasts = self.isa == Isa::V4;
         let entry = self.frame.body.pool.entry(bits.bytes(if broadcasts { 1 } else { words.max(4) }));
-        Operand::Mem(Mem { base: Base::Pool(entry), index: None, displacement: 0 }, broadcasts)
+        Operand::Mem(Mem::pool(entry), broadcasts)
     }
 
     /// A constant in a fresh register.

@@ -3,7 +3,7 @@
 use iced_x86::{Code, Register};
 
 use super::Isa;
-use super::inst::{Base, Body, Class, Inst, Mem, Operand, View, Virtual};
+use super::inst::{Body, Class, Inst, Mem, Operand, View, Virtual};
 use crate::codegen::linear::registers::{Allocation, File};
 
 /// General registers in the order in which they are taken: the first four bring the parameters, the last six belong to the
@@ -79,7 +79,7 @@ fn moves(class: Class, isa: Isa) -> (Code, Code, View) {
 
 impl Isa {
     fn slot(slot: usize) -> Operand {
-        Operand::Mem(Mem { base: Base::Slot(slot), index: None, displacement: 0 }, false)
+        Operand::Mem(Mem::slot(slot), false)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::codegen::address::wide_displacement;
 use crate::codegen::linear::flow::{Flow, Frame, Relation};
 use crate::codegen::linear::legalize;
 pub(super) use crate::codegen::linear::refuse;
-use crate::codegen::linear::survey::{Survey, lane_stores};
+use crate::codegen::linear::survey::{Survey, stored_tail};
 use crate::nest::{BufferId, Index, Kernel, Op, Reg, Stmt, VecType, for_each_operand};
 use crate::tensor::DType;
 
@@ -186,16 +186,14 @@ impl<'k> Select<'k> {
 impl<'k> Flow<'k> for Select<'k> {
     type Inst = Inst;
 
+    const GENERAL: Class = Class::General;
+
     fn frame(&self) -> &Frame<'k, Inst> {
         &self.frame
     }
 
     fn frame_mut(&mut self) -> &mut Frame<'k, Inst> {
         &mut self.frame
-    }
-
-    fn general(&mut self) -> Virtual {
-        self.frame.body.virtual_register(Class::General)
     }
 
     fn move_general(&mut self, to: Virtual, from: Virtual) {
@@ -230,7 +228,7 @@ impl<'k> Flow<'k> for Select<'k> {
             if to == from {
                 self.frame.body.inst(Code::Add_rm64_imm32, &[Operand::Both(to, View::R64), Operand::Imm(c)]);
             } else {
-                let m = Mem { base: Base::Register(from), index: None, displacement: c };
+                let m = Mem::at(from, c);
                 self.frame.body.inst(Code::Lea_r64_m, &[Operand::Def(to, View::R64), Operand::Mem(m, false)]);
             }
         } else {
@@ -261,7 +259,7 @@ impl<'k> Flow<'k> for Select<'k> {
 
     fn load_entry(&mut self, table: Virtual, entry: usize) -> Virtual {
         let v = self.general();
-        let slot = Mem { base: Base::Register(table), index: None, displacement: entry as i64 * 8 };
+        let slot = Mem::at(table, entry as i64 * 8);
         self.frame.body.inst(Code::Mov_r64_rm64, &[Operand::Def(v, View::R64), Operand::Mem(slot, false)]);
         v
     }
@@ -304,15 +302,11 @@ impl<'k> Flow<'k> for Select<'k> {
                 Stmt::Loop(l) => self.any_loop(l)?,
                 Stmt::If { cond, then, otherwise } => self.branch(cond, then, otherwise)?,
                 Stmt::Set { reg, op } => {
-                    if let Some((vector, n)) = lane_stores(&block[i..], self.frame.kernel)
-                        && n >= 2
-                        && self.survey.run_is_private(&block[i..i + 2 * n as usize])
-                    {
-                        let Stmt::Store { buffer, index, .. } = &block[i + 1] else { return refuse("a store was expected") };
-                        let (value, lanes) = (self.value(vector)?, self.ty(vector).lanes);
-                        let m = self.address(*buffer, index)?;
-                        self.store_first(value, lanes, n, m);
-                        i += 2 * n as usize;
+                    if let Some(tail) = self.survey.tail(&block[i..], self.frame.kernel) {
+                        let (value, lanes) = (self.value(tail.vector)?, self.ty(tail.vector).lanes);
+                        let m = self.address(tail.buffer, tail.index)?;
+                        self.store_first(value, lanes, tail.n, m);
+                        i += tail.n_statements();
                         continue;
                     }
                     self.set(*reg, op, &block[i + 1..])?;
@@ -352,11 +346,9 @@ fn tail_masks(block: &[Stmt], kernel: &Kernel, found: &mut HashSet<u32>) {
                 tail_masks(otherwise, kernel, found);
             }
             _ => {
-                if let Some((_, n)) = lane_stores(&block[i..], kernel)
-                    && n >= 2
-                {
-                    found.insert(n);
-                    i += 2 * n as usize - 1;
+                if let Some(tail) = stored_tail(&block[i..], kernel) {
+                    found.insert(tail.n);
+                    i += tail.n_statements() - 1;
                 }
             }
         }

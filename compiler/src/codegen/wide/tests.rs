@@ -1,6 +1,6 @@
 //! Kernels through the wide emitter against the loop interpreter, at every level of this machine that it serves.
 
-use super::super::clif::tests::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable};
+use super::super::clif::tests::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable, tail};
 use super::{Isa, Unit, compile};
 use crate::codegen::linear::{Spilling, check, registers};
 use crate::codegen::{Emitter, Level, Machine};
@@ -81,22 +81,6 @@ fn prefetches_change_nothing_wherever_they_point() {
 }
 
 const F: DType = DType::F32;
-
-/// Loads and stores of the first lanes only, as schedules write them.
-fn tail(lanes: u32, valid: u32) -> Kernel {
-    let mut b = Builder::new(format!("tail_{lanes}_{valid}"), "");
-    let (x, y) = (b.buffer("x", F, valid as usize, Access::Read), b.buffer("y", F, valid as usize, Access::Write));
-    let zero = b.float(VecType::scalar(F), 0.0);
-    let mut regs: Vec<Reg> = (0..valid).map(|i| b.load(x, Affine::constant(i.into()), 1)).collect();
-    regs.resize(lanes as usize, zero);
-    let v = b.op(VecType { dtype: F, lanes }, Op::Pack(regs));
-    let v = b.binary(BinaryOp::Add, v, v);
-    for i in 0..valid {
-        let lane = b.op(VecType::scalar(F), Op::Lane(v, i));
-        b.store(y, Affine::constant(i.into()), lane);
-    }
-    b.finish()
-}
 
 #[test]
 fn tails_stay_inside_their_buffers() {
