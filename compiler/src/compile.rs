@@ -111,26 +111,24 @@ fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Ar
         return compile_source(at_sizes(&[])?, &config, machine);
     }
     let mut read = |at: &[i64]| {
-        let source = at_sizes(at).map_err(|e| at_these(e, &parameters, at))?;
+        let mut source = at_sizes(at).map_err(|e| at_these(e, &parameters, at))?;
         if let Some(&(output, _)) = source.shapes.first() {
             let name = &source.graph.output_names()[output];
             return usage(format!("output \"{name}\" has extents that data decides, which does not go with `--dynamic` yet"));
         }
-        Ok(source.graph)
+        Ok((std::mem::take(&mut source.graph), source))
     };
-    let mut compile = |graph: Graph, probes: &Probes| {
-        let source = Source { graph, ..at_sizes(&probes.sizes[0])? };
-        compile_for(source, Some(probes), &config, machine)
-    };
+    let mut compile =
+        |graph: Graph, source: Source, probes: &Probes| compile_for(Source { graph, ..source }, Some(probes), &config, machine);
     pipeline::compile_range(&parameters, &config, &mut read, &mut compile, Error::diagnostics)
 }
 
 /// An error of reading, with the sizes for which it comes.
 fn at_these(error: Error, parameters: &[Parameter], at: &[i64]) -> Error {
     let Error::Model(mut problems) = error else { return error };
-    let sizes: Vec<String> = parameters.iter().zip(at).map(|(p, n)| format!("{}={n}", p.name)).collect();
+    let sizes = Parameter::told(parameters, at);
     for p in &mut problems {
-        p.message = format!("with {}: {}", sizes.join(", "), p.message);
+        p.message = format!("with {sizes}: {}", p.message);
     }
     Error::Model(problems)
 }

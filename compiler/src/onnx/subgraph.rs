@@ -6,6 +6,7 @@ use std::fmt;
 use onnx_protobuf::{GraphProto, NodeProto};
 
 use super::attribute::{self, Arguments};
+use super::binding::element_name;
 use super::flex_attention;
 use super::initializer;
 use super::model::{self, Frame, Importer};
@@ -49,7 +50,7 @@ impl Form {
         match self {
             Form::Tensor => vec![name.to_owned()],
             Form::Nothing => vec![],
-            Form::Sequence(n) => (0..n).map(|i| format!("{name}_{i}")).collect(),
+            Form::Sequence(n) => (0..n).map(|i| element_name(name, i)).collect(),
         }
     }
 }

@@ -34,7 +34,7 @@ pub use dynamic::Probes;
 use dynamic::Sizer;
 use homes::{Copied, Extra, Home};
 use ports::{Direction, mover};
-pub use ranged::compile_range;
+pub use ranged::{ReadAt, compile_range};
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;

@@ -1,7 +1,7 @@
 //! The way to a program for a range of sizes: the model is read for several sizes, with more of them until all extents are functions of
 //! the sizes, then once more for those at the edges of the range.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, probe_sizes};
 use super::{fit, run_passes_as};
@@ -13,16 +13,19 @@ use crate::tensor::{Parameter, Tensor};
 /// Numbers of sizes side by side that a model is read for, in turn.
 const DENSE_PROBES: [i64; 3] = [2, 18, 66];
 
-/// Compiles for all values of the parameters. `read` gives the graph for some of them, which `compile` gets with passes run, for the
-/// first sizes as it was read; `problems` are those of its errors.
+/// Gives the graph for some sizes, and what else is known of the model.
+pub type ReadAt<'a, S, E> = dyn FnMut(&[i64]) -> Result<(Graph, S), E> + 'a;
+
+/// Compiles for all values of the parameters. `compile` gets what is read for the first sizes as it was
+/// read, the others with passes run; `problems` are those of its errors.
 ///
 /// # Errors
 /// Those of `read` and `compile`, and what is not the same at the edges of the range.
-pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
+pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
     parameters: &[Parameter],
     config: &Config,
-    read: &mut dyn FnMut(&[i64]) -> Result<Graph, E>,
-    compile: &mut dyn FnMut(Graph, &Probes) -> Result<T, E>,
+    read: &mut ReadAt<'_, S, E>,
+    compile: &mut dyn FnMut(Graph, S, &Probes) -> Result<T, E>,
     problems: fn(&E) -> &[Diagnostic],
 ) -> Result<T, E> {
     let passed = |graph: Graph, names: Option<&BTreeSet<String>>| {
@@ -34,31 +37,34 @@ pub fn compile_range<T, E: From<Vec<Diagnostic>>>(
         });
         (graph, folded, report)
     };
+    // More probes are more beside the same, and stored for the same sizes.
+    let (first, about) = read(&probe_sizes(parameters, DENSE_PROBES[0])[0])?;
+    let (stored, folded, report) = passed(first.clone(), None);
+    let split = split_constants(folded.clone());
+    // How large a result is decides whether it is folded: as for the first, so for all.
+    let names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
+    let mut known: BTreeMap<Vec<i64>, (Graph, Graph)> = BTreeMap::new();
     let mut dense = DENSE_PROBES.into_iter();
     loop {
         let sizes = probe_sizes(parameters, dense.next().unwrap_or(1));
-        let first = read(&sizes[0])?;
-        let (stored, folded, report) = passed(first.clone(), None);
-        // How large a result is decides whether it is folded: as for the first, so for all.
-        let names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
-        let (mut graphs, mut all_folded) = (vec![], vec![]);
         for at in &sizes[1..] {
-            let (mut graph, mut other, _) = passed(read(at)?, Some(&names));
-            share_constants(&mut graph, &stored);
-            share_constants(&mut other, &folded);
-            graphs.push(graph);
-            all_folded.push(split_constants(other));
+            if !known.contains_key(at) {
+                let (mut graph, mut other, _) = passed(read(at)?.0, Some(&names));
+                share_constants(&mut graph, &stored);
+                share_constants(&mut other, &folded);
+                known.insert(at.clone(), (graph, split_constants(other)));
+            }
         }
+        let (graphs, all_folded) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
         let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs };
-        let done = match compile(first, &probes) {
+        let done = match compile(first.clone(), about.clone(), &probes) {
             Err(e) if dense.len() > 0 && fit::wants_more_probes(problems(&e)) => continue,
             done => done?,
         };
         let probes = Probes { graphs: all_folded, ..probes };
-        let folded = split_constants(folded);
-        let (sizer, _) = Sizer::partial(&folded, &probes)?;
+        let (sizer, _) = Sizer::partial(&split, &probes)?;
         for at in edge_sizes(parameters, &sizes) {
-            let found = check_edge(&folded, &sizer, &split_constants(passed(read(&at)?, Some(&names)).1), &at);
+            let found = check_edge(&split, &sizer, &split_constants(passed(read(&at)?.0, Some(&names)).1), &at);
             if !found.is_empty() {
                 return Err(found.into());
             }

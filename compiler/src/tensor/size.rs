@@ -22,6 +22,12 @@ impl Parameter {
         Parameter { name: name.into(), low, high: low + (high - low).div_euclid(step) * step, step }
     }
 
+    /// Parameters with their values in words: `batch=1, seq=7`.
+    pub fn told(parameters: &[Parameter], at: &[i64]) -> String {
+        let each: Vec<String> = parameters.iter().zip(at).map(|(p, n)| format!("{}={n}", p.name)).collect();
+        each.join(", ")
+    }
+
     /// Its values in words: `from 32 to 640 in steps of 32`.
     pub fn range_text(&self) -> String {
         match self.step {

@@ -88,11 +88,12 @@ pub fn check_range(text: &str, n_varying: usize, seed: u64) -> Result<Found, Str
 fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, String> {
     let names = ["n", "m"];
     let parameters: Vec<Parameter> = (0..n_varying).map(|i| Parameter::new(names[i], 1, MARKS[i], 1)).collect();
-    let mut read_at = |sizes: &[i64]| read(&at(text, sizes)).map_err(|e| vec![Diagnostic::new("invalid", Severity::Input, "", e)]);
+    let invalid = |e| vec![Diagnostic::new("invalid", Severity::Input, "", e)];
+    let mut read_at = |sizes: &[i64]| Ok((read(&at(text, sizes)).map_err(invalid)?, ()));
     let everywhere = Options { threads: 7, thread_work: 0, ..Options::default() };
     let threads = if Random::new(!seed).one_in(2) { everywhere } else { Options::default() };
     let config = Config::default();
-    let mut compile = |graph: Graph, probes: &Probes| {
+    let mut compile = |graph: Graph, (): (), probes: &Probes| {
         let (graph, _) = run_passes(graph, &config, &mut |_, _| {});
         let one = |(machine, emitter)| {
             let options = Options { emitter, ..threads };

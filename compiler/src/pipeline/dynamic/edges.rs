@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::super::fit::Misfit;
 use super::annotate::{map_affine_forms, map_body};
-use super::shapes::is_part;
+use super::shapes::{is_part, part_of};
 use super::{Sizer, correspondence, is_of_constants};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Affine, Expr, Item, LiveRows, Node, Program, Stage, Var, eval, simplify};
@@ -19,9 +19,8 @@ use crate::tensor::{DType, Parameter, Size, Tensor};
 /// Compares `graph` as it was read for the sizes `at` with what `sizer` found for all sizes of `all`; both before all passes but the
 /// folding of constants.
 pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Graph, at: &[i64]) -> Vec<Diagnostic> {
-    let told = |p: (&Parameter, &i64)| format!("{}={}", p.0.name, p.1);
-    let sizes: Vec<String> = sizer.probes.parameters.iter().zip(at).map(told).collect();
-    let problem = |n: NodeId, what: &str| Misfit::Varies(format!("with {} {what}", sizes.join(", "))).diagnostic(all, &[n], "");
+    let sizes = Parameter::told(&sizer.probes.parameters, at);
+    let problem = |n: NodeId, what: &str| Misfit::Varies(format!("with {sizes} {what}")).diagnostic(all, &[n], "");
     let map = match correspondence(all, graph, true) {
         Ok(map) => map,
         Err(n) => return vec![problem(n, "its graph has another structure")],
@@ -196,12 +195,6 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
     }
     items(&mut p.items, at, &extent);
     p
-}
-
-/// The first elements along every axis.
-fn part_of(whole: &Tensor, dims: &[usize]) -> Tensor {
-    let strides = crate::tensor::row_major_strides(whole.dims());
-    whole.gather(dims, |at| Some(at.iter().zip(&strides).map(|(i, s)| i * s).sum()))
 }
 
 /// Sets variables with one value to it, and simplifies.

@@ -8,7 +8,7 @@ mod annotate;
 mod edges;
 mod shapes;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::fit::{Fitter, Misfit};
 use super::refuse;
@@ -146,26 +146,17 @@ impl<'p> Sizer<'p> {
 
     fn extents_of_values(&self, graph: &Graph) -> (Extents, Misfits) {
         let (mut values, mut misfits) = (HashMap::new(), vec![]);
-        for n in graph.order().into_iter().filter(|n| self.nodes.iter().all(|map| map.contains_key(n))) {
-            for v in graph.results(n) {
-                let others: Vec<&Type> = self.probes.graphs.iter().zip(&self.nodes).map(|(g, map)| g.ty(there(map, v))).collect();
-                match self.bounds_of(graph.ty(v), &others) {
-                    Ok(bounds) => {
-                        values.insert(v, bounds);
-                    }
-                    Err(misfit) => misfits.push((v, misfit)),
-                }
-            }
+        let mut fit = |v: Value, others: Vec<&Type>| match self.bounds_of(graph.ty(v), &others) {
+            Ok(bounds) => drop(values.insert(v, bounds)),
+            Err(misfit) => misfits.push((v, misfit)),
+        };
+        let everywhere = |n: &NodeId| self.nodes.iter().all(|map| map.contains_key(n));
+        for v in graph.order().into_iter().filter(everywhere).flat_map(|n| graph.results(n)) {
+            fit(v, self.probes.graphs.iter().zip(&self.nodes).map(|(g, map)| g.ty(there(map, v))).collect());
         }
         // Constants have none of their own, but where they are outputs.
         for (j, &v) in graph.outputs().iter().enumerate().filter(|(_, v)| graph.constant(**v).is_some()) {
-            let others: Vec<&Type> = self.probes.graphs.iter().map(|g| g.ty(g.outputs()[j])).collect();
-            match self.bounds_of(graph.ty(v), &others) {
-                Ok(bounds) => {
-                    values.insert(v, bounds);
-                }
-                Err(misfit) => misfits.push((v, misfit)),
-            }
+            fit(v, self.probes.graphs.iter().map(|g| g.ty(g.outputs()[j])).collect());
         }
         (values, misfits)
     }
@@ -345,8 +336,16 @@ fn correspondence(graph: &Graph, other: &Graph, any_folding: bool) -> Result<Has
 
 /// Whether a value depends on constants alone.
 fn is_of_constants(graph: &Graph, v: Value) -> bool {
-    let is_input = matches!(graph.node(v.node).kind, NodeKind::Input);
-    graph.constant(v).is_some() || !is_input && graph.operands(v.node).into_iter().flatten().all(|v| is_of_constants(graph, v))
+    let (mut left, mut seen) = (vec![v.node], HashSet::new());
+    while let Some(n) = left.pop() {
+        if matches!(graph.node(n).kind, NodeKind::Input) {
+            return false;
+        }
+        if seen.insert(n) {
+            left.extend(graph.operands(n).into_iter().flatten().map(|v| v.node));
+        }
+    }
+    true
 }
 
 fn kind(graph: &Graph, n: NodeId) -> String {

@@ -24,9 +24,9 @@ fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, 
     let mut read = |at: &[i64]| {
         let (mut net, outputs) = build(at);
         net.set_outputs(&outputs);
-        Ok(net.graph)
+        Ok((net.graph, ()))
     };
-    let mut all = |graph: Graph, probes: &Probes| {
+    let mut all = |graph: Graph, (): (), probes: &Probes| {
         let (graph, _) = run_passes(graph, &config, &mut |_, _| {});
         let one = |&(level, emitter): &(Level, Emitter)| {
             let options = Options { emitter, ..Options::default() };
