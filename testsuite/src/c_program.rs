@@ -35,8 +35,8 @@ impl Model {
         Model { artifact, inputs, expected }
     }
 
-    /// Its library.
-    pub fn library(&self, folder: &Path) -> PathBuf {
+    /// Its static library.
+    pub fn archive(&self, folder: &Path) -> PathBuf {
         folder.join(format!("lib{}.a", self.artifact.interface.name))
     }
 }
@@ -190,7 +190,7 @@ pub fn link(cc: &str, folder: &Path, models: &[&Model], program: &str) -> PathBu
     let mut words = cc.split_whitespace();
     let mut command = Command::new(words.next().expect("a compiler"));
     command.args(words).args(["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O1"]).arg("-I").arg(folder).arg(&main);
-    command.args(models.iter().map(|m| m.library(folder))).args(["-lm", "-o"]).arg(&out);
+    command.args(models.iter().map(|m| m.archive(folder))).args(["-lm", "-o"]).arg(&out);
     tool::succeed(&mut command);
     out
 }

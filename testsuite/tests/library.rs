@@ -110,7 +110,7 @@ fn every_way_to_link_gives_a_program_that_runs() {
         let out = folder.join(format!("program-{i}"));
         let mut command = Command::new("cc");
         command.args(["-std=c99", "-O1", "-Wl,-z,text", "-Wl,--fatal-warnings"]).args(flags).arg("-I").arg(&folder).arg(&main);
-        tool::succeed(command.args(models.iter().map(|m| m.library(&folder))).args(["-lm", "-o"]).arg(&out));
+        tool::succeed(command.args(models.iter().map(|m| m.archive(&folder))).args(["-lm", "-o"]).arg(&out));
         assert_eq!(tool::succeed(&mut Command::new(out)), "", "{flags:?}");
     }
 }

@@ -191,7 +191,7 @@ fn a_shared_library_needs_no_text_relocations_and_no_executable_stack() {
         let shared = folder.join("libmodels.so");
         let mut command = Command::new(cc);
         command.args(["-shared", "-nostdlib", "-Wl,-z,text", "-Wl,-z,defs", "-Wl,--fatal-warnings", "-Wl,--whole-archive"]);
-        command.args(models.iter().map(|m| m.library(&folder))).args(["-Wl,--no-whole-archive", "-lc"]).arg("-o").arg(&shared);
+        command.args(models.iter().map(|m| m.archive(&folder))).args(["-Wl,--no-whole-archive", "-lc"]).arg("-o").arg(&shared);
         tool::succeed(&mut command);
         if !tool::exists("readelf") {
             skip(&test, "there is no readelf");
@@ -214,7 +214,7 @@ fn an_unused_model_is_dropped_by_the_linker() {
     std::fs::write(folder.join("main.c"), program).expect("written");
     let out = folder.join("program");
     let mut command = Command::new("cc");
-    command.args(["-Wl,--gc-sections", "-I"]).arg(&folder).arg(folder.join("main.c")).arg(model.library(&folder)).arg("-o").arg(&out);
+    command.args(["-Wl,--gc-sections", "-I"]).arg(&folder).arg(folder.join("main.c")).arg(model.archive(&folder)).arg("-o").arg(&out);
     tool::succeed(&mut command);
     let symbols = tool::succeed(Command::new("nm").arg(&out));
     assert!(symbols.contains("two_layers_model") && !symbols.contains("kernel."), "{symbols}");

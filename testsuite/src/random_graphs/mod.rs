@@ -8,11 +8,13 @@ mod more_operators;
 mod network;
 mod operators;
 mod ranged;
+mod search;
 
 pub use check::{Found, check, values_of, ways};
 pub use generate::generate;
 pub use network::{Line, Network, Variable};
 pub use ranged::{Sizes, check_range, generate_range};
+pub use search::{AT_LEAST, Search, search};
 
 /// A generator of pseudo-random numbers.
 #[derive(Clone, Debug)]
