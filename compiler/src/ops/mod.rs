@@ -18,6 +18,7 @@ mod operator;
 pub mod padded;
 pub mod quantization;
 mod small_types;
+mod sorting;
 pub mod training;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};

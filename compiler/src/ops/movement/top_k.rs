@@ -5,6 +5,7 @@ use super::extent;
 use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
+use crate::ops::sorting;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
@@ -98,14 +99,46 @@ impl Operator for TopK {
         let (axis, k) = self.plan(x.facts)?;
         let (data, dims, out_dims) = (x.tensor(0), x.dims(0), x.result_dims(0));
         let n = dims[axis];
-        let steps = dims.iter().product::<usize>().checked_mul(n);
-        if steps.is_none_or(|steps| steps > MAX_STEPS) {
-            return Err(LowerError::Unsupported(format!("{k} of {n} elements, for {dims:?}")));
-        }
         if out_dims.contains(&0) {
             let dtype = b.dtype(data);
             let values = b.compute(&out_dims, |_, _| Expr::int(dtype, 0));
             return Ok(vec![values, b.compute(&out_dims, |_, _| Expr::int(DType::I64, 0))]);
+        }
+        let dtype = b.dtype(data);
+        let indices = if dtype.bits() <= 32 && n <= u32::MAX as usize {
+            self.by_keys(b, data, axis, k)
+        } else {
+            self.by_rank(b, data, axis, &out_dims)?
+        };
+        let values = b.compute(&out_dims, |b, at| {
+            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
+            from[axis] = Ix::Clamped(b.load(indices, at));
+            b.load(data, from)
+        });
+        Ok(vec![values, indices])
+    }
+}
+
+impl TopK {
+    /// The positions by keys of an order and a position each, the least of which a network finds.
+    fn by_keys(&self, b: &mut Builder, data: TensorId, axis: usize, k: usize) -> TensorId {
+        let dims = b.dims(data).to_vec();
+        let keys = b.compute(&dims, |b, at| {
+            let order = order_of(&b.load(data, at));
+            let order = if self.largest { order.binary(BinaryOp::Xor, &Expr::int(DType::I64, -1)) } else { order };
+            order.binary(BinaryOp::Shl, &Expr::int(DType::I64, 32)).binary(BinaryOp::Or, &Expr::index(&at[axis]))
+        });
+        let least = sorting::least(b, keys, axis, k);
+        b.map(&[least], |key| key[0].binary(BinaryOp::And, &Expr::int(DType::I64, i64::from(u32::MAX))))
+    }
+
+    /// The positions by counting how many elements come before each one: for types whose order and position make no key of 64 bits.
+    fn by_rank(&self, b: &mut Builder, data: TensorId, axis: usize, out_dims: &[usize]) -> Result<TensorId, LowerError> {
+        let dims = b.dims(data).to_vec();
+        let n = dims[axis];
+        let steps = dims.iter().product::<usize>().checked_mul(n);
+        if steps.is_none_or(|steps| steps > MAX_STEPS) {
+            return Err(LowerError::Unsupported(format!("an order of {n} elements, for {dims:?}")));
         }
         let place = |at: &[Affine], i: &Affine| {
             let mut at = at.to_vec();
@@ -124,17 +157,9 @@ impl Operator for TopK {
             let is_it = b.load(rank, place(at, &over[0])).compare(CompareOp::Eq, &Expr::index(&at[axis]));
             is_it.select(&Expr::index(&over[0]), &zero)
         };
-        let indices = b.reduce(ReduceOp::Max, &out_dims, &[n], found, |_, _, index| index);
-        let values = b.compute(&out_dims, |b, at| {
-            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-            from[axis] = Ix::Clamped(b.load(indices, at));
-            b.load(data, from)
-        });
-        Ok(vec![values, indices])
+        Ok(b.reduce(ReduceOp::Max, out_dims, &[n], found, |_, _, index| index))
     }
-}
 
-impl TopK {
     /// Whether `a` comes before `b`; `earlier` decides between equal ones.
     fn precedes(&self, a: &Expr, b: &Expr, earlier: &Expr) -> Expr {
         let and = |a: &Expr, b: &Expr| a.binary(BinaryOp::And, b);
@@ -151,6 +176,21 @@ impl TopK {
     }
 }
 
+/// A number of 32 bits, signed, in the order of the element's value; equal elements have one, and NaN has the greatest.
+fn order_of(x: &Expr) -> Expr {
+    let dtype = x.dtype();
+    if dtype.is_float() {
+        let x = x.cast(DType::F32);
+        let zero = Expr::constant(DType::F32, 0.0);
+        let bits = x.compare(CompareOp::Eq, &zero).select(&zero, &x).bits(DType::I32);
+        let below = bits.compare(CompareOp::Lt, &Expr::int(DType::I32, 0));
+        let order = below.select(&bits.binary(BinaryOp::Xor, &Expr::int(DType::I32, i64::from(i32::MAX))), &bits);
+        return x.compare(CompareOp::Ne, &x).select(&Expr::int(DType::I32, i64::from(i32::MAX)), &order).cast(DType::I64);
+    }
+    let wide = x.cast(DType::I64);
+    if dtype == DType::U32 { wide.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1 << 31)) } else { wide }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::ops::check::{check_error, check_op, random, t};
@@ -164,6 +204,14 @@ mod tests {
             check_op("TopK axis=1", [random(&format!("{dtype}[2,9,3]"), 1), t("i64[1] 4")]);
             check_op("TopK axis=0 largest=0", [random(&format!("{dtype}[7,2]"), 2), t("i64[1] 7")]);
         }
+        for (n, k) in [(9, 1), (67, 5), (33, 33)] {
+            for dtype in ["f32", "u32", "bf16"] {
+                check_op("TopK axis=0", [random(&format!("{dtype}[{n},3]"), 3), t(&format!("i64[1] {k}"))]);
+                check_op("TopK largest=0", [random(&format!("{dtype}[2,{n}]"), 4), t(&format!("i64[1] {k}"))]);
+            }
+        }
+        let y = check_op("TopK", [t("f32[7] 0 -0 -inf inf nan -1 0"), t("i64[1] 7")]);
+        assert_eq!(y[1], t("i64[7] 4 3 0 1 6 5 2"));
         check_op("TopK", [t("f32[2,0]"), t("i64[1] 0")]);
         assert_eq!(check_error("TopK", [x(), t("i64[1] 6")]), "6 of 5 elements");
     }

@@ -256,7 +256,7 @@ impl Operator for PaddedNonMaxSuppression {
         });
         let flat = [batches * classes * most];
         let (meant, number) = (b.reshape(meant, &flat), b.reshape(number, &flat));
-        let (places, count) = chosen(b, meant)?;
+        let (places, count) = chosen(b, meant);
         let y = b.declare(DType::I64, &[flat[0], 3]);
         for column in 0..3 {
             b.write(y, &flat, |b, at| {

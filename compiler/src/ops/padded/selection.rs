@@ -1,46 +1,48 @@
 //! The positions of the elements that flags choose, in order.
 
-use crate::expr::{BinaryOp, Builder, CompareOp, Expr, ReduceOp, TensorId};
-use crate::ops::LowerError;
-use crate::tensor::DType;
-
-/// More comparisons than this are refused.
-const MAX_STEPS: usize = 1 << 36;
+use crate::expr::{BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
+use crate::tensor::{DType, Tensor};
 
 /// The positions of the nonzero elements of `flags: i64[n]`, as `i64[n]`, 0 behind the last; and how many there are, as `i64[1]`.
-pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> Result<(TensorId, TensorId), LowerError> {
+pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
     let n = b.dims(flags)[0];
-    if n.checked_mul(n).is_none_or(|steps| steps > MAX_STEPS) {
-        return Err(LowerError::Unsupported(format!("a choice among {n} elements that data makes")));
-    }
     let zero = Expr::int(DType::I64, 0);
     if n == 0 {
         let none = b.compute(&[0], |_, _| zero.clone());
-        return Ok((none, b.compute(&[1], |_, _| zero.clone())));
+        return (none, b.compute(&[1], |_, _| zero.clone()));
     }
-    let before = b.reduce(
-        ReduceOp::Sum,
-        &[n],
-        &[n],
-        |b, at, over| {
-            let earlier = Expr::index(&over[0]).compare(CompareOp::Lt, &Expr::index(&at[0]));
-            earlier.select(&b.load(flags, over), &zero)
-        },
-        |_, _, sum| sum,
-    );
-    let positions = b.reduce(
-        ReduceOp::Max,
-        &[n],
-        &[n],
-        |b, at, over| {
-            let here = b.load(before, over).compare(CompareOp::Eq, &Expr::index(&at[0]));
-            let is_it = here.binary(BinaryOp::And, &b.load(flags, over).compare(CompareOp::Ne, &zero));
-            is_it.select(&Expr::index(&over[0]), &zero)
-        },
-        |_, _, position| position,
-    );
+    // How many are chosen up to each one.
+    let upto = b.declare(DType::I64, &[n]);
+    b.write(upto, &[1], |b, at| (at.to_vec(), b.load(flags, at)));
+    if n > 1 {
+        b.repeat(n - 1, |b, i| {
+            b.write(upto, &[1], |b, at| {
+                let (before, here) = (i.plus(&at[0]), i.plus(&at[0]).offset(1));
+                (vec![here.clone()], &b.load(upto, [before]) + &b.load(flags, [here]))
+            });
+        });
+    }
+    // The first place with so many, by halving: below it are all places with fewer.
+    let halves: Vec<i64> = (0..n.ilog2() + 1).rev().map(|bit| 1 << bit).collect();
+    let n_halves = halves.len();
+    let halves = b.constant("halves", Tensor::from_slice(&[n_halves], &halves));
+    let below = b.compute(&[n], |_, _| zero.clone());
+    b.repeat(n_halves, |b, i| {
+        b.write(below, &[n], |b, at| {
+            let below = b.load(below, at);
+            let next = &below + &b.load(halves, [i.clone()]);
+            let last = next.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1));
+            let inside = next.compare(CompareOp::Le, &Expr::int(DType::I64, n as i64));
+            let fewer = b.load(upto, [Ix::Clamped(last)]).compare(CompareOp::Le, &Expr::index(&at[0]));
+            (at.to_vec(), inside.binary(BinaryOp::And, &fewer).select(&next, &below))
+        });
+    });
+    let positions = b.compute(&[n], |b, at| {
+        let below = b.load(below, at);
+        below.compare(CompareOp::Lt, &Expr::int(DType::I64, n as i64)).select(&below, &zero)
+    });
     let count = b.reduce(ReduceOp::Sum, &[1], &[n], |b, _, over| b.load(flags, over), |_, _, sum| sum);
-    Ok((positions, count))
+    (positions, count)
 }
 
 /// 1 where `x` is not zero (NaN is not), else 0.
