@@ -567,7 +567,9 @@ fn tile(
     };
     let step = |e: &mut Emitter, point: Point| {
         for row in 0..mr {
-            if plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, 0))) {
+            let inside = |e: &Emitter, vector: usize| !plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, vector)));
+            let vectors: Vec<usize> = (0..nv).filter(|&vector| inside(e, vector)).collect();
+            if vectors.is_empty() {
                 continue;
             }
             if let Some((row_factor, column_factor)) = &factors
@@ -587,7 +589,7 @@ fn tile(
                     e.splat(factor, lanes);
                 }
             }
-            for vector in 0..nv {
+            for vector in vectors {
                 accumulate(e, plan.op, &plan.value, &cell(&point, row, vector), accs[row * nv + vector])?;
             }
         }
