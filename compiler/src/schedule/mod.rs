@@ -7,6 +7,7 @@ mod ahead;
 mod borders;
 mod contract;
 mod cost;
+mod dot;
 mod emitter;
 mod inner_product;
 mod map;
@@ -16,7 +17,7 @@ mod reduce;
 mod stages;
 mod winograd;
 
-pub use cost::{Choice, Convolution, Machine, Order, Tile};
+pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;

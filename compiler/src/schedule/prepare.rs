@@ -41,6 +41,15 @@ pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleE
     Ok(Stage { body, ..stage.clone() })
 }
 
+/// Whether an expression is a constant, or one place of memory.
+fn is_one_value(e: &Expr) -> bool {
+    match e.node() {
+        Node::Const(_) => true,
+        Node::Load { index, pad: None, .. } => index.iter().all(|ix| matches!(ix, Ix::Affine(a) if a.terms.is_empty())),
+        _ => false,
+    }
+}
+
 /// A plain read of a padded copy that stands for a padded read; `None` where the read is left as it is.
 fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Expr>, ScheduleError> {
     let Node::Load { tensor, index, pad: Some(pad) } = load.node() else { return Ok(None) };
@@ -51,7 +60,7 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
             _ => None,
         })
         .collect();
-    let (Some(affine), Node::Const(_)) = (affine, pad.node()) else { return Ok(None) };
+    let (Some(affine), true) = (affine, is_one_value(pad)) else { return Ok(None) };
     let dims = e.dims(*tensor).to_vec();
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
     let reach: Vec<(i64, i64)> = affine
