@@ -40,7 +40,7 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
         return [32, 24, 16].map(|n_registers| with_caches(schedule::Machine::by_element(n_registers))).to_vec();
     }
     let Some(isa) = wide::Isa::of(machine) else { return vec![] };
-    let dot = if isa == wide::Isa::V4 && machine.target.has(Feature::Avx512vnni) { Dot::Quads } else { Dot::None };
+    let dot = if isa == wide::Isa::V4 && machine.target.has(Feature::Avx512vnni) { Dot::Quads } else { Dot::Pairs };
     let make = |n_registers: usize| with_caches(schedule::Machine { dot, ..schedule::Machine::wide(isa.lanes(), n_registers) });
     match isa {
         wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],

@@ -247,7 +247,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let depth: usize = reduction.iter().map(|r| r.1).product();
     let dot = dot::Product::of(e, &stage, op, value, finish).map(|d| d.0);
     let dot = dot.filter(|d| vector.is_some() && padded.is_empty() && reduction.last().is_some_and(|r| r.0 == d.axis && r.1 >= d.steps));
-    let element_bytes = if dot.is_some() { 1 } else { 4 };
+    let element_bytes = dot.as_ref().map_or(4, |d| 4 / d.steps);
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * element_bytes;
         let row_operands = loads(value).into_iter().filter(|l| !expr_depends(l, v)).filter_map(|l| match l.node() {

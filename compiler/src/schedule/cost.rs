@@ -38,6 +38,8 @@ pub enum Dot {
     /// One by one, widened to 32 bits.
     #[default]
     None,
+    /// Two at once, widened to 16 bits.
+    Pairs,
     /// Four at once, unsigned by signed.
     Quads,
 }

@@ -22,7 +22,7 @@ pub(super) struct Reduction<'a> {
     pub(super) read: &'a [(usize, usize)],
     /// As the loops are, where adjacent axes were merged.
     pub(super) merged: &'a [(usize, usize)],
-    /// Steps of the innermost loop that are adjacent for each column, zeros after its last; 1 or a divisor of four.
+    /// Steps of the innermost loop that are adjacent for each column, zeros after its last: 1, or 4, or 2 of `i8` that become `i16`.
     pub(super) group: usize,
 }
 
@@ -69,6 +69,11 @@ pub(super) fn pack(
     let one_batch = full * panel + depth * last;
     let n_batch: usize = batch.iter().map(|b| b.1).product();
 
+    let value = if group == 2 {
+        Tensor::from_slice(value.dims(), &value.as_slice::<i8>().iter().map(|&v| v.into()).collect::<Vec<i16>>())
+    } else {
+        value
+    };
     let size = value.dtype().size_bytes();
     let bytes = value.bytes();
     let mut packed = vec![0u8; n_batch * one_batch * size];

@@ -94,6 +94,12 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let best = candidates.iter().filter_map(|&a| rank(e, a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min();
     let inner = inner_product::axis(e, &stage, &value);
     let dot = dot::Product::of(e, &stage, op, &value, finish);
+    if let Some((product, _)) = &dot
+        && let Some(wide) = product.widened(e, &value)?
+    {
+        value = wide;
+        e.forget();
+    }
     let chosen = match best {
         // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
         _ if dot.is_some() => dot.map(|d| d.1),

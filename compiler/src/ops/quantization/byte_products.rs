@@ -116,9 +116,6 @@ mod tests {
         let error = |a, b| check_error("ai.tinsmith.ByteMatMul", [t(a), t(b)]);
         assert_eq!(error("i8[1,1]", "i8[1,1]"), "operand 0 has element type `i8`, which is not supported here");
         assert_eq!(error("u8[1,1]", "u8[1,1]"), "operand 1 has element type `u8`, which is not supported here");
-        assert_eq!(
-            check_error("ai.tinsmith.ByteConv", [t("u8[1,1,1]"), t("i8[1,1,1]"), t("u8[2] 1 2")]),
-            "a padding of type u8[2]"
-        );
+        assert_eq!(check_error("ai.tinsmith.ByteConv", [t("u8[1,1,1]"), t("i8[1,1,1]"), t("u8[2] 1 2")]), "a padding of type u8[2]");
     }
 }

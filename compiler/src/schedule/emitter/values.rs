@@ -57,12 +57,15 @@ impl Emitter {
         if self.b.ty(reg).lanes == lanes { reg } else { self.numbered(Key::Splat(reg, lanes), |b| b.splat(reg, lanes)) }
     }
 
-    /// A vector of as many bytes as a lane of 32 bits has, in every one of `lanes` lanes.
-    pub(in crate::schedule) fn repeated(&mut self, bytes: Reg, lanes: u32) -> Reg {
-        let dtype = self.b.ty(bytes).dtype;
-        let word = self.numbered(Key::Bits(bytes, DType::I32), |b| b.op(VecType::scalar(DType::I32), Op::Bitcast(bytes)));
+    /// As many elements as a lane of 32 bits has, as such a lane.
+    pub(in crate::schedule) fn word_of(&mut self, parts: Reg) -> Reg {
+        self.numbered(Key::Bits(parts, DType::I32), |b| b.op(VecType::scalar(DType::I32), Op::Bitcast(parts)))
+    }
+
+    /// A word in every one of `lanes` lanes, as shorter elements.
+    pub(in crate::schedule) fn words_as(&mut self, word: Reg, dtype: DType, lanes: u32) -> Reg {
         let words = self.splat(word, lanes);
-        let ty = VecType { dtype, lanes: lanes * self.b.ty(bytes).lanes };
+        let ty = VecType { dtype, lanes: lanes * 4 / dtype.size_bytes() as u32 };
         self.numbered(Key::Bits(words, dtype), |b| b.op(ty, Op::Bitcast(words)))
     }
 
@@ -491,7 +494,7 @@ pub(in crate::schedule) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
 
 /// Element types whose values lanes hold, of 32 bits each: others are computed one by one.
 pub(in crate::schedule) fn fits_lanes(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I32 | DType::I8 | DType::U8)
+    matches!(dtype, DType::F32 | DType::I32 | DType::I16 | DType::I8 | DType::U8)
 }
 
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32` or `i32`, a condition on
