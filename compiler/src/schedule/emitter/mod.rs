@@ -188,6 +188,11 @@ impl Emitter {
         id
     }
 
+    /// A new buffer of so many `f32` for sums that are not complete.
+    pub(in crate::schedule) fn sums_buffer(&mut self, len: usize) -> BufferId {
+        self.buffer("sums", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()))
+    }
+
     /// A buffer of so many elements for the sums of one tile, the same for all tiles.
     pub(in crate::schedule) fn tile_buffer(&mut self, dtype: DType, len: usize) -> BufferId {
         if let Some(&(buffer, ..)) = self.tiles.iter().find(|t| t.1 == dtype && t.2 >= len) {
