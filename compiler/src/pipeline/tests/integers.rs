@@ -83,7 +83,10 @@ fn schedules(compiled: &Compiled) -> String {
     compiled.program.kernels.iter().map(|k| format!("{}\n", k.schedule)).collect()
 }
 
-fn matmul(r: &mut Random) -> (Net, Vec<Value>, Vec<Tensor>) {
+/// A network with its outputs and inputs.
+type Case = (Net, Vec<Value>, Vec<Tensor>);
+
+fn matmul(r: &mut Random) -> Case {
     let (m, k, n) = (1 + r.below(33), 1 + r.below(70), 1 + r.below(50));
     let (a, b) = (r.dtype(), r.dtype());
     let x = if r.below(3) == 0 { r.bytes(a, &[2, m, k]) } else { r.bytes(a, &[m, k]) };
@@ -109,7 +112,7 @@ fn matmul(r: &mut Random) -> (Net, Vec<Value>, Vec<Tensor>) {
     (net, vec![y], inputs)
 }
 
-fn conv(r: &mut Random) -> (Net, Vec<Value>, Vec<Tensor>) {
+fn conv(r: &mut Random) -> Case {
     let group = [1, 1, 1, 2, 5][r.below(5)];
     let (c, o) = ((1 + r.below(9)) * group, (1 + r.below(20)) * group);
     let (kh, kw) = ([1, 3, 2][r.below(3)], [1, 3, 5][r.below(3)]);
@@ -137,7 +140,7 @@ fn conv(r: &mut Random) -> (Net, Vec<Value>, Vec<Tensor>) {
     (net, vec![y], inputs)
 }
 
-fn search(seeds: std::ops::Range<u64>, case: fn(&mut Random) -> (Net, Vec<Value>, Vec<Tensor>)) {
+fn search(seeds: std::ops::Range<u64>, case: fn(&mut Random) -> Case) {
     for seed in seeds {
         eprint!("seed {seed}: ");
         let (mut net, outputs, inputs) = case(&mut Random(seed * 7919 + 1));
@@ -168,7 +171,7 @@ fn schedules_say_how_bytes_are_summed() {
     net.set_outputs(&[y]);
     let all: Vec<String> = machines()
         .iter()
-        .map(|(m, emitter)| format!("{m} {emitter:?}: {}", schedules(&net.check_exactly(m, *emitter, &[y], &[x.clone()]))))
+        .map(|(m, emitter)| format!("{m} {emitter:?}: {}", schedules(&net.check_exactly(m, *emitter, &[y], std::slice::from_ref(&x)))))
         .collect();
     insta::assert_snapshot!(all.concat());
 }
