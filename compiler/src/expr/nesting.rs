@@ -4,7 +4,7 @@
 //! and so can the products before and after it.
 
 use super::ir::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, Var};
-use crate::tensor::n_elements;
+use crate::tensor::{DType, n_elements};
 
 /// Loops around the stages of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,10 +41,17 @@ pub fn is_contraction(stage: &Stage) -> bool {
     factors(stage).is_some()
 }
 
-/// The two reads whose products a stage sums.
+/// The two reads whose products a stage sums; bytes may be widened first.
 pub fn factors(stage: &Stage) -> Option<(&Expr, &Expr)> {
     let Body::Reduce { op: ReduceOp::Sum, value, .. } = &stage.body else { return None };
     let Node::Binary(super::ir::BinaryOp::Mul, x, y) = value.node() else { return None };
+    let read = |e| -> &Expr {
+        match Expr::node(e) {
+            Node::Cast(a) if matches!(a.dtype(), DType::I8 | DType::U8) && e.dtype() == DType::I32 => a,
+            _ => e,
+        }
+    };
+    let (x, y) = (read(x), read(y));
     (x != y && x.loaded().is_some() && y.loaded().is_some()).then_some((x, y))
 }
 

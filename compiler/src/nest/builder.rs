@@ -214,7 +214,7 @@ impl Builder {
         self.op(ty, Op::Bitcast(a))
     }
 
-    /// `acc` and the four products of bytes in each lane.
+    /// `acc` and the products in each lane: of four bytes, the first unsigned, or of two `i16`.
     pub fn dot(&mut self, acc: Reg, unsigned: Reg, signed: Reg) -> Reg {
         let ty = self.ty(acc);
         self.op(ty, Op::Dot(acc, unsigned, signed))

@@ -97,24 +97,116 @@ struct Address {
 }
 
 enum Step {
-    Loop { var: usize, from: Affine, to: Affine, step: i64, body: Vec<Step> },
-    If { cond: Test, then: Vec<Step>, otherwise: Vec<Step> },
-    Fill { to: Place, n: usize, bits: u64 },
-    Index { to: Place, affine: Affine },
-    Load { to: Place, n: usize, buffer: usize, at: Address, size: usize, is_bool: bool },
-    Store { from: Place, n: usize, buffer: usize, at: Address, size: usize },
-    Copy { to: Place, n: usize, from: Place },
-    Splat { to: Place, n: usize, from: Place },
-    Pack { to: Place, from: Vec<Place> },
-    Unary { to: Place, n: usize, a: Place, f: Unary },
-    Binary { to: Place, n: usize, a: Place, b: Place, f: Binary },
-    Fma { to: Place, n: usize, a: Place, b: Place, c: Place, f: scalar::Ternary },
-    Dot { to: Place, n: usize, c: Place, a: Place, b: Place },
-    Join { to: Place, n: usize, from: Place },
-    Part { to: Place, n: usize, from: Place },
-    Select { to: Place, n: usize, cond: Place, a: Place, b: Place },
-    Horizontal { to: Place, n: usize, a: Place, f: Binary },
-    Check { to: Place, a: Place, end: i64 },
+    Loop {
+        var: usize,
+        from: Affine,
+        to: Affine,
+        step: i64,
+        body: Vec<Step>,
+    },
+    If {
+        cond: Test,
+        then: Vec<Step>,
+        otherwise: Vec<Step>,
+    },
+    Fill {
+        to: Place,
+        n: usize,
+        bits: u64,
+    },
+    Index {
+        to: Place,
+        affine: Affine,
+    },
+    Load {
+        to: Place,
+        n: usize,
+        buffer: usize,
+        at: Address,
+        size: usize,
+        is_bool: bool,
+    },
+    Store {
+        from: Place,
+        n: usize,
+        buffer: usize,
+        at: Address,
+        size: usize,
+    },
+    Copy {
+        to: Place,
+        n: usize,
+        from: Place,
+    },
+    Splat {
+        to: Place,
+        n: usize,
+        from: Place,
+    },
+    Pack {
+        to: Place,
+        from: Vec<Place>,
+    },
+    Unary {
+        to: Place,
+        n: usize,
+        a: Place,
+        f: Unary,
+    },
+    Binary {
+        to: Place,
+        n: usize,
+        a: Place,
+        b: Place,
+        f: Binary,
+    },
+    Fma {
+        to: Place,
+        n: usize,
+        a: Place,
+        b: Place,
+        c: Place,
+        f: scalar::Ternary,
+    },
+    /// `each` lanes of the factors in one of the sums.
+    Dot {
+        to: Place,
+        n: usize,
+        each: usize,
+        c: Place,
+        a: Place,
+        b: Place,
+    },
+    Join {
+        to: Place,
+        n: usize,
+        each: usize,
+        from: Place,
+    },
+    Part {
+        to: Place,
+        n: usize,
+        each: usize,
+        from: Place,
+    },
+    Select {
+        to: Place,
+        n: usize,
+        cond: Place,
+        a: Place,
+        b: Place,
+    },
+    Horizontal {
+        to: Place,
+        n: usize,
+        a: Place,
+        f: Binary,
+    },
+    Check {
+        to: Place,
+        a: Place,
+        end: i64,
+    },
 }
 
 enum Test {
@@ -203,10 +295,10 @@ impl Compiler<'_> {
             Op::Compare(op, a, b) => Step::Binary { to, n, a: self.at(*a), b: self.at(*b), f: scalar::compare(*op, self.dtype(*a)) },
             Op::Select(c, a, b) => Step::Select { to, n, cond: self.at(*c), a: self.at(*a), b: self.at(*b) },
             Op::Convert(a) => Step::Unary { to, n, a: self.at(*a), f: scalar::convert(self.dtype(*a), dtype) },
-            Op::Bitcast(a) if self.n(*a) > n => Step::Join { to, n, from: self.at(*a) },
-            Op::Bitcast(a) if self.n(*a) < n => Step::Part { to, n, from: self.at(*a) },
+            Op::Bitcast(a) if self.n(*a) > n => Step::Join { to, n, each: self.n(*a) / n, from: self.at(*a) },
+            Op::Bitcast(a) if self.n(*a) < n => Step::Part { to, n, each: n / self.n(*a), from: self.at(*a) },
             Op::Bitcast(a) => Step::Copy { to, n, from: self.at(*a) },
-            Op::Dot(c, a, b) => Step::Dot { to, n, c: self.at(*c), a: self.at(*a), b: self.at(*b) },
+            Op::Dot(c, a, b) => Step::Dot { to, n, each: self.n(*a) / n, c: self.at(*c), a: self.at(*a), b: self.at(*b) },
             Op::Horizontal(op, a) => Step::Horizontal { to, n: self.n(*a), a: self.at(*a), f: scalar::binary(known(*op), dtype) },
             Op::Check(a, end) => Step::Check { to, a: self.at(*a), end: *end },
         }
@@ -302,21 +394,27 @@ impl Machine<'_> {
             Step::Fma { to, n, a, b, c, f } => {
                 (0..*n).for_each(|i| self.lanes[to + i] = f(self.lanes[a + i], self.lanes[b + i], self.lanes[c + i]));
             }
-            Step::Dot { to, n, c, a, b } => {
+            Step::Dot { to, n, each, c, a, b } => {
                 for i in 0..*n {
-                    let lanes = |x: usize| &self.lanes[x + 4 * i..x + 4 * (i + 1)];
-                    let products = lanes(*a).iter().zip(lanes(*b)).map(|(&a, &b)| i32::from(a as u8) * i32::from(b as i8));
-                    let sum = products.fold(self.lanes[c + i] as i32, i32::wrapping_add);
+                    let lanes = |x: usize| self.lanes[x + each * i..x + each * (i + 1)].iter();
+                    let product = |(&a, &b): (&u64, &u64)| match each {
+                        2 => i32::from(a as i16) * i32::from(b as i16),
+                        _ => i32::from(a as u8) * i32::from(b as i8),
+                    };
+                    let sum = lanes(*a).zip(lanes(*b)).map(product).fold(self.lanes[c + i] as i32, i32::wrapping_add);
                     self.lanes[to + i] = u64::from(sum as u32);
                 }
             }
-            Step::Join { to, n, from } => {
+            Step::Join { to, n, each, from } => {
                 for i in 0..*n {
-                    let bytes = self.lanes[from + 4 * i..][..4].iter().rev();
-                    self.lanes[to + i] = bytes.fold(0, |word, byte| word << 8 | byte);
+                    let parts = self.lanes[from + each * i..][..*each].iter().rev();
+                    self.lanes[to + i] = parts.fold(0, |word, part| word << (32 / each) | part);
                 }
             }
-            Step::Part { to, n, from } => (0..*n).for_each(|i| self.lanes[to + i] = self.lanes[from + i / 4] >> (8 * (i % 4)) & 0xff),
+            Step::Part { to, n, each, from } => {
+                let bits = 32 / each;
+                (0..*n).for_each(|i| self.lanes[to + i] = self.lanes[from + i / each] >> (bits * (i % each)) & ((1 << bits) - 1));
+            }
             Step::Select { to, n, cond, a, b } => {
                 (0..*n).for_each(|i| self.lanes[to + i] = self.lanes[if self.lanes[cond + i] != 0 { a + i } else { b + i }]);
             }

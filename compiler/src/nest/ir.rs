@@ -274,10 +274,10 @@ pub enum Op {
     /// The value in another element type, lanes unchanged: floats round to nearest even, float to integer truncates and
     /// saturates (NaN is 0), integers wrap or extend by the source's sign, to `bool` is "not zero", from `bool` is 0 or 1.
     Convert(Reg),
-    /// The bits in another element type of the same size; or four bytes as the lane of a 32-bit integer, and back, the first
-    /// byte being the lowest.
+    /// The bits in another element type of the same size; or four bytes or two `i16` as the lane of a 32-bit integer, and back, the
+    /// first being the lowest.
     Bitcast(Reg),
-    /// `c + sum(a * b)` over the four bytes of each lane: `i32` lanes, and four times as many of `u8` and of `i8`; wraps.
+    /// `c + sum(a * b)` over what each lane of `i32` has of the others: four bytes, `u8` and `i8`, or two `i16`; wraps.
     Dot(Reg, Reg, Reg),
     /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`; lane `i` with lane `i + n/2`, until one is left.
     Horizontal(BinaryOp, Reg),

@@ -455,8 +455,12 @@ impl<'a> Verifier<'a> {
             Op::Dot(c, a, b) => {
                 self.applies("dot", dtype, dtype == DType::I32);
                 self.expect(*c, ty);
-                for (r, dtype) in [(*a, DType::U8), (*b, DType::I8)] {
-                    self.expect(r, VecType { dtype, lanes: 4 * ty.lanes });
+                let (x, y, n) = match self.read(*a) {
+                    Some(VecType { dtype: DType::I16, .. }) => (DType::I16, DType::I16, 2),
+                    _ => (DType::U8, DType::I8, 4),
+                };
+                for (r, dtype) in [(*a, x), (*b, y)] {
+                    self.expect(r, VecType { dtype, lanes: n * ty.lanes });
                 }
             }
             Op::Horizontal(op, a) => {
@@ -478,10 +482,10 @@ impl<'a> Verifier<'a> {
     }
 }
 
-/// Whether four lanes of `bytes` have the bits of one of `words`.
-fn is_group(bytes: VecType, words: VecType) -> bool {
-    let types = matches!(bytes.dtype, DType::I8 | DType::U8) && matches!(words.dtype, DType::I32 | DType::U32);
-    types && Some(bytes.lanes) == words.lanes.checked_mul(4)
+/// Whether several lanes of `parts` have the bits of one of `words`.
+fn is_group(parts: VecType, words: VecType) -> bool {
+    let types = matches!(parts.dtype, DType::I8 | DType::U8 | DType::I16) && matches!(words.dtype, DType::I32 | DType::U32);
+    types && Some(parts.lanes) == words.lanes.checked_mul(4 / parts.dtype.size_bytes() as u32)
 }
 
 fn unary_applies(op: UnaryOp, dtype: DType) -> bool {

@@ -1,5 +1,7 @@
 //! The last oracle of operator tests: the lowered program scheduled, verified, interpreted as a nest and run as machine code.
 
+use tinsmith_targets::Feature;
+
 use crate::codegen::jit::Executable;
 use crate::codegen::program::{Emitter, IoBuffer, Place, Program, Step};
 use crate::codegen::target::{Level, Machine};
@@ -7,16 +9,22 @@ use crate::codegen::wide;
 use crate::expr;
 use crate::lower::combine;
 use crate::nest;
-use crate::schedule::{self, Arg, Memory, Source, Storage, schedule};
+use crate::schedule::{self, Arg, Dot, Memory, Source, Storage, schedule};
 use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 
 /// The ways to machine code that this machine can execute: Cranelift, and the wide emitter at each of its levels.
 pub(crate) fn targets() -> Vec<(Machine, Emitter, schedule::Machine)> {
     let mut all = vec![(Machine::native(), Emitter::Clif, schedule::Machine::vector128(16, true))];
-    for (level, n_registers) in [(Level::V2, 16), (Level::V3, 16), (Level::V4, 32)] {
-        let machine = Machine::x86_64(level);
+    let level = Machine::x86_64;
+    let with_dots = |m: Machine| Machine { target: m.target.with(Feature::Avx512vnni), ..m };
+    for (machine, n_registers, dot) in [
+        (level(Level::V2), 16, Dot::Pairs),
+        (level(Level::V3), 16, Dot::Pairs),
+        (level(Level::V4), 32, Dot::Pairs),
+        (with_dots(level(Level::V4)), 32, Dot::Quads),
+    ] {
         if let (Some(isa), Ok(())) = (wide::Isa::of(&machine), machine.check_host()) {
-            all.push((machine, Emitter::Auto, schedule::Machine::wide(isa.lanes(), n_registers)));
+            all.push((machine, Emitter::Auto, schedule::Machine { dot, ..schedule::Machine::wide(isa.lanes(), n_registers) }));
         }
     }
     all

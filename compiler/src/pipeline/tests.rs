@@ -243,6 +243,7 @@ fn attention_reads_its_heads_in_place() {
 }
 
 mod columns;
+mod integers;
 mod rows;
 mod sized;
 mod states;

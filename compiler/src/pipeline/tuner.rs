@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use tinsmith_targets::Arch;
+use tinsmith_targets::{Arch, Feature};
 
 use super::Options;
 use super::tune::{self, Tunable, Tuned};
@@ -12,7 +12,7 @@ use crate::codegen::{Machine, linear, wide};
 use crate::config::Goal;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
-use crate::schedule::{self, Choice, Memory, ScheduleError, Scheduled, Source, schedule};
+use crate::schedule::{self, Choice, Dot, Memory, ScheduleError, Scheduled, Source, schedule};
 
 /// Kernels of more stages take their first form: the others would cost more to make than they gain.
 const MAX_TUNED_STAGES: usize = 16;
@@ -40,7 +40,8 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
         return [32, 24, 16].map(|n_registers| with_caches(schedule::Machine::by_element(n_registers))).to_vec();
     }
     let Some(isa) = wide::Isa::of(machine) else { return vec![] };
-    let make = |n_registers: usize| with_caches(schedule::Machine::wide(isa.lanes(), n_registers));
+    let dot = if isa == wide::Isa::V4 && machine.target.has(Feature::Avx512vnni) { Dot::Quads } else { Dot::Pairs };
+    let make = |n_registers: usize| with_caches(schedule::Machine { dot, ..schedule::Machine::wide(isa.lanes(), n_registers) });
     match isa {
         wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
         wide::Isa::V2 | wide::Isa::V3 => vec![make(16), make(12), make(5)],

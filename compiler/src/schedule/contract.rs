@@ -9,9 +9,10 @@ use std::collections::HashMap;
 use super::ahead::{Ahead, TileLoops};
 use super::blocks::{Block, Blocks, Product};
 use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
+use super::dot;
 use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves, is_heavy};
 use super::inner_product::accumulate;
-use super::pack::{pack, packable};
+use super::pack::{Reduction, pack, packable};
 use super::reduce::{identity, loads};
 use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
@@ -44,6 +45,15 @@ struct Plan {
     /// Reads whose padding the loops are split around.
     padded: Vec<Expr>,
     lanes: usize,
+    /// Where several steps are taken at once.
+    dot: Option<dot::Product>,
+}
+
+impl Plan {
+    /// Steps of the innermost axis of the reduction that are taken at once.
+    fn unit(&self) -> usize {
+        self.dot.as_ref().map_or(1, |d| d.steps)
+    }
 }
 
 pub(super) fn emit(
@@ -59,8 +69,9 @@ pub(super) fn emit(
     e.note(match tiles.plan.vector {
         Some(_) if tiles.plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", tiles.nr(), tiles.plan.streams),
         Some(_) => {
+            let dot = if tiles.plan.dot.is_some() { format!(" dot={}", tiles.plan.unit()) } else { String::new() };
             let blocks = tiles.blocks.as_ref().map_or(String::new(), |b| format!(" blocks={}", b.n));
-            format!("contract(mr={} nr={} ku={}{blocks})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps)
+            format!("contract(mr={} nr={} ku={}{dot}{blocks})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps)
         }
         None => format!("contract(mr={} scalar)", tiles.plan.tile.mr),
     });
@@ -84,7 +95,9 @@ impl Tiles {
             let nr = plan.tile.nv * plan.lanes;
             let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
             for load in loads(&plan.value) {
-                if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &plan.packed_reduction, plan.columns) {
+                let group = if plan.dot.as_ref().is_some_and(|d| d.column == load) { plan.unit() } else { 1 };
+                let reduction = Reduction { read: &plan.packed_reduction, merged: &plan.reduction, group };
+                if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &reduction, plan.columns) {
                     packed.insert(load, p);
                 }
             }
@@ -166,6 +179,9 @@ impl Tiles {
 
 /// How the tiles of a panel ask for the next one.
 fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, blocks: Option<&Blocks>) -> Option<Ahead> {
+    if plan.dot.is_some() {
+        return None;
+    }
     let mut packed = packed.iter();
     let (Some((load, packed)), None, 1) = (packed.next(), packed.next(), plan.streams) else { return None };
     let outer: Vec<(usize, usize)> = plan.outer.iter().map(|&a| (a, plan.stage.axes[a])).collect();
@@ -266,15 +282,19 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     };
     let reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
     let depth: usize = reduction.iter().map(|r| r.1).product();
+    let dot = dot::Product::of(e, &stage, op, value, finish).map(|d| d.0);
+    let dot = dot.filter(|d| vector.is_some() && padded.is_empty() && reduction.last().is_some_and(|r| r.0 == d.axis && r.1 >= d.steps));
+    let element_bytes = dot.as_ref().map_or(4, |d| 4 / d.steps);
     let columns_first = vector.is_some_and(|v| {
-        let bytes = depth * columns * 4;
+        let bytes = depth * columns * element_bytes;
         let n_panels = columns / (tile.nv * lanes);
         let far = bytes > e.machine.l2_bytes / 2
-            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_bytes(e, value, v) <= e.machine.l2_bytes / 4;
+            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_bytes(e, value, v) / 4 * element_bytes <= e.machine.l2_bytes / 4;
         let n_tiles = outer.iter().map(|&a| stage.axes[a]).product::<usize>() * n_rows.div_ceil(tile.mr);
         far && n_tiles > 1 && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
     let streams = match reduction[..] {
+        _ if dot.is_some() => 1,
         [(axis, extent)] if stage.bound(axis).is_none() && e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => {
             n_streams(&e.machine, extent, columns)
         }
@@ -296,6 +316,7 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         streams,
         padded,
         lanes,
+        dot,
     }
 }
 
@@ -315,7 +336,7 @@ fn in_part(e: &Emitter, load: &Expr, axis: usize) -> bool {
         return true;
     }
     let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
-    load.dtype() == DType::F32 && stride == 1
+    matches!(load.dtype(), DType::F32 | DType::I32) && stride == 1
 }
 
 /// Makes the bound of two axes that become the inner one; false where that cannot be.
@@ -336,7 +357,7 @@ fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize) -> usize {
     let apart = |l: &Expr| {
         let Node::Load { tensor, index, .. } = l.node() else { return false };
         let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, rows) * s).sum();
-        stride != 0 && stride * 4 % 4096 == 0
+        stride != 0 && stride * l.dtype().size_bytes() as i64 % 4096 == 0
     };
     if loads(value).iter().any(apart) { 8 } else { usize::MAX }
 }
@@ -566,6 +587,18 @@ fn tile(
         _ => 2 * UNROLLED_STEPS,
     };
     let step = |e: &mut Emitter, point: Point| {
+        if let Some(product) = &plan.dot {
+            let extent = plan.reduction.last().map_or(1, |r| r.1);
+            for row in 0..mr {
+                let bytes = product.row(e, extent, &cell(&point, row, 0), lanes)?;
+                for vector in 0..nv {
+                    let weights = e.value(&product.column, &cell(&point, row, vector), None)?;
+                    let acc = accs[row * nv + vector];
+                    e.b.set(acc, Op::Dot(acc, bytes, weights));
+                }
+            }
+            return Ok(());
+        }
         for row in 0..mr {
             let inside = |e: &Emitter, vector: usize| !plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, vector)));
             let vectors: Vec<usize> = (0..nv).filter(|&vector| inside(e, vector)).collect();
@@ -599,7 +632,7 @@ fn tile(
     let (stage, reduction) = part.as_ref().map_or((&plan.stage, &plan.reduction), |p| (&p.0, &p.1));
     let ahead = ahead.map(|a| block.map_or_else(|| a.clone(), |b| a.within(b)));
     let loops: &mut Loops<'_> = match plan.streams {
-        1 => &mut |e, point, f| reduction_loops(e, stage, reduction, budget, ahead.as_ref(), point, f),
+        1 => &mut |e, point, f| reduction_loops(e, (stage, plan.unit()), reduction, budget, ahead.as_ref(), point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
     };
     loops(e, point.clone(), &mut |e, mut point| {
@@ -607,7 +640,7 @@ fn tile(
             point.axes[block.axis()] = point.axes[block.axis()].plus(&block.base);
         }
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
-        if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
+        if factors.is_some() || plan.dot.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
     if let Some(block) = block.filter(|b| !b.last) {
         for (i, &acc) in accs.iter().enumerate() {
@@ -616,7 +649,7 @@ fn tile(
         }
         return Ok(());
     }
-    if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && dtype == DType::F32 {
+    if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && matches!(dtype, DType::F32 | DType::I32) {
         return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
     }
     for row in 0..mr {
@@ -640,7 +673,7 @@ fn finish_from_memory(
 ) -> Result<(), ScheduleError> {
     let rows = plan.rows.expect("a tile of several rows");
     let (lanes, width) = (plan.lanes as i64, (nv * plan.lanes) as i64);
-    let buffer = e.tile_buffer(plan.tile.mr * plan.tile.nv * plan.lanes);
+    let buffer = e.tile_buffer(plan.value.dtype(), plan.tile.mr * plan.tile.nv * plan.lanes);
     for (i, &acc) in accs.iter().enumerate() {
         e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
     }
@@ -689,10 +722,10 @@ fn streams(e: &mut Emitter, (axis, extent): (usize, usize), n: i64, point: Point
     Ok(())
 }
 
-/// Loops over the reduction, the innermost axes written out up to `budget` steps.
+/// Loops over the reduction, `unit` steps of its innermost axis at once, the innermost axes written out up to `budget` units.
 fn reduction_loops(
     e: &mut Emitter,
-    stage: &Stage,
+    (stage, unit): (&Stage, usize),
     axes: &[(usize, usize)],
     budget: usize,
     ahead: Option<&Ahead>,
@@ -700,12 +733,13 @@ fn reduction_loops(
     f: &mut Inner<'_>,
 ) -> Result<(), ScheduleError> {
     let Some((&(axis, extent), rest)) = axes.split_first() else { return f(e, point) };
-    let steps: usize = axes.iter().map(|a| a.1).product();
+    let steps = axes.iter().map(|a| a.1).product::<usize>().div_ceil(unit);
+    let step = if rest.is_empty() { unit } else { 1 };
     if steps <= budget && axes.iter().all(|a| stage.bound(a.0).is_none()) {
-        for k in 0..extent {
+        for k in (0..extent).step_by(step) {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, stage, rest, budget, None, at, f)?;
+            reduction_loops(e, (stage, unit), rest, budget, None, at, f)?;
         }
         return Ok(());
     }
@@ -713,12 +747,13 @@ fn reduction_loops(
         return e.run_loop(&format!("r{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
-            reduction_loops(e, stage, rest, budget, ahead, at, f)
+            reduction_loops(e, (stage, unit), rest, budget, ahead, at, f)
         });
     }
     let steps = e.machine.choice.steps as i64;
     let mut left = Emitter::whole(stage, axis);
-    e.run_loop(&format!("r{axis}"), &left.take(steps), |e, v| {
+    let unit = unit as i64;
+    e.run_loop(&format!("r{axis}"), &left.take(steps * unit), |e, v| {
         if let Some(ahead) = ahead {
             let mut at = point.clone();
             at.axes[axis] = v.clone();
@@ -726,14 +761,19 @@ fn reduction_loops(
         }
         for u in 0..steps {
             let mut at = point.clone();
-            at.axes[axis] = v.offset(u);
+            at.axes[axis] = v.offset(u * unit);
             f(e, at)?;
         }
         Ok(())
     })?;
-    e.run_loop(&format!("r{axis}"), &left.take(1), |e, v| {
-        let mut at = point.clone();
-        at.axes[axis] = v;
-        f(e, at)
-    })
+    // What is left of a unit is one iteration.
+    let least = if unit == 1 { 0 } else { left.most() % unit };
+    for step in [unit, least].into_iter().filter(|&s| s > 0) {
+        e.run_loop(&format!("r{axis}"), &left.take(step), |e, v| {
+            let mut at = point.clone();
+            at.axes[axis] = v;
+            f(e, at)
+        })?;
+    }
+    Ok(())
 }

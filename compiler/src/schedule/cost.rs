@@ -22,12 +22,26 @@ pub struct Machine {
     pub exact: bool,
     /// Whether a multiply-add takes one lane of a register for all, so that one load brings four steps of a row.
     pub by_element: bool,
+    /// How products of bytes are summed.
+    pub dot: Dot,
     /// How tiles are written out.
     pub choice: Choice,
     /// How convolutions are computed.
     pub convolution: Convolution,
     /// The most threads that share a kernel.
     pub threads: usize,
+}
+
+/// How products of bytes are summed.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Dot {
+    /// One by one, widened to 32 bits.
+    #[default]
+    None,
+    /// Two at once, widened to 16 bits.
+    Pairs,
+    /// Four at once, unsigned by signed.
+    Quads,
 }
 
 /// How convolutions are computed.
@@ -53,6 +67,7 @@ impl Machine {
             l2_bytes: 512 << 10,
             exact: false,
             by_element: false,
+            dot: Dot::None,
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
             threads: 1,

@@ -22,7 +22,7 @@ type Points<'f> = dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError>
 pub(super) fn axis(e: &Emitter, stage: &Stage, value: &Expr) -> Option<usize> {
     let n = stage.axes.len();
     (n..n + stage.reduce.len())
-        .filter(|&a| stage.reduce[a - n] >= 8 && value.dtype() == DType::F32 && vector_ok(value, a))
+        .filter(|&a| stage.reduce[a - n] >= 8 && matches!(value.dtype(), DType::F32 | DType::I32) && vector_ok(value, a))
         .filter(|&a| loads(value).iter().all(|l| adjacent(e, l, a)))
         .max_by_key(|&a| stage.reduce[a - n])
 }
@@ -149,7 +149,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     while lanes > 4 && (depth < 4 * lanes as usize || stage.reduce[axis - n] % lanes as usize * 16 > stage.reduce[axis - n]) {
         lanes /= 2;
     }
-    let extent = stage.reduce[axis - n] as i64;
+    let (extent, dtype) = (stage.reduce[axis - n] as i64, value.dtype());
     let tile = Tile::of(e, stage, value);
     let size = |axis: Option<(usize, i64)>| axis.map_or(1, |a| a.1);
     let cells = size(tile.rows) * size(tile.columns);
@@ -164,18 +164,18 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let all: Vec<usize> = (n..n + stage.reduce.len()).collect();
     let point = Point { axes: vec![Affine::default(); n + stage.reduce.len()], vector: None };
     tile.for_each(e, stage, point, &mut |e, points| {
-        let ty = VecType { dtype: DType::F32, lanes };
-        let start = identity(op, DType::F32);
+        let ty = VecType { dtype, lanes };
+        let start = identity(op, dtype);
         let register = |e: &mut Emitter, ty: VecType| {
             let acc = e.b.reg(ty);
-            let c = e.constant(DType::F32, start, ty.lanes);
+            let c = e.constant(dtype, start, ty.lanes);
             e.b.set(acc, Op::Copy(c));
             acc
         };
         let each = if extent >= wide { accumulators } else { 1 };
         let accs: Vec<Vec<Reg>> = points.iter().map(|_| (0..each).map(|_| register(e, ty)).collect()).collect();
         let has_tail = stage.bound(axis).is_some() || extent % i64::from(lanes) != 0;
-        let tails: Vec<Reg> = points.iter().filter(|_| has_tail).map(|_| register(e, VecType::scalar(DType::F32))).collect();
+        let tails: Vec<Reg> = points.iter().filter(|_| has_tail).map(|_| register(e, VecType::scalar(dtype))).collect();
         let vectors: Vec<Point> = points.iter().map(|p| Point { vector: Some(Lanes { axis, lanes, valid: lanes }), ..p.clone() }).collect();
         for vector in &vectors {
             e.hoist(value, vector, &all)?;
@@ -206,13 +206,13 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
             }
             Ok(())
         })?;
-        let both = combine(op, DType::F32);
+        let both = combine(op, dtype);
         for (i, (point, accs)) in points.iter().zip(&accs).enumerate() {
             let mut sums = accs.clone();
             while sums.len() > 1 {
                 sums = sums.chunks(2).map(|p| if p.len() == 2 { e.b.binary(both, p[0], p[1]) } else { p[0] }).collect();
             }
-            let mut total = e.b.op(VecType::scalar(DType::F32), Op::Horizontal(both, sums[0]));
+            let mut total = e.b.op(VecType::scalar(dtype), Op::Horizontal(both, sums[0]));
             if let Some(&tail) = tails.get(i) {
                 total = e.b.binary(both, total, tail);
             }

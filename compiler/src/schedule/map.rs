@@ -2,7 +2,7 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, is_heavy, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, fits_lanes, is_heavy, vector_ok};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
 use crate::tensor::Size;
@@ -51,7 +51,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
     let vector = innermost.filter(|&axis| {
         let extent = loops[loops.len() - 1].extent;
         let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
-        extent >= i64::from(lanes) && adjacent && value.dtype() == crate::tensor::DType::F32 && vector_ok(value, axis)
+        extent >= i64::from(lanes) && adjacent && fits_lanes(value.dtype()) && vector_ok(value, axis)
     });
     let transposes = vector.and_then(|axis| adjacent_loop(e, value, &loops, axis));
     let unroll = if transposes.is_some() { 1 } else { UNROLL };

@@ -8,6 +8,7 @@ mod blocks;
 mod borders;
 mod contract;
 mod cost;
+mod dot;
 mod emitter;
 mod inner_product;
 mod map;
@@ -17,7 +18,7 @@ mod reduce;
 mod stages;
 mod winograd;
 
-pub use cost::{Choice, Convolution, Machine, Order, Tile};
+pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};
 
 use crate::expr::{Body, Item, Program, Stage, TensorId};
 use crate::nest::Kernel;

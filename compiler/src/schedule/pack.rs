@@ -16,9 +16,20 @@ pub(super) fn over_axes_only(index: &[Ix]) -> bool {
     index.iter().all(|ix| matches!(ix, Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_)))))
 }
 
-/// Packs the constant that `load` reads, if it is a constant with plain indices: `[batch axes][panel][reduction axes][nr]`.
+/// The axes of a reduction in loop order, outermost first; of extents above one.
+pub(super) struct Reduction<'a> {
+    /// As the constant is read along them.
+    pub(super) read: &'a [(usize, usize)],
+    /// As the loops are, where adjacent axes were merged.
+    pub(super) merged: &'a [(usize, usize)],
+    /// Steps of the innermost loop that are adjacent for each column, zeros after its last: 1, or 4, or 2 of `i8` that become `i16`.
+    pub(super) group: usize,
+}
+
+/// Packs the constant that `load` reads, if it is a constant with plain indices: `[batch axes][panel][reduction axes][nr]`, and with groups
+/// `[batch axes][panel][reduction axes, the last in groups][nr][group]`.
 ///
-/// `batch` are output axes, `reduction` the stage's axes in loop order, outermost first; both with extents above one.
+/// `batch` are output axes with extents above one.
 /// Columns past the end are zero: fewer than `lanes`.
 #[expect(clippy::too_many_arguments, reason = "a load, and how the kernel walks it")]
 pub(super) fn pack(
@@ -28,7 +39,7 @@ pub(super) fn pack(
     axis: usize,
     (nr, lanes): (usize, usize),
     batch: &[usize],
-    reduction: &[(usize, usize)],
+    over: &Reduction<'_>,
     column_extent: usize,
 ) -> Option<Packed> {
     if !packable(e, load, axis) {
@@ -47,14 +58,22 @@ pub(super) fn pack(
         })
         .sum();
     let batch: Vec<(usize, usize)> = batch.iter().filter(|&&a| index_depends(index, a)).map(|&a| (a, stage.axes[a])).collect();
-    let reduction: Vec<(usize, usize)> = reduction.iter().filter(|r| index_depends(index, r.0)).copied().collect();
+    let reduction: Vec<(usize, usize)> = over.read.iter().filter(|r| index_depends(index, r.0)).copied().collect();
+    let group = over.group;
+    // A reduction with groups moves in all its axes, so that its loops and the reads are the same steps.
+    let run = if group == 1 { 1 } else { over.merged.last().map_or(1, |r| r.1) };
     let full = column_extent / nr;
     let last = (column_extent % nr).next_multiple_of(lanes);
-    let depth: usize = reduction.iter().map(|r| r.1).product();
+    let depth: usize = reduction.iter().map(|r| r.1).product::<usize>() / run * run.next_multiple_of(group);
     let panel = depth * nr;
     let one_batch = full * panel + depth * last;
     let n_batch: usize = batch.iter().map(|b| b.1).product();
 
+    let value = if group == 2 {
+        Tensor::from_slice(value.dims(), &value.as_slice::<i8>().iter().map(|&v| v.into()).collect::<Vec<i16>>())
+    } else {
+        value
+    };
     let size = value.dtype().size_bytes();
     let bytes = value.bytes();
     let mut packed = vec![0u8; n_batch * one_batch * size];
@@ -66,7 +85,18 @@ pub(super) fn pack(
         for first in (0..column_extent).step_by(nr) {
             let columns = nr.min(column_extent - first);
             let width = if columns == nr { nr } else { last };
-            for &k in &inner {
+            for steps in inner.chunks(run).flat_map(|run| run.chunks(group)) {
+                if group > 1 {
+                    for (u, k) in steps.iter().enumerate() {
+                        for j in 0..columns {
+                            let from = (base + o + k + (first + j) as i64 * column) as usize * size;
+                            packed[at + (j * group + u) * size..][..size].copy_from_slice(&bytes[from..from + size]);
+                        }
+                    }
+                    at += width * group * size;
+                    continue;
+                }
+                let k = steps[0];
                 let from = base + o + k + first as i64 * column;
                 if column == 1 {
                     let from = from as usize * size;
@@ -83,9 +113,9 @@ pub(super) fn pack(
     }
     let mut by_axis = vec![];
     let mut s = 1;
-    for &(a, extent) in reduction.iter().rev() {
+    for (i, &(a, extent)) in if group == 1 { &reduction[..] } else { over.merged }.iter().rev().enumerate() {
         by_axis.push((a, s * nr as i64, s * last as i64));
-        s *= extent as i64;
+        s *= if i == 0 { extent.next_multiple_of(group) } else { extent } as i64;
     }
     let mut s = one_batch as i64;
     for &(a, extent) in batch.iter().rev() {
@@ -96,7 +126,7 @@ pub(super) fn pack(
     let packed = Tensor::from_bytes(value.dtype(), &[n_batch * one_batch], &packed);
     debug_assert_eq!(n_elements(packed.dims()) * size, at);
     let buffer = e.new_constant(&name, packed);
-    Some(Packed { buffer, nr: nr as i64, panel: panel as i64, full: full as i64, axis, strides: by_axis })
+    Some(Packed { buffer, nr: nr as i64, group: group as i64, panel: panel as i64, full: full as i64, axis, strides: by_axis })
 }
 
 /// The source offsets of every combination of the axes, the last fastest.

@@ -4,7 +4,7 @@ use super::emitter::{Emitter, Slot, coefficient};
 use super::pack::{offsets, packable};
 use super::{ScheduleError, borders};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
-use crate::tensor::{Size, Tensor};
+use crate::tensor::{DType, Size, Tensor};
 
 /// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
 pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
@@ -42,6 +42,15 @@ pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleE
     Ok(Stage { body, ..stage.clone() })
 }
 
+/// Whether an expression is a constant, or one place of memory.
+fn is_one_value(e: &Expr) -> bool {
+    match e.node() {
+        Node::Const(_) => true,
+        Node::Load { index, pad: None, .. } => index.iter().all(|ix| matches!(ix, Ix::Affine(a) if a.terms.is_empty())),
+        _ => false,
+    }
+}
+
 /// A plain read of a padded copy that stands for a padded read; `None` where the read is left as it is.
 fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Expr>, ScheduleError> {
     let Node::Load { tensor, index, pad: Some(pad) } = load.node() else { return Ok(None) };
@@ -52,7 +61,7 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
             _ => None,
         })
         .collect();
-    let (Some(affine), Node::Const(_)) = (affine, pad.node()) else { return Ok(None) };
+    let (Some(affine), true) = (affine, is_one_value(pad)) else { return Ok(None) };
     let dims = e.dims(*tensor).to_vec();
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
     let reach: Vec<(i64, i64)> = affine
@@ -109,6 +118,22 @@ fn padded_bound(
         sum.plus(&n.plus(&Size::Constant(-1)).times(c))
     });
     Some(last.plus(&Size::Constant(1 - reach.0)).at_most(extent as i64).at_least(0))
+}
+
+/// A read of a copy of the whole tensor in another element type, in the same physical order, that stands for a read.
+pub(super) fn converted_copy(e: &mut Emitter, load: &Expr, dtype: DType) -> Result<Expr, ScheduleError> {
+    let Node::Load { tensor, index, pad: None } = load.node() else {
+        return Err(ScheduleError("a copy of what is no plain read".to_owned()));
+    };
+    let dims = e.dims(*tensor).to_vec();
+    let name = format!("{}_{dtype}", e.program().tensors[tensor.0 as usize].name);
+    let order = physical_order(&e.strides_of(*tensor), &dims);
+    let copy = e.scratch(&name, dtype, &dims, &order);
+    let write: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
+    let from = Expr::new(Node::Load { tensor: *tensor, index: write.iter().map(Ix::from).collect(), pad: None }, load.dtype());
+    let bounds = (0..dims.len()).map(|k| e.program().tensor(*tensor).bound(k).cloned()).collect();
+    super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(from.cast(dtype)) })?;
+    Ok(Expr::new(Node::Load { tensor: copy, index: index.clone(), pad: None }, dtype))
 }
 
 /// A plain read of a copy in which `inner` is the innermost axis, standing for a read that strides along `inner`.

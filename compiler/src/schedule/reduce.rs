@@ -2,7 +2,8 @@
 
 use super::ScheduleError;
 use super::contract;
-use super::emitter::{Emitter, Point, coefficient, expr_depends, index_depends, vector_ok};
+use super::dot;
+use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, index_depends, vector_ok};
 use super::inner_product;
 use super::map;
 use super::prepare::transposed_copy;
@@ -54,7 +55,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         let stage = Stage { reduce: vec![], body: Body::Map(result.clone()), ..stage.clone() };
         return map::emit(e, &stage, &result);
     }
-    let f32_only = value.dtype() == DType::F32 && finish.dtype() == DType::F32;
+    let in_lanes = matches!(value.dtype(), DType::F32 | DType::I32) && fits_lanes(finish.dtype());
     let (_, _, strides) = e.memory_of(stage.out);
     let out_stride =
         |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
@@ -62,7 +63,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let mut value = value.clone();
     let depth = n_elements(&stage.reduce);
     let candidates: Vec<usize> =
-        (0..stage.axes.len()).filter(|&a| f32_only && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
+        (0..stage.axes.len()).filter(|&a| in_lanes && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
 
     // How good an axis is for lanes, least first, with the elements that must be copied for it.
     let rank = |e: &Emitter, axis: usize| -> Option<(usize, usize)> {
@@ -92,8 +93,16 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     };
     let best = candidates.iter().filter_map(|&a| rank(e, a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min();
     let inner = inner_product::axis(e, &stage, &value);
+    let dot = dot::Product::of(e, &stage, op, &value, finish);
+    if let Some((product, _)) = &dot
+        && let Some(wide) = product.widened(e, &value)?
+    {
+        value = wide;
+        e.forget();
+    }
     let chosen = match best {
         // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
+        _ if dot.is_some() => dot.map(|d| d.1),
         Some(((3 | 5, _), _, a)) if stage.axes[a] < 3 && inner.is_some() => None,
         Some((_, _, a)) if inner.is_some_and(|i| inner_product::is_shorter(e, &stage, i, a)) => None,
         Some((_, _, a)) => Some(a),

@@ -99,9 +99,10 @@ impl Lower<'_, '_> {
                 Val::vector(self.casts(&val.parts, to))
             }
             Op::Dot(c, a, b) => {
-                let bytes = |dtype| VecType { dtype, lanes: 4 * ty.lanes };
-                let (c, a, b) = (self.operand(ty, *c)?, self.operand(bytes(DType::U8), *a)?, self.operand(bytes(DType::I8), *b)?);
-                self.dot(ty, &c, &a, &b)
+                let parts = |dtype: DType| VecType { dtype, lanes: 4 / dtype.size_bytes() as u32 * ty.lanes };
+                let (x, y) = if self.ty(*a).dtype == DType::I16 { (DType::I16, DType::I16) } else { (DType::U8, DType::I8) };
+                let (c, a, b) = (self.operand(ty, *c)?, self.operand(parts(x), *a)?, self.operand(parts(y), *b)?);
+                self.dot(ty, x, &c, &a, &b)
             }
             Op::Horizontal(op, a) => {
                 let from = self.ty(*a);
@@ -129,10 +130,17 @@ impl Lower<'_, '_> {
         Val::scalar(self.b.ins().extractlane(words, 0))
     }
 
-    /// `c` and the four products of unsigned and signed bytes in each lane.
-    fn dot(&mut self, ty: VecType, c: &Val, a: &Val, b: &Val) -> Val {
+    /// `c` and the products in each lane: four of unsigned and signed bytes, or two of `i16`.
+    fn dot(&mut self, ty: VecType, parts: DType, c: &Val, a: &Val, b: &Val) -> Val {
         let mut sums = vec![];
         for (&a, &b) in a.parts.iter().zip(&b.parts) {
+            if parts == DType::I16 {
+                let (a, b) =
+                    ([self.b.ins().swiden_low(a), self.b.ins().swiden_high(a)], [self.b.ins().swiden_low(b), self.b.ins().swiden_high(b)]);
+                let (low, high) = (self.b.ins().imul(a[0], b[0]), self.b.ins().imul(a[1], b[1]));
+                sums.push(self.add_pairs(low, high));
+                continue;
+            }
             let halves =
                 [(self.b.ins().uwiden_low(a), self.b.ins().swiden_low(b)), (self.b.ins().uwiden_high(a), self.b.ins().swiden_high(b))];
             // A product of bytes fits 16 bits.

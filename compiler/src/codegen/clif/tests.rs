@@ -230,11 +230,33 @@ fn dot_kernel(lanes: u32) -> Kernel {
     b.finish()
 }
 
+/// Dot products of pairs of `i16`: of vectors, and of two with each two of a vector.
+fn pairs_kernel(lanes: u32) -> Kernel {
+    let mut b = Builder::new(format!("pairs_{lanes}"), "");
+    let n = 2 * N + 64;
+    let x = b.buffer("x", DType::I16, n, Access::Read);
+    let w = b.buffer("w", DType::I16, n, Access::Read);
+    let y = b.buffer("y", DType::I32, 2 * N, Access::ReadWrite);
+    b.for_loop("i", 0..N as i64, i64::from(lanes), |b, i| {
+        let (p, q) = (b.load(x, Affine::var(i).times(2), 2 * lanes), b.load(w, Affine::var(i).times(2).offset(1), 2 * lanes));
+        let acc = b.load(y, Affine::var(i), lanes);
+        let acc = b.dot(acc, p, q);
+        b.store(y, Affine::var(i), acc);
+        let two = b.load(x, Affine::var(i).offset(1), 2);
+        let word = b.op(VecType::scalar(DType::I32), Op::Bitcast(two));
+        let words = if lanes == 1 { word } else { b.splat(word, lanes) };
+        let p = b.op(VecType { dtype: DType::I16, lanes: 2 * lanes }, Op::Bitcast(words));
+        let acc = b.dot(acc, p, q);
+        b.store(y, Affine::var(i).offset(N as i64), acc);
+    });
+    b.finish()
+}
+
 /// Every operation on every type, each at these numbers of lanes.
 pub(in crate::codegen) fn op_kernels(lanes: &[u32]) -> Vec<Kernel> {
     use BinaryOp as B;
     use UnaryOp as U;
-    let mut all: Vec<Kernel> = lanes.iter().map(|&n| dot_kernel(n)).collect();
+    let mut all: Vec<Kernel> = lanes.iter().flat_map(|&n| [dot_kernel(n), pairs_kernel(n)]).collect();
     for d in DType::ALL {
         let mut add = |name: String, inputs: &[DType], result: DType, scalar: bool, make: &dyn Fn(&mut Builder, VecType, &[Reg]) -> Op| {
             all.push(op_kernel(lanes, &format!("{name}_{d}"), inputs, result, scalar, make));

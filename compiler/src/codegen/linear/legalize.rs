@@ -5,13 +5,17 @@ use std::borrow::Cow;
 use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Stmt, VecType, for_each_operand, for_each_set};
 use crate::tensor::DType;
 
-/// The registers of bytes that stay as they are in memory: operands of dot products, and what has the bits of longer elements.
+/// The registers of elements shorter than words that stay as they are in memory: operands of dot products, and what has the bits of words.
 pub(in crate::codegen) fn packed(kernel: &Kernel) -> Vec<bool> {
     let mut packed = vec![false; kernel.regs.len()];
-    let bytes = |r: Reg| matches!(kernel.regs[r.0 as usize], VecType { dtype: DType::I8 | DType::U8, lanes } if lanes.is_multiple_of(4));
+    let fills_words = |r: Reg| match kernel.regs[r.0 as usize] {
+        VecType { dtype: DType::I8 | DType::U8, lanes } => lanes.is_multiple_of(4),
+        VecType { dtype: DType::I16, lanes } => lanes.is_multiple_of(2),
+        _ => false,
+    };
     let mut copies = vec![];
     for_each_set(&kernel.body, &mut |reg, op| {
-        let mut mark = |r: Reg| packed[r.0 as usize] |= bytes(r);
+        let mut mark = |r: Reg| packed[r.0 as usize] |= fills_words(r);
         match op {
             Op::Dot(_, a, b) => [*a, *b].into_iter().for_each(&mut mark),
             Op::Bitcast(a) if kernel.regs[a.0 as usize].lanes != kernel.regs[reg.0 as usize].lanes => {
@@ -49,7 +53,7 @@ pub(in crate::codegen) fn legalize(kernel: &Kernel, lanes: u32) -> Cow<'_, Kerne
             most = lanes / 2;
         }
     });
-    let lanes_of = |r: usize| if packed[r] { 4 * most } else { most };
+    let lanes_of = |r: usize| if packed[r] { 4 / kernel.regs[r].dtype.size_bytes() as u32 * most } else { most };
     if (0..kernel.regs.len()).all(|r| kernel.regs[r].lanes <= lanes_of(r)) {
         return Cow::Borrowed(kernel);
     }

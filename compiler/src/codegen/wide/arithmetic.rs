@@ -395,10 +395,21 @@ impl Select<'_> {
         t
     }
 
-    /// `c` and the four products of unsigned and signed bytes in each word.
+    /// `c` and the products in each word: four of unsigned and signed bytes, or two of `i16`.
     fn dot(&mut self, to: Virtual, words: u32, c: Reg, a: Reg, b: Reg) -> Result<(), Refused> {
         let view = View::lanes(words);
         let used = |v| Operand::Use(v, view);
+        if self.ty(a).dtype == DType::I16 {
+            let (sum, first) = (self.value(c)?, self.value(a)?);
+            let second = match self.operand(b)? {
+                Operand::Mem(m, true) => used(self.in_register(Operand::Mem(m, true), words)),
+                other => other,
+            };
+            let products = self.vector(words);
+            self.inst3(forms::MULTIPLY_PAIRS, words, products, first, second);
+            self.commutative(forms::ADD_I32, words, to, sum, used(products));
+            return Ok(());
+        }
         let (sum, unsigned) = (self.value(c)?, self.value(a)?);
         if self.unit.vnni {
             let signed = self.operand(b)?;

@@ -20,7 +20,7 @@ impl Select<'_> {
             return Ok(());
         }
         if self.packed[r.0 as usize] {
-            self.load_bytes(to, ty.lanes, m);
+            self.load_bytes(to, ty.lanes * ty.dtype.size_bytes() as u32, m);
             return Ok(());
         }
         let words = words(ty);
@@ -120,7 +120,7 @@ impl Select<'_> {
             return Ok(());
         }
         if self.packed[r.0 as usize] {
-            self.store_bytes(v, ty.lanes, m);
+            self.store_bytes(v, ty.lanes * ty.dtype.size_bytes() as u32, m);
             return Ok(());
         }
         match ty.dtype {

@@ -2,8 +2,8 @@
 //!
 //! A vector of `f32`, `i32` or `u32` has lanes of one word, as have narrower elements: integers extended by their sign, `f16`
 //! and `bf16` as their bits. `f64`, `i64` and `u64` have lanes of two words. A condition is a mask register at
-//! `x86-64-v4`, elsewhere a vector of words that are all ones or all zeros. Bytes that only integer dot products read stay
-//! as they are in memory: such a register is *packed*.
+//! `x86-64-v4`, elsewhere a vector of words that are all ones or all zeros. Bytes and `i16` that only integer dot products read
+//! stay as they are in memory: such a register is *packed*.
 
 use super::forms::{self, Forms};
 use super::inst::{Class, Mem, Operand, View, Virtual};
@@ -100,7 +100,8 @@ impl Select<'_> {
 
     /// Words of the vector that holds a register.
     pub(super) fn words(&self, r: Reg) -> u32 {
-        if self.packed[r.0 as usize] { self.ty(r).lanes / 4 } else { words(self.ty(r)) }
+        let ty = self.ty(r);
+        if self.packed[r.0 as usize] { ty.lanes * ty.dtype.size_bytes() as u32 / 4 } else { words(ty) }
     }
 
     pub(super) fn vector(&mut self, words: u32) -> Virtual {
@@ -156,6 +157,7 @@ impl Select<'_> {
             DType::BF16 => Bits::word(crate::tensor::round_bf16(float).to_bits().into()),
             DType::I64 | DType::U64 => Bits::long(int as u64),
             DType::Bool => Bits::word(if int != 0 { u32::MAX } else { 0 }),
+            DType::I16 if packed => Bits::word(u32::from(int as u16) * 0x1_0001),
             _ if packed => Bits::word(u32::from_le_bytes([int as u8; 4])),
             _ => Bits::word(int as u32),
         }

@@ -1,6 +1,6 @@
 //! Steps on quantized values: real numbers that they stand for, and exact sums of products of integers.
 
-use crate::ops::quantization::{DequantizeLinear, QuantizeLinear};
+use crate::ops::quantization::{DequantizeLinear, QuantizeLinear, integer_matmul};
 use crate::ops::{InferError, Step, Steps};
 use crate::tensor::{DType, Tensor};
 
@@ -68,20 +68,16 @@ pub(super) fn integer_product(
     (a, a_zero): (Step, Option<Step>),
     (b, b_zero): (Step, Option<Step>),
 ) -> Result<Step, InferError> {
-    if let Some(zero) = a_zero {
-        require_scalar(s, zero, "a zero point")?;
-    }
-    let (a, b) = (centered(s, a, a_zero)?, centered(s, b, b_zero)?);
-    s.matmul(a, b)
-}
-
-/// `v - zero` in `i32`.
-pub(super) fn centered(s: &mut Steps<'_>, v: Step, zero: Option<Step>) -> Result<Step, InferError> {
-    let wide = s.cast(v, DType::I32)?;
-    let Some(zero) = zero else { return Ok(wide) };
-    if s.fact(zero).value.as_ref().is_some_and(|z| z.to_ints().iter().all(|&z| z == 0)) {
-        return Ok(wide);
-    }
-    let zero = s.cast(zero, DType::I32)?;
-    s.sub(wide, zero)
+    let a_zero = match a_zero {
+        Some(zero) => {
+            require_scalar(s, zero, "a zero point")?;
+            Some(scalar(s, zero)?)
+        }
+        None => None,
+    };
+    let b_zero = match b_zero {
+        Some(zero) => Some(scalar(s, zero)?),
+        None => None,
+    };
+    integer_matmul(s, (a, a_zero), (b, b_zero))
 }

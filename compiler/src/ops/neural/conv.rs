@@ -1,7 +1,7 @@
 //! `Conv`: convolution over any number of spatial axes.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Conv.html>
 
-use super::widen::{Squeezed, load_wide, require_equal, require_vector, scaled_add, wide};
+use super::widen::{Squeezed, load_summed, load_wide, require_equal, require_vector, scaled_add, summed};
 use super::window::{Window, WindowAttributes, spatial};
 use crate::expr::{self, Expr, ReduceOp, TensorId};
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -130,12 +130,25 @@ impl Operator for Conv {
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
+        self.lower_padded(b, x, x.get(2), None)
+    }
+}
+
+impl Conv {
+    /// The convolution of operands 0 and 1; what is outside reads as the only element of `padding`, or 0.
+    pub(in crate::ops) fn lower_padded(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        bias: Option<TensorId>,
+        padding: Option<TensorId>,
+    ) -> Result<Vec<TensorId>, LowerError> {
         let window = self.window(x.facts)?;
-        let (image, w, bias) = (x.tensor(0), x.tensor(1), x.get(2));
+        let (image, w) = (x.tensor(0), x.tensor(1));
         let (groups, dims, w_dims) = (self.group as usize, x.result_dims(0), x.dims(1));
         let (group_filters, per_group) = (dims[1] / groups, w_dims[1]);
         let padded = (0..window.rank()).any(|i| !window.inside(i));
-        let dtype = b.dtype(image);
+        let dtype = x.results[0].dtype;
         let out = b.declare(dtype, &dims);
 
         // Axes n, group, filter in the group, output pixels; then channel in the group, taps.
@@ -150,8 +163,9 @@ impl Operator for Conv {
             let (at, k) = (axes.expand(at), over.expand(k));
             let channel = at[1].times(per_group as i64).plus(&k[0]);
             let index = [&[at[0].clone(), channel], &window.taps(&at[3..], &k[1..])[..]].concat();
-            let pixel = if padded { b.load_padded(image, index, Expr::constant(dtype, 0.0)) } else { b.load(image, index) };
-            pixel.cast(wide(dtype)) * load_wide(b, w, &[&[filter(&at)], &k[..]].concat())
+            let outside = || padding.map_or(Expr::constant(b.dtype(image), 0.0), |p| b.load(p, vec![0i64; b.dims(p).len()]));
+            let pixel = if padded { b.load_padded(image, index, outside()) } else { b.load(image, index) };
+            pixel.cast(summed(b.dtype(image))) * load_summed(b, w, &[&[filter(&at)], &k[..]].concat())
         };
         let finish = |b: &expr::Builder, at: &[expr::Affine], sum: Expr| {
             let at = axes.expand(at);

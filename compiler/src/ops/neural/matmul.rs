@@ -1,7 +1,7 @@
 //! `MatMul`: the matrix product, with broadcast batches.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MatMul.html>
 
-use super::widen::{Number, PRODUCTS, load_wide, matrix_product, require_equal};
+use super::widen::{Number, PRODUCTS, load_summed, matrix_product, require_equal};
 use crate::expr::{self, Affine, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -72,7 +72,7 @@ impl Operator for MatMul {
         let (left, right) = (x.tensor(0), x.tensor(1));
         let (ad, bd, dims) = (x.dims(0), x.dims(1), x.result_dims(0));
         let n_batch = batch(&ad).len().max(batch(&bd).len());
-        let dtype = b.dtype(left);
+        let dtype = x.results[0].dtype;
         let at_batch = |d: &[usize], at: &[Affine]| -> Vec<Affine> {
             let d = batch(d);
             d.iter().zip(&at[n_batch - d.len()..n_batch]).map(|(&n, i)| if n == 1 { Affine::default() } else { i.clone() }).collect()
@@ -92,7 +92,7 @@ impl Operator for MatMul {
                 if bd.len() > 1 {
                     j.push(at[at.len() - 1].clone());
                 }
-                load_wide(b, left, &i) * load_wide(b, right, &j)
+                load_summed(b, left, &i) * load_summed(b, right, &j)
             },
             |_, _, sum| sum.cast(dtype),
         );

@@ -16,6 +16,16 @@ pub(super) fn wide(dtype: DType) -> DType {
     if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
 }
 
+/// The type in which products of values of this type are summed: as [`wide`], and `i32` for bytes.
+pub(super) fn summed(dtype: DType) -> DType {
+    if matches!(dtype, DType::I8 | DType::U8) { DType::I32 } else { wide(dtype) }
+}
+
+/// An element in the type in which products of it are summed.
+pub(super) fn load_summed(b: &Builder, t: TensorId, at: &[Affine]) -> Expr {
+    b.load(t, at.to_vec()).cast(summed(b.dtype(t)))
+}
+
 /// An element in the type it is computed in.
 pub(super) fn load_wide(b: &Builder, t: TensorId, at: &[Affine]) -> Expr {
     b.load(t, at.to_vec()).cast(wide(b.dtype(t)))

@@ -2,6 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__MatMulInteger.html>, <https://onnx.ai/onnx/operators/onnx__ConvInteger.html>,
 //! <https://onnx.ai/onnx/operators/onnx__QLinearMatMul.html>, <https://onnx.ai/onnx/operators/onnx__QLinearConv.html>
 
+use super::products::{integer_conv, integer_matmul};
 use crate::ops::elementwise::{Clip, Round};
 use crate::ops::neural::convolution;
 use crate::ops::{InferError, Step, Steps};
@@ -38,8 +39,6 @@ composite!(QLinearConv);
 enum Side {
     Rows,
     Columns,
-    /// Of weights of this rank.
-    Filters(usize),
     /// Channels of a result of this rank.
     Channels(usize),
 }
@@ -50,26 +49,19 @@ fn placed(s: &mut Steps<'_>, v: Step, side: Side) -> Result<Step, InferError> {
     match (&dims[..], side) {
         ([] | [1], _) => s.reshape(v, &[]),
         ([n], Side::Rows) => s.reshape(v, &[*n, 1]),
-        ([n], Side::Filters(rank)) => s.reshape(v, &[&[*n][..], &vec![1; rank - 1]].concat()),
         ([n], Side::Channels(rank)) => s.reshape(v, &[&[*n][..], &vec![1; rank - 2]].concat()),
         (_, Side::Rows | Side::Columns) => Ok(v),
         _ => Err(InferError::Invalid(format!("scales or zero points of extents {dims:?}"))),
     }
 }
 
-/// Integers of eight bits minus their zero point, in `i32`.
-fn centered(s: &mut Steps<'_>, x: usize, zero: usize, side: Side) -> Result<Step, InferError> {
+/// Integers of eight bits and their zero point, placed.
+fn quantized(s: &mut Steps<'_>, x: usize, zero: usize, side: Side) -> Result<(Step, Option<Step>), InferError> {
     let dtype = s.operands().require_dtype(x, &[DType::I8, DType::U8])?;
     let value = s.operand(x)?;
-    let value = s.cast(value, DType::I32)?;
-    let Some(zero_point) = s.optional(zero) else { return Ok(value) };
+    let Some(zero_point) = s.optional(zero) else { return Ok((value, None)) };
     s.operands().require_dtype(zero, &[dtype])?;
-    if s.fact(zero_point).value.as_ref().is_some_and(|z| z.to_ints().iter().all(|&z| z == 0)) {
-        return Ok(value);
-    }
-    let zero_point = s.cast(zero_point, DType::I32)?;
-    let zero_point = placed(s, zero_point, side)?;
-    s.sub(value, zero_point)
+    Ok((value, Some(placed(s, zero_point, side)?)))
 }
 
 /// Scale `i` in `f32`, placed.
@@ -98,23 +90,22 @@ fn requantized(s: &mut Steps<'_>, sum: Step, factor: Step, zero: usize, side: Si
 
 impl MatMulInteger {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
-        let (a, b) = (centered(s, 0, 2, Side::Rows)?, centered(s, 1, 3, Side::Columns)?);
-        Ok(vec![s.matmul(a, b)?])
+        let (a, b) = (quantized(s, 0, 2, Side::Rows)?, quantized(s, 1, 3, Side::Columns)?);
+        Ok(vec![integer_matmul(s, a, b)?])
     }
 }
 
 impl ConvInteger {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
-        let rank = s.operands().rank(1)?;
-        let (x, w) = (centered(s, 0, 2, Side::Columns)?, centered(s, 1, 3, Side::Filters(rank))?);
-        Ok(vec![s.apply(self.conv(), &[x, w])?])
+        let (x, w) = (quantized(s, 0, 2, Side::Columns)?, quantized(s, 1, 3, Side::Columns)?);
+        Ok(vec![integer_conv(s, &self.conv(), x, w, None)?])
     }
 }
 
 impl QLinearMatMul {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
-        let (a, b) = (centered(s, 0, 2, Side::Rows)?, centered(s, 3, 5, Side::Columns)?);
-        let sum = s.matmul(a, b)?;
+        let (a, b) = (quantized(s, 0, 2, Side::Rows)?, quantized(s, 3, 5, Side::Columns)?);
+        let sum = integer_matmul(s, a, b)?;
         let (a, b, y) = (scale(s, 1, Side::Rows)?, scale(s, 4, Side::Columns)?, scale(s, 6, Side::Rows)?);
         let product = s.mul(a, b)?;
         let factor = s.div(product, y)?;
@@ -125,12 +116,12 @@ impl QLinearMatMul {
 impl QLinearConv {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         let rank = s.operands().rank(3)?;
-        let (x, w) = (centered(s, 0, 2, Side::Columns)?, centered(s, 3, 5, Side::Filters(rank))?);
+        let (x, w) = (quantized(s, 0, 2, Side::Columns)?, quantized(s, 3, 5, Side::Columns)?);
         let bias = s.optional(8);
         if bias.is_some() {
             s.operands().require_dtype(8, &[DType::I32])?;
         }
-        let sum = s.apply_all(Box::new(self.conv()), &[Some(x), Some(w), bias], 1)?[0];
+        let sum = integer_conv(s, &self.conv(), x, w, bias)?;
         let (x, w) = (scale(s, 1, Side::Columns)?, scale(s, 4, Side::Channels(rank))?);
         let y = scale(s, 6, Side::Columns)?;
         let product = s.mul(x, w)?;

@@ -1,19 +1,25 @@
 //! Conversions between real values and the integers that stand for them.
 
+mod byte_products;
 mod dequantize_linear;
 mod integer_products;
+mod products;
 mod quantize_linear;
 
 use super::{Axes, InferError, Operands, Schema};
 use crate::expr::{Affine, BinaryOp, Builder, Expr, Ix, TensorId};
 use crate::tensor::{DType, Dim, Tensor, Type, for_each_index};
 
+pub use byte_products::{ByteConv, ByteMatMul};
 pub use dequantize_linear::DequantizeLinear;
 pub use integer_products::{ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul};
+pub(super) use products::integer_matmul;
 pub use quantize_linear::QuantizeLinear;
 
 /// The operators of this family.
 pub const SCHEMAS: &[&Schema] = &[
+    &ByteConv::SCHEMA,
+    &ByteMatMul::SCHEMA,
     &ConvInteger::SCHEMA,
     &DequantizeLinear::SCHEMA,
     &MatMulInteger::SCHEMA,

@@ -5,7 +5,7 @@ mod streams;
 mod values;
 
 pub(in crate::schedule) use run::{Rest, Run, halves};
-pub(in crate::schedule) use values::{coefficient, expr_depends, index_depends, is_heavy, vector_ok};
+pub(in crate::schedule) use values::{coefficient, expr_depends, fits_lanes, index_depends, is_heavy, vector_ok};
 
 use std::collections::HashMap;
 
@@ -69,6 +69,8 @@ pub(in crate::schedule) struct Packed {
     pub(in crate::schedule) buffer: BufferId,
     /// Columns in a panel.
     pub(in crate::schedule) nr: i64,
+    /// Steps of the reduction that are adjacent, for each column.
+    pub(in crate::schedule) group: i64,
     /// Elements of one panel.
     pub(in crate::schedule) panel: i64,
     /// Panels before the last, narrower one, if there is such a one.
@@ -103,8 +105,8 @@ pub(in crate::schedule) struct Emitter {
     pub(in crate::schedule) slots: Vec<Option<Slot>>,
     /// Loads of the current stage that read packed constants.
     pub(in crate::schedule) packed: HashMap<Expr, Packed>,
-    /// The buffer of [`Emitter::tile_buffer`] and its length.
-    tile: Option<(BufferId, usize)>,
+    /// The buffers of [`Emitter::tile_buffer`], their types and lengths.
+    tiles: Vec<(BufferId, DType, usize)>,
     program: Program,
     args: Vec<Arg>,
     schedules: Vec<String>,
@@ -126,7 +128,7 @@ impl Emitter {
             machine: *machine,
             slots: vec![None; program.tensors.len()],
             packed: HashMap::new(),
-            tile: None,
+            tiles: vec![],
             program: program.clone(),
             args: vec![],
             schedules: vec![],
@@ -191,16 +193,14 @@ impl Emitter {
         self.buffer("sums", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()))
     }
 
-    /// A buffer of so many `f32` for the sums of one tile, the same for all tiles.
-    pub(in crate::schedule) fn tile_buffer(&mut self, len: usize) -> BufferId {
-        match self.tile {
-            Some((buffer, have)) if have >= len => buffer,
-            _ => {
-                let buffer = self.buffer("tile", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()));
-                self.tile = Some((buffer, len));
-                buffer
-            }
+    /// A buffer of so many elements for the sums of one tile, the same for all tiles.
+    pub(in crate::schedule) fn tile_buffer(&mut self, dtype: DType, len: usize) -> BufferId {
+        if let Some(&(buffer, ..)) = self.tiles.iter().find(|t| t.1 == dtype && t.2 >= len) {
+            return buffer;
         }
+        let buffer = self.buffer("tile", dtype, len, Arg::Scratch(len * dtype.size_bytes()));
+        self.tiles.push((buffer, dtype, len));
+        buffer
     }
 
     /// A new tensor in scratch, with strides that may leave gaps; the greatest comes first.

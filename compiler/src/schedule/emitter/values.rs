@@ -57,6 +57,18 @@ impl Emitter {
         if self.b.ty(reg).lanes == lanes { reg } else { self.numbered(Key::Splat(reg, lanes), |b| b.splat(reg, lanes)) }
     }
 
+    /// As many elements as a lane of 32 bits has, as such a lane.
+    pub(in crate::schedule) fn word_of(&mut self, parts: Reg) -> Reg {
+        self.numbered(Key::Bits(parts, DType::I32), |b| b.op(VecType::scalar(DType::I32), Op::Bitcast(parts)))
+    }
+
+    /// A word in every one of `lanes` lanes, as shorter elements.
+    pub(in crate::schedule) fn words_as(&mut self, word: Reg, dtype: DType, lanes: u32) -> Reg {
+        let words = self.splat(word, lanes);
+        let ty = VecType { dtype, lanes: lanes * 4 / dtype.size_bytes() as u32 };
+        self.numbered(Key::Bits(words, dtype), |b| b.op(ty, Op::Bitcast(words)))
+    }
+
     fn level(&mut self, a: Reg, b: Reg) -> (Reg, Reg, u32) {
         let lanes = self.b.ty(a).lanes.max(self.b.ty(b).lanes);
         (self.splat(a, lanes), self.splat(b, lanes), lanes)
@@ -220,13 +232,13 @@ impl Emitter {
             // Full panels lie `panel` apart; loop variables of the axis step in whole panels.
             let (panels, lane) = (place.constant.div_euclid(packed.nr), place.constant.rem_euclid(packed.nr));
             let base = Affine { constant: 0, terms: place.terms.clone() };
-            let mut flat = base.times(packed.panel / packed.nr).offset(panels * packed.panel + lane);
+            let mut flat = base.times(packed.panel / packed.nr).offset(panels * packed.panel + lane * packed.group);
             let is_last = place.terms.is_empty() && panels == packed.full;
             for &(axis, stride, in_last) in &packed.strides {
                 flat = flat.plus(&at.axes[axis].times(if is_last { in_last } else { stride }));
             }
-            let index = Index::from(flat);
-            return Ok(self.numbered(Key::Load(packed.buffer, index.clone(), v.lanes), |b| b.load(packed.buffer, index, v.lanes)));
+            let (index, lanes) = (Index::from(flat), v.lanes * packed.group as u32);
+            return Ok(self.numbered(Key::Load(packed.buffer, index.clone(), lanes), |b| b.load(packed.buffer, index, lanes)));
         }
         let varies = at.vector.is_some_and(|v| index_depends(index, v.axis));
         let dims = self.dims(tensor).to_vec();
@@ -480,8 +492,13 @@ pub(in crate::schedule) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
     }
 }
 
-/// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, a condition on
-/// `f32`, or a constant integer widened to `f32`.
+/// Element types whose values lanes hold, of 32 bits each: others are computed one by one.
+pub(in crate::schedule) fn fits_lanes(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::I32 | DType::I16 | DType::I8 | DType::U8)
+}
+
+/// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32` or `i32`, a condition on
+/// these, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     vector_ok_once(e, axis, &mut HashMap::new())
 }
@@ -496,20 +513,21 @@ fn vector_ok_once(e: &Expr, axis: usize, known: &mut HashMap<*const Node, bool>)
         return true;
     }
     let ok = match e.node() {
-        Node::Load { .. } => e.dtype() == DType::F32 || e.dtype() == DType::Bool,
-        Node::Cast(a) => {
-            e.dtype() == DType::F32
-                && (matches!(a.node(), Node::Load { .. }) && matches!(a.dtype(), DType::I8 | DType::U8)
-                    || a.dtype() == DType::Bool && vector_ok_once(a, axis, known))
-        }
-        Node::Compare(_, a, b) => a.dtype() == DType::F32 && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known),
+        Node::Load { .. } => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
+        Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool) && vector_ok_once(a, axis, known),
+        Node::Compare(_, a, b) => fits_lanes(a.dtype()) && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known),
         Node::Select(c, a, b) => {
-            vector_ok_once(c, axis, known) && e.dtype() == DType::F32 && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known)
+            vector_ok_once(c, axis, known) && fits_lanes(e.dtype()) && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known)
         }
         Node::Index(_) | Node::Bits(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => {
-            (e.dtype() == DType::F32 || e.dtype() == DType::Bool) && e.children().into_iter().all(|c| vector_ok_once(c, axis, known))
+            let computed = match e.dtype() {
+                DType::F32 | DType::Bool => true,
+                DType::I32 => !matches!(e.node(), Node::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow, ..)),
+                _ => false,
+            };
+            computed && e.children().into_iter().all(|c| vector_ok_once(c, axis, known))
         }
     };
     known.insert(key, ok);
