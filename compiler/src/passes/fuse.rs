@@ -18,6 +18,10 @@ use crate::tensor::n_elements;
 const MAX_OPERANDS: usize = 24;
 /// Elements that stay in the first-level cache between two stages, whatever their loops.
 const SMALL: usize = 4096;
+/// Weights that every block of rows may read again: those of more bytes would come from further than the second-level cache.
+const WEIGHTS_AGAIN_BYTES: usize = 1 << 20;
+/// Rows of a product that are worth a block of their own.
+const LEAST_ROWS: usize = 14;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -174,14 +178,15 @@ fn mergeable(
         let rows = |s: &Shape| matches!(s.kind, Kind::Map | Kind::Reduce | Kind::Stages);
         let reduces = |s: &Shape| matches!(s.kind, Kind::Reduce | Kind::Stages);
         let nests = rows(first) && rows(second) && (reduces(first) || reduces(second)) && (first.kind != Kind::Map || !second.contraction);
-        if !joins && !scales && !nests {
+        let leads = first.kind == Kind::Map && second.kind == Kind::Reduce && second.contraction;
+        if !joins && !scales && !nests && !leads {
             continue;
         }
         let mut members = [&groups[p][..], &groups[c][..]].concat();
         members.sort_by_key(|n| position[n]);
         let Ok(both) = lower_group(graph, &members) else { continue };
         let fewer = both.program.items.len() < first.program.items.len() + second.program.items.len();
-        if (joins || scales) && fewer || nests && shares_loops(graph, &both) {
+        if (joins || scales) && fewer || nests && shares_loops(graph, &both) || leads && feeds_rows(graph, &both) {
             return Some((p, members));
         }
     }
@@ -198,6 +203,25 @@ fn shares_loops(graph: &Graph, lowered: &Lowered) -> bool {
     let products = stages.iter().all(|s| factors(s).is_none_or(|(x, y)| !constant(x) && !constant(y)));
     let small = || stages.iter().all(|s| program.results.contains(&s.out) || n_elements(&s.axes) <= SMALL);
     products && (nesting(program).is_some_and(|n| n.n_innermost() == stages.len()) || small())
+}
+
+/// Whether a map gives each row of a product with weights what only that row reads, so that a block of rows of the map stays in the
+/// first-level cache until its products are done.
+fn feeds_rows(graph: &Graph, lowered: &Lowered) -> bool {
+    let program = &lowered.program;
+    let Some([map, product]) = plain_stages(program).and_then(|s| <[&Stage; 2]>::try_from(s).ok()) else { return false };
+    let (Body::Map(_), Some((x, y))) = (&map.body, factors(product)) else { return false };
+    let is_weights = |e: &Expr| {
+        let operand = program.operands.iter().position(|&t| e.loaded() == Some(t)).map(|i| lowered.operands[i]);
+        operand.is_some_and(|v| {
+            let ty = graph.ty(v);
+            views_constant(graph, v) && n_elements(&ty.dims().unwrap_or_default()) * ty.dtype.size_bytes() <= WEIGHTS_AGAIN_BYTES
+        })
+    };
+    let by_weights = |of: &Expr, weights: &Expr| of.loaded() == Some(map.out) && is_weights(weights);
+    let Some(nesting) = nesting(program).filter(|n| n.n_innermost() == 2) else { return false };
+    let of_row: usize = (0..map.axes.len()).filter(|a| !nesting.stages[0].axes.contains(a)).map(|a| map.axes[a]).product();
+    (by_weights(x, y) || by_weights(y, x)) && of_row <= SMALL && nesting.loops.last().is_some_and(|&rows| rows >= LEAST_ROWS)
 }
 
 /// Whether a value is a constant or a view of one.

@@ -38,6 +38,7 @@ const RULES: &[Rule] = &[
     Rule { name: "merge-reshapes",        on: &[],                                  apply: views::merge_reshapes },
     Rule { name: "merge-transposes",      on: &["Transpose"],                       apply: views::merge_transposes },
     Rule { name: "transpose-of-ones",     on: &["Transpose"],                       apply: views::transpose_of_ones },
+    Rule { name: "concat-of-concat",      on: &["Concat"],                          apply: views::concat_of_concat },
     Rule { name: "expand-element-wise",   on: &[],                                  apply: views::expand_element_wise },
     Rule { name: "add-zero",              on: &["Add", "Sub"],                      apply: arithmetic::add_zero },
     Rule { name: "mul-one",               on: &["Mul", "Div", "Pow"],               apply: arithmetic::mul_one },

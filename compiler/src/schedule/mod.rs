@@ -166,7 +166,10 @@ fn schedule_items(e: &mut Emitter, items: &[Item]) -> Result<(), ScheduleError> 
 fn allocate_written(e: &mut Emitter, items: &[Item]) {
     for item in items {
         match item {
-            Item::Stage(stage) => e.ensure_memory(stage.out, None),
+            Item::Stage(stage) => {
+                let order = prepare::preferred_order(e, stage).filter(|_| matches!(stage.body, Body::Map(_)));
+                e.ensure_memory(stage.out, order);
+            }
             Item::Reshape { .. } => {}
             Item::Repeat { items, .. } => allocate_written(e, items),
         }

@@ -89,7 +89,11 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
     let fit = (machine.l1_bytes / 2 / 4 / kept.max(1)).max(1);
     if product {
         let wanted = fit.clamp(PRODUCT_ROWS / 2, PRODUCT_ROWS);
-        return Some((rows.div_ceil(rows.div_ceil(wanted)), true));
+        let near = rows.div_ceil(rows.div_ceil(wanted));
+        // Blocks of two sizes would want the weights in two orders.
+        let even = (PRODUCT_ROWS / 2..=PRODUCT_ROWS).filter(|b| rows % b == 0).min_by_key(|b| b.abs_diff(wanted));
+        let by_weights = matches!(stages, [map, _] if matches!(map.body, Body::Map(_)));
+        return Some((even.filter(|_| by_weights).unwrap_or(near), true));
     }
     let last = stages[stages.len() - 1];
     let along = *nesting.stages[stages.len() - 1].axes.last()?;
@@ -395,6 +399,26 @@ mod tests {
           repeat l0 in 0..8 {
             %m[75*l0+i0,i1] for i0 in 0..75, i1 in 0..1 = reduce sum over r0 in 0..16: %x[75*l0+i0,r0] -> acc / 16 : f32[600,1]
             %y[75*l0+i0,i1] for i0 in 0..75, i1 in 0..16 = %x[75*l0+i0,i1] - %m[75*l0+i0,0] : f32[600,16]
+          }
+        }
+        ");
+    }
+
+    #[test]
+    fn a_map_before_a_product_is_made_in_even_blocks() {
+        let text = check(
+            "program(%x: f32[64,3,56], %s: f32[64], %w: f32[64,20]) -> (%y) {
+  %m[i0,i1,i2] = max(%x[i0,i1,i2] * %s[i0], 0) : f32[64,3,56]
+  %y[i0,i1,i2] = reduce sum over r0 in 0..64: %m[r0,i1,i2] * %w[r0,i0] : f32[20,3,56]
+}",
+        );
+        insta::assert_snapshot!(text, @"
+        program(%x: f32[64,3,56], %s: f32[64], %w: f32[64,20]) -> (%y) {
+          repeat l0 in 0..3 {
+            repeat l1 in 0..2 {
+              %m.row0[i0,i1,i2] = max(%x[i0,l0+i1,28*l1+i2] * %s[i0], 0) : f32[64,1,28]
+              %y[i0,l0+i1,28*l1+i2] for i0 in 0..20, i1 in 0..1, i2 in 0..28 = reduce sum over r0 in 0..64: %m.row0[r0,i1,i2] * %w[r0,i0] : f32[20,3,56]
+            }
           }
         }
         ");

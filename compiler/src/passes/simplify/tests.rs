@@ -37,6 +37,7 @@ const CASES: &[Case] = &[
     case("merge-transposes", 0.0, IMAGE, "%a = Transpose(%x) perm=[0,2,3,1]\n%b = Relu(%a)\n%c = Transpose(%b) perm=[0,3,1,2]\n%d = Transpose(%c) perm=[0,2,1,3]\n%y = Neg(%d)", "Transpose Relu Transpose Neg"),
     case("merge-transposes", 0.0, IMAGE, "%r = Relu(%x)\n%a = Transpose(%r) perm=[0,2,3,1]\n%b = Transpose(%a) perm=[0,3,1,2]\n%y = Neg(%b)", "Relu Neg"),
     case("transpose-of-ones", 0.0, "%x: f32[1,4,6]", "%a = Transpose(%x) perm=[1,0,2]\n%y = Neg(%a)", "Reshape Neg"),
+    case("concat-of-concat", 0.0, IMAGE, "%a = Relu(%x)\n%b = Neg(%x)\n%c = Concat(%a, %b) axis=1\n%d = Abs(%c)\n%e = Concat(%x, %a, %b) axis=-3\n%f = Concat(%x, %a, %b, %d) axis=1\n%g = Concat(%a, %x, %b) axis=1\n%y = Concat(%e, %f, %g) axis=1", "Relu Neg Concat Abs Concat Concat Concat Concat"),
     case("expand-element-wise", 0.0, "%x: f32[1,4,6,6], %z: f32[4,1,1]", "@s = const [1,4,6,6] : i64[4]\n%a = Expand(%z, @s)\n%y = Add(%x, %a)", "Add"),
     case("add-zero", 0.0, IMAGE, "@z = const splat(0) : f32[4,1,1]\n%a = Relu(%x)\n%b = Sub(%a, @z)\n%y = Neg(%b)", "Relu Neg"),
     case("add-zero", 0.0, "%x: f32[2,8]", "@w = const rand(1) : f32[8,6]\n@z = const splat(0) : f32[6]\n%a = MatMul(%x, @w)\n%b = Add(%a, @z)\n%y = Abs(%b)", "MatMul Abs"),
@@ -139,4 +140,20 @@ fn names_stay_with_values() {
     let (after, _) = close(ROUNDING, pass, text);
     let names: Vec<&str> = after.lines().filter_map(|l| l.split_once(" = ").map(|(name, _)| name.trim())).collect();
     assert_eq!(names, ["@w", "@n.bias", "%n", "%y"], "{after}");
+}
+
+#[test]
+fn a_chain_of_concatenations_grows_by_what_is_new() {
+    let text = "graph @g(%x: f32[1,2,6,6]) -> (%y) {
+        @i = const [1] : i64[1]
+        %a = Relu(%x)
+        %ab = Concat(%x, %a) axis=1
+        %b = ReduceMean(%ab, @i)
+        %abc = Concat(%x, %a, %b) axis=1
+        %c = ReduceMean(%abc, @i)
+        %y = Concat(%x, %a, %b, %c) axis=1
+    }";
+    let (after, _) = exact(pass, text);
+    let concatenations: Vec<&str> = after.lines().filter_map(|l| l.split(" = Concat").nth(1)?.split(')').next()).collect();
+    assert_eq!(concatenations, ["(%x, %a", "(%ab, %b", "(%abc, %c"], "{after}");
 }

@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, NodeId, Value};
 use crate::ops::{Attribute, View};
-use crate::passes::edit::{Outcome, alias, declined, kind, make, only_result, operand, remove_dead, replace, splat_operand};
+use crate::passes::edit::{Outcome, alias, declined, int, kind, make, only_result, operand, remove_dead, replace, splat_operand};
 use crate::tensor::{Affine, DType, Tensor};
 
 /// The view that a node with one result is of its first operand.
@@ -151,6 +151,41 @@ pub(super) fn transpose_of_ones(g: &mut Graph, node: NodeId) -> Outcome {
         return Outcome::No;
     }
     reshape(g, Value { node, result: 0 }, input)
+}
+
+/// The axis of a concatenation, counted from the first.
+fn concatenated_axis(g: &Graph, node: NodeId) -> Option<i64> {
+    let op = g.node(node).operator().filter(|_| kind(g, node) == "Concat")?;
+    let axis = int(op, "axis", 0);
+    Some(if axis < 0 { axis + g.ty(Value { node, result: 0 }).rank() as i64 } else { axis })
+}
+
+/// The longest other concatenation that some neighbours among these operands are the operands of, and where they begin.
+fn part_of_concatenation(g: &Graph, operands: &[Option<Value>], axis: i64) -> Option<(usize, usize, NodeId)> {
+    let starts = operands.iter().enumerate().filter_map(|(i, v)| Some((i, (*v)?)));
+    let parts = starts.flat_map(|(start, v)| {
+        let readers = g.users(v).into_iter().filter(|u| u.1 == 0 && concatenated_axis(g, u.0) == Some(axis));
+        readers.filter_map(move |(other, _)| {
+            let part = g.operands(other);
+            let fits = (2..operands.len()).contains(&part.len()) && operands[start..].starts_with(&part);
+            fits.then_some((part.len(), start, other))
+        })
+    });
+    parts.max_by_key(|p| (p.0, std::cmp::Reverse(p.1)))
+}
+
+/// A concatenation of more values takes one of some of them whole: written into it, that one is no copy.
+pub(super) fn concat_of_concat(g: &mut Graph, node: NodeId) -> Outcome {
+    let Some(axis) = concatenated_axis(g, node) else { return Outcome::No };
+    let mut operands = g.operands(node);
+    let n_operands = operands.len();
+    while let Some((n, start, part)) = part_of_concatenation(g, &operands, axis) {
+        operands.splice(start..start + n, [Some(Value { node: part, result: 0 })]);
+    }
+    if operands.len() == n_operands {
+        return Outcome::No;
+    }
+    replace(g, Value { node, result: 0 }, make("Concat", &[("axis", Attribute::Int(axis))]), &operands)
 }
 
 /// An element-wise operator broadcasts by itself.

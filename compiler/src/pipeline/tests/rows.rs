@@ -186,3 +186,33 @@ fn a_scaled_operand_of_attention_leaves_the_sums() {
     let y = attention(&mut net, (q, k, v), None, 1.0);
     assert_eq!(net.check(&[y]).program.steps.len(), 1);
 }
+
+/// Steps of a map of an image, followed by a convolution of its channels with a window of `k`.
+fn steps_of_mapped_products([channels, h, w]: [usize; 3], columns: usize, k: usize, scaled: bool) -> usize {
+    let mut net = Net::new();
+    let x = net.input(&[1, channels, h, w]);
+    let x = net.op("Relu", &[x], &[]);
+    // Another reader, so that the map has nothing before it to join.
+    let other = net.op("MaxPool", &[x], &[("kernel_shape", ints(&[2, 2]))]);
+    let s = if scaled { net.input(&[1, channels, 1, 1]) } else { net.weight(&[1, channels, 1, 1]) };
+    let y = net.binary("Mul", x, s);
+    let t = net.weight(&[channels, 1, 1]);
+    let y = net.binary("Add", y, t);
+    let y = net.unary("Relu", y);
+    let weights = net.weight(&[columns, channels, k, k]);
+    let y = net.op("Conv", &[y, weights], &[("pads", ints(&[k as i64 / 2; 4]))]);
+    let y = net.unary("Relu", y);
+    net.check(&[y, other]).program.steps.len() - 2
+}
+
+#[test]
+fn a_map_that_only_a_product_reads_is_made_a_block_of_rows_at_a_time() {
+    for scaled in [false, true] {
+        assert_eq!(steps_of_mapped_products([24, 5, 14], 40, 1, scaled), 1);
+        assert_eq!(steps_of_mapped_products([72, 3, 37], 24, 1, scaled), 1);
+        assert_eq!(steps_of_mapped_products([7, 2, 29], 5, 1, scaled), 1);
+        assert_eq!(steps_of_mapped_products([24, 5, 14], 40, 3, scaled), 2, "a window reads rows of others");
+        assert_eq!(steps_of_mapped_products([24, 7, 7], 40, 1, scaled), 2, "few rows");
+    }
+    assert_eq!(steps_of_mapped_products([520, 2, 14], 520, 1, true), 2, "weights that come from far");
+}

@@ -8,8 +8,6 @@ use super::plan::{Order, Plan};
 use super::shape::Shape;
 use crate::schedule::cost::{Machine, Tile, choose_tile, covering_cost};
 
-/// Weights of more bytes come from memory: the last-level cache has those of other layers.
-const KEPT_BYTES: f64 = 4e6;
 /// Weights of more bytes come from memory for every block.
 const AGAIN_BYTES: f64 = 16e6;
 
@@ -26,8 +24,10 @@ impl Rates {
         Rates { l2: 10.0 * scale, l3: 5.0 * scale, memory: 2.2 * scale }
     }
 
+    /// Weights of a layer come at the speed of memory: the last-level cache has those of other layers, and gives what it has no faster
+    /// where so few rows wait for them.
     fn first(&self, bytes: f64) -> f64 {
-        bytes / if bytes < KEPT_BYTES { self.l3 } else { self.memory }
+        bytes / self.memory
     }
 
     fn again(&self, machine: &Machine, bytes: f64) -> f64 {

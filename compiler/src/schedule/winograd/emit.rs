@@ -217,8 +217,26 @@ impl Emission<'_> {
 
     fn emit_block(&self, e: &mut Emitter, block: &Block, panels: &[Panels]) -> Done {
         e.forget();
-        self.transform_input(e, block)?;
+        let skip = std::env::var("TS_SKIP").unwrap_or_default();
+        if !skip.contains("in") {
+            self.transform_input(e, block)?;
+        }
         for p in panels {
+            if skip.contains("mul") {
+                e.for_loop("panel", 0..p.count as i64, 1, |e, panel| {
+                    e.forget();
+                    self.transform_output(e, block, p, &panel)
+                })?;
+                continue;
+            }
+            if skip.contains("out") {
+                if self.plan.order == Order::Points {
+                    e.for_loop("point", 0..self.plan.n_products() as i64, 1, |e, point| multiply(e, p, point))?;
+                } else {
+                    e.for_loop("panel", 0..p.count as i64, 1, |e, panel| multiply(e, p, panel.clone()))?;
+                }
+                continue;
+            }
             if self.plan.order == Order::Points {
                 e.for_loop("point", 0..self.plan.n_products() as i64, 1, |e, point| multiply(e, p, point))?;
             }
@@ -278,8 +296,8 @@ impl Emission<'_> {
             })
         })?;
         let tile = r.times(self.plan.cols as i64);
-        e.for_loop("tile", 0..self.plan.cols as i64, 1, |e, col| {
-            e.for_loop("j", 0..y.n() as i64, 1, |e, j| {
+        e.for_loop("j", 0..y.n() as i64, 1, |e, j| {
+            e.for_loop("tile", 0..self.plan.cols as i64, 1, |e, col| {
                 let from = j.times(self.rows.plane).plus(&col.times(x.m as i64 * self.rows.step));
                 let data: Vec<Option<Reg>> =
                     (0..x.n() as i64).map(|k| Some(e.b.load(self.rows.buffer, from.offset(k * self.rows.step), lanes))).collect();
