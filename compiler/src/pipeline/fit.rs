@@ -80,10 +80,13 @@ impl Fitter {
         }
         if let [p] = moving[..] {
             let common = values.iter().fold(0, |g, &v| gcd(g, v.abs())).max(1);
-            let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v / common)).collect();
             let counted = self.counted(p);
-            if let Some(size) = quotient(&counted, &points).map(|s| s.times(common)).filter(|s| self.holds(s, values)) {
-                return Ok(Some(size));
+            // One that falls is minus one that grows.
+            for unit in [common, -common] {
+                let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v / unit)).collect();
+                if let Some(size) = quotient(&counted, &points).map(|s| s.times(unit)).filter(|s| self.holds(s, values)) {
+                    return Ok(Some(size));
+                }
             }
         }
         if let [p, q] = moving[..]
@@ -168,8 +171,14 @@ mod tests {
         let text = |s: Result<Option<Size>, Misfit>| s.unwrap().unwrap().to_string();
         assert_eq!(text(fit(&|_, s| 2 * s + 1)), "(2 * p1 + 1)");
         assert_eq!(text(fit(&|b, s| 3 * b + s - 2)), "((3 * p0 + p1) + -2)");
-        let known: [fn(i64, i64) -> i64; 5] =
-            [|_, s| (s + 3) / 4, |_, s| 6 * ((s + 1) / 2), |b, s| b * s, |b, s| (b - 2) * (s + 5) + 3 * b, |b, s| 4 * b * s - s];
+        let known: [fn(i64, i64) -> i64; 6] = [
+            |_, s| (s + 3) / 4,
+            |_, s| 6 * ((s + 1) / 2),
+            |_, s| 26 - 2 * ((s + 3) / 4),
+            |b, s| b * s,
+            |b, s| (b - 2) * (s + 5) + 3 * b,
+            |b, s| 4 * b * s - s,
+        ];
         for f in known {
             let size = fit(&f).unwrap().unwrap();
             assert!((1..8).all(|b| (1..200).all(|s| size.value(&[b, s]) == f(b, s))), "{size}");

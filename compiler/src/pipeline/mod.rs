@@ -303,7 +303,7 @@ fn schedule_with(
             && graph.node(node).control().is_some()
         {
             let layout = control::Layout { placements: &placements, storage_id: &storage_id };
-            match Control::prepare(&graph, node, &layout, tuner, workers, finish) {
+            match Control::prepare(&graph, node, &layout, tuner, workers, finish, sizer.as_ref()) {
                 Ok(control) => task.work = Some(Work::Control(Box::new(control))),
                 Err(found) => problems.extend(found),
             }

@@ -31,7 +31,7 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
     let passed = |graph: Graph, names: Option<&BTreeSet<String>>| {
         let mut folded = Graph::default();
         let (graph, report) = run_passes_as(graph, config, names.cloned(), &mut |pass, graph| {
-            if pass == FOLDING {
+            if pass == CONTROL_FLOW {
                 folded = graph.clone();
             }
         });
@@ -56,7 +56,7 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
             }
         }
         let (graphs, all_folded) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
-        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs };
+        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs, as_stored: false };
         let done = match compile(first.clone(), about.clone(), &probes) {
             Err(e) if dense.len() > 0 && fit::wants_more_probes(problems(&e)) => continue,
             done => done?,
@@ -75,10 +75,16 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
 
 /// The pass after which shapes are numbers.
 const FOLDING: &str = "fold-constants";
+/// The pass after which they are in bodies too.
+const CONTROL_FLOW: &str = "control-flow";
 
 /// Lets a graph hold the same copies of weights as another.
 fn share_constants(graph: &mut Graph, with: &Graph) {
     for n in graph.order() {
+        let twin = graph.node(n).results.first().and_then(|r| with.find(&r.name)).map(|v| v.node);
+        if let (Some(control), Some(twin)) = (graph.node_mut(n).control_mut(), twin.and_then(|n| with.node(n).control())) {
+            control.bodies_mut().into_iter().zip(twin.bodies()).for_each(|(body, with)| share_constants(body, with));
+        }
         let NodeKind::Constant(tensor) = &graph.node(n).kind else { continue };
         let name = &graph.node(n).results[0].name;
         let same = |t: &&Tensor| t.ty() == tensor.ty() && t.bytes() == tensor.bytes();
@@ -90,6 +96,11 @@ fn share_constants(graph: &mut Graph, with: &Graph) {
 
 /// Gives every reader of a constant one of its own: which constants are equal, and so one, may depend on the sizes.
 fn split_constants(mut graph: Graph) -> Graph {
+    for n in graph.control_nodes() {
+        for body in graph.node_mut(n).control_mut().into_iter().flat_map(|c| c.bodies_mut()) {
+            *body = split_constants(std::mem::take(body));
+        }
+    }
     for n in graph.order() {
         let NodeKind::Constant(tensor) = graph.node(n).kind.clone() else { continue };
         let v = graph.results(n)[0];

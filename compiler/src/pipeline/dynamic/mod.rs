@@ -5,6 +5,7 @@
 //! Models whose structure, tables or views change with the sizes are refused by name.
 
 mod annotate;
+mod bodies;
 mod edges;
 mod shapes;
 
@@ -31,6 +32,8 @@ pub struct Probes {
     pub sizes: Vec<Vec<i64>>,
     /// The graphs, without the first.
     pub graphs: Vec<Graph>,
+    /// Whether inputs and outputs are stored as everything is, not dense in the sizes of a run: those of bodies.
+    pub as_stored: bool,
 }
 
 /// Other sizes to read a model for, where its parameters have these ranges, `dense` of them side by side; the first are those that it
@@ -128,9 +131,6 @@ impl<'p> Sizer<'p> {
 
     /// As `new`, with the values whose extents have no function.
     pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Misfits), Vec<Diagnostic>> {
-        if let Some(&n) = graph.control_nodes().first() {
-            return Err(vec![refuse(graph, &[n], "branches and loops do not go with `--dynamic` yet")]);
-        }
         let mut nodes = vec![];
         for other in &probes.graphs {
             let what = "its graph has another structure for other sizes; `--dynamic` cannot give it one library";
@@ -141,6 +141,9 @@ impl<'p> Sizer<'p> {
         let (values, misfits) = sizer.extents_of_values(graph);
         sizer.values = values;
         sizer.check_outputs(graph)?;
+        for node in graph.control_nodes() {
+            sizer.check_control(graph, node).map_err(|misfit| vec![misfit.diagnostic(graph, &[node], "")])?;
+        }
         Ok((sizer, misfits))
     }
 
@@ -202,6 +205,9 @@ impl<'p> Sizer<'p> {
 
     /// Whether what the caller has of a value, dense, is at the same places as what is stored: only the outermost axis varies.
     pub(super) fn is_prefix(&self, graph: &Graph, v: Value) -> bool {
+        if self.probes.as_stored {
+            return true;
+        }
         let dims = graph.ty(v).dims().unwrap_or_default();
         let first = dims.iter().position(|&d| d != 1).unwrap_or(0);
         self.bounds(v).iter().enumerate().all(|(k, b)| b.is_none() || k <= first)
@@ -245,13 +251,7 @@ impl<'p> Sizer<'p> {
 
     /// Gives the copy of a value its sizes.
     pub(super) fn annotate_copy(&self, lowered: &mut Lowered) {
-        let bounds = self.bounds(lowered.operands[0]).to_vec();
-        lowered.program.tensors.iter_mut().for_each(|t| t.bounds.clone_from(&bounds));
-        for item in &mut lowered.program.items {
-            if let Item::Stage(stage) = item {
-                stage.bounds.clone_from(&bounds);
-            }
-        }
+        bound_copy(&mut lowered.program, self.bounds(lowered.operands[0]));
     }
 
     /// Whether a view that no kernel computes is the same at all sizes.
@@ -282,6 +282,16 @@ impl<'p> Sizer<'p> {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives a program that copies one value these extents.
+pub(super) fn bound_copy(program: &mut Program, bounds: &[Option<Size>]) {
+    program.tensors.iter_mut().for_each(|t| t.bounds = bounds.to_vec());
+    for item in &mut program.items {
+        if let Item::Stage(stage) = item {
+            stage.bounds = bounds.to_vec();
+        }
     }
 }
 
