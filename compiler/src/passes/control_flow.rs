@@ -15,8 +15,13 @@ use crate::tensor::Type;
 
 const PASS: &str = "control-flow";
 
-/// Simplifies branches and loops; where names are given, constants in bodies are folded to the values of these names alone.
-pub fn control_flow(g: &mut Graph, folded: Option<&BTreeSet<String>>, report: &mut Report) {
+/// Simplifies branches and loops.
+pub fn control_flow(g: &mut Graph, report: &mut Report) {
+    control_flow_of(g, None, report);
+}
+
+/// As [`control_flow`], where names are given with constants in bodies folded to the values of these names alone.
+pub fn control_flow_of(g: &mut Graph, folded: Option<&BTreeSet<String>>, report: &mut Report) {
     for node in g.control_nodes() {
         if !g.contains(node) {
             continue;
@@ -26,7 +31,7 @@ pub fn control_flow(g: &mut Graph, folded: Option<&BTreeSet<String>>, report: &m
         form.take_constants(g, report);
         for body in form.control.bodies_mut() {
             fold_constants_of(body, folded, report);
-            control_flow(body, folded, report);
+            control_flow_of(body, folded, report);
             dead_code(body, report);
         }
         form.drop_unread(report);

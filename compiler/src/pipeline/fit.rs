@@ -9,12 +9,16 @@ use crate::tensor::{Parameter, Size};
 const MAX_DIVISOR: i64 = 64;
 /// The code of problems that more probes may solve.
 const UNFITTED: &str = "unfitted-size";
+/// The code of problems that may come of padding that some sizes have.
+const STRUCTURE: &str = "varying-structure";
 
 /// Why numbers at several sizes are no function of the sizes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Misfit {
     /// No function was found for these probes; with more of them there may be one.
     Unfitted(String),
+    /// What is computed is no function of the sizes, at least where windows have padding at some of them only.
+    Structure,
     /// What cannot be a function, whatever the probes.
     Varies(String),
 }
@@ -28,6 +32,10 @@ impl Misfit {
     /// For the user; `of` is what the numbers are.
     pub(super) fn diagnostic(&self, graph: &Graph, nodes: &[NodeId], of: &str) -> Diagnostic {
         match self {
+            Misfit::Structure => {
+                let what = "what it computes depends on the sizes; `--dynamic` cannot vary it";
+                Diagnostic { code: STRUCTURE, ..refuse(graph, nodes, what) }
+            }
             Misfit::Varies(what) => refuse(graph, nodes, &format!("{of}{what}; `--dynamic` cannot vary it")),
             Misfit::Unfitted(what) => {
                 let of = if of.is_empty() { "a number in what it computes is " } else { of };
@@ -147,6 +155,11 @@ fn quotient(x: &Size, points: &[(i64, i64)]) -> Option<Size> {
         }
     }
     None
+}
+
+/// Whether padding at all sizes may solve these problems.
+pub(super) fn wants_any_padding(problems: &[Diagnostic]) -> bool {
+    problems.iter().all(|p| p.code == STRUCTURE)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::tensor::{DType, Size};
 type Answer<T> = Result<T, Misfit>;
 
 pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &[&Program]) -> Answer<()> {
-    let structure = || Misfit::varies("what it computes depends on the sizes");
+    let structure = || Misfit::Structure;
     if others.iter().any(|o| o.tensors.len() != program.tensors.len() || o.operands != program.operands || o.results != program.results) {
         return Err(structure());
     }
@@ -35,7 +35,7 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
 }
 
 fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &mut [Item], others: &[&[Item]]) -> Answer<()> {
-    let structure = || Misfit::varies("what it computes depends on the sizes");
+    let structure = || Misfit::Structure;
     if others.iter().any(|o| o.len() != items.len()) {
         return Err(structure());
     }
@@ -180,7 +180,7 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
     if let Some(done) = known.get(&key) {
         return Ok(done.clone());
     }
-    let structure = || Misfit::varies("what it computes depends on the sizes");
+    let structure = || Misfit::Structure;
     if others.iter().any(|o| o.dtype() != e.dtype()) {
         return Err(structure());
     }

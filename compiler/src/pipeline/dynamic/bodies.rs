@@ -44,7 +44,9 @@ pub(super) fn trips_of(graph: &Graph, node: NodeId) -> Option<usize> {
 /// # Errors
 /// What differs.
 pub(super) fn same_form((graph, node): (&Graph, NodeId), (other, twin): (&Graph, NodeId)) -> Result<(), &'static str> {
-    let (Some(a), Some(b)) = (graph.node(node).control(), other.node(twin).control()) else { return Err("it is not there for other sizes") };
+    let (Some(a), Some(b)) = (graph.node(node).control(), other.node(twin).control()) else {
+        return Err("it is not there for other sizes");
+    };
     if Form::of(a) != Form::of(b) || trips_of(graph, node).is_some() != trips_of(other, twin).is_some() {
         return Err("its states and slices depend on the sizes");
     }
@@ -94,9 +96,11 @@ impl Sizer<'_> {
     pub(in crate::pipeline) fn body(&self, node: NodeId, body: usize) -> Probes {
         let of = |(g, map): (&Graph, &std::collections::HashMap<NodeId, NodeId>)| {
             let control = g.node(map[&node]).control().expect("a control node that was checked");
-            control.bodies()[body].clone()
+            let mut body = control.bodies()[body].clone();
+            body.any_padding = self.probes.any_padding;
+            body
         };
         let graphs = self.probes.graphs.iter().zip(&self.nodes).map(of).collect();
-        Probes { parameters: self.probes.parameters.clone(), sizes: self.probes.sizes.clone(), graphs, as_stored: true }
+        Probes { graphs, as_stored: true, ..self.probes.without_graphs() }
     }
 }

@@ -6,10 +6,11 @@
 
 mod annotate;
 mod bodies;
+mod constants;
 mod edges;
 mod shapes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::fit::{Fitter, Misfit};
 use super::refuse;
@@ -20,6 +21,8 @@ use crate::lower::{Lowered, lower_group};
 use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Type};
 use annotate::annotate_program;
+pub(super) use constants::fold_alike;
+use constants::is_of_constants;
 pub(super) use edges::check_edge;
 use shapes::{is_part, reshape_holds};
 
@@ -34,6 +37,15 @@ pub struct Probes {
     pub graphs: Vec<Graph>,
     /// Whether inputs and outputs are stored as everything is, not dense in the sizes of a run: those of bodies.
     pub as_stored: bool,
+    /// Whether windows have the padding that any size needs: [`Graph::any_padding`].
+    pub any_padding: bool,
+}
+
+impl Probes {
+    fn without_graphs(&self) -> Probes {
+        let Probes { parameters, sizes, graphs: _, as_stored, any_padding } = self;
+        Probes { parameters: parameters.clone(), sizes: sizes.clone(), graphs: vec![], as_stored: *as_stored, any_padding: *any_padding }
+    }
 }
 
 /// Other sizes to read a model for, where its parameters have these ranges, `dense` of them side by side; the first are those that it
@@ -132,9 +144,10 @@ impl<'p> Sizer<'p> {
     /// As `new`, with the values whose extents have no function.
     pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Misfits), Vec<Diagnostic>> {
         let mut nodes = vec![];
-        for other in &probes.graphs {
-            let what = "its graph has another structure for other sizes; `--dynamic` cannot give it one library";
-            nodes.push(correspondence(graph, other, false).map_err(|n| vec![refuse(graph, &[n], what)])?);
+        for (other, at) in probes.graphs.iter().zip(&probes.sizes[1..]) {
+            let sizes = Parameter::told(&probes.parameters, at);
+            let what = format!("its graph has another structure with {sizes}; `--dynamic` cannot give it one library");
+            nodes.push(correspondence(graph, other, false).map_err(|n| vec![refuse(graph, &[n], &what)])?);
         }
         let fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone() };
         let mut sizer = Sizer { probes, fitter, nodes, values: HashMap::new() };
@@ -342,20 +355,6 @@ fn correspondence(graph: &Graph, other: &Graph, any_folding: bool) -> Result<Has
         left.extend(x.into_iter().flatten().zip(y.into_iter().flatten()));
     }
     Ok(map)
-}
-
-/// Whether a value depends on constants alone.
-fn is_of_constants(graph: &Graph, v: Value) -> bool {
-    let (mut left, mut seen) = (vec![v.node], HashSet::new());
-    while let Some(n) = left.pop() {
-        if matches!(graph.node(n).kind, NodeKind::Input) {
-            return false;
-        }
-        if seen.insert(n) {
-            left.extend(graph.operands(n).into_iter().flatten().map(|v| v.node));
-        }
-    }
-    true
 }
 
 fn kind(graph: &Graph, n: NodeId) -> String {
