@@ -270,6 +270,18 @@ fn pools_that_some_sizes_pad() {
 }
 
 #[test]
+fn padding_around_nothing() {
+    check(&[("s", 1, 29)], &[&[1], &[2], &[3], &[16], &[29]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 3]);
+        let (from, to, pads) = (net.ints(&[1]), net.ints(&[i64::MAX]), net.ints(&[0, 0, 2, 0]));
+        let y = net.op("Slice", &[x, from, to], &[]);
+        let y = net.op("Pad", &[y, pads], &[]);
+        net.with_outputs(&[y])
+    });
+}
+
+#[test]
 fn branches_over_lengths() {
     for flag in [0, 1] {
         let first = ["%f: bool[], %g: bool[]", "%g: bool[], %f: bool[]"][flag];
