@@ -203,10 +203,11 @@ impl<'a, M: Module> Calls<'a, M> {
             let address = self.address(b, slice.first);
             b.def_var(self.pointers[slice.pointer], address);
         }
-        let trips = match l.trips {
-            Trips::Fixed(n) => Some(b.ins().iconst(types::I64, i64::try_from(n).unwrap_or(i64::MAX))),
+        let trips = match &l.trips {
+            Trips::Fixed(n) => Some(b.ins().iconst(types::I64, i64::try_from(*n).unwrap_or(i64::MAX))),
+            Trips::Sized(size, _) => Some(self.sizes[size]),
             Trips::At(place) => {
-                let address = self.address(b, place);
+                let address = self.address(b, *place);
                 Some(b.ins().load(types::I64, MemFlagsData::new().with_notrap(), address, 0))
             }
             Trips::Unbounded => None,

@@ -235,7 +235,9 @@ fn define_sizes<'p>(b: &mut FunctionBuilder<'_>, program: &'p Program, args: ir:
     }
     let ok = return_if(b, bad, SIZE_OUT_OF_RANGE);
     b.switch_to_block(ok);
-    for size in program.steps.iter().flat_map(|s| &s.sizes) {
+    let mut trips = vec![];
+    program.flow.iter().for_each(|f| f.trips(&mut trips));
+    for size in program.steps.iter().flat_map(|s| &s.sizes).chain(trips) {
         define_size(b, size, &parameters, &mut known);
     }
     known

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::program::{Place, Program};
+use crate::tensor::Size;
 
 /// A part of a program's order.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,12 +45,14 @@ pub struct Loop {
 }
 
 /// How often a loop runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Trips {
     /// So often.
     Fixed(u64),
     /// As often as a number of 64 bits says.
     At(Place),
+    /// As often as a size says, at most so often.
+    Sized(Size, u64),
     /// As long as its condition holds.
     Unbounded,
 }
@@ -91,9 +94,9 @@ impl Flow {
             Flow::Steps(range) => Flow::Steps(range.start + steps..range.end + steps),
             Flow::If(b) => Flow::If(Box::new(If { condition: place(b.condition), branches: [all(&b.branches[0]), all(&b.branches[1])] })),
             Flow::Loop(l) => Flow::Loop(Box::new(Loop {
-                trips: match l.trips {
-                    Trips::At(at) => Trips::At(place(at)),
-                    trips => trips,
+                trips: match &l.trips {
+                    Trips::At(at) => Trips::At(place(*at)),
+                    trips => trips.clone(),
                 },
                 condition: l.condition.map(place),
                 counter: l.counter.map(place),
@@ -128,6 +131,20 @@ impl Flow {
         }
     }
 
+    /// The sizes that say how often loops run.
+    pub(super) fn trips<'f>(&'f self, found: &mut Vec<&'f Size>) {
+        match self {
+            Flow::Steps(_) => {}
+            Flow::If(b) => b.branches.iter().flatten().for_each(|f| f.trips(found)),
+            Flow::Loop(l) => {
+                if let Trips::Sized(size, _) = &l.trips {
+                    found.push(size);
+                }
+                l.body.iter().chain(&l.exit).for_each(|f| f.trips(found));
+            }
+        }
+    }
+
     /// Tells how often each step runs, as far as that is known: 1 in branches and in loops that end anywhere.
     fn count(&self, runs: u64, counts: &mut [u64]) {
         match self {
@@ -135,7 +152,7 @@ impl Flow {
             Flow::If(b) => b.branches.iter().flatten().for_each(|f| f.count(runs, counts)),
             Flow::Loop(l) => {
                 let trips = match l.trips {
-                    Trips::Fixed(n) if l.condition.is_none() => n,
+                    Trips::Fixed(n) | Trips::Sized(_, n) if l.condition.is_none() => n,
                     _ => 1,
                 };
                 l.body.iter().for_each(|f| f.count(runs.saturating_mul(trips), counts));

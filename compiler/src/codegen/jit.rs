@@ -375,9 +375,10 @@ impl<'a> Walk<'a> {
         for slice in &l.slices {
             self.pointers[slice.pointer] = self.address(slice.first);
         }
-        let trips = match l.trips {
-            Trips::Fixed(n) => i64::try_from(n).unwrap_or(i64::MAX),
-            Trips::At(place) => i64::from_le_bytes(self.read(place)),
+        let trips = match &l.trips {
+            Trips::Fixed(n) => i64::try_from(*n).unwrap_or(i64::MAX),
+            Trips::Sized(size, _) => size.value(self.sizes),
+            Trips::At(place) => i64::from_le_bytes(self.read(*place)),
             Trips::Unbounded => i64::MAX,
         };
         let mut i = 0;

@@ -61,8 +61,17 @@ impl Program {
                             }
                         }
                     }
-                    if let Trips::At(place) = l.trips {
-                        self.verify_place("a number of iterations", place, Some(8), pointed)?;
+                    match &l.trips {
+                        Trips::At(place) => self.verify_place("a number of iterations", *place, Some(8), pointed)?,
+                        Trips::Sized(size, most) => {
+                            let of = size.parameters();
+                            let known = of.iter().all(|&p| (p as usize) < self.parameters.len());
+                            let few = |at: &[i64]| u64::try_from(size.value(at)).is_ok_and(|n| n <= *most);
+                            if !known || for_all_sizes(&self.parameters, &of, &mut |at| few(at)) != Some(true) {
+                                return fail(format!("a loop may run more than {most} times"));
+                            }
+                        }
+                        Trips::Fixed(_) | Trips::Unbounded => {}
                     }
                     if let Some(place) = l.condition {
                         self.verify_place("a condition", place, Some(1), pointed)?;
@@ -71,7 +80,12 @@ impl Program {
                         self.verify_place("the number of an iteration", place, Some(8), pointed)?;
                     }
                     for slice in &l.slices {
-                        let Trips::Fixed(trips) = l.trips else { return fail("slices of a loop that ends anywhere".to_owned()) };
+                        let trips = match l.trips {
+                            Trips::Fixed(trips) => trips,
+                            // Where a run begins depends on nothing.
+                            Trips::Sized(_, most) if slice.stride_bytes >= 0 => most,
+                            _ => return fail("slices of a loop that ends anywhere".to_owned()),
+                        };
                         let far = usize::try_from(trips.saturating_sub(1))
                             .ok()
                             .and_then(|n| n.checked_mul(slice.stride_bytes.unsigned_abs() as usize));

@@ -10,11 +10,13 @@ pub struct Builder {
     open: Vec<Vec<Item>>,
     n_loops: u32,
     name: String,
+    /// Whether windows have the padding that they need at any size of their operand, not only at this one.
+    pub any_padding: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { program: Program::default(), open: vec![vec![]], n_loops: 0, name: "t".to_owned() }
+        Builder { program: Program::default(), open: vec![vec![]], n_loops: 0, name: "t".to_owned(), any_padding: false }
     }
 }
 

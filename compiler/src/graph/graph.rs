@@ -138,6 +138,8 @@ pub struct Graph {
     pub name: String,
     /// Bytes of the arena, once memory is planned.
     pub arena_bytes: Option<usize>,
+    /// Whether windows are lowered with the padding that they need at any size of their operand, not only at that of the graph.
+    pub any_padding: bool,
     graph: StableDiGraph<Node, Edge, u32>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,

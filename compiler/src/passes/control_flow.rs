@@ -4,10 +4,12 @@
 //! Requires: types, constants folded. Ensures: no body captures a constant, or what it does not read, or a value twice; no condition of a branch
 //! is constant; states that never change are captured instead; bodies are folded. Keeps: values, bit for bit.
 
+use std::collections::BTreeSet;
+
 use super::Report;
 use super::edit::remove_dead;
 use super::eliminate::dead_code;
-use super::fold_constants::fold_constants;
+use super::fold_constants::fold_constants_of;
 use crate::graph::{Control, Graph, NodeId, NodeKind, Value};
 use crate::tensor::Type;
 
@@ -15,6 +17,11 @@ const PASS: &str = "control-flow";
 
 /// Simplifies branches and loops.
 pub fn control_flow(g: &mut Graph, report: &mut Report) {
+    control_flow_of(g, None, report);
+}
+
+/// As [`control_flow`], where names are given with constants in bodies folded to the values of these names alone.
+pub fn control_flow_of(g: &mut Graph, folded: Option<&BTreeSet<String>>, report: &mut Report) {
     for node in g.control_nodes() {
         if !g.contains(node) {
             continue;
@@ -23,8 +30,8 @@ pub fn control_flow(g: &mut Graph, report: &mut Report) {
         form.capture_unchanging_states(report);
         form.take_constants(g, report);
         for body in form.control.bodies_mut() {
-            fold_constants(body, report);
-            control_flow(body, report);
+            fold_constants_of(body, folded, report);
+            control_flow_of(body, folded, report);
             dead_code(body, report);
         }
         form.drop_unread(report);

@@ -51,7 +51,7 @@ pub const PASSES: &[PassInfo] = &[
     PassInfo {
         name: "control-flow",
         position: "after folding, which finds constants that bodies capture; before what looks at the weights that they become",
-        run: |g, _, r| control_flow::control_flow(g, r),
+        run: |g, config, r| control_flow::control_flow_of(g, config.folded.as_ref(), r),
     },
     PassInfo {
         name: "eliminate",

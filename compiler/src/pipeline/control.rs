@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::dynamic::{Sizer, bound_copy};
 use super::homes::copy_program;
 use super::tuner::Tuner;
 use super::{Compiled, PlacedValue, StepInfo, schedule_with, symbol, view_of_constant};
@@ -13,7 +14,7 @@ use crate::expr;
 use crate::graph::{self, Graph, NodeId, Value};
 use crate::passes::assign_layouts::Placements;
 use crate::schedule::{Arg, Memory, Scheduled, Source, Storage};
-use crate::tensor::{Type, dense_strides};
+use crate::tensor::{Size, Type, dense_strides};
 
 /// Where values of the graph around lie.
 pub(super) struct Layout<'a> {
@@ -55,6 +56,8 @@ struct Repeat {
     n_scanned: usize,
     conditional: bool,
     trips: Option<usize>,
+    /// The number of iterations of one run, where the sizes decide it.
+    sized: Option<Size>,
     /// Whether each scanned operand, then each scanned result goes backward.
     backward: Vec<bool>,
     /// Of the inputs and outputs of the body.
@@ -83,13 +86,15 @@ impl Control {
         tuner: &mut Tuner<'_>,
         workers: usize,
         finish: &dyn Fn(&mut Scheduled),
+        sizer: Option<&Sizer<'_>>,
     ) -> Result<Control, Vec<Diagnostic>> {
         let info = graph.node(node);
         let control = info.control().expect("a branch or loop");
         let name = info.results.iter().find(|r| !r.name.is_empty()).map_or(control.name(), |r| &r.name).to_owned();
         let mut bodies = vec![];
-        for body in control.bodies() {
-            bodies.push(schedule_with(body.clone(), None, tuner, workers, &[], finish)?);
+        for (k, body) in control.bodies().into_iter().enumerate() {
+            let probes = sizer.map(|s| s.body(node, k));
+            bodies.push(schedule_with(body.clone(), probes.as_ref(), tuner, workers, &[], finish)?);
         }
         let mut args = vec![];
         let mut arg = |a: Arg| {
@@ -121,19 +126,21 @@ impl Control {
                 let body = &l.body;
                 let facts: Vec<_> = graph.operands(node).into_iter().map(|v| v.map(|v| graph.fact(v))).collect();
                 let trips = l.trips(&facts).ok().flatten();
+                let sized = sizer.map(|s| s.trips(graph, node)).transpose().map_err(|m| vec![m.diagnostic(graph, &[node], "")])?.flatten();
                 let counter = (body.n_uses(body.inputs()[0]) > 0).then(|| arg(Arg::Scratch(8)));
                 let (mut places, mut copies) = (vec![], vec![]);
                 for (i, &result) in results[..l.n_states].iter().enumerate() {
                     let ty = &info.results[i].ty;
                     let other = arg(Arg::Scratch(ty.size_bytes().unwrap_or(0)));
                     // The place of the last iteration is that of the result, where the last iteration is known.
-                    let (pair, copied) = match trips.filter(|&n| n > 0 && !l.conditional) {
+                    let (pair, copied) = match trips.filter(|&n| n > 0 && !l.conditional && sized.is_none()) {
                         Some(n) if n % 2 == 1 => ([result, other], false),
                         Some(_) => ([other, result], false),
                         None => ([result, other], !info.results[i].name.is_empty()),
                     };
                     places.push(pair);
-                    copies.push(if copied { Some(FinalCopy::new(&info.results[i].name, ty, tuner, finish)?) } else { None });
+                    let bounds = sizer.map_or(&[][..], |s| s.bounds(Value { node, result: i as u32 }));
+                    copies.push(if copied { Some(FinalCopy::new(&info.results[i].name, ty, bounds, tuner, finish)?) } else { None });
                 }
                 let bytes = |list: &[Value]| list.iter().map(|&v| body.ty(v).size_bytes().unwrap_or(0)).collect();
                 Kind::Loop(Repeat {
@@ -141,6 +148,7 @@ impl Control {
                     n_scanned: l.n_scanned,
                     conditional: l.conditional,
                     trips,
+                    sized,
                     backward: (0..l.n_scanned + l.n_scanned_results()).map(|i| l.is_backward(i)).collect(),
                     input_bytes: bytes(body.inputs()),
                     output_bytes: bytes(body.outputs()),
@@ -218,15 +226,16 @@ impl Control {
                     let places = copy.scheduled.args.iter().map(place).collect();
                     let kernel = parts.program.kernel(copy.scheduled.kernel);
                     let label = nodes.last().cloned().unwrap_or_default();
-                    parts.program.steps.push(Step { label: label.clone(), kernel, args: places, sizes: vec![] });
+                    parts.program.steps.push(Step { label: label.clone(), kernel, args: places, sizes: copy.scheduled.sizes });
                     parts.steps.push(StepInfo { nodes: nodes.to_vec(), values: vec![], inner: vec![] });
                     parts.expressions.push((label, copy.program));
                 }
                 let exit = if first < parts.program.steps.len() { vec![Flow::Steps(first..parts.program.steps.len())] } else { vec![] };
-                let trips = match (l.trips, operands[0]) {
-                    (Some(n), _) => Trips::Fixed(n as u64),
-                    (None, Some(place)) => Trips::At(place),
-                    (None, None) => Trips::Unbounded,
+                let trips = match (l.trips, l.sized, operands[0]) {
+                    (Some(n), Some(size), _) => Trips::Sized(size, n as u64),
+                    (Some(n), None, _) => Trips::Fixed(n as u64),
+                    (None, _, Some(place)) => Trips::At(place),
+                    (None, _, None) => Trips::Unbounded,
                 };
                 let condition = if l.conditional { to_pointer(states[0].current) } else { None };
                 (Flow::Loop(Box::new(flow::Loop { trips, condition, counter, states, slices, body, exit })), graphs)
@@ -236,7 +245,13 @@ impl Control {
 }
 
 impl FinalCopy {
-    fn new(name: &str, ty: &Type, tuner: &mut Tuner<'_>, finish: &dyn Fn(&mut Scheduled)) -> Result<FinalCopy, Vec<Diagnostic>> {
+    fn new(
+        name: &str,
+        ty: &Type,
+        bounds: &[Option<Size>],
+        tuner: &mut Tuner<'_>,
+        finish: &dyn Fn(&mut Scheduled),
+    ) -> Result<FinalCopy, Vec<Diagnostic>> {
         let dims = ty.dims().unwrap_or_default();
         let order: Vec<usize> = (0..dims.len()).collect();
         let memory = |id: usize, name: &str| Memory {
@@ -244,7 +259,8 @@ impl FinalCopy {
             offset: 0,
             strides: dense_strides(&dims, &order),
         };
-        let program = copy_program(name, ty);
+        let mut program = copy_program(name, ty);
+        bound_copy(&mut program, bounds);
         let operands = vec![Source::Memory(memory(0, "state"))];
         let mut scheduled = tuner
             .schedule(&symbol(&format!("{name}_final")), &program, operands, vec![memory(1, "result")])
@@ -272,7 +288,7 @@ impl Parts<'_> {
         };
         for step in &from.steps {
             let args = step.args.iter().copied().map(place).collect();
-            self.program.steps.push(Step { label: step.label.clone(), kernel: kernels[step.kernel], args, sizes: vec![] });
+            self.program.steps.push(Step { label: step.label.clone(), kernel: kernels[step.kernel], args, sizes: step.sizes.clone() });
         }
         self.expressions.extend(body.expressions);
         for info in body.steps {

@@ -9,12 +9,16 @@ use crate::tensor::{Parameter, Size};
 const MAX_DIVISOR: i64 = 64;
 /// The code of problems that more probes may solve.
 const UNFITTED: &str = "unfitted-size";
+/// The code of problems that may come of padding that some sizes have.
+const STRUCTURE: &str = "varying-structure";
 
 /// Why numbers at several sizes are no function of the sizes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Misfit {
     /// No function was found for these probes; with more of them there may be one.
     Unfitted(String),
+    /// What is computed is no function of the sizes, at least where windows have padding at some of them only.
+    Structure,
     /// What cannot be a function, whatever the probes.
     Varies(String),
 }
@@ -28,6 +32,10 @@ impl Misfit {
     /// For the user; `of` is what the numbers are.
     pub(super) fn diagnostic(&self, graph: &Graph, nodes: &[NodeId], of: &str) -> Diagnostic {
         match self {
+            Misfit::Structure => {
+                let what = "what it computes depends on the sizes; `--dynamic` cannot vary it";
+                Diagnostic { code: STRUCTURE, ..refuse(graph, nodes, what) }
+            }
             Misfit::Varies(what) => refuse(graph, nodes, &format!("{of}{what}; `--dynamic` cannot vary it")),
             Misfit::Unfitted(what) => {
                 let of = if of.is_empty() { "a number in what it computes is " } else { of };
@@ -80,10 +88,13 @@ impl Fitter {
         }
         if let [p] = moving[..] {
             let common = values.iter().fold(0, |g, &v| gcd(g, v.abs())).max(1);
-            let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v / common)).collect();
             let counted = self.counted(p);
-            if let Some(size) = quotient(&counted, &points).map(|s| s.times(common)).filter(|s| self.holds(s, values)) {
-                return Ok(Some(size));
+            // One that falls is minus one that grows.
+            for unit in [common, -common] {
+                let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v / unit)).collect();
+                if let Some(size) = quotient(&counted, &points).map(|s| s.times(unit)).filter(|s| self.holds(s, values)) {
+                    return Ok(Some(size));
+                }
             }
         }
         if let [p, q] = moving[..]
@@ -146,6 +157,11 @@ fn quotient(x: &Size, points: &[(i64, i64)]) -> Option<Size> {
     None
 }
 
+/// Whether padding at all sizes may solve these problems.
+pub(super) fn wants_any_padding(problems: &[Diagnostic]) -> bool {
+    problems.iter().all(|p| p.code == STRUCTURE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,8 +184,14 @@ mod tests {
         let text = |s: Result<Option<Size>, Misfit>| s.unwrap().unwrap().to_string();
         assert_eq!(text(fit(&|_, s| 2 * s + 1)), "(2 * p1 + 1)");
         assert_eq!(text(fit(&|b, s| 3 * b + s - 2)), "((3 * p0 + p1) + -2)");
-        let known: [fn(i64, i64) -> i64; 5] =
-            [|_, s| (s + 3) / 4, |_, s| 6 * ((s + 1) / 2), |b, s| b * s, |b, s| (b - 2) * (s + 5) + 3 * b, |b, s| 4 * b * s - s];
+        let known: [fn(i64, i64) -> i64; 6] = [
+            |_, s| (s + 3) / 4,
+            |_, s| 6 * ((s + 1) / 2),
+            |_, s| 26 - 2 * ((s + 3) / 4),
+            |b, s| b * s,
+            |b, s| (b - 2) * (s + 5) + 3 * b,
+            |b, s| 4 * b * s - s,
+        ];
         for f in known {
             let size = fit(&f).unwrap().unwrap();
             assert!((1..8).all(|b| (1..200).all(|s| size.value(&[b, s]) == f(b, s))), "{size}");

@@ -34,7 +34,7 @@ pub use dynamic::Probes;
 use dynamic::Sizer;
 use homes::{Copied, Extra, Home};
 use ports::{Direction, mover};
-pub use ranged::{ReadAt, compile_range};
+pub use ranged::{CompileFor, ReadAt, compile_range};
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
 pub use tuner::schedule_machine;
@@ -257,6 +257,7 @@ fn schedule_with(
     finish: &dyn Fn(&mut Scheduled),
 ) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
+    graph.any_padding = probes.is_some_and(|p| p.any_padding);
     let sizer = probes.map(|p| Sizer::new(&graph, p)).transpose()?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
@@ -303,7 +304,7 @@ fn schedule_with(
             && graph.node(node).control().is_some()
         {
             let layout = control::Layout { placements: &placements, storage_id: &storage_id };
-            match Control::prepare(&graph, node, &layout, tuner, workers, finish) {
+            match Control::prepare(&graph, node, &layout, tuner, workers, finish, sizer.as_ref()) {
                 Ok(control) => task.work = Some(Work::Control(Box::new(control))),
                 Err(found) => problems.extend(found),
             }

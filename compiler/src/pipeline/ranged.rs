@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, probe_sizes};
+use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes};
 use super::{fit, run_passes_as};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
@@ -16,6 +16,9 @@ const DENSE_PROBES: [i64; 3] = [2, 18, 66];
 /// Gives the graph for some sizes, and what else is known of the model.
 pub type ReadAt<'a, S, E> = dyn FnMut(&[i64]) -> Result<(Graph, S), E> + 'a;
 
+/// Compiles a graph, with what else is known of the model, for the range of probes.
+pub type CompileFor<'a, S, T, E> = dyn FnMut(Graph, S, &Probes) -> Result<T, E> + 'a;
+
 /// Compiles for all values of the parameters. `compile` gets what is read for the first sizes as it was
 /// read, the others with passes run; `problems` are those of its errors.
 ///
@@ -25,46 +28,78 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
     parameters: &[Parameter],
     config: &Config,
     read: &mut ReadAt<'_, S, E>,
-    compile: &mut dyn FnMut(Graph, S, &Probes) -> Result<T, E>,
+    compile: &mut CompileFor<'_, S, T, E>,
+    problems: fn(&E) -> &[Diagnostic],
+) -> Result<T, E> {
+    match compile_with(false, parameters, config, read, compile, problems) {
+        // Some windows have padding at odd sizes alone.
+        Err(e) if fit::wants_any_padding(problems(&e)) => compile_with(true, parameters, config, read, compile, problems).map_err(|_| e),
+        done => done,
+    }
+}
+
+/// As [`compile_range`], where windows have the padding of this size, or that of any size.
+fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
+    any_padding: bool,
+    parameters: &[Parameter],
+    config: &Config,
+    read: &mut ReadAt<'_, S, E>,
+    compile: &mut CompileFor<'_, S, T, E>,
     problems: fn(&E) -> &[Diagnostic],
 ) -> Result<T, E> {
     let passed = |graph: Graph, names: Option<&BTreeSet<String>>| {
         let mut folded = Graph::default();
-        let (graph, report) = run_passes_as(graph, config, names.cloned(), &mut |pass, graph| {
-            if pass == FOLDING {
+        let (mut graph, report) = run_passes_as(graph, config, names.cloned(), &mut |pass, graph| {
+            if pass == CONTROL_FLOW {
                 folded = graph.clone();
             }
         });
+        (graph.any_padding, folded.any_padding) = (any_padding, any_padding);
         (graph, folded, report)
     };
     // More probes are more beside the same, and stored for the same sizes.
-    let (first, about) = read(&probe_sizes(parameters, DENSE_PROBES[0])[0])?;
+    let few = probe_sizes(parameters, DENSE_PROBES[0]);
+    let (mut first, about) = read(&few[0])?;
+    let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
+    for at in &few[1..] {
+        let (mut graph, _) = read(at)?;
+        share_constants(&mut graph, &first);
+        fold_alike(&mut first, &graph);
+        unchanged.insert(at.clone(), graph);
+    }
     let (stored, folded, report) = passed(first.clone(), None);
     let split = split_constants(folded.clone());
-    // How large a result is decides whether it is folded: as for the first, so for all.
-    let names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
+    // How large a result is decides whether it is folded, already where it is read: as for the first, so for all.
+    let mut names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
+    names_of_constants(&first, &mut names);
     let mut known: BTreeMap<Vec<i64>, (Graph, Graph)> = BTreeMap::new();
     let mut dense = DENSE_PROBES.into_iter();
     loop {
         let sizes = probe_sizes(parameters, dense.next().unwrap_or(1));
         for at in &sizes[1..] {
             if !known.contains_key(at) {
-                let (mut graph, mut other, _) = passed(read(at)?.0, Some(&names));
+                let mut graph = unchanged.remove(at).map_or_else(|| Ok(read(at)?.0), Ok::<_, E>)?;
+                fold_alike(&mut graph, &first);
+                let (mut graph, mut other, _) = passed(graph, Some(&names));
                 share_constants(&mut graph, &stored);
                 share_constants(&mut other, &folded);
                 known.insert(at.clone(), (graph, split_constants(other)));
             }
         }
         let (graphs, all_folded) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
-        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs };
+        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs, as_stored: false, any_padding };
         let done = match compile(first.clone(), about.clone(), &probes) {
             Err(e) if dense.len() > 0 && fit::wants_more_probes(problems(&e)) => continue,
             done => done?,
         };
         let probes = Probes { graphs: all_folded, ..probes };
         let (sizer, _) = Sizer::partial(&split, &probes)?;
+        let at_edge = |mut graph: Graph| {
+            fold_alike(&mut graph, &first);
+            passed(graph, Some(&names)).1
+        };
         for at in edge_sizes(parameters, &sizes) {
-            let found = check_edge(&split, &sizer, &split_constants(passed(read(&at)?.0, Some(&names)).1), &at);
+            let found = check_edge(&split, &sizer, &split_constants(at_edge(read(&at)?.0)), &at);
             if !found.is_empty() {
                 return Err(found.into());
             }
@@ -75,10 +110,26 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
 
 /// The pass after which shapes are numbers.
 const FOLDING: &str = "fold-constants";
+/// The pass after which they are in bodies too.
+const CONTROL_FLOW: &str = "control-flow";
+
+fn names_of_constants(graph: &Graph, names: &mut BTreeSet<String>) {
+    for n in graph.order() {
+        match &graph.node(n).kind {
+            NodeKind::Constant(_) => names.extend(graph.node(n).results.iter().map(|r| r.name.clone())),
+            NodeKind::Control(control) => control.bodies().into_iter().for_each(|body| names_of_constants(body, names)),
+            NodeKind::Input | NodeKind::Operator(_) => {}
+        }
+    }
+}
 
 /// Lets a graph hold the same copies of weights as another.
 fn share_constants(graph: &mut Graph, with: &Graph) {
     for n in graph.order() {
+        let twin = graph.node(n).results.first().and_then(|r| with.find(&r.name)).map(|v| v.node);
+        if let (Some(control), Some(twin)) = (graph.node_mut(n).control_mut(), twin.and_then(|n| with.node(n).control())) {
+            control.bodies_mut().into_iter().zip(twin.bodies()).for_each(|(body, with)| share_constants(body, with));
+        }
         let NodeKind::Constant(tensor) = &graph.node(n).kind else { continue };
         let name = &graph.node(n).results[0].name;
         let same = |t: &&Tensor| t.ty() == tensor.ty() && t.bytes() == tensor.bytes();
@@ -90,6 +141,11 @@ fn share_constants(graph: &mut Graph, with: &Graph) {
 
 /// Gives every reader of a constant one of its own: which constants are equal, and so one, may depend on the sizes.
 fn split_constants(mut graph: Graph) -> Graph {
+    for n in graph.control_nodes() {
+        for body in graph.node_mut(n).control_mut().into_iter().flat_map(|c| c.bodies_mut()) {
+            *body = split_constants(std::mem::take(body));
+        }
+    }
     for n in graph.order() {
         let NodeKind::Constant(tensor) = graph.node(n).kind.clone() else { continue };
         let v = graph.results(n)[0];

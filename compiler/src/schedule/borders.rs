@@ -3,7 +3,7 @@
 
 use super::emitter::{Emitter, Point, coefficient, expr_depends, index_depends};
 use super::reduce::loads;
-use crate::expr::{BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
+use crate::expr::{Affine, BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
 
 /// Multiply-adds of one tile that may be written out, about.
 const MAX_WRITTEN_OUT: usize = 800;
@@ -70,17 +70,19 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
 /// Whether an index along each axis that only a run knows is inside whenever the stage's own axis is.
 pub(super) fn bounds_hold(e: &Emitter, stage: &Stage, tensor: TensorId, index: &[Ix]) -> bool {
     let decl = e.program().tensor(tensor);
-    let axis_alone = |ix: &Ix| match ix {
-        Ix::Affine(a) if a.constant == 0 => match a.terms[..] {
-            [(Var::Axis(axis), 1)] => Some(axis as usize),
-            _ => None,
-        },
-        _ => None,
-    };
+    let axis_alone = |ix: &Ix| if let Ix::Affine(a) = ix { single_axis(a) } else { None };
     index.iter().enumerate().all(|(k, ix)| {
         decl.bound(k).is_none_or(|n| axis_alone(ix).is_some_and(|a| stage.bound(a) == Some(n)))
             && (decl.bound(k).is_some() || (0..stage.axes.len()).all(|a| stage.bound(a).is_none() || coefficient(ix, a) == 0))
     })
+}
+
+/// The axis that an index is.
+pub(super) fn single_axis(index: &Affine) -> Option<usize> {
+    match index.terms[..] {
+        [(Var::Axis(axis), 1)] if index.constant == 0 => Some(axis as usize),
+        _ => None,
+    }
 }
 
 /// Whether a step that reads padding leaves the accumulator as it is.

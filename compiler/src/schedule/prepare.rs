@@ -64,22 +64,23 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
     let (Some(affine), true) = (affine, is_one_value(pad)) else { return Ok(None) };
     let dims = e.dims(*tensor).to_vec();
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
-    let reach: Vec<(i64, i64)> = affine
-        .iter()
-        .zip(&dims)
-        .map(|(a, &d)| {
-            let (lo, hi) = a.range(|v| match v {
-                Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
-                Var::Loop(_) => unreachable!("only axes, checked above"),
-            });
-            if lo < 0 || hi >= d as i64 { (lo, hi) } else { (0, d as i64 - 1) }
-        })
-        .collect();
+    // Where the stage reads along each axis, and all of the axis where every read is inside in every run.
+    let is_axis = |a: &Affine, n: &Size| borders::single_axis(a).is_some_and(|axis| stage.bound(axis) == Some(n));
+    let (mut reach, mut inside) = (vec![], vec![]);
+    for (k, (a, &d)) in affine.iter().zip(&dims).enumerate() {
+        let (lo, hi) = a.range(|v| match v {
+            Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
+            Var::Loop(_) => unreachable!("only axes, checked above"),
+        });
+        let held = e.program().tensor(*tensor).bound(k).is_none_or(|n| is_axis(a, n));
+        inside.push(lo >= 0 && hi < d as i64 && held);
+        reach.push(if inside[k] { (0, d as i64 - 1) } else { (lo, hi) });
+    }
     let plain = |tensor: TensorId| {
         let index = affine.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(-r.0))).collect();
         Expr::new(Node::Load { tensor, index, pad: None }, load.dtype())
     };
-    if reach.iter().zip(&dims).all(|(r, &d)| *r == (0, d as i64 - 1)) {
+    if inside.iter().all(|&x| x) {
         return Ok(Some(plain(*tensor)));
     }
     let padded_dims: Vec<usize> = reach.iter().map(|(lo, hi)| (hi - lo + 1) as usize).collect();
@@ -89,25 +90,18 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
     let at: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
     let from = at.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(r.0))).collect();
     let value = Expr::new(Node::Load { tensor: *tensor, index: from, pad: Some(pad.clone()) }, load.dtype());
-    let bounds: Vec<Option<Size>> =
-        (0..dims.len()).map(|k| padded_bound(e, stage, *tensor, k, affine[k], reach[k], padded_dims[k])).collect();
+    let bounds: Vec<Option<Size>> = (0..dims.len())
+        .map(|k| match e.program().tensor(*tensor).bound(k) {
+            Some(n) if inside[k] => Some(n.clone()),
+            _ => read_bound(stage, affine[k], reach[k].0, padded_dims[k]),
+        })
+        .collect();
     super::schedule_stage(e, &Stage { out: copy, write: at, axes: padded_dims, reduce: vec![], bounds, body: Body::Map(value) })?;
     Ok(Some(plain(copy)))
 }
 
-/// How far a padded copy goes along an axis of what is copied in one run: as far as the stage reads there.
-fn padded_bound(
-    e: &Emitter,
-    stage: &Stage,
-    tensor: TensorId,
-    axis: usize,
-    index: &Affine,
-    reach: (i64, i64),
-    extent: usize,
-) -> Option<Size> {
-    if reach == (0, e.dims(tensor)[axis] as i64 - 1) && e.program().tensor(tensor).bound(axis).is_some() {
-        return e.program().tensor(tensor).bound(axis).cloned();
-    }
+/// How far a padded copy from `first` on goes along an axis in one run: as far as the stage reads there; `extent` at most.
+fn read_bound(stage: &Stage, index: &Affine, first: i64, extent: usize) -> Option<Size> {
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
     let of = |v: Var| if let Var::Axis(i) = v { i as usize } else { usize::MAX };
     if index.terms.iter().all(|t| stage.bound(of(t.0)).is_none()) {
@@ -117,7 +111,7 @@ fn padded_bound(
         let n = stage.bound(of(v)).cloned().unwrap_or(Size::Constant(extents[of(v)] as i64));
         sum.plus(&n.plus(&Size::Constant(-1)).times(c))
     });
-    Some(last.plus(&Size::Constant(1 - reach.0)).at_most(extent as i64).at_least(0))
+    Some(last.plus(&Size::Constant(1 - first)).at_most(extent as i64).at_least(0))
 }
 
 /// A read of a copy of the whole tensor in another element type, in the same physical order, that stands for a read.

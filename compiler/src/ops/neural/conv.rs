@@ -147,7 +147,7 @@ impl Conv {
         let (image, w) = (x.tensor(0), x.tensor(1));
         let (groups, dims, w_dims) = (self.group as usize, x.result_dims(0), x.dims(1));
         let (group_filters, per_group) = (dims[1] / groups, w_dims[1]);
-        let padded = (0..window.rank()).any(|i| !window.inside(i));
+        let padded = window.is_padded(b.any_padding);
         let dtype = x.results[0].dtype;
         let out = b.declare(dtype, &dims);
 

@@ -193,7 +193,7 @@ pub(super) fn reduce_window(
     value: impl FnOnce(Expr) -> Expr,
     finish: impl FnOnce(&expr::Builder, &[Affine], Expr) -> Expr,
 ) -> TensorId {
-    let padded = (0..window.rank()).any(|i| !window.inside(i));
+    let padded = window.is_padded(b.any_padding);
     b.reduce(
         op,
         dims,

@@ -21,6 +21,8 @@ pub(super) struct Window {
     pub(super) end: Vec<usize>,
     /// Output extents.
     pub(super) output: Vec<usize>,
+    /// Whether the attributes give padding at other input extents.
+    may_pad: bool,
 }
 
 /// The attributes that describe a window, as ONNX has them; empty lists mean the default.
@@ -90,6 +92,7 @@ impl Window {
         let dilations = list(a.dilations, rank, 1, 1, "dilations")?;
         let pads = if matches!(a.auto_pad, "NOTSET" | "") { list(a.pads, 2 * rank, 0, 0, "pads")? } else { vec![0; 2 * rank] };
         let (mut begin, mut end) = (pads[..rank].to_vec(), pads[rank..].to_vec());
+        let may_pad = pads.iter().any(|&p| p > 0) || a.auto_pad.starts_with("SAME") || a.ceil_mode;
         let mut output = vec![];
         for i in 0..rank {
             let taps = reach(kernel[i], dilations[i]);
@@ -115,7 +118,7 @@ impl Window {
                 other => return Err(InferError::Invalid(format!("`auto_pad` is `{other}`"))),
             }
         }
-        Ok(Window { input: input.to_vec(), kernel: kernel.to_vec(), strides, dilations, begin, end, output })
+        Ok(Window { input: input.to_vec(), kernel: kernel.to_vec(), strides, dilations, begin, end, output, may_pad })
     }
 
     /// Number of spatial axes.
@@ -127,6 +130,11 @@ impl Window {
     pub(super) fn inside(&self, i: usize) -> bool {
         self.begin[i] == 0
             && (self.output[i] == 0 || (self.output[i] - 1) * self.strides[i] + reach(self.kernel[i], self.dilations[i]) <= self.input[i])
+    }
+
+    /// Whether a tap may be outside the input, at this extent or, if asked for, at any.
+    pub(super) fn is_padded(&self, any_extent: bool) -> bool {
+        any_extent && self.may_pad || (0..self.rank()).any(|i| !self.inside(i))
     }
 
     /// Whether axis `i` maps each element to itself.

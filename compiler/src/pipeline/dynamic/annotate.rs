@@ -10,7 +10,7 @@ use crate::tensor::{DType, Size};
 type Answer<T> = Result<T, Misfit>;
 
 pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &[&Program]) -> Answer<()> {
-    let structure = || Misfit::varies("what it computes depends on the sizes");
+    let structure = || Misfit::Structure;
     if others.iter().any(|o| o.tensors.len() != program.tensors.len() || o.operands != program.operands || o.results != program.results) {
         return Err(structure());
     }
@@ -35,7 +35,7 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
 }
 
 fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &mut [Item], others: &[&[Item]]) -> Answer<()> {
-    let structure = || Misfit::varies("what it computes depends on the sizes");
+    let structure = || Misfit::Structure;
     if others.iter().any(|o| o.len() != items.len()) {
         return Err(structure());
     }
@@ -180,7 +180,7 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
     if let Some(done) = known.get(&key) {
         return Ok(done.clone());
     }
-    let structure = || Misfit::varies("what it computes depends on the sizes");
+    let structure = || Misfit::Structure;
     if others.iter().any(|o| o.dtype() != e.dtype()) {
         return Err(structure());
     }
@@ -206,11 +206,13 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
             false => return Err(structure()),
         },
         Node::Load { tensor, index, pad } => {
+            let mut pads = vec![pad.clone()];
             for o in others {
                 let Node::Load { tensor: t, index: theirs, pad: p } = o.node() else { return Err(structure()) };
-                if t != tensor || theirs.len() != index.len() || p.is_some() != pad.is_some() {
+                if t != tensor || theirs.len() != index.len() {
                     return Err(structure());
                 }
+                pads.push(p.clone());
                 for (a, b) in index.iter().zip(theirs) {
                     match (a, b) {
                         (Ix::Affine(a), Ix::Affine(b)) if a == b => {}
@@ -235,9 +237,16 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
                     Ix::Clamped(e) => Ix::Clamped(child(e, &pick)?),
                 });
             }
-            let pad = match pad {
-                Some(p) => Some(child(p, &|n| if let Node::Load { pad, .. } = n { pad.clone() } else { None })?),
-                None => None,
+            let pad = match (pad, pads.iter().flatten().next()) {
+                (Some(p), _) if pads.iter().all(Option::is_some) => {
+                    Some(child(p, &|n| if let Node::Load { pad, .. } = n { pad.clone() } else { None })?)
+                }
+                // Without padding every index is inside, and padding changes nothing.
+                (_, Some(some)) if pads.iter().flatten().all(|p| p == some) && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) => {
+                    Some(some.clone())
+                }
+                (_, Some(_)) => return Err(structure()),
+                (_, None) => None,
             };
             Node::Load { tensor: *tensor, index: new, pad }
         }

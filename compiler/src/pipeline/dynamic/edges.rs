@@ -7,10 +7,12 @@ use std::collections::HashMap;
 
 use super::super::fit::Misfit;
 use super::annotate::{map_affine_forms, map_body};
+use super::bodies::{same_form, trips_of};
+use super::constants::is_of_constants;
 use super::shapes::{is_part, part_of};
-use super::{Sizer, correspondence, is_of_constants};
+use super::{Sizer, correspondence};
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Affine, Expr, Item, LiveRows, Node, Program, Stage, Var, eval, simplify};
+use crate::expr::{Affine, Expr, Item, Ix, LiveRows, Node, Program, Stage, Var, eval, simplify};
 use crate::graph::{Graph, NodeId, Value};
 use crate::lower::{Lowered, lower_plainly};
 use crate::ops::View;
@@ -27,12 +29,15 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
     };
     let edge = Edge { all, sizer, graph, at, map };
     let compared = |n: NodeId| edge.compare(n).err().map(|what| problem(n, &what));
+    let inner = |n: NodeId| edge.bodies(n).unwrap_or_else(|what| vec![problem(n, &what)]);
     let outputs = all.outputs().iter().zip(graph.outputs()).filter_map(|(&v, &w)| match (all.constant(v), graph.constant(w)) {
         (Some(whole), Some(part)) if is_part(part, whole) && edge.extents(v).is_some_and(|e| e == part.dims()) => None,
         (None, None) => None,
         _ => Some(problem(v.node, "an output has other values")),
     });
-    all.order().into_iter().filter(|n| edge.map.contains_key(n)).filter_map(compared).chain(outputs).collect()
+    let there = |n: &NodeId| edge.map.contains_key(n);
+    let inside = all.control_nodes().into_iter().filter(there).flat_map(inner);
+    all.order().into_iter().filter(there).filter_map(compared).chain(inside).chain(outputs).collect()
 }
 
 struct Edge<'a> {
@@ -101,6 +106,27 @@ impl Edge<'_> {
             Err(_) if alike => Ok(()),
             Err(_) => Err("its attributes or constants are others".to_owned()),
         }
+    }
+
+    /// What differs at a branch or loop and inside.
+    fn bodies(&self, n: NodeId) -> Result<Vec<Diagnostic>, String> {
+        let twin = self.map[&n];
+        same_form((self.all, n), (self.graph, twin))?;
+        let trips = self.sizer.trips(self.all, n).map_err(|_| "its number of iterations is no function of the sizes")?;
+        let trips = trips.map(|s| s.value(self.at)).or_else(|| trips_of(self.all, n).map(|n| n as i64));
+        if trips != trips_of(self.graph, twin).map(|n| n as i64) {
+            return Err("it runs more or less often".to_owned());
+        }
+        let (Some(mine), Some(theirs)) = (self.all.node(n).control(), self.graph.node(twin).control()) else { return Ok(vec![]) };
+        let mut found = vec![];
+        for (k, (body, other)) in mine.bodies().into_iter().zip(theirs.bodies()).enumerate() {
+            let probes = self.sizer.body(n, k);
+            match Sizer::partial(body, &probes) {
+                Ok((sizer, _)) => found.extend(check_edge(body, &sizer, other, self.at)),
+                Err(problems) => found.extend(problems),
+            }
+        }
+        Ok(found)
     }
 
     fn same(&self, mine: &Lowered, theirs: &Lowered) -> bool {
@@ -197,33 +223,44 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
     p
 }
 
-/// Sets variables with one value to it, and simplifies.
+/// Sets variables with one value to it, takes padding from loads that are inside, and simplifies.
 fn normalize(p: &mut Program) {
-    fn items(list: &mut [Item]) {
+    fn items(list: &mut [Item], loops: &mut Vec<(u32, usize)>, dims: &[Vec<usize>]) {
         for item in list {
             match item {
                 Item::Stage(stage) => {
-                    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
-                    let still = |a: &Affine| {
-                        a.substitute(|v| match v {
-                            Var::Axis(x) if extents.get(x as usize) == Some(&1) => Affine::default(),
-                            v => Affine::var(v),
-                        })
+                    let axes: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+                    let extent = |v: Var| match v {
+                        Var::Axis(x) => axes.get(x as usize).copied(),
+                        Var::Loop(l) => loops.iter().find(|x| x.0 == l).map(|x| x.1),
+                    };
+                    let still = |a: &Affine| a.substitute(|v| if extent(v) == Some(1) { Affine::default() } else { Affine::var(v) });
+                    let inside = |(ix, &n): (&Ix, &usize)| match ix {
+                        Ix::Affine(a) => {
+                            let (low, high) = a.range(|v| (0, extent(v).map_or(i64::from(u32::MAX), |n| n as i64 - 1)));
+                            low >= 0 && high < n as i64
+                        }
+                        _ => false,
+                    };
+                    let plain = |e: Expr| match e.node() {
+                        Node::Load { tensor, index, pad: Some(_) } if index.iter().zip(&dims[tensor.0 as usize]).all(inside) => {
+                            Expr::new(Node::Load { tensor: *tensor, index: index.clone(), pad: None }, e.dtype())
+                        }
+                        _ => e,
                     };
                     stage.write = stage.write.iter().map(still).collect();
-                    map_body(&mut stage.body, &|e| e.map_affine(&mut |a| still(a)));
+                    map_body(&mut stage.body, &|e| e.map_affine(&mut |a| still(a)).rewrite(&mut |e| plain(e)));
                 }
                 Item::Repeat { var, extent, items: inner, .. } => {
-                    if *extent == 1 {
-                        let var = Var::Loop(*var);
-                        map_affine_forms(inner, &|a| a.substitute(|v| if v == var { Affine::default() } else { Affine::var(v) }));
-                    }
-                    items(inner);
+                    loops.push((*var, *extent));
+                    items(inner, loops, dims);
+                    loops.pop();
                 }
                 Item::Reshape { .. } => {}
             }
         }
     }
-    items(&mut p.items);
+    let dims: Vec<Vec<usize>> = p.tensors.iter().map(|t| t.dims.clone()).collect();
+    items(&mut p.items, &mut vec![], &dims);
     simplify(p);
 }

@@ -5,10 +5,12 @@
 //! Models whose structure, tables or views change with the sizes are refused by name.
 
 mod annotate;
+mod bodies;
+mod constants;
 mod edges;
 mod shapes;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::fit::{Fitter, Misfit};
 use super::refuse;
@@ -19,6 +21,8 @@ use crate::lower::{Lowered, lower_group};
 use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Type};
 use annotate::annotate_program;
+pub(super) use constants::fold_alike;
+use constants::is_of_constants;
 pub(super) use edges::check_edge;
 use shapes::{is_part, reshape_holds};
 
@@ -31,6 +35,17 @@ pub struct Probes {
     pub sizes: Vec<Vec<i64>>,
     /// The graphs, without the first.
     pub graphs: Vec<Graph>,
+    /// Whether inputs and outputs are stored as everything is, not dense in the sizes of a run: those of bodies.
+    pub as_stored: bool,
+    /// Whether windows have the padding that any size needs: [`Graph::any_padding`].
+    pub any_padding: bool,
+}
+
+impl Probes {
+    fn without_graphs(&self) -> Probes {
+        let Probes { parameters, sizes, graphs: _, as_stored, any_padding } = self;
+        Probes { parameters: parameters.clone(), sizes: sizes.clone(), graphs: vec![], as_stored: *as_stored, any_padding: *any_padding }
+    }
 }
 
 /// Other sizes to read a model for, where its parameters have these ranges, `dense` of them side by side; the first are those that it
@@ -128,19 +143,20 @@ impl<'p> Sizer<'p> {
 
     /// As `new`, with the values whose extents have no function.
     pub(super) fn partial(graph: &Graph, probes: &'p Probes) -> Result<(Self, Misfits), Vec<Diagnostic>> {
-        if let Some(&n) = graph.control_nodes().first() {
-            return Err(vec![refuse(graph, &[n], "branches and loops do not go with `--dynamic` yet")]);
-        }
         let mut nodes = vec![];
-        for other in &probes.graphs {
-            let what = "its graph has another structure for other sizes; `--dynamic` cannot give it one library";
-            nodes.push(correspondence(graph, other, false).map_err(|n| vec![refuse(graph, &[n], what)])?);
+        for (other, at) in probes.graphs.iter().zip(&probes.sizes[1..]) {
+            let sizes = Parameter::told(&probes.parameters, at);
+            let what = format!("its graph has another structure with {sizes}; `--dynamic` cannot give it one library");
+            nodes.push(correspondence(graph, other, false).map_err(|n| vec![refuse(graph, &[n], &what)])?);
         }
         let fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone() };
         let mut sizer = Sizer { probes, fitter, nodes, values: HashMap::new() };
         let (values, misfits) = sizer.extents_of_values(graph);
         sizer.values = values;
         sizer.check_outputs(graph)?;
+        for node in graph.control_nodes() {
+            sizer.check_control(graph, node).map_err(|misfit| vec![misfit.diagnostic(graph, &[node], "")])?;
+        }
         Ok((sizer, misfits))
     }
 
@@ -202,6 +218,9 @@ impl<'p> Sizer<'p> {
 
     /// Whether what the caller has of a value, dense, is at the same places as what is stored: only the outermost axis varies.
     pub(super) fn is_prefix(&self, graph: &Graph, v: Value) -> bool {
+        if self.probes.as_stored {
+            return true;
+        }
         let dims = graph.ty(v).dims().unwrap_or_default();
         let first = dims.iter().position(|&d| d != 1).unwrap_or(0);
         self.bounds(v).iter().enumerate().all(|(k, b)| b.is_none() || k <= first)
@@ -245,13 +264,7 @@ impl<'p> Sizer<'p> {
 
     /// Gives the copy of a value its sizes.
     pub(super) fn annotate_copy(&self, lowered: &mut Lowered) {
-        let bounds = self.bounds(lowered.operands[0]).to_vec();
-        lowered.program.tensors.iter_mut().for_each(|t| t.bounds.clone_from(&bounds));
-        for item in &mut lowered.program.items {
-            if let Item::Stage(stage) = item {
-                stage.bounds.clone_from(&bounds);
-            }
-        }
+        bound_copy(&mut lowered.program, self.bounds(lowered.operands[0]));
     }
 
     /// Whether a view that no kernel computes is the same at all sizes.
@@ -282,6 +295,16 @@ impl<'p> Sizer<'p> {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives a program that copies one value these extents.
+pub(super) fn bound_copy(program: &mut Program, bounds: &[Option<Size>]) {
+    program.tensors.iter_mut().for_each(|t| t.bounds = bounds.to_vec());
+    for item in &mut program.items {
+        if let Item::Stage(stage) = item {
+            stage.bounds = bounds.to_vec();
+        }
     }
 }
 
@@ -332,20 +355,6 @@ fn correspondence(graph: &Graph, other: &Graph, any_folding: bool) -> Result<Has
         left.extend(x.into_iter().flatten().zip(y.into_iter().flatten()));
     }
     Ok(map)
-}
-
-/// Whether a value depends on constants alone.
-fn is_of_constants(graph: &Graph, v: Value) -> bool {
-    let (mut left, mut seen) = (vec![v.node], HashSet::new());
-    while let Some(n) = left.pop() {
-        if matches!(graph.node(n).kind, NodeKind::Input) {
-            return false;
-        }
-        if seen.insert(n) {
-            left.extend(graph.operands(n).into_iter().flatten().map(|v| v.node));
-        }
-    }
-    true
 }
 
 fn kind(graph: &Graph, n: NodeId) -> String {

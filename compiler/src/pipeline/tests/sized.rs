@@ -1,16 +1,16 @@
 //! One program for a range of sizes: at every size it does what the operators' own definitions say, whatever lay in its memory before.
 
-use super::{Net, ints};
+use super::{Net, ints, random};
 use crate::codegen::jit::Executable;
 use crate::codegen::target::{Level, Machine};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Graph, Value};
+use crate::graph::{Graph, Value, eval, parse};
 use crate::ops::Attribute;
 use crate::pipeline::{Compiled, Emitter, Options, Probes, Tuned, compile_range, lower_and_schedule_for, run_passes};
-use crate::tensor::{Parameter, Tensor};
+use crate::tensor::{DType, Parameter, Tensor};
 
-type Build<'a> = &'a dyn Fn(&[i64]) -> (Net, Vec<Value>);
+type Build<'a> = &'a dyn Fn(&[i64]) -> Graph;
 
 fn parameters(ranges: &[(&str, i64, i64)]) -> Vec<Parameter> {
     ranges.iter().map(|&(name, low, high)| Parameter::new(name, low, high, 1)).collect()
@@ -21,11 +21,7 @@ const WAYS: [(Level, Emitter); 3] = [(Level::V3, Emitter::Auto), (Level::V4, Emi
 /// The program for a range, in all ways.
 fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
     let config = Config::default();
-    let mut read = |at: &[i64]| {
-        let (mut net, outputs) = build(at);
-        net.set_outputs(&outputs);
-        Ok((net.graph, ()))
-    };
+    let mut read = |at: &[i64]| Ok((build(at), ()));
     let mut all = |graph: Graph, (): (), probes: &Probes| {
         let (graph, _) = run_passes(graph, &config, &mut |_, _| {});
         let one = |&(level, emitter): &(Level, Emitter)| {
@@ -48,10 +44,9 @@ fn check(ranges: &[(&str, i64, i64)], at: &[&[i64]], build: Build<'_>) {
         }
         let exe = Executable::new(&compiled.program, &machine).unwrap_or_else(|e| panic!("{e}"));
         for &sizes in at {
-            let (mut net, outputs) = build(sizes);
-            net.set_outputs(&outputs);
-            let inputs = net.inputs();
-            let expected = net.evaluate(&inputs);
+            let graph = build(sizes);
+            let inputs = inputs_of(&graph);
+            let expected = eval(&graph, &inputs).unwrap_or_else(|e| panic!("{e}"));
             let mut memory = exe.memory();
             memory.sizes = sizes.to_vec();
             memory.workspace.as_mut_slice().fill(0xff);
@@ -61,8 +56,7 @@ fn check(ranges: &[(&str, i64, i64)], at: &[&[i64]], build: Build<'_>) {
             }
             memory.outputs.iter_mut().for_each(|b| b.as_mut_slice().fill(0xaa));
             exe.run(&mut memory).unwrap_or_else(|e| panic!("{sizes:?}: {e}"));
-            for (j, &v) in outputs.iter().enumerate() {
-                let want = &expected[&v];
+            for (j, want) in expected.iter().enumerate() {
                 let (found, rest) = memory.outputs[j].as_slice().split_at(want.bytes().len());
                 let found = Tensor::from_bytes(want.dtype(), want.dims(), found);
                 for (i, (a, b)) in found.to_f64s().iter().zip(want.to_f64s()).enumerate() {
@@ -81,6 +75,28 @@ fn check(ranges: &[(&str, i64, i64)], at: &[&[i64]], build: Build<'_>) {
     }
 }
 
+impl Net {
+    fn with_outputs(mut self, outputs: &[Value]) -> Graph {
+        self.set_outputs(outputs);
+        self.graph
+    }
+}
+
+/// Random floats; flags and numbers of iterations follow from the number of the input.
+fn inputs_of(graph: &Graph) -> Vec<Tensor> {
+    let value = |(i, &v): (usize, &Value)| {
+        let ty = graph.ty(v);
+        let dims = ty.dims().unwrap();
+        match ty.dtype {
+            DType::F32 => random(100 + i as u64, &dims),
+            dtype => {
+                Tensor::from_f64s(dtype, &dims, &vec![(i % 2) as f64 + f64::from(u8::from(dtype == DType::I64)); dims.iter().product()])
+            }
+        }
+    };
+    graph.inputs().iter().enumerate().map(value).collect()
+}
+
 fn n(x: i64) -> usize {
     usize::try_from(x).expect("an extent")
 }
@@ -96,7 +112,7 @@ fn batches_of_a_perceptron() {
         let w = net.weight(&[53, 10]);
         let y = net.op("MatMul", &[y, w], &[]);
         let y = net.op("Softmax", &[y], &[("axis", Attribute::Int(-1))]);
-        (net, vec![y])
+        net.with_outputs(&[y])
     });
 }
 
@@ -114,7 +130,7 @@ fn batches_of_images() {
         let y = net.op("Add", &[y, z], &[]);
         let y = net.op("GlobalAveragePool", &[y], &[]);
         let y = net.op("Flatten", &[y], &[]);
-        (net, vec![z, y])
+        net.with_outputs(&[z, y])
     });
 }
 
@@ -129,7 +145,7 @@ fn widths_of_an_image_with_padding() {
         let w = net.weight(&[12, 8, 3, 3]);
         let y = net.op("Conv", &[y, w], &[("pads", ints(&[1, 1, 1, 1]))]);
         let z = net.op("GlobalAveragePool", &[y], &[]);
-        (net, vec![y, z])
+        net.with_outputs(&[y, z])
     });
 }
 
@@ -158,7 +174,7 @@ fn lengths_of_attention() {
         let axes = net.ints(&[1]);
         let mean = net.op("ReduceMean", &[y, axes], &[]);
         let place = net.op("ArgMax", &[y], &[("axis", Attribute::Int(1))]);
-        (net, vec![y, mean, place, scores])
+        net.with_outputs(&[y, mean, place, scores])
     });
 }
 
@@ -170,7 +186,7 @@ fn what_mixes_sizes_is_refused_by_name() {
         let shape = net.ints(&[at[0] * at[1], 8]);
         let y = net.op("Reshape", &[x, shape], &[]);
         let y = net.op("Relu", &[y], &[]);
-        (net, vec![y])
+        net.with_outputs(&[y])
     })
     .unwrap_err();
     assert!(problems[0].to_string().contains("joins or cuts an axis"), "{}", problems[0]);
@@ -185,7 +201,7 @@ fn what_is_other_at_the_least_sizes_is_refused_by_name() {
         let (starts, ends) = (net.ints(&[0]), net.ints(&[2]));
         let y = net.op("Slice", &[x, starts, ends], &[]);
         let y = net.op("Relu", &[y], &[]);
-        (net, vec![y])
+        net.with_outputs(&[y])
     })
     .unwrap_err();
     assert!(problems[0].to_string().contains("with n=1 its result has extents [1, 8], not [2, 8]"), "{}", problems[0]);
@@ -194,7 +210,7 @@ fn what_is_other_at_the_least_sizes_is_refused_by_name() {
         let mut net = Net::new();
         let x = net.input(&[n(at[0]), 8]);
         let y = net.op("Shape", &[x], &[]);
-        (net, vec![y])
+        net.with_outputs(&[y])
     })
     .unwrap_err();
     assert!(problems[0].to_string().contains("depend on the sizes alone"), "{}", problems[0]);
@@ -207,7 +223,7 @@ fn means_over_two_lengths() {
         let x = net.input(&[2, 5, n(at[0]), n(at[1])]);
         let z = net.op("GlobalAveragePool", &[x], &[]);
         let y = net.op("Mul", &[x, z], &[]);
-        (net, vec![y, z])
+        net.with_outputs(&[y, z])
     });
 }
 
@@ -218,6 +234,161 @@ fn recurrences_in_both_directions() {
         let x = net.input(&[n(at[1]), n(at[0]), 12]);
         let (w, r) = (net.weight(&[2, 32, 12]), net.weight(&[2, 32, 8]));
         let y = net.op("LSTM", &[x, w, r], &[("direction", Attribute::String("bidirectional".into())), ("hidden_size", Attribute::Int(8))]);
-        (net, vec![y])
+        net.with_outputs(&[y])
+    });
+}
+
+#[test]
+fn recurrences_over_a_quotient() {
+    check(&[("width", 3, 67)], &[&[3], &[4], &[8], &[33], &[64], &[67]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[1, 3, 4, n(at[0])]);
+        let w = net.weight(&[5, 3, 4, 3]);
+        let y = net.op("Conv", &[x, w], &[("pads", ints(&[0, 1, 0, 1])), ("strides", ints(&[4, 4]))]);
+        let y = net.op("Transpose", &[y], &[("perm", ints(&[3, 0, 1, 2]))]);
+        let shape = net.ints(&[0, 1, 5]);
+        let y = net.op("Reshape", &[y, shape], &[]);
+        let (w, r) = (net.weight(&[2, 32, 5]), net.weight(&[2, 32, 8]));
+        let y = net.op("LSTM", &[y, w, r], &[("direction", Attribute::String("bidirectional".into())), ("hidden_size", Attribute::Int(8))]);
+        net.with_outputs(&[y])
+    });
+}
+
+#[test]
+fn pools_that_some_sizes_pad() {
+    for (high, fused) in [(30, false), (30, true), (41, false), (41, true)] {
+        check(&[("height", 1, high), ("width", 1, 21)], &[&[1, 1], &[2, 1], &[4, 4], &[5, 6], &[29, 21], &[high, 20]], &|at| {
+            let mut net = Net::new();
+            let x = net.input(&[1, 5, n(at[0]), n(at[1])]);
+            let y = if fused { net.op("Relu", &[x], &[]) } else { x };
+            let same = ("auto_pad", Attribute::String("SAME_UPPER".into()));
+            let y = net.op("MaxPool", &[y], &[("kernel_shape", ints(&[2, 2])), ("strides", ints(&[2, 2])), same]);
+            let y = net.op("Relu", &[y], &[]);
+            net.with_outputs(&[y])
+        });
+    }
+}
+
+#[test]
+fn padding_around_nothing() {
+    check(&[("s", 1, 29)], &[&[1], &[2], &[3], &[16], &[29]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 3]);
+        let (from, to, pads) = (net.ints(&[1]), net.ints(&[i64::MAX]), net.ints(&[0, 0, 2, 0]));
+        let y = net.op("Slice", &[x, from, to], &[]);
+        let y = net.op("Pad", &[y, pads], &[]);
+        net.with_outputs(&[y])
+    });
+}
+
+#[test]
+fn branches_over_lengths() {
+    for flag in [0, 1] {
+        let first = ["%f: bool[], %g: bool[]", "%g: bool[], %f: bool[]"][flag];
+        check(&[("b", 1, 3), ("s", 1, 21)], &[&[1, 1], &[2, 1], &[3, 2], &[2, 16], &[1, 20], &[3, 21]], &|at| {
+            let (b, s) = (at[0], at[1]);
+            let text = format!(
+                "graph @g({first}, %x: f32[{b},{s},8]) -> (%z) {{
+                  %u = Relu(%x)
+                  %y = if(%f, %u) then graph @yes(%u: f32[{b},{s},8]) -> (%y) {{
+                    @k = const rand(3) : f32[8,8]
+                    %m = MatMul(%u, @k)
+                    %y = Softmax(%m) axis=1
+                  }} else graph @no(%u: f32[{b},{s},8]) -> (%y) {{
+                    %t = Transpose(%u) perm=[0,2,1]
+                    %q = MatMul(%u, %t)
+                    %y = MatMul(%q, %u)
+                  }}
+                  %z = Add(%y, %x)
+                }}"
+            );
+            parse(&text).unwrap()
+        });
+    }
+}
+
+#[test]
+fn loops_over_lengths() {
+    // Over slices, a number of times that an input says, and as often as an axis is long.
+    check(&[("b", 1, 3), ("s", 1, 19)], &[&[1, 1], &[2, 1], &[1, 2], &[3, 3], &[2, 16], &[3, 19]], &|at| {
+        let (b, s) = (at[0], at[1]);
+        let text = format!(
+            "graph @g(%n: i64[], %x: f32[{s},{b},8], %h: f32[{b},8]) -> (%last, %all, %z, %p) {{
+              @k = const [{s}] : i64[1]
+              %last, %all = loop(_, %h, %x) states=1 scanned=1 : f32[{b},8], f32[{s},{b},8] do graph @step(%i: i64[], %h: f32[{b},8], %e: f32[{b},8]) -> (%t, %u) {{
+                @w = const rand(5) : f32[8,8]
+                %m = MatMul(%h, @w)
+                %a = Add(%m, %e)
+                %t = Tanh(%a)
+                %u = Mul(%t, %e)
+              }}
+              %z = loop(%n, %all) states=1 do graph @power(%i: i64[], %r: f32[{s},{b},8]) -> (%t) {{
+                @half = const [0.5] : f32[1]
+                %q = Mul(%r, @half)
+                %t = Relu(%q)
+              }}
+              %p = loop(@k, %h) states=1 do graph @count(%i: i64[], %r: f32[{b},8]) -> (%t) {{
+                @one = const [1] : f32[1]
+                %t = Add(%r, @one)
+              }}
+            }}"
+        );
+        parse(&text).unwrap()
+    });
+    let problems = compile(&parameters(&[("s", 1, 19)]), &|at| {
+        let s = at[0];
+        let text = format!(
+            "graph @g(%x: f32[{s},8], %h: f32[8]) -> (%last) {{
+              %last = loop(_, %h, %x) states=1 scanned=1 backward=[1] : f32[8] do graph @step(%i: i64[], %h: f32[8], %e: f32[8]) -> (%t) {{
+                %t = Add(%h, %e)
+              }}
+            }}"
+        );
+        parse(&text).unwrap()
+    })
+    .unwrap_err();
+    assert!(problems[0].to_string().contains("goes backward over an axis"), "{}", problems[0]);
+}
+
+#[test]
+fn what_differs_inside_a_branch_is_refused_by_name() {
+    let problems = compile(&parameters(&[("n", 1, 20)]), &|at| {
+        let s = at[0];
+        let least = s.min(2);
+        let text = format!(
+            "graph @g(%f: bool[], %x: f32[{s},8]) -> (%y) {{
+              %y = if(%f, %x) then graph @yes(%x: f32[{s},8]) -> (%y) {{
+                @from = const [0] : i64[1]
+                @to = const [{least}] : i64[1]
+                %c = Slice(%x, @from, @to)
+                %m = ReduceMax(%c) keepdims=1
+                %y = Add(%x, %m)
+              }} else graph @no(%x: f32[{s},8]) -> (%y) {{
+                %y = Relu(%x)
+              }}
+            }}"
+        );
+        parse(&text).unwrap()
+    })
+    .unwrap_err();
+    assert!(problems[0].to_string().contains("with n=1"), "{}", problems[0]);
+}
+
+#[test]
+fn what_is_small_enough_to_be_computed_at_some_sizes_is_the_same_program() {
+    // As a reader folds it: a filled tensor that is a constant while it is small.
+    check(&[("b", 1, 3), ("s", 1, 40)], &[&[1, 1], &[2, 7], &[3, 40]], &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), n(at[1]), 4]);
+        let shape = net.ints(&[at[0], 1, 4]);
+        let filled = match at[0] {
+            0..4 => net.graph.add_constant("filled", Tensor::from_f64s(DType::F32, &[n(at[0]), 1, 4], &vec![1.5; n(at[0]) * 4])),
+            _ => {
+                let v = net.graph.add_constant("value", Tensor::from_f64s(DType::F32, &[1], &[1.5]));
+                net.op("Expand", &[v, shape], &[])
+            }
+        };
+        let y = net.op("Add", &[x, filled], &[]);
+        net.with_outputs(&[y])
     });
 }

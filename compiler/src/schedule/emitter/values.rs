@@ -265,11 +265,7 @@ impl Emitter {
                                 return self.by_lane(e, at, None);
                             }
                             let reg = self.numbered(Key::Index(a.clone()), |b| b.index(a));
-                            let clamped = self.clamp(reg, end, bound.as_ref());
-                            outside.push(
-                                self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
-                            );
-                            dynamic.push((clamped, stride));
+                            dynamic.push((self.checked(reg, end, bound.as_ref(), &mut outside), stride));
                             continue;
                         }
                     }
@@ -297,16 +293,16 @@ impl Emitter {
                         }
                         dynamic.push((checked, stride));
                     } else {
-                        let clamped = self.clamp(reg, end, bound.as_ref());
-                        if matches!(ix, Ix::Checked(_)) {
-                            if varies {
-                                return self.by_lane(e, at, None);
-                            }
-                            outside.push(
-                                self.numbered(Key::Compare(CompareOp::Ne, reg, clamped), |b| b.compare(nest::CompareOp::Ne, reg, clamped)),
-                            );
+                        let is_checked = matches!(ix, Ix::Checked(_));
+                        if is_checked && varies {
+                            return self.by_lane(e, at, None);
                         }
-                        dynamic.push((clamped, stride));
+                        let place = if is_checked {
+                            self.checked(reg, end, bound.as_ref(), &mut outside)
+                        } else {
+                            self.clamp(reg, end, bound.as_ref())
+                        };
+                        dynamic.push((place, stride));
                     }
                 }
             }
@@ -358,20 +354,31 @@ impl Emitter {
         matches!(a.terms[..], [(Var::Axis(axis), 1)] if a.constant == 0 && self.bound(axis as usize) == Some(n))
     }
 
-    /// `reg` moved into `0..end`, or into `0..bound` in a run that has less.
+    /// `reg` moved into `0..end`, or into `0..bound` in a run that has less; in one that has nothing, to 0.
     fn clamp(&mut self, reg: Reg, end: i64, bound: Option<&Size>) -> Reg {
-        if let Some(n) = bound {
-            let last = self.size(&n.plus(&Size::Constant(-1)), end);
-            let last = self.numbered(Key::Index(last.clone()), |b| b.index(last));
-            let lesser = self.numbered(Key::Binary(BinaryOp::Min, reg, last), |b| b.binary(nest::BinaryOp::Min, reg, last));
-            return self.clamp(lesser, end, None);
-        }
-        self.numbered(Key::Clamp(reg, end), |b| {
+        let lesser = bound.map_or(reg, |n| self.below(reg, end, n));
+        self.numbered(Key::Clamp(lesser, end), |b| {
             let ty = VecType::scalar(DType::I64);
             let (zero, last) = (b.int(ty, 0), b.int(ty, (end - 1).max(0)));
-            let low = b.binary(nest::BinaryOp::Max, reg, zero);
+            let low = b.binary(nest::BinaryOp::Max, lesser, zero);
             b.binary(nest::BinaryOp::Min, low, last)
         })
+    }
+
+    /// The lesser of `reg` and the last place of an axis that has `n` of at most `end` in a run.
+    fn below(&mut self, reg: Reg, end: i64, n: &Size) -> Reg {
+        let last = self.size(n, end).offset(-1);
+        let last = self.numbered(Key::Index(last.clone()), |b| b.index(last));
+        self.numbered(Key::Binary(BinaryOp::Min, reg, last), |b| b.binary(nest::BinaryOp::Min, reg, last))
+    }
+
+    /// `reg` as [`Self::clamp`] moves it; whether it is outside is added to the list. An axis may have nothing in a run.
+    fn checked(&mut self, reg: Reg, end: i64, bound: Option<&Size>, outside: &mut Vec<Reg>) -> Reg {
+        let clamped = self.clamp(reg, end, bound);
+        for other in [Some(clamped), bound.map(|n| self.below(reg, end, n))].into_iter().flatten() {
+            outside.push(self.numbered(Key::Compare(CompareOp::Ne, reg, other), |b| b.compare(nest::CompareOp::Ne, reg, other)));
+        }
+        clamped
     }
 
     /// Emits in the current scope what `e` computes without the axes in `inner`, so that loops over them find it done.

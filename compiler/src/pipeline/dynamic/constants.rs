@@ -1,0 +1,50 @@
+//! Values that constants decide: whether they are computed when a model is read, or later, depends on how large they are, and so on the
+//! sizes that it is read for.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::kind;
+use crate::graph::{Graph, NodeId, NodeKind, Value};
+use crate::passes::Report;
+use crate::passes::fold_constants::fold_constants_of;
+
+/// Whether a value depends on constants alone.
+pub(super) fn is_of_constants(graph: &Graph, v: Value) -> bool {
+    cone(graph, v).is_some()
+}
+
+/// The nodes that a value depends on, with its own, if no input is among them.
+fn cone(graph: &Graph, v: Value) -> Option<HashSet<NodeId>> {
+    let (mut left, mut seen) = (vec![v.node], HashSet::new());
+    while let Some(n) = left.pop() {
+        if matches!(graph.node(n).kind, NodeKind::Input) {
+            return None;
+        }
+        if seen.insert(n) {
+            left.extend(graph.operands(n).into_iter().flatten().map(|v| v.node));
+        }
+    }
+    Some(seen)
+}
+
+/// Computes what constants decide in `graph` and what is a constant in `like`, the same model at other sizes.
+pub(in crate::pipeline) fn fold_alike(graph: &mut Graph, like: &Graph) {
+    let mut names: BTreeSet<String> = BTreeSet::new();
+    let mut seen = HashSet::new();
+    let mut left: Vec<(Value, Value)> = graph.outputs().iter().copied().zip(like.outputs().iter().copied()).collect();
+    while let Some((a, b)) = left.pop() {
+        if graph.constant(a).is_some() || !seen.insert(a.node) {
+            continue;
+        }
+        if like.constant(b).is_some() {
+            let folded = cone(graph, a).into_iter().flatten();
+            names.extend(folded.flat_map(|n| graph.node(n).results.iter().map(|r| r.name.clone())));
+        } else if kind(graph, a.node) == kind(like, b.node) {
+            let operands = graph.operands(a.node).into_iter().zip(like.operands(b.node));
+            left.extend(operands.filter_map(|(x, y)| x.zip(y)));
+        }
+    }
+    if !names.is_empty() {
+        fold_constants_of(graph, Some(&names), &mut Report::default());
+    }
+}
