@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::ahead::{Ahead, TileLoops};
-use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
+use super::cost::{Order, Tile, choose_tile, n_streams, shared_columns, window_tile};
 use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves, is_heavy};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
@@ -67,7 +67,7 @@ pub(super) fn emit(
 pub(super) struct Tiles {
     plan: Plan,
     packed: HashMap<Expr, Packed>,
-    ahead: Option<Ahead>,
+    ahead: Vec<Ahead>,
 }
 
 impl Tiles {
@@ -83,7 +83,7 @@ impl Tiles {
                 }
             }
         }
-        let ahead = ahead(e, &plan, &packed);
+        let ahead = ahead(e, &plan, &packed).into_iter().chain(rows_ahead(e, &plan)).collect();
         Tiles { plan, packed, ahead }
     }
 
@@ -106,7 +106,7 @@ impl Tiles {
             column_loop(e, plan, point, &mut |e, point, nv, valid| {
                 outer_loops(e, plan, &outer, point, &mut |e, point| {
                     row_loop(e, plan, point, &mut |e, point, mr| {
-                        let ahead = self.ahead.as_ref().filter(|_| nv == plan.tile.nv);
+                        let ahead = if nv == plan.tile.nv { &self.ahead[..] } else { &[] };
                         tile(e, plan, ahead, point, mr, nv, valid)
                     })
                 })
@@ -115,7 +115,7 @@ impl Tiles {
             outer_loops(e, plan, &outer, point, &mut |e, point| {
                 row_loop(e, plan, point, &mut |e, point, mr| {
                     column_loop(e, plan, point, &mut |e, point, nv, valid| {
-                        let ahead = self.ahead.as_ref().filter(|_| nv == plan.tile.nv);
+                        let ahead = if nv == plan.tile.nv { &self.ahead[..] } else { &[] };
                         tile(e, plan, ahead, point, mr, nv, valid)
                     })
                 })
@@ -151,6 +151,19 @@ fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>) -> Option<Ahe
         steps: e.machine.choice.steps,
     };
     Ahead::new(e, packed, load.dtype().size_bytes(), &loops)
+}
+
+/// How the tiles of some rows ask for the next ones, where another thread may have written them.
+fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<Ahead> {
+    let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
+    if e.machine.threads < 2 || plan.streams != 1 {
+        return None;
+    }
+    let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
+    let [load] = &of_rows[..] else { return None };
+    let n_panels = if plan.columns_first { 1 } else { plan.columns / (plan.tile.nv * plan.lanes) };
+    let panel = (vector, (plan.tile.nv * plan.lanes) as i64, n_panels as i64);
+    Ahead::of_rows(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, panel)
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
@@ -227,6 +240,11 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     };
     let reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
     let depth: usize = reduction.iter().map(|r| r.1).product();
+    let tile = if broadcast && rows.is_none() && stage.bounds.iter().all(Option::is_none) {
+        shared_columns(&machine, columns, depth, tile)
+    } else {
+        tile
+    };
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * 4;
         let row_operands = loads(value).into_iter().filter(|l| !expr_depends(l, v)).filter_map(|l| match l.node() {
@@ -460,7 +478,7 @@ fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) 
     Ok(())
 }
 
-fn tile(e: &mut Emitter, plan: &Plan, ahead: Option<&Ahead>, point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
+fn tile(e: &mut Emitter, plan: &Plan, ahead: &[Ahead], point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
     let dtype = plan.value.dtype();
     let lanes = plan.lanes as u32;
     let ty = VecType { dtype, lanes };
@@ -612,7 +630,7 @@ fn reduction_loops(
     stage: &Stage,
     axes: &[(usize, usize)],
     budget: usize,
-    ahead: Option<&Ahead>,
+    ahead: &[Ahead],
     point: Point,
     f: &mut Inner<'_>,
 ) -> Result<(), ScheduleError> {
@@ -622,7 +640,7 @@ fn reduction_loops(
         for k in 0..extent {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, stage, rest, budget, None, at, f)?;
+            reduction_loops(e, stage, rest, budget, &[], at, f)?;
         }
         return Ok(());
     }
@@ -636,7 +654,7 @@ fn reduction_loops(
     let steps = e.machine.choice.steps as i64;
     let mut left = Emitter::whole(stage, axis);
     e.run_loop(&format!("r{axis}"), &left.take(steps), |e, v| {
-        if let Some(ahead) = ahead {
+        for ahead in ahead {
             let mut at = point.clone();
             at.axes[axis] = v.clone();
             ahead.emit(e, &at);
