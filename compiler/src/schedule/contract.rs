@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 
 use super::ahead::{Ahead, TileLoops};
+use super::blocks::{Block, Blocks, Product};
 use super::cost::{Order, Tile, choose_tile, n_streams, shared_columns, window_tile};
 use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves, is_heavy};
 use super::inner_product::accumulate;
 use super::pack::{pack, packable};
 use super::reduce::{identity, loads};
+use super::rows_ahead::RowsAhead;
 use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
@@ -53,10 +55,14 @@ pub(super) fn emit(
     finish: &Expr,
     vector: Option<usize>,
 ) -> Result<(), ScheduleError> {
-    let tiles = Tiles::new(e, stage, op, value, finish, vector);
+    let mut tiles = Tiles::new(e, stage, op, value, finish, vector);
+    tiles.block(e);
     e.note(match tiles.plan.vector {
         Some(_) if tiles.plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", tiles.nr(), tiles.plan.streams),
-        Some(_) => format!("contract(mr={} nr={} ku={})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps),
+        Some(_) => {
+            let blocks = tiles.blocks.as_ref().map_or(String::new(), |b| format!(" blocks={}", b.n));
+            format!("contract(mr={} nr={} ku={}{blocks})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps)
+        }
         None => format!("contract(mr={} scalar)", tiles.plan.tile.mr),
     });
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
@@ -67,7 +73,9 @@ pub(super) fn emit(
 pub(super) struct Tiles {
     plan: Plan,
     packed: HashMap<Expr, Packed>,
-    ahead: Vec<Ahead>,
+    ahead: Option<Ahead>,
+    rows_ahead: Option<RowsAhead>,
+    blocks: Option<Blocks>,
 }
 
 impl Tiles {
@@ -83,8 +91,35 @@ impl Tiles {
                 }
             }
         }
-        let ahead = ahead(e, &plan, &packed).into_iter().chain(rows_ahead(e, &plan)).collect();
-        Tiles { plan, packed, ahead }
+        let ahead = ahead(e, &plan, &packed, None);
+        let rows_ahead = rows_ahead(e, &plan);
+        Tiles { plan, packed, ahead, rows_ahead, blocks: None }
+    }
+
+    /// Cuts the reduction into blocks, where that is worth it.
+    fn block(&mut self, e: &mut Emitter) {
+        let plan = &self.plan;
+        let (Some(v), true, true) = (plan.vector, plan.columns_first && plan.streams == 1, plan.padded.is_empty()) else { return };
+        let axes = plan.stage.axes.len() + plan.stage.reduce.len();
+        if plan.value.dtype() != DType::F32 || (0..axes).any(|a| plan.stage.bound(a).is_some()) {
+            return;
+        }
+        let rows: Vec<(usize, usize)> = plan.outer.iter().chain(&plan.rows).map(|&a| (a, plan.stage.axes[a])).collect();
+        let product = Product {
+            row_bytes: row_bytes(e, &plan.value, v),
+            rows: &rows,
+            reduction: &plan.reduction,
+            nr: self.nr(),
+            n_panels: plan.columns / self.nr(),
+        };
+        self.blocks = Blocks::new(e, &product);
+        self.ahead = ahead(e, plan, &self.packed, self.blocks.as_ref());
+    }
+
+    /// What tiles of so many vectors ask for.
+    fn asks(&self, nv: usize) -> Asks<'_> {
+        let whole = nv == self.plan.tile.nv;
+        Asks { weights: self.ahead.as_ref().filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }
     }
 
     /// Rows of a tile.
@@ -103,20 +138,32 @@ impl Tiles {
         let plan = &self.plan;
         let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
         let result = if plan.columns_first {
-            column_loop(e, plan, point, &mut |e, point, nv, valid| {
+            let panel = |e: &mut Emitter, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
+                let asks = self.asks(nv);
                 outer_loops(e, plan, &outer, point, &mut |e, point| {
-                    row_loop(e, plan, point, &mut |e, point, mr| {
-                        let ahead = if nv == plan.tile.nv { &self.ahead[..] } else { &[] };
-                        tile(e, plan, ahead, point, mr, nv, valid)
-                    })
+                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, (asks, block), point, (mr, nv, valid)))
                 })
-            })
+            };
+            match (&self.blocks, plan.vector) {
+                (Some(blocks), Some(axis)) => {
+                    let nr = self.nr() as i64;
+                    let panels = (plan.columns as i64 / nr, nr);
+                    let whole = (plan.tile.nv, plan.lanes as u32);
+                    blocks.emit(e, &format!("i{axis}"), panels, &mut |e, column, block| {
+                        let mut at = point.clone();
+                        at.axes[axis] = column;
+                        panel(e, at, whole, Some(block))
+                    })?;
+                    last_columns(e, plan, axis, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None))
+                }
+                _ => column_loop(e, plan, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None)),
+            }
         } else {
             outer_loops(e, plan, &outer, point, &mut |e, point| {
                 row_loop(e, plan, point, &mut |e, point, mr| {
                     column_loop(e, plan, point, &mut |e, point, nv, valid| {
-                        let ahead = if nv == plan.tile.nv { &self.ahead[..] } else { &[] };
-                        tile(e, plan, ahead, point, mr, nv, valid)
+                        let asks = self.asks(nv);
+                        tile(e, plan, (asks, None), point, (mr, nv, valid))
                     })
                 })
             })
@@ -126,8 +173,27 @@ impl Tiles {
     }
 }
 
+/// What a tile asks for while it is computed.
+#[derive(Clone, Copy, Default)]
+struct Asks<'a> {
+    weights: Option<&'a Ahead>,
+    rows: Option<&'a RowsAhead>,
+}
+
+impl Asks<'_> {
+    /// Asks at one iteration of the reduction.
+    fn emit(self, e: &mut Emitter, at: &Point) {
+        if let Some(weights) = self.weights {
+            weights.emit(e, at);
+        }
+        if let Some(rows) = self.rows {
+            rows.emit(e, at);
+        }
+    }
+}
+
 /// How the tiles of a panel ask for the next one.
-fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>) -> Option<Ahead> {
+fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, blocks: Option<&Blocks>) -> Option<Ahead> {
     let mut packed = packed.iter();
     let (Some((load, packed)), None, 1) = (packed.next(), packed.next(), plan.streams) else { return None };
     let outer: Vec<(usize, usize)> = plan.outer.iter().map(|&a| (a, plan.stage.axes[a])).collect();
@@ -149,21 +215,22 @@ fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>) -> Option<Ahe
         mr: plan.tile.mr,
         reduction: &plan.packed_reduction,
         steps: e.machine.choice.steps,
+        blocks,
     };
     Ahead::new(e, packed, load.dtype().size_bytes(), &loops)
 }
 
 /// How the tiles of some rows ask for the next ones, where another thread may have written them.
-fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<Ahead> {
+fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
     let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
     if e.machine.threads < 2 || plan.streams != 1 {
         return None;
     }
     let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
     let [load] = &of_rows[..] else { return None };
-    let n_panels = if plan.columns_first { 1 } else { plan.columns / (plan.tile.nv * plan.lanes) };
-    let panel = (vector, (plan.tile.nv * plan.lanes) as i64, n_panels as i64);
-    Ahead::of_rows(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, panel)
+    let nr = (plan.tile.nv * plan.lanes) as i64;
+    let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
+    RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
@@ -247,13 +314,9 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     };
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * 4;
-        let row_operands = loads(value).into_iter().filter(|l| !expr_depends(l, v)).filter_map(|l| match l.node() {
-            Node::Load { tensor, .. } => Some(n_elements(&e.program().tensors[tensor.0 as usize].dims) * 4),
-            _ => None,
-        });
         let n_panels = columns / (tile.nv * lanes);
         let far = bytes > e.machine.l2_bytes / 2
-            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_operands.sum::<usize>() <= e.machine.l2_bytes / 4;
+            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_bytes(e, value, v) <= e.machine.l2_bytes / 4;
         let n_tiles = outer.iter().map(|&a| stage.axes[a]).product::<usize>() * n_rows.div_ceil(tile.mr);
         far && n_tiles > 1 && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
     });
@@ -280,6 +343,15 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
         padded,
         lanes,
     }
+}
+
+/// Bytes of the tensors of which rows are read: what does not depend on the columns.
+fn row_bytes(e: &Emitter, value: &Expr, columns: usize) -> usize {
+    let bytes = |l: &Expr| match l.node() {
+        Node::Load { tensor, .. } => n_elements(&e.program().tensors[tensor.0 as usize].dims) * 4,
+        _ => 0,
+    };
+    loads(value).iter().filter(|l| !expr_depends(l, columns)).map(bytes).sum()
 }
 
 /// Whether the first lanes of a vector along `axis` are one load.
@@ -468,6 +540,13 @@ fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) 
         at.axes[axis] = v;
         f(e, at, plan.tile.nv, lanes as u32)
     })?;
+    last_columns(e, plan, axis, point, f)
+}
+
+/// The columns that fill no tile.
+fn last_columns(e: &mut Emitter, plan: &Plan, axis: usize, point: Point, f: &mut Columns<'_>) -> Result<(), ScheduleError> {
+    let (extent, lanes) = (plan.columns as i64, plan.lanes as i64);
+    let full = extent - extent % (plan.tile.nv as i64 * lanes);
     let rest = extent - full;
     if rest > 0 {
         let mut at = point;
@@ -478,7 +557,14 @@ fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) 
     Ok(())
 }
 
-fn tile(e: &mut Emitter, plan: &Plan, ahead: &[Ahead], point: Point, mr: usize, nv: usize, valid: u32) -> Result<(), ScheduleError> {
+/// A tile of `mr` rows and `nv` vectors, of the last of which so many lanes are valid: all of its reduction, or one block.
+fn tile(
+    e: &mut Emitter,
+    plan: &Plan,
+    (asks, block): (Asks<'_>, Option<&Block<'_>>),
+    point: Point,
+    (mr, nv, valid): (usize, usize, u32),
+) -> Result<(), ScheduleError> {
     let dtype = plan.value.dtype();
     let lanes = plan.lanes as u32;
     let ty = VecType { dtype, lanes };
@@ -497,10 +583,20 @@ fn tile(e: &mut Emitter, plan: &Plan, ahead: &[Ahead], point: Point, mr: usize, 
     let n = plan.stage.axes.len();
     let reduced: Vec<usize> = (n..n + plan.stage.reduce.len()).collect();
     let mut accs: Vec<Reg> = vec![];
+    let waiting = |point: &Point, block: &Block<'_>, i: usize| {
+        let (row, vector) = (i / nv, i % nv);
+        block.place(&cell(point, row, 0), (vector * plan.lanes) as i64)
+    };
     let first = e.constant(dtype, start, lanes);
-    for _ in 0..mr * nv {
+    for i in 0..mr * nv {
         let acc = e.b.reg(ty);
-        e.b.set(acc, Op::Copy(first));
+        match block {
+            Some(block) if !block.first => {
+                let (buffer, at) = waiting(&point, block, i);
+                e.b.set(acc, Op::Load { buffer, index: at.into() });
+            }
+            _ => e.b.set(acc, Op::Copy(first)),
+        }
         accs.push(acc);
     }
     for row in 0..mr {
@@ -543,14 +639,28 @@ fn tile(e: &mut Emitter, plan: &Plan, ahead: &[Ahead], point: Point, mr: usize, 
         }
         Ok(())
     };
+    let part = block.map(|b| b.part(&plan.stage, &plan.reduction));
+    let (stage, reduction) = part.as_ref().map_or((&plan.stage, &plan.reduction), |p| (&p.0, &p.1));
+    let weights = asks.weights.map(|a| block.map_or_else(|| a.clone(), |b| a.within(b)));
+    let asks = Asks { weights: weights.as_ref(), rows: asks.rows.filter(|_| block.is_none()) };
     let loops: &mut Loops<'_> = match plan.streams {
-        1 => &mut |e, point, f| reduction_loops(e, &plan.stage, &plan.reduction, budget, ahead, point, f),
+        1 => &mut |e, point, f| reduction_loops(e, stage, reduction, budget, asks, point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
     };
-    loops(e, point.clone(), &mut |e, point| {
+    loops(e, point.clone(), &mut |e, mut point| {
+        if let Some(block) = block {
+            point.axes[block.axis()] = point.axes[block.axis()].plus(&block.base);
+        }
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
         if factors.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
+    if let Some(block) = block.filter(|b| !b.last) {
+        for (i, &acc) in accs.iter().enumerate() {
+            let (buffer, at) = waiting(&point, block, i);
+            e.b.store(buffer, at, acc);
+        }
+        return Ok(());
+    }
     if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && dtype == DType::F32 {
         return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
     }
@@ -630,7 +740,7 @@ fn reduction_loops(
     stage: &Stage,
     axes: &[(usize, usize)],
     budget: usize,
-    ahead: &[Ahead],
+    asks: Asks<'_>,
     point: Point,
     f: &mut Inner<'_>,
 ) -> Result<(), ScheduleError> {
@@ -640,7 +750,7 @@ fn reduction_loops(
         for k in 0..extent {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, stage, rest, budget, &[], at, f)?;
+            reduction_loops(e, stage, rest, budget, Asks::default(), at, f)?;
         }
         return Ok(());
     }
@@ -648,17 +758,15 @@ fn reduction_loops(
         return e.run_loop(&format!("r{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
-            reduction_loops(e, stage, rest, budget, ahead, at, f)
+            reduction_loops(e, stage, rest, budget, asks, at, f)
         });
     }
     let steps = e.machine.choice.steps as i64;
     let mut left = Emitter::whole(stage, axis);
     e.run_loop(&format!("r{axis}"), &left.take(steps), |e, v| {
-        for ahead in ahead {
-            let mut at = point.clone();
-            at.axes[axis] = v.clone();
-            ahead.emit(e, &at);
-        }
+        let mut at = point.clone();
+        at.axes[axis] = v.clone();
+        asks.emit(e, &at);
         for u in 0..steps {
             let mut at = point.clone();
             at.axes[axis] = v.offset(u);

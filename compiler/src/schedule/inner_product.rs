@@ -2,14 +2,18 @@
 //! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Run, expr_depends, halves, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Run, coefficient, expr_depends, halves, vector_ok};
+use super::prepare::{transposable, transposed_constant};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
 use crate::expr::{BinaryOp, Expr, Node, ReduceOp, Stage};
 use crate::nest::{Affine, Op, Reg, VecType};
-use crate::tensor::DType;
+use crate::tensor::{DType, n_elements};
 
 /// Accumulators that hide the latency of an addition.
 const ACCUMULATORS: i64 = 4;
+
+/// Operations that add up the lanes of a sum.
+const LANE_SUM: usize = 10;
 
 /// Called with the points of a tile.
 type Points<'f> = dyn FnMut(&mut Emitter, &[Point]) -> Result<(), ScheduleError> + 'f;
@@ -30,13 +34,36 @@ fn adjacent(e: &Emitter, load: &Expr, axis: usize) -> bool {
     match along(e, load, axis) {
         Along::Independent | Along::Unit => true,
         Along::Strided => false,
-        // Constants are read where they are.
-        Along::Constant => {
-            let Node::Load { tensor, index, .. } = load.node() else { return false };
-            let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| super::emitter::coefficient(ix, axis) * s).sum();
-            stride == 1
+        Along::Constant => stride(e, load, axis) == 1 || transposable(e, load, axis).is_some(),
+    }
+}
+
+/// Whether lanes along the reduction's `axis` take fewer operations than lanes along the outputs' axis `columns`: most of their vectors would
+/// be empty, and what it costs to add up the lanes of each sum is less than that.
+pub(super) fn is_shorter(e: &Emitter, stage: &Stage, axis: usize, columns: usize) -> bool {
+    let (depth, n_columns) = (n_elements(&stage.reduce), stage.axes[columns]);
+    let lanes = (e.machine.lanes as usize).min(stage.reduce[axis - stage.axes.len()]);
+    (depth * n_columns).div_ceil(lanes) + LANE_SUM * n_columns < depth / 5 * 4
+}
+
+/// Elements from one step along an axis to the next.
+fn stride(e: &Emitter, load: &Expr, axis: usize) -> i64 {
+    let Node::Load { tensor, index, .. } = load.node() else { return 0 };
+    index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum()
+}
+
+/// The value with constants that it strides through transposed.
+fn with_adjacent_constants(e: &mut Emitter, value: &Expr, axis: usize) -> Expr {
+    let mut value = value.clone();
+    for load in loads(&value) {
+        if matches!(along(e, &load, axis), Along::Constant)
+            && stride(e, &load, axis) != 1
+            && let Some(moved) = transposed_constant(e, &load, axis)
+        {
+            value = value.rewrite(&mut |x| if x == load { moved.clone() } else { x });
         }
     }
+    value
 }
 
 /// Output axes of a tile: rows that only one factor of the product depends on, columns that only the other does.
@@ -57,9 +84,15 @@ impl Tile {
         if rows.map(|a| stage.axes[a]) > columns.map(|a| stage.axes[a]) {
             (rows, columns) = (columns, rows);
         }
-        let wide = if e.machine.n_registers >= 32 { 4 } else { 2 };
+        let many = e.machine.n_registers >= 32;
+        // Eight sums hide the latency of two multiply-adds a cycle.
+        let (n_rows, n_columns) = match (rows, many) {
+            (None, true) => (1, 8),
+            (_, true) => (4, 4),
+            (_, false) => (2, 4),
+        };
         let sized = |axis: Option<usize>, n: i64| axis.map(|a| (a, n.min(stage.axes[a] as i64)));
-        Tile { rows: sized(rows, wide), columns: sized(columns, 4) }
+        Tile { rows: sized(rows, n_rows), columns: sized(columns, n_columns) }
     }
 
     /// Loops over all outputs, tile by tile: `f` gets the points of each.
@@ -108,12 +141,12 @@ fn spread(
 }
 
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, axis: usize) -> Result<(), ScheduleError> {
+    let value = &with_adjacent_constants(e, value, axis);
     let n = stage.axes.len();
     // Of a sum that is not long the end counts, which goes one by one.
     let mut lanes = e.machine.lanes;
-    while lanes > 4
-        && (stage.reduce[axis - n] < 4 * lanes as usize || stage.reduce[axis - n] % lanes as usize * 16 > stage.reduce[axis - n])
-    {
+    let depth = n_elements(&stage.reduce);
+    while lanes > 4 && (depth < 4 * lanes as usize || stage.reduce[axis - n] % lanes as usize * 16 > stage.reduce[axis - n]) {
         lanes /= 2;
     }
     let extent = stage.reduce[axis - n] as i64;

@@ -4,6 +4,7 @@
 //! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
 
 mod ahead;
+mod blocks;
 mod borders;
 mod contract;
 mod cost;
@@ -13,6 +14,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod rows_ahead;
 mod stages;
 mod winograd;
 

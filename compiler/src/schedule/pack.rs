@@ -100,7 +100,7 @@ pub(super) fn pack(
 }
 
 /// The source offsets of every combination of the axes, the last fastest.
-fn offsets(axes: &[(usize, usize)], stride: &impl Fn(usize) -> i64) -> Vec<i64> {
+pub(super) fn offsets(axes: &[(usize, usize)], stride: &impl Fn(usize) -> i64) -> Vec<i64> {
     let mut list = vec![0];
     for &(axis, extent) in axes {
         let s = stride(axis);

@@ -1,9 +1,10 @@
 //! Copies that make a stage's reads plain: padding written out, and operands transposed so that lanes are adjacent.
 
-use super::emitter::{Emitter, Slot};
+use super::emitter::{Emitter, Slot, coefficient};
+use super::pack::{offsets, packable};
 use super::{ScheduleError, borders};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
-use crate::tensor::Size;
+use crate::tensor::{Size, Tensor};
 
 /// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
 pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
@@ -134,6 +135,38 @@ pub(super) fn transposed_copy(e: &mut Emitter, stage: &Stage, load: &Expr, inner
     super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(renumbered) })?;
     let index = axes.iter().map(|&a| Ix::Affine(Affine::var(Var::Axis(a as u32)))).collect();
     Ok(Some(Expr::new(Node::Load { tensor: copy, index, pad: None }, load.dtype())))
+}
+
+/// A plain read of a constant in which what `axis` moves along is innermost, standing for a read of the constant as it is; `None` where
+/// it is no such constant, or the axis moves along several of its axes, or by more than one element.
+pub(super) fn transposed_constant(e: &mut Emitter, load: &Expr, axis: usize) -> Option<Expr> {
+    let inner = transposable(e, load, axis)?;
+    let Node::Load { tensor, index, .. } = load.node() else { return None };
+    let value = e.packable_constant(*tensor)?.clone();
+    let (dims, strides) = (e.dims(*tensor).to_vec(), e.strides_of(*tensor));
+    let mut order: Vec<usize> = (0..dims.len()).filter(|&k| k != inner).collect();
+    order.push(inner);
+    let (size, bytes) = (value.dtype().size_bytes(), value.bytes());
+    let along: Vec<(usize, usize)> = order.iter().map(|&k| (k, dims[k])).collect();
+    let offsets = offsets(&along, &|k| strides[k]);
+    let moved: Vec<u8> = offsets.iter().flat_map(|&o| &bytes[o as usize * size..][..size]).copied().collect();
+    let moved = Tensor::from_bytes(value.dtype(), &along.iter().map(|a| a.1).collect::<Vec<_>>(), &moved);
+    let name = format!("{}_transposed", e.program().tensors[tensor.0 as usize].name);
+    let index = order.iter().map(|&k| index[k].clone()).collect();
+    Some(Expr::new(Node::Load { tensor: e.constant_tensor(&name, moved), index, pad: None }, load.dtype()))
+}
+
+/// The axis of a constant that a stage's axis moves along, if [`transposed_constant`] takes it.
+pub(super) fn transposable(e: &Emitter, load: &Expr, axis: usize) -> Option<usize> {
+    let Node::Load { tensor, index, pad: None } = load.node() else { return None };
+    if !packable(e, load, axis) {
+        return None;
+    }
+    let moving: Vec<usize> = (0..index.len()).filter(|&k| coefficient(&index[k], axis) != 0 && e.dims(*tensor)[k] > 1).collect();
+    match moving[..] {
+        [k] if coefficient(&index[k], axis) == 1 => Some(k),
+        _ => None,
+    }
 }
 
 /// Axes by falling stride; unit axes first.

@@ -95,6 +95,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let chosen = match best {
         // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
         Some(((3 | 5, _), _, a)) if stage.axes[a] < 3 && inner.is_some() => None,
+        Some((_, _, a)) if inner.is_some_and(|i| inner_product::is_shorter(e, &stage, i, a)) => None,
         Some((_, _, a)) => Some(a),
         None => None,
     };

@@ -186,6 +186,11 @@ impl Emitter {
         id
     }
 
+    /// A new buffer of so many `f32` for sums that are not complete.
+    pub(in crate::schedule) fn sums_buffer(&mut self, len: usize) -> BufferId {
+        self.buffer("sums", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()))
+    }
+
     /// A buffer of so many `f32` for the sums of one tile, the same for all tiles.
     pub(in crate::schedule) fn tile_buffer(&mut self, len: usize) -> BufferId {
         match self.tile {
