@@ -19,7 +19,12 @@ extern "C" fn backwards(_: *mut c_void, n: u32, body: extern "C" fn(*mut c_void,
     (0..n).rev().for_each(|i| body(data, i));
 }
 
-/// Runs a program without a pool, then in shares for each of [`SIZES`], one after the other, then on pools of `threads`, and gives how many loops
+/// Does the last share of a loop only: it must take what the others, whose threads never come, have not begun.
+extern "C" fn last_alone(_: *mut c_void, n: u32, body: extern "C" fn(*mut c_void, u32), data: *mut c_void) {
+    body(data, n - 1);
+}
+
+/// Runs a program without a pool, then in shares for each of [`SIZES`], one after the other or one for all, then on pools of `threads`, and gives how many loops
 /// were shared. Memory holds bits of NaN before every run.
 ///
 /// # Errors
@@ -43,6 +48,10 @@ pub fn same_bits(exe: &Executable, memory: &mut Memory, threads: &[u32]) -> Resu
             return Err(format!("other bits in {n_threads} shares, the last one first"));
         }
         n_loops = N_LOOPS.get().max(n_loops);
+    }
+    let late = Hook { context: std::ptr::null_mut(), n_threads: 5, parallel_for: last_alone };
+    if run(Some(&late))? != alone {
+        return Err("other bits where all threads but one never come".to_owned());
     }
     for &n_threads in threads.iter().filter(|_| n_loops > 0) {
         let pool = Pool::new(n_threads).ok_or("no threads")?;

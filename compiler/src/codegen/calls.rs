@@ -102,11 +102,12 @@ impl<'a, M: Module> Calls<'a, M> {
             let result = match (&self.fork, &piece.spread) {
                 (Some(fork), Some(spread)) => {
                     let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
-                    let (n, most) = match &spread.live {
-                        None => (b.ins().iconst(types::I64, spread.n), b.ins().iconst(types::I64, most)),
+                    let range = match &spread.live {
+                        None => [spread.n, most, fork::n_units(spread, spread.n, most, program.thread_work)]
+                            .map(|x| b.ins().iconst(types::I64, x)),
                         Some(_) => self.live_range(b, step, spread, most, skip),
                     };
-                    fork.call(b, function, n, most, self.table)
+                    fork.call(b, function, range, self.table)
                 }
                 _ => {
                     let nothing = b.ins().iconst(types::I64, 0);
@@ -119,8 +120,9 @@ impl<'a, M: Module> Calls<'a, M> {
         }
     }
 
-    /// The number of iterations of a loop that sizes end, and of the threads that they are worth; goes to `skip` where there are none.
-    fn live_range(&self, b: &mut FunctionBuilder<'_>, step: &Step, spread: &Spread, most: i64, skip: Block) -> (ir::Value, ir::Value) {
+    /// The number of iterations of a loop that sizes end, of the threads that they are worth, and of units; goes to `skip` where
+    /// there are none.
+    fn live_range(&self, b: &mut FunctionBuilder<'_>, step: &Step, spread: &Spread, most: i64, skip: Block) -> [ir::Value; 3] {
         let (live, step_by) = spread.live.as_ref().expect("a loop that sizes end");
         let value = |b: &mut FunctionBuilder<'_>, a: &Affine| {
             a.terms.iter().fold(b.ins().iconst(types::I64, a.constant), |sum, &(var, c)| {
@@ -137,14 +139,14 @@ impl<'a, M: Module> Calls<'a, M> {
         b.switch_to_block(run);
         let n = if *step_by == 1 { length } else { b.ins().udiv_imm_u(length, *step_by) };
         // As many as what runs is worth.
-        let each = (spread.work / spread.n.max(1) as u64).clamp(1, 1 << 31);
-        let work = b.ins().imul_imm_s(n, each as i64);
+        let work = b.ins().imul_imm_s(n, fork::work_of_each(spread) as i64);
         let worth = b.ins().udiv_imm_u(work, self.program.thread_work.clamp(1, 1 << 31) as i64);
         let one = b.ins().iconst(types::I64, 1);
         let worth = b.ins().umax(worth, one);
         let most = b.ins().iconst(types::I64, most);
         let most = b.ins().umin(worth, most);
-        (n, b.ins().umin(most, n))
+        let most = b.ins().umin(most, n);
+        [n, most, fork::emit_n_units(b, [n, work, most], self.program.thread_work)]
     }
 
     fn address(&mut self, b: &mut FunctionBuilder<'_>, place: Place) -> ir::Value {

@@ -101,7 +101,7 @@ pub fn define_program<M: Module>(
     }
     let mut listings: Vec<Listing> = kernels.iter().flatten().filter_map(|k| k.code.listing.clone()).collect();
     let forks = kernels.iter().flatten().any(|p| p.spread.is_some());
-    let fork = if forks { Some(fork::define(module, options)?) } else { None };
+    let fork = if forks { Some(fork::define(module, options, program.workers)?) } else { None };
     let entry_name = match &options.run {
         Some(name) => format!("{name}.steps"),
         None => "steps".to_owned(),

@@ -16,7 +16,7 @@ use super::CodegenError;
 use super::clif::Listing;
 use super::entry::{EntryOptions, Symbols, define_program};
 use super::flow::{Flow, Loop, Trips};
-use super::fork::most_workers;
+use super::fork::{most_workers, n_units};
 use super::program::{ALIGN_BYTES, Bytes, Place, Program, Step};
 use super::target::{Machine, Usage};
 use crate::nest::{Affine, SizeVar};
@@ -87,7 +87,7 @@ pub struct Memory {
 }
 
 type Kernel = extern "C" fn(*const *mut u8, i64, i64, i64) -> i32;
-type Fork = extern "C" fn(*const Pool, Kernel, i64, i64, *const *mut u8) -> i32;
+type Fork = extern "C" fn(*const Pool, Kernel, i64, i64, i64, *const *mut u8) -> i32;
 type Entry = extern "C" fn(*const *mut u8, *mut u8, *const Pool) -> i32;
 
 /// A program as machine code in this process.
@@ -278,7 +278,8 @@ impl Executable {
                     if n < 1 {
                         continue;
                     }
-                    fork(pool, kernel, n, (most_workers(spread, self.workers, self.thread_work) as i64).min(n), table.as_ptr())
+                    let most = (most_workers(spread, self.workers, self.thread_work) as i64).min(n);
+                    fork(pool, kernel, n, most, n_units(spread, n, most, self.thread_work), table.as_ptr())
                 }
                 _ => kernel(table.as_ptr(), 0, 0, 0),
             })?;

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 
 use super::ahead::{Ahead, TileLoops};
 use super::blocks::{Block, Blocks, Product};
-use super::cost::{Order, Tile, choose_tile, n_streams, window_tile};
+use super::cost::{Order, Tile, choose_tile, n_streams, shared_columns, window_tile};
 use super::dot;
 use super::emitter::{Emitter, Lanes, Packed, Point, Rest, Run, coefficient, expr_depends, halves, is_heavy};
 use super::inner_product::accumulate;
 use super::pack::{Reduction, pack, packable};
 use super::reduce::{identity, loads};
+use super::rows_ahead::RowsAhead;
 use super::{ScheduleError, borders};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest::{Affine, Op, Reg, VecType};
@@ -84,6 +85,7 @@ pub(super) struct Tiles {
     plan: Plan,
     packed: HashMap<Expr, Packed>,
     ahead: Option<Ahead>,
+    rows_ahead: Option<RowsAhead>,
     blocks: Option<Blocks>,
 }
 
@@ -103,7 +105,8 @@ impl Tiles {
             }
         }
         let ahead = ahead(e, &plan, &packed, None);
-        Tiles { plan, packed, ahead, blocks: None }
+        let rows_ahead = rows_ahead(e, &plan);
+        Tiles { plan, packed, ahead, rows_ahead, blocks: None }
     }
 
     /// Cuts the reduction into blocks, where that is worth it.
@@ -126,6 +129,12 @@ impl Tiles {
         self.ahead = ahead(e, plan, &self.packed, self.blocks.as_ref());
     }
 
+    /// What tiles of so many vectors ask for.
+    fn asks(&self, nv: usize) -> Asks<'_> {
+        let whole = nv == self.plan.tile.nv;
+        Asks { weights: self.ahead.as_ref().filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }
+    }
+
     /// Rows of a tile.
     pub(super) fn mr(&self) -> usize {
         self.plan.tile.mr
@@ -143,9 +152,9 @@ impl Tiles {
         let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
         let result = if plan.columns_first {
             let panel = |e: &mut Emitter, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
-                let ahead = self.ahead.as_ref().filter(|_| nv == plan.tile.nv);
+                let asks = self.asks(nv);
                 outer_loops(e, plan, &outer, point, &mut |e, point| {
-                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, (ahead, block), point, (mr, nv, valid)))
+                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, (asks, block), point, (mr, nv, valid)))
                 })
             };
             match (&self.blocks, plan.vector) {
@@ -166,14 +175,33 @@ impl Tiles {
             outer_loops(e, plan, &outer, point, &mut |e, point| {
                 row_loop(e, plan, point, &mut |e, point, mr| {
                     column_loop(e, plan, point, &mut |e, point, nv, valid| {
-                        let ahead = self.ahead.as_ref().filter(|_| nv == plan.tile.nv);
-                        tile(e, plan, (ahead, None), point, (mr, nv, valid))
+                        let asks = self.asks(nv);
+                        tile(e, plan, (asks, None), point, (mr, nv, valid))
                     })
                 })
             })
         };
         e.packed.clear();
         result
+    }
+}
+
+/// What a tile asks for while it is computed.
+#[derive(Clone, Copy, Default)]
+struct Asks<'a> {
+    weights: Option<&'a Ahead>,
+    rows: Option<&'a RowsAhead>,
+}
+
+impl Asks<'_> {
+    /// Asks at one iteration of the reduction.
+    fn emit(self, e: &mut Emitter, at: &Point) {
+        if let Some(weights) = self.weights {
+            weights.emit(e, at);
+        }
+        if let Some(rows) = self.rows {
+            rows.emit(e, at);
+        }
     }
 }
 
@@ -206,6 +234,22 @@ fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, blocks: Optio
         blocks,
     };
     Ahead::new(e, packed, load.dtype().size_bytes(), &loops)
+}
+
+/// How the tiles of some rows ask for the next ones, where another thread may have written them.
+fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
+    if plan.dot.is_some() {
+        return None;
+    }
+    let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
+    if e.machine.threads < 2 || plan.streams != 1 {
+        return None;
+    }
+    let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
+    let [load] = &of_rows[..] else { return None };
+    let nr = (plan.tile.nv * plan.lanes) as i64;
+    let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
+    RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
@@ -285,6 +329,11 @@ fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Exp
     let dot = dot::Product::of(e, &stage, op, value, finish).map(|d| d.0);
     let dot = dot.filter(|d| vector.is_some() && padded.is_empty() && reduction.last().is_some_and(|r| r.0 == d.axis && r.1 >= d.steps));
     let element_bytes = dot.as_ref().map_or(4, |d| 4 / d.steps);
+    let tile = if broadcast && rows.is_none() && stage.bounds.iter().all(Option::is_none) {
+        shared_columns(&machine, columns, depth, tile)
+    } else {
+        tile
+    };
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * element_bytes;
         let n_panels = columns / (tile.nv * lanes);
@@ -536,7 +585,7 @@ fn last_columns(e: &mut Emitter, plan: &Plan, axis: usize, point: Point, f: &mut
 fn tile(
     e: &mut Emitter,
     plan: &Plan,
-    (ahead, block): (Option<&Ahead>, Option<&Block<'_>>),
+    (asks, block): (Asks<'_>, Option<&Block<'_>>),
     point: Point,
     (mr, nv, valid): (usize, usize, u32),
 ) -> Result<(), ScheduleError> {
@@ -630,9 +679,10 @@ fn tile(
     };
     let part = block.map(|b| b.part(&plan.stage, &plan.reduction));
     let (stage, reduction) = part.as_ref().map_or((&plan.stage, &plan.reduction), |p| (&p.0, &p.1));
-    let ahead = ahead.map(|a| block.map_or_else(|| a.clone(), |b| a.within(b)));
+    let weights = asks.weights.map(|a| block.map_or_else(|| a.clone(), |b| a.within(b)));
+    let asks = Asks { weights: weights.as_ref(), rows: asks.rows.filter(|_| block.is_none()) };
     let loops: &mut Loops<'_> = match plan.streams {
-        1 => &mut |e, point, f| reduction_loops(e, (stage, plan.unit()), reduction, budget, ahead.as_ref(), point, f),
+        1 => &mut |e, point, f| reduction_loops(e, (stage, plan.unit()), reduction, budget, asks, point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
     };
     loops(e, point.clone(), &mut |e, mut point| {
@@ -728,7 +778,7 @@ fn reduction_loops(
     (stage, unit): (&Stage, usize),
     axes: &[(usize, usize)],
     budget: usize,
-    ahead: Option<&Ahead>,
+    asks: Asks<'_>,
     point: Point,
     f: &mut Inner<'_>,
 ) -> Result<(), ScheduleError> {
@@ -739,7 +789,7 @@ fn reduction_loops(
         for k in (0..extent).step_by(step) {
             let mut at = point.clone();
             at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, (stage, unit), rest, budget, None, at, f)?;
+            reduction_loops(e, (stage, unit), rest, budget, Asks::default(), at, f)?;
         }
         return Ok(());
     }
@@ -747,18 +797,16 @@ fn reduction_loops(
         return e.run_loop(&format!("r{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
             let mut at = point.clone();
             at.axes[axis] = v;
-            reduction_loops(e, (stage, unit), rest, budget, ahead, at, f)
+            reduction_loops(e, (stage, unit), rest, budget, asks, at, f)
         });
     }
     let steps = e.machine.choice.steps as i64;
     let mut left = Emitter::whole(stage, axis);
     let unit = unit as i64;
     e.run_loop(&format!("r{axis}"), &left.take(steps * unit), |e, v| {
-        if let Some(ahead) = ahead {
-            let mut at = point.clone();
-            at.axes[axis] = v.clone();
-            ahead.emit(e, &at);
-        }
+        let mut at = point.clone();
+        at.axes[axis] = v.clone();
+        asks.emit(e, &at);
         for u in 0..steps {
             let mut at = point.clone();
             at.axes[axis] = v.offset(u * unit);

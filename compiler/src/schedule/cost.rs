@@ -280,6 +280,22 @@ pub(super) fn n_streams(machine: &Machine, depth: usize, columns: usize) -> usiz
     }
 }
 
+/// Weights of a single row of fewer bytes are not worth several threads.
+const SHARED_BYTES: usize = 256 << 10;
+
+/// The tile of a product of one row, whose panels are all that threads can share: narrower where that makes shares more equal. What fills
+/// no panel is left to one thread.
+pub(super) fn shared_columns(machine: &Machine, columns: usize, depth: usize, tile: Tile) -> Tile {
+    if machine.threads < 2 || depth * columns * 4 < SHARED_BYTES {
+        return tile;
+    }
+    let vectors = columns.div_ceil(machine.lanes as usize);
+    let time = |nv: usize| (columns / (nv * machine.lanes as usize)).div_ceil(machine.threads) * nv + vectors % nv;
+    let narrower = [tile.nv, tile.nv / 2, tile.nv / 4].into_iter().filter(|&nv| nv == tile.nv || nv >= 4);
+    let nv = narrower.min_by_key(|&nv| (time(nv), tile.nv - nv)).unwrap_or(tile.nv);
+    Tile { nv, ..tile }
+}
+
 /// Tenths of a cycle for one reduction step of a tile of wide vectors: multiply-adds, of which two start in a cycle up to 256
 /// bits and one beyond, their latency, and loads.
 fn wide_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
@@ -380,6 +396,16 @@ mod tests {
         let machine = Machine::wide(16, 32);
         assert_eq!([(128, 128), (256, 784), (1280, 1000)].map(|(k, n)| super::n_streams(&machine, k, n)), [1, 4, 8]);
         assert_eq!([112, 28, 5, 3].map(|rows| super::window_tile(&machine, rows).mr), [8, 7, 5, 3]);
+    }
+
+    #[test]
+    fn panels_of_one_row_divide_among_threads() {
+        let nv = |threads: usize, columns: usize, depth: usize| {
+            let machine = Machine { threads, ..Machine::wide(16, 32) };
+            super::shared_columns(&machine, columns, depth, choose_tile(&machine, 1, columns, 64)).nv
+        };
+        // Of 62 vectors and a half in panels of 16 one of two threads would have 32, and 15 remain; in panels of 4 it has 32, and 3.
+        assert_eq!([nv(1, 1000, 2048), nv(2, 1000, 2048), nv(4, 1000, 2048), nv(2, 1024, 1024), nv(2, 1000, 16)], [16, 4, 4, 16, 16]);
     }
 
     #[test]

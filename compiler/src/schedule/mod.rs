@@ -15,6 +15,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod rows_ahead;
 mod stages;
 mod winograd;
 

@@ -1,0 +1,131 @@
+//! Rows that another thread may have written, and that its core's cache holds, are asked for one tile ahead: while a tile of a product is
+//! computed, those of the next one arrive in the second-level cache.
+
+use super::emitter::{Emitter, Point, coefficient};
+use crate::expr::{Expr, Ix, Node};
+use crate::nest::{Affine, BufferId};
+
+/// Bytes of a cache line.
+const LINE_BYTES: i64 = 64;
+
+/// What a tile asks for of the next one's rows.
+pub(super) struct RowsAhead {
+    buffer: BufferId,
+    /// The first element of the next tile, as seen from the first of all.
+    next: i64,
+    /// Elements for each unit of the axes that number tiles, panels and the steps of the reduction.
+    terms: Vec<(usize, i64)>,
+    /// Lines in one iteration of the reduction.
+    lines: i64,
+    line: i64,
+}
+
+impl RowsAhead {
+    /// How to ask for the rows of the next tile, `mr` rows on, of a load that does not depend on the columns: those of a tile are one
+    /// piece of memory, each step of the reduction asks for its part. Where the tiles of several panels have the same rows, each asks
+    /// for some.
+    pub(super) fn new(
+        e: &mut Emitter,
+        load: &Expr,
+        n_axes: usize,
+        (rows, mr): (usize, i64),
+        (reduction, depth): (usize, usize),
+        (column, nr, n_panels): (usize, i64, i64),
+    ) -> Option<Self> {
+        let Node::Load { tensor, index, pad: None } = load.node() else { return None };
+        if !e.machine.exact || e.packable_constant(*tensor).is_some() || !index.iter().all(|ix| matches!(ix, Ix::Affine(_))) {
+            return None;
+        }
+        let (steps, line) = (e.machine.choice.steps as i64, LINE_BYTES / load.dtype().size_bytes() as i64);
+        let (buffer, offset, strides) = e.memory_of(*tensor);
+        let along = |axis: usize| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum::<i64>();
+        let (row, depth) = (along(rows), depth as i64);
+        if along(reduction) != 1 || row < depth || row > depth + depth / 4 || depth < 2 * steps {
+            return None;
+        }
+        let part = (mr * row + n_panels - 1) / n_panels.max(1);
+        let each = (part + depth - 1) / depth;
+        let constant: i64 = index.iter().zip(&strides).map(|(ix, s)| if let Ix::Affine(a) = ix { a.constant * s } else { 0 }).sum();
+        let mut terms: Vec<(usize, i64)> = (0..n_axes).map(|axis| (axis, along(axis))).filter(|t| t.1 != 0).collect();
+        terms.push((reduction, each));
+        if n_panels > 1 {
+            terms.push((column, part / nr));
+        }
+        Some(RowsAhead { buffer, next: offset + constant + mr * row, terms, lines: (each * steps + line - 1) / line, line })
+    }
+
+    /// Asks at one iteration of the reduction.
+    pub(super) fn emit(&self, e: &mut Emitter, at: &Point) {
+        let start = self.terms.iter().fold(Affine::constant(self.next), |sum, &(axis, k)| sum.plus(&at.axes[axis].times(k)));
+        for i in 0..self.lines {
+            e.b.prefetch(self.buffer, start.offset(i * self.line));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use crate::nest::{Affine, BufferId, Kernel, Stmt, Var};
+    use crate::schedule::Machine;
+    use crate::schedule::ahead::tests::is_blocked;
+    use crate::tensor::Tensor;
+
+    fn walk(block: &[Stmt], at: &mut Vec<(Var, i64)>, f: &mut impl FnMut(BufferId, &Affine, &[(Var, i64)])) {
+        for stmt in block {
+            match stmt {
+                Stmt::Loop(l) => {
+                    for i in (l.start..l.end).step_by(l.step as usize) {
+                        at.push((l.var, i));
+                        walk(&l.body, at, f);
+                        at.pop();
+                    }
+                }
+                Stmt::Prefetch { buffer, index } => f(*buffer, index, at),
+                _ => {}
+            }
+        }
+    }
+
+    /// A matrix product for so many threads, its reduction in one piece.
+    fn product(rows: usize, depth: usize, columns: usize, threads: usize) -> Kernel {
+        let machine = Machine { threads, l2_bytes: 2 << 20, ..Machine::wide(16, 32) };
+        let weights = Tensor::from_slice(&[depth, columns], &vec![1f32; depth * columns]);
+        let kernel = crate::schedule::ahead::tests::product(&machine, [rows, depth, columns], weights).kernel;
+        assert!(!is_blocked(&kernel), "{rows}x{depth}x{columns}");
+        assert_eq!(crate::nest::verify(&kernel), []);
+        kernel
+    }
+
+    #[test]
+    fn the_rows_of_the_next_tile_are_asked_for_where_threads_share_them() {
+        for (rows, depth, columns) in [(56, 256, 64), (56, 256, 256), (49, 512, 960), (128, 768, 768)] {
+            let kernel = product(rows, depth, columns, 2);
+            // Line and, of each tile that asks for it, the row it begins with.
+            let mut asked: HashMap<i64, BTreeSet<i64>> = HashMap::new();
+            let mut tiles = BTreeSet::new();
+            walk(&kernel.body, &mut vec![], &mut |buffer, index, at| {
+                if kernel.buffers[buffer.0 as usize].len != rows * depth {
+                    return;
+                }
+                let value = |v: Var| at.iter().find(|a| a.0 == v).map_or(0, |a| a.1);
+                // What fills no tile has no loop, and no rows after it.
+                let Some(&(rows_var, _)) = index.terms.iter().find(|t| t.1 == depth as i64) else { return };
+                let element = index.constant + index.terms.iter().map(|t| t.1 * value(t.0)).sum::<i64>();
+                tiles.insert(value(rows_var));
+                asked.entry(element / 16).or_default().insert(value(rows_var));
+            });
+            let tiles: Vec<i64> = tiles.into_iter().collect();
+            assert!(tiles.len() > 1, "{rows}x{depth}x{columns}");
+            for pair in tiles.windows(2) {
+                let lines = pair[1] * depth as i64 / 16..(pair[1] + (pair[1] - pair[0]).min(rows as i64 - pair[1])) * depth as i64 / 16;
+                let n = lines.clone().count();
+                let missed = lines.filter(|l| !asked.get(l).is_some_and(|by| by.contains(&pair[0]))).count();
+                assert!(missed * 20 <= n, "{rows}x{depth}x{columns}: of the rows from {}, {missed} lines of {n} come unasked", pair[1]);
+            }
+            let alone = product(rows, depth, columns, 1);
+            walk(&alone.body, &mut vec![], &mut |buffer, _, _| assert_ne!(alone.buffers[buffer.0 as usize].len, rows * depth));
+        }
+    }
+}
