@@ -52,6 +52,16 @@ impl Net {
         self.graph.add_input(&name, Type::fixed(t.dtype(), t.dims()))
     }
 
+    /// A value that is an input, then among `inputs`, or a constant.
+    fn input_or_constant(&mut self, r: &mut Random, t: Tensor, inputs: &mut Vec<Tensor>) -> Value {
+        if r.below(2) != 0 {
+            return self.constant(t);
+        }
+        let value = self.bytes(&t);
+        inputs.push(t);
+        value
+    }
+
     /// Compiles and runs for a machine; the results must be the values. Without them where this machine cannot run it.
     fn check_exactly(&self, machine: &Machine, emitter: Emitter, outputs: &[Value], inputs: &[Tensor]) -> Compiled {
         let compiled = lower_and_schedule(self.graph.clone(), machine, Options::from(emitter)).unwrap_or_else(|e| panic!("{e:?}"));
@@ -101,12 +111,7 @@ fn matmul(r: &mut Random) -> Case {
     let mut net = Net::new();
     let (xv, wv) = (net.bytes(&x), net.constant(w));
     let mut inputs = vec![x];
-    let zv = if r.below(2) == 0 {
-        inputs.push(zero.clone());
-        net.bytes(&zero)
-    } else {
-        net.constant(zero)
-    };
+    let zv = net.input_or_constant(r, zero, &mut inputs);
     let cv = net.constant(columns);
     let y = net.op("MatMulInteger", &[xv, wv, zv, cv], &[]);
     (net, vec![y], inputs)
@@ -128,12 +133,7 @@ fn conv(r: &mut Random) -> Case {
     let mut net = Net::new();
     let (xv, wv) = (net.bytes(&x), net.constant(w));
     let mut inputs = vec![x];
-    let zv = if r.below(2) == 0 {
-        inputs.push(zero.clone());
-        net.bytes(&zero)
-    } else {
-        net.constant(zero)
-    };
+    let zv = net.input_or_constant(r, zero, &mut inputs);
     let fv = net.constant(filters);
     let attributes = [("pads", ints(&pads)), ("strides", ints(&strides)), ("group", Attribute::Int(group as i64))];
     let y = net.op("ConvInteger", &[xv, wv, zv, fv], &attributes);

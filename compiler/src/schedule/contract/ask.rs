@@ -1,0 +1,77 @@
+//! What a tile asks for while it is computed: the weights of the next panel, the rows of the next tile.
+
+use std::collections::HashMap;
+
+use super::plan::Plan;
+use crate::expr::Expr;
+use crate::schedule::ahead::{Ahead, TileLoops};
+use crate::schedule::blocks::Blocks;
+use crate::schedule::emitter::{Emitter, Packed, Point, expr_depends};
+use crate::schedule::reduce::loads;
+use crate::schedule::rows_ahead::RowsAhead;
+
+/// What a tile asks for while it is computed.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Asks<'a> {
+    pub(super) weights: Option<&'a Ahead>,
+    pub(super) rows: Option<&'a RowsAhead>,
+}
+
+impl Asks<'_> {
+    /// Asks at one iteration of the reduction.
+    pub(super) fn emit(self, e: &mut Emitter, at: &Point) {
+        if let Some(weights) = self.weights {
+            weights.emit(e, at);
+        }
+        if let Some(rows) = self.rows {
+            rows.emit(e, at);
+        }
+    }
+}
+
+/// How the tiles of a panel ask for the next one.
+pub(super) fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, blocks: Option<&Blocks>) -> Option<Ahead> {
+    if plan.dot.is_some() {
+        return None;
+    }
+    let mut packed = packed.iter();
+    let (Some((load, packed)), None, 1) = (packed.next(), packed.next(), plan.streams) else { return None };
+    let outer: Vec<(usize, usize)> = plan.outer.iter().map(|&a| (a, plan.stage.axes[a])).collect();
+    let column = (packed.axis, packed.panel / packed.nr);
+    let batch: Vec<(usize, i64)> =
+        plan.outer.iter().filter_map(|a| packed.strides.iter().find(|s| s.0 == *a)).map(|s| (s.0, s.1)).collect();
+    let (panels, n_panels, outer) = if plan.columns_first {
+        (vec![column], packed.full as usize, outer)
+    } else if packed.full == 1 && batch.len() == plan.outer.len() && batch.iter().map(|b| b.1).min() == Some(packed.panel) {
+        (batch, outer.iter().map(|o| o.1).product(), vec![])
+    } else {
+        return None;
+    };
+    let loops = TileLoops {
+        panels: &panels,
+        n_panels,
+        outer: &outer,
+        rows: plan.rows.map(|r| (r, plan.stage.axes[r])),
+        mr: plan.tile.mr,
+        reduction: &plan.packed_reduction,
+        steps: e.machine.choice.steps,
+        blocks,
+    };
+    Ahead::new(e, packed, load.dtype().size_bytes(), &loops)
+}
+
+/// How the tiles of some rows ask for the next ones, where another thread may have written them.
+pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
+    if plan.dot.is_some() {
+        return None;
+    }
+    let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
+    if e.machine.threads < 2 || plan.streams != 1 {
+        return None;
+    }
+    let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
+    let [load] = &of_rows[..] else { return None };
+    let nr = (plan.tile.nv * plan.lanes) as i64;
+    let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
+    RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
+}

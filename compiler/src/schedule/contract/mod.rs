@@ -1,0 +1,156 @@
+//! Reductions in register tiles: rows by vectors of accumulators, the epilogue on them in registers.
+//!
+//! One template for matrix products, convolutions, depthwise convolutions, pooling and column sums: what a row or a vector
+//! of the tile shares, value numbering loads once. After the implicit GEMM of XNNPACK and oneDNN; here all strides are
+//! constants, so every row is an address displacement.
+
+mod ask;
+mod loops;
+mod plan;
+mod tile;
+
+use std::collections::HashMap;
+
+use crate::expr::{Expr, ReduceOp, Stage};
+use crate::nest::Affine;
+use crate::schedule::ScheduleError;
+use crate::schedule::ahead::Ahead;
+use crate::schedule::blocks::{Block, Blocks, Product};
+use crate::schedule::emitter::{Emitter, Packed, Point};
+use crate::schedule::pack::{Reduction, pack};
+use crate::schedule::reduce::loads;
+use crate::schedule::rows_ahead::RowsAhead;
+use crate::tensor::DType;
+use ask::{Asks, ahead, rows_ahead};
+use loops::{column_loop, last_columns, outer_loops, row_loop};
+use plan::{Plan, plan, row_bytes};
+use tile::tile;
+
+pub(super) fn emit(
+    e: &mut Emitter,
+    stage: &Stage,
+    op: ReduceOp,
+    value: &Expr,
+    finish: &Expr,
+    vector: Option<usize>,
+) -> Result<(), ScheduleError> {
+    let mut tiles = Tiles::new(e, stage, op, value, finish, vector);
+    tiles.block(e);
+    e.note(match tiles.plan.vector {
+        Some(_) if tiles.plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", tiles.nr(), tiles.plan.streams),
+        Some(_) => {
+            let dot = if tiles.plan.dot.is_some() { format!(" dot={}", tiles.plan.unit()) } else { String::new() };
+            let blocks = tiles.blocks.as_ref().map_or(String::new(), |b| format!(" blocks={}", b.n));
+            format!("contract(mr={} nr={} ku={}{dot}{blocks})", tiles.plan.tile.mr, tiles.nr(), e.machine.choice.steps)
+        }
+        None => format!("contract(mr={} scalar)", tiles.plan.tile.mr),
+    });
+    let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
+    tiles.emit(e, point, &[])
+}
+
+/// A reduction in register tiles, its constants packed: emitted where a template wants it.
+pub(super) struct Tiles {
+    plan: Plan,
+    packed: HashMap<Expr, Packed>,
+    ahead: Option<Ahead>,
+    rows_ahead: Option<RowsAhead>,
+    blocks: Option<Blocks>,
+}
+
+impl Tiles {
+    pub(super) fn new(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Self {
+        let plan = plan(e, stage, op, value, finish, vector);
+        let mut packed = HashMap::new();
+        if let Some(axis) = plan.vector {
+            let nr = plan.tile.nv * plan.lanes;
+            let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
+            for load in loads(&plan.value) {
+                let group = if plan.dot.as_ref().is_some_and(|d| d.column == load) { plan.unit() } else { 1 };
+                let reduction = Reduction { read: &plan.packed_reduction, merged: &plan.reduction, group };
+                if let Some(p) = pack(e, &plan.stage, &load, axis, (nr, plan.lanes), &batch, &reduction, plan.columns) {
+                    packed.insert(load, p);
+                }
+            }
+        }
+        let ahead = ahead(e, &plan, &packed, None);
+        let rows_ahead = rows_ahead(e, &plan);
+        Tiles { plan, packed, ahead, rows_ahead, blocks: None }
+    }
+
+    /// Cuts the reduction into blocks, where that is worth it.
+    fn block(&mut self, e: &mut Emitter) {
+        let plan = &self.plan;
+        let (Some(v), true, true) = (plan.vector, plan.columns_first && plan.streams == 1, plan.padded.is_empty()) else { return };
+        let axes = plan.stage.axes.len() + plan.stage.reduce.len();
+        if plan.value.dtype() != DType::F32 || (0..axes).any(|a| plan.stage.bound(a).is_some()) {
+            return;
+        }
+        let rows: Vec<(usize, usize)> = plan.outer.iter().chain(&plan.rows).map(|&a| (a, plan.stage.axes[a])).collect();
+        let product = Product {
+            row_bytes: row_bytes(e, &plan.value, v),
+            rows: &rows,
+            reduction: &plan.reduction,
+            nr: self.nr(),
+            n_panels: plan.columns / self.nr(),
+        };
+        self.blocks = Blocks::new(e, &product);
+        self.ahead = ahead(e, plan, &self.packed, self.blocks.as_ref());
+    }
+
+    /// What tiles of so many vectors ask for.
+    fn asks(&self, nv: usize) -> Asks<'_> {
+        let whole = nv == self.plan.tile.nv;
+        Asks { weights: self.ahead.as_ref().filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }
+    }
+
+    /// Rows of a tile.
+    pub(super) fn mr(&self) -> usize {
+        self.plan.tile.mr
+    }
+
+    /// Columns of a tile.
+    pub(super) fn nr(&self) -> usize {
+        self.plan.tile.nv * self.plan.lanes
+    }
+
+    /// The loops over all outputs whose `fixed` axes are those of the point.
+    pub(super) fn emit(&self, e: &mut Emitter, point: Point, fixed: &[usize]) -> Result<(), ScheduleError> {
+        e.packed = self.packed.clone();
+        let plan = &self.plan;
+        let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
+        let result = if plan.columns_first {
+            let panel = |e: &mut Emitter, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
+                let asks = self.asks(nv);
+                outer_loops(e, plan, &outer, point, &mut |e, point| {
+                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, (asks, block), point, (mr, nv, valid)))
+                })
+            };
+            match (&self.blocks, plan.vector) {
+                (Some(blocks), Some(axis)) => {
+                    let nr = self.nr() as i64;
+                    let panels = (plan.columns as i64 / nr, nr);
+                    let whole = (plan.tile.nv, plan.lanes as u32);
+                    blocks.emit(e, &format!("i{axis}"), panels, &mut |e, column, block| {
+                        let mut at = point.clone();
+                        at.axes[axis] = column;
+                        panel(e, at, whole, Some(block))
+                    })?;
+                    last_columns(e, plan, axis, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None))
+                }
+                _ => column_loop(e, plan, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None)),
+            }
+        } else {
+            outer_loops(e, plan, &outer, point, &mut |e, point| {
+                row_loop(e, plan, point, &mut |e, point, mr| {
+                    column_loop(e, plan, point, &mut |e, point, nv, valid| {
+                        let asks = self.asks(nv);
+                        tile(e, plan, (asks, None), point, (mr, nv, valid))
+                    })
+                })
+            })
+        };
+        e.packed.clear();
+        result
+    }
+}

@@ -1,0 +1,266 @@
+//! The loops of a reduction in register tiles: which axes are rows, columns and outside them, and the tile.
+
+use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::schedule::cost::{Tile, choose_tile, n_streams, shared_columns, window_tile};
+use crate::schedule::emitter::{Emitter, coefficient, expr_depends};
+use crate::schedule::pack::packable;
+use crate::schedule::reduce::loads;
+use crate::schedule::{borders, dot};
+use crate::tensor::{DType, n_elements};
+
+/// A stage with its loops chosen.
+pub(super) struct Plan {
+    pub(super) stage: Stage,
+    pub(super) value: Expr,
+    pub(super) finish: Expr,
+    pub(super) op: ReduceOp,
+    pub(super) vector: Option<usize>,
+    pub(super) columns: usize,
+    pub(super) rows: Option<usize>,
+    pub(super) tile: Tile,
+    /// Output axes other than rows and columns, outermost first.
+    pub(super) outer: Vec<usize>,
+    /// Reduction axes with their extents, outermost first.
+    pub(super) reduction: Vec<(usize, usize)>,
+    /// The same before adjacent axes were merged: the order inside packed panels.
+    pub(super) packed_reduction: Vec<(usize, usize)>,
+    /// Whether panels of columns are the outermost loop.
+    pub(super) columns_first: bool,
+    /// Parts of the reduction that are read side by side.
+    pub(super) streams: usize,
+    /// Reads whose padding the loops are split around.
+    pub(super) padded: Vec<Expr>,
+    pub(super) lanes: usize,
+    /// Where several steps are taken at once.
+    pub(super) dot: Option<dot::Product>,
+}
+
+impl Plan {
+    /// Steps of the innermost axis of the reduction that are taken at once.
+    pub(super) fn unit(&self) -> usize {
+        self.dot.as_ref().map_or(1, |d| d.steps)
+    }
+}
+
+pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
+    let padded: Vec<Expr> = loads(value).into_iter().filter(|l| borders::in_place(e, stage, op, value, l)).collect();
+    let mut stage = stage.clone();
+    let n = stage.axes.len();
+    let (_, _, out_strides) = e.memory_of(stage.out);
+    let out_stride = |stage: &Stage, axis: usize| -> i64 {
+        stage.write.iter().zip(&out_strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
+    };
+    let mut outer: Vec<usize> = (0..n).filter(|&a| Some(a) != vector && stage.axes[a] > 1).collect();
+    outer.sort_by_key(|&a| -out_stride(&stage, a));
+    let reach = |e: &Emitter, axis: usize| -> i64 {
+        let strides = loads(value).into_iter().map(|l| {
+            let Node::Load { tensor, index, .. } = l.node() else { return 0 };
+            if e.packable_constant(*tensor).is_some() {
+                return 0;
+            }
+            index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum::<i64>().abs()
+        });
+        strides.max().unwrap_or(0)
+    };
+    let mut reduction: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| stage.reduce[a - n] > 1).collect();
+    reduction.sort_by_key(|&a| -reach(e, a));
+
+    let packed_reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
+    let accesses = accesses(e, &stage, value, finish, vector, &packed_reduction, &|a| if a < n { out_stride(&stage, a) } else { 0 });
+    let pinned = pinned(&[value, finish], n + stage.reduce.len());
+    let mut i = outer.len();
+    while i >= 2 {
+        i -= 1;
+        let (o, r) = (outer[i - 1], outer[i]);
+        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.axes[r] as i64) && join_bounds(&mut stage, o, r) {
+            stage.axes[r] *= stage.axes[o];
+            stage.axes[o] = 1;
+            outer.remove(i - 1);
+        }
+    }
+    let mut i = reduction.len();
+    while i >= 2 {
+        i -= 1;
+        let (o, r) = (reduction[i - 1], reduction[i]);
+        if !pinned[o] && !pinned[r] && accesses.iter().all(|s| s[o] == s[r] * stage.reduce[r - n] as i64) && join_bounds(&mut stage, o, r) {
+            stage.reduce[r - n] *= stage.reduce[o - n];
+            stage.reduce[o - n] = 1;
+            reduction.remove(i - 1);
+        }
+    }
+    let columns = vector.map_or(1, |v| stage.axes[v]);
+    let machine = match vector {
+        Some(v) if [value, finish].into_iter().flat_map(loads).all(|l| in_part(e, &l, v)) => e.machine.covering(columns),
+        _ => e.machine.narrowed(columns),
+    };
+    let lanes = if vector.is_some() { machine.lanes as usize } else { 1 };
+    // Rows share what does not depend on them: the columns' operand.
+    let shares = |a: usize| vector.is_some_and(|v| loads(value).iter().any(|l| expr_depends(l, v) && !expr_depends(l, a)));
+    let rows = outer.iter().rev().copied().find(|&a| shares(a)).or(outer.last().copied());
+    outer.retain(|&a| Some(a) != rows);
+    let n_rows = rows.map_or(1, |r| stage.axes[r]);
+    let broadcast = vector.is_some_and(|v| loads(value).iter().any(|l| !expr_depends(l, v)));
+    let tile = match vector {
+        Some(_) if broadcast => choose_tile(&machine, n_rows, columns, rows.map_or(1, |r| rows_in_cache(e, value, r))),
+        Some(_) => {
+            let vectors = columns.div_ceil(lanes);
+            match n_rows {
+                _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
+                1 => Tile { mr: 1, nv: vectors.min(8) },
+                2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
+                _ if lanes == 8 => Tile { mr: 4, nv: vectors.min(2) },
+                _ => Tile { mr: 4, nv: 1 },
+            }
+        }
+        None => Tile { mr: n_rows.min(4), nv: 1 },
+    };
+    let reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
+    let depth: usize = reduction.iter().map(|r| r.1).product();
+    let dot = dot::Product::of(e, &stage, op, value, finish).map(|d| d.0);
+    let dot = dot.filter(|d| vector.is_some() && padded.is_empty() && reduction.last().is_some_and(|r| r.0 == d.axis && r.1 >= d.steps));
+    let element_bytes = dot.as_ref().map_or(4, |d| 4 / d.steps);
+    let tile = if broadcast && rows.is_none() && stage.bounds.iter().all(Option::is_none) {
+        shared_columns(&machine, columns, depth, tile)
+    } else {
+        tile
+    };
+    let columns_first = vector.is_some_and(|v| {
+        let bytes = depth * columns * element_bytes;
+        let n_panels = columns / (tile.nv * lanes);
+        let far = bytes > e.machine.l2_bytes / 2
+            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_bytes(e, value, v) / 4 * element_bytes <= e.machine.l2_bytes / 4;
+        let n_tiles = outer.iter().map(|&a| stage.axes[a]).product::<usize>() * n_rows.div_ceil(tile.mr);
+        far && n_tiles > 1 && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
+    });
+    let streams = match reduction[..] {
+        _ if dot.is_some() => 1,
+        [(axis, extent)] if stage.bound(axis).is_none() && e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => {
+            n_streams(&e.machine, extent, columns)
+        }
+        _ => 1,
+    };
+    Plan {
+        stage,
+        value: value.clone(),
+        finish: finish.clone(),
+        op,
+        vector,
+        columns,
+        rows,
+        tile,
+        outer,
+        reduction,
+        packed_reduction,
+        columns_first,
+        streams,
+        padded,
+        lanes,
+        dot,
+    }
+}
+
+/// Bytes of the tensors of which rows are read: what does not depend on the columns.
+pub(super) fn row_bytes(e: &Emitter, value: &Expr, columns: usize) -> usize {
+    let bytes = |l: &Expr| match l.node() {
+        Node::Load { tensor, .. } => n_elements(&e.program().tensors[tensor.0 as usize].dims) * 4,
+        _ => 0,
+    };
+    loads(value).iter().filter(|l| !expr_depends(l, columns)).map(bytes).sum()
+}
+
+/// Whether the first lanes of a vector along `axis` are one load.
+fn in_part(e: &Emitter, load: &Expr, axis: usize) -> bool {
+    let Node::Load { tensor, index, .. } = load.node() else { return true };
+    if !expr_depends(load, axis) || packable(e, load, axis) {
+        return true;
+    }
+    let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+    matches!(load.dtype(), DType::F32 | DType::I32) && stride == 1
+}
+
+/// Makes the bound of two axes that become the inner one; false where that cannot be.
+fn join_bounds(stage: &mut Stage, outer: usize, inner: usize) -> bool {
+    if stage.bound(inner).is_some() {
+        return false;
+    }
+    let n = stage.axes.len();
+    let extent = if inner < n { stage.axes[inner] } else { stage.reduce[inner - n] };
+    if let Some(bound) = stage.bounds.get_mut(outer).and_then(Option::take) {
+        stage.bounds[inner] = Some(bound.times(extent as i64));
+    }
+    true
+}
+
+/// How many rows of what is read stay in the first-level cache at once: those that are whole pages apart share its sets.
+fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize) -> usize {
+    let apart = |l: &Expr| {
+        let Node::Load { tensor, index, .. } = l.node() else { return false };
+        let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, rows) * s).sum();
+        stride != 0 && stride * l.dtype().size_bytes() as i64 % 4096 == 0
+    };
+    if loads(value).iter().any(apart) { 8 } else { usize::MAX }
+}
+
+/// Strides of every access along every axis of the stage.
+///
+/// Constants that will be packed count with the strides that they will have along the reduction.
+fn accesses(
+    e: &Emitter,
+    stage: &Stage,
+    value: &Expr,
+    finish: &Expr,
+    vector: Option<usize>,
+    reduction: &[(usize, usize)],
+    out_stride: &dyn Fn(usize) -> i64,
+) -> Vec<Vec<i64>> {
+    let n = stage.axes.len() + stage.reduce.len();
+    let mut list: Vec<Vec<i64>> = vec![(0..n).map(out_stride).collect()];
+    let packable: Vec<Expr> = loads(value).into_iter().filter(|l| vector.is_some_and(|v| packable(e, l, v))).collect();
+    for x in [value, finish] {
+        x.visit(&mut |x| {
+            if let Node::Load { tensor, index, .. } = x.node() {
+                let strides = e.strides_of(*tensor);
+                let mut along: Vec<i64> =
+                    (0..n).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect();
+                if packable.contains(x) {
+                    let mut stride = 1;
+                    for &(axis, extent) in reduction.iter().rev().filter(|r| expr_depends(x, r.0)) {
+                        along[axis] = stride;
+                        stride *= extent as i64;
+                    }
+                }
+                list.push(along);
+            }
+        });
+    }
+    list
+}
+
+/// Axes that more than strides depend on.
+fn pinned(expressions: &[&Expr], n: usize) -> Vec<bool> {
+    let mut pinned = vec![false; n];
+    for x in expressions {
+        x.visit(&mut |x| match x.node() {
+            Node::Index(a) => a.terms.iter().for_each(|t| {
+                if let Var::Axis(i) = t.0 {
+                    pinned[i as usize] = true;
+                }
+            }),
+            Node::Load { index, pad, .. } => {
+                for ix in index {
+                    match ix {
+                        Ix::Affine(a) if pad.is_some() => a.terms.iter().for_each(|t| {
+                            if let Var::Axis(i) = t.0 {
+                                pinned[i as usize] = true;
+                            }
+                        }),
+                        Ix::Affine(_) => {}
+                        Ix::Checked(i) | Ix::Clamped(i) => (0..n).filter(|&a| expr_depends(i, a)).for_each(|a| pinned[a] = true),
+                    }
+                }
+            }
+            _ => {}
+        });
+    }
+    pinned
+}
