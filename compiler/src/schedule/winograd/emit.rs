@@ -217,26 +217,8 @@ impl Emission<'_> {
 
     fn emit_block(&self, e: &mut Emitter, block: &Block, panels: &[Panels]) -> Done {
         e.forget();
-        let skip = std::env::var("TS_SKIP").unwrap_or_default();
-        if !skip.contains("in") {
-            self.transform_input(e, block)?;
-        }
+        self.transform_input(e, block)?;
         for p in panels {
-            if skip.contains("mul") {
-                e.for_loop("panel", 0..p.count as i64, 1, |e, panel| {
-                    e.forget();
-                    self.transform_output(e, block, p, &panel)
-                })?;
-                continue;
-            }
-            if skip.contains("out") {
-                if self.plan.order == Order::Points {
-                    e.for_loop("point", 0..self.plan.n_products() as i64, 1, |e, point| multiply(e, p, point))?;
-                } else {
-                    e.for_loop("panel", 0..p.count as i64, 1, |e, panel| multiply(e, p, panel.clone()))?;
-                }
-                continue;
-            }
             if self.plan.order == Order::Points {
                 e.for_loop("point", 0..self.plan.n_products() as i64, 1, |e, point| multiply(e, p, point))?;
             }
