@@ -3,7 +3,7 @@
 
 use super::ScheduleError;
 use super::cost::Dot;
-use super::emitter::{Emitter, Lanes, Point, coefficient, expr_depends, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, expr_depends, stride_along, vector_ok};
 use super::pack::packable;
 use super::prepare;
 use crate::expr::{BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage};
@@ -102,5 +102,5 @@ fn stride(e: &Emitter, load: &Expr, axis: usize) -> Option<i64> {
     if index.iter().any(|ix| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, axis))) {
         return None;
     }
-    Some(index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum())
+    Some(stride_along(index, &e.strides_of(*tensor), axis))
 }

@@ -2,7 +2,7 @@
 //! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Run, coefficient, expr_depends, halves, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Run, expr_depends, halves, stride_along, vector_ok};
 use super::prepare::{transposable, transposed_constant};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
 use crate::expr::{BinaryOp, Expr, Node, ReduceOp, Stage};
@@ -49,7 +49,7 @@ pub(super) fn is_shorter(e: &Emitter, stage: &Stage, axis: usize, columns: usize
 /// Elements from one step along an axis to the next.
 fn stride(e: &Emitter, load: &Expr, axis: usize) -> i64 {
     let Node::Load { tensor, index, .. } = load.node() else { return 0 };
-    index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum()
+    stride_along(index, &e.strides_of(*tensor), axis)
 }
 
 /// The value with constants that it strides through transposed.

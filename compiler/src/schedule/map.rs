@@ -2,7 +2,7 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, coefficient, fits_lanes, is_heavy, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, fits_lanes, is_heavy, stride_along, vector_ok};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
 use crate::tensor::Size;
@@ -72,7 +72,7 @@ fn adjacent_loop(e: &Emitter, value: &Expr, loops: &[AxisLoop], lanes_axis: usiz
     value.visit(&mut |x| {
         let Node::Load { tensor, index, pad: None } = x.node() else { return };
         let strides = e.strides_of(*tensor);
-        let stride = |axis: usize| -> i64 { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() };
+        let stride = |axis: usize| -> i64 { stride_along(index, &strides, axis) };
         if stride(lanes_axis).abs() > 1 {
             found = found.or(loops.iter().position(|l| l.axis != lanes_axis && stride(l.axis) == 1 && l.extent <= SHORT_LOOP));
         }
@@ -94,7 +94,7 @@ fn reads_adjacent(e: &Emitter, value: &Expr, axis: usize) -> bool {
     let mut adjacent = false;
     value.visit(&mut |x| {
         if let Node::Load { tensor, index, .. } = x.node() {
-            let s: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+            let s: i64 = stride_along(index, &e.strides_of(*tensor), axis);
             adjacent |= s == 1;
         }
     });
@@ -140,9 +140,7 @@ fn merge(e: &Emitter, stage: &Stage, value: &Expr, loops: &mut Vec<AxisLoop>, ou
     value.visit(&mut |x| match x.node() {
         Node::Load { tensor, index, pad } => {
             let strides = e.strides_of(*tensor);
-            accesses.push(
-                (0..stage.axes.len()).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect(),
-            );
+            accesses.push((0..stage.axes.len()).map(|axis| stride_along(index, &strides, axis)).collect());
             // Whether a padded read is inside is decided index by index, so the range of each axis must stay its own.
             if pad.is_some() {
                 (0..stage.axes.len()).filter(|&a| super::emitter::index_depends(index, a)).for_each(|a| pinned[a] = true);

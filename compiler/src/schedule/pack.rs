@@ -1,7 +1,7 @@
 //! Constants laid out for a kernel: panels of `nr` columns, the reduction in the kernel's order inside each. The last panel
 //! has only as many columns as its vectors cover.
 
-use super::emitter::{Emitter, Packed, coefficient, index_depends};
+use super::emitter::{Emitter, Packed, index_depends, stride_along};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::tensor::{Tensor, n_elements};
 
@@ -48,7 +48,7 @@ pub(super) fn pack(
     let Node::Load { tensor, index, .. } = load.node() else { return None };
     let value = e.packable_constant(*tensor)?.clone();
     let strides = e.strides_of(*tensor);
-    let stride = |axis: usize| -> i64 { index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum() };
+    let stride = |axis: usize| -> i64 { stride_along(index, &strides, axis) };
     let base: i64 = index
         .iter()
         .zip(&strides)

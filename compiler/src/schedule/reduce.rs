@@ -3,7 +3,7 @@
 use super::ScheduleError;
 use super::contract;
 use super::dot;
-use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, index_depends, vector_ok};
+use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, index_depends, stride_along, vector_ok};
 use super::inner_product;
 use super::map;
 use super::prepare::transposed_copy;
@@ -146,7 +146,7 @@ pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
     if e.bound(axis).is_none() && super::pack::over_axes_only(index) && pad.is_none() && e.packable_constant(*tensor).is_some() {
         return Along::Constant;
     }
-    let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+    let stride: i64 = stride_along(index, &e.strides_of(*tensor), axis);
     let dynamic = index.iter().any(|ix| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, axis)));
     // Padding elsewhere does not break lanes.
     let whole = |ix: &Ix| coefficient(ix, axis) == 0 || matches!(ix, Ix::Affine(a) if a.constant == 0 && a.terms.len() == 1);

@@ -1,7 +1,7 @@
 //! Rows that another thread may have written, and that its core's cache holds, are asked for one tile ahead: while a tile of a product is
 //! computed, those of the next one arrive in the second-level cache.
 
-use super::emitter::{Emitter, Point, coefficient};
+use super::emitter::{Emitter, Point, stride_along};
 use crate::expr::{Expr, Ix, Node};
 use crate::nest::{Affine, BufferId};
 
@@ -38,7 +38,7 @@ impl RowsAhead {
         }
         let (steps, line) = (e.machine.choice.steps as i64, LINE_BYTES / load.dtype().size_bytes() as i64);
         let (buffer, offset, strides) = e.memory_of(*tensor);
-        let along = |axis: usize| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum::<i64>();
+        let along = |axis: usize| stride_along(index, &strides, axis);
         let (row, depth) = (along(rows), depth as i64);
         if along(reduction) != 1 || row < depth || row > depth + depth / 4 || depth < 2 * steps {
             return None;

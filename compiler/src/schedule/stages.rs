@@ -5,7 +5,7 @@
 //! [`Item::Repeat`] around smaller stages, so every template serves what is inside.
 
 use super::cost::Machine;
-use super::emitter::{Rest, halves};
+use super::emitter::{Rest, halves, stride_along};
 use super::{Memory, Source};
 use crate::expr::{
     Affine, Body, Expr, Item, Ix, LiveRows, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting,
@@ -306,7 +306,7 @@ impl Nest<'_> {
         if moves(index, row) || !moves(other, row) || index.iter().any(|ix| !matches!(ix, Ix::Affine(_))) {
             return None;
         }
-        let stride = |a: usize| -> i64 { index.iter().zip(strides).map(|(ix, s)| super::emitter::coefficient(ix, a) * s).sum() };
+        let stride = |a: usize| -> i64 { stride_along(index, strides, a) };
         let column = (0..stage.axes.len())
             .filter(|&a| !nested.axes.contains(&a) && moves(index, a) && !moves(other, a))
             .max_by_key(|&a| stage.axes[a])?;

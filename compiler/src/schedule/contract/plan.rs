@@ -2,7 +2,7 @@
 
 use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::schedule::cost::{Tile, choose_tile, n_streams, shared_columns, window_tile};
-use crate::schedule::emitter::{Emitter, coefficient, expr_depends};
+use crate::schedule::emitter::{Emitter, expr_depends, stride_along};
 use crate::schedule::pack::packable;
 use crate::schedule::reduce::loads;
 use crate::schedule::{borders, dot};
@@ -58,7 +58,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
             if e.packable_constant(*tensor).is_some() {
                 return 0;
             }
-            index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum::<i64>().abs()
+            stride_along(index, &e.strides_of(*tensor), axis).abs()
         });
         strides.max().unwrap_or(0)
     };
@@ -174,7 +174,7 @@ fn in_part(e: &Emitter, load: &Expr, axis: usize) -> bool {
     if !expr_depends(load, axis) || packable(e, load, axis) {
         return true;
     }
-    let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, axis) * s).sum();
+    let stride: i64 = stride_along(index, &e.strides_of(*tensor), axis);
     matches!(load.dtype(), DType::F32 | DType::I32) && stride == 1
 }
 
@@ -195,7 +195,7 @@ fn join_bounds(stage: &mut Stage, outer: usize, inner: usize) -> bool {
 fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize) -> usize {
     let apart = |l: &Expr| {
         let Node::Load { tensor, index, .. } = l.node() else { return false };
-        let stride: i64 = index.iter().zip(e.strides_of(*tensor)).map(|(ix, s)| coefficient(ix, rows) * s).sum();
+        let stride: i64 = stride_along(index, &e.strides_of(*tensor), rows);
         stride != 0 && stride * l.dtype().size_bytes() as i64 % 4096 == 0
     };
     if loads(value).iter().any(apart) { 8 } else { usize::MAX }
@@ -220,8 +220,7 @@ fn accesses(
         x.visit(&mut |x| {
             if let Node::Load { tensor, index, .. } = x.node() {
                 let strides = e.strides_of(*tensor);
-                let mut along: Vec<i64> =
-                    (0..n).map(|axis| index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()).collect();
+                let mut along: Vec<i64> = (0..n).map(|axis| stride_along(index, &strides, axis)).collect();
                 if packable.contains(x) {
                     let mut stride = 1;
                     for &(axis, extent) in reduction.iter().rev().filter(|r| expr_depends(x, r.0)) {

@@ -307,7 +307,7 @@ impl Emitter {
                 }
             }
         }
-        let spread = at.vector.map_or(0, |v| index.iter().zip(&strides).map(|(ix, s)| s * coefficient(ix, v.axis)).sum::<i64>());
+        let spread = at.vector.map_or(0, |v| stride_along(index, &strides, v.axis));
         let index = Index { affine: flat, dynamic };
         let loaded = match at.vector {
             Some(v) if varies && spread == 1 && v.valid == v.lanes => {
@@ -446,6 +446,11 @@ pub(in crate::schedule) fn coefficient(ix: &Ix, axis: usize) -> i64 {
         Ix::Affine(a) => a.coefficient(Var::Axis(axis as u32)),
         _ => 0,
     }
+}
+
+/// Elements from one step along an axis to the next, of a read whose tensor has these strides.
+pub(in crate::schedule) fn stride_along(index: &[Ix], strides: &[i64], axis: usize) -> i64 {
+    index.iter().zip(strides).map(|(ix, s)| coefficient(ix, axis) * s).sum()
 }
 
 /// Whether an index depends on a stage axis.
