@@ -101,6 +101,30 @@ impl Net {
         values
     }
 
+    /// Compiles; the kernels are sound.
+    fn compile(&self, machine: &Machine, options: Options) -> Compiled {
+        let compiled = lower_and_schedule(self.graph.clone(), machine, options).unwrap_or_else(|e| panic!("{e:?}"));
+        for kernel in &compiled.program.kernels {
+            let errors = nest::verify(kernel);
+            assert!(errors.is_empty(), "{errors:?}\n{kernel}");
+        }
+        compiled
+    }
+
+    /// What the machine code makes of the inputs.
+    fn run(&self, compiled: &Compiled, machine: &Machine, outputs: &[Value], inputs: &[Tensor]) -> Vec<Tensor> {
+        let exe = Executable::new(&compiled.program, machine).unwrap();
+        let mut memory = exe.memory();
+        for (to, from) in memory.inputs.iter_mut().zip(inputs) {
+            to.as_mut_slice().copy_from_slice(from.bytes());
+        }
+        // What the arena holds before must not matter.
+        memory.workspace.as_mut_slice().fill(0xFF);
+        exe.run(&mut memory).unwrap();
+        let made = outputs.iter().map(|v| self.graph.ty(*v)).zip(&memory.outputs);
+        made.map(|(ty, bytes)| Tensor::from_bytes(ty.dtype, &ty.dims().unwrap(), bytes.as_slice())).collect()
+    }
+
     fn check_at(
         &self,
         level: Level,
@@ -111,11 +135,7 @@ impl Net {
     ) -> Compiled {
         let options = options.into();
         let emitter = options.emitter;
-        let compiled = lower_and_schedule(self.graph.clone(), &Machine::x86_64(level), options).unwrap_or_else(|e| panic!("{e:?}"));
-        for kernel in &compiled.program.kernels {
-            let errors = nest::verify(kernel);
-            assert!(errors.is_empty(), "{errors:?}\n{kernel}");
-        }
+        let compiled = self.compile(&Machine::x86_64(level), options);
         // Kernels of 128-bit vectors run everywhere.
         let levels = if emitter == Emitter::Clif { Level::X86_64.to_vec() } else { vec![level] };
         for level in levels {
@@ -123,16 +143,7 @@ impl Net {
             if machine.check_host().is_err() {
                 continue;
             }
-            let exe = Executable::new(&compiled.program, &machine).unwrap();
-            let mut memory = exe.memory();
-            for (to, from) in memory.inputs.iter_mut().zip(inputs) {
-                to.as_mut_slice().copy_from_slice(from.bytes());
-            }
-            // What the arena holds before must not matter.
-            memory.workspace.as_mut_slice().fill(0xFF);
-            exe.run(&mut memory).unwrap();
-            for (j, v) in outputs.iter().enumerate() {
-                let got = Tensor::from_bytes(self.graph.ty(*v).dtype, &self.graph.ty(*v).dims().unwrap(), memory.outputs[j].as_slice());
+            for (j, (got, v)) in self.run(&compiled, &machine, outputs, inputs).into_iter().zip(outputs).enumerate() {
                 let (got, want) = (got.to_f64s(), values[v].to_f64s());
                 for (i, (g, w)) in got.iter().zip(&want).enumerate() {
                     assert!(

@@ -1,12 +1,10 @@
 //! Products of quantized values through the whole way, against the operators' own values to the last bit.
 
 use super::{Net, ints};
-use crate::codegen::jit::Executable;
 use crate::codegen::target::Machine;
 use crate::graph::Value;
-use crate::nest;
 use crate::ops::Attribute;
-use crate::pipeline::{Compiled, Emitter, Options, lower_and_schedule};
+use crate::pipeline::{Compiled, Emitter, Options};
 use crate::tensor::{DType, Tensor, Type};
 
 /// The ways to machine code: every level, with and without instructions for dot products of bytes.
@@ -64,25 +62,13 @@ impl Net {
 
     /// Compiles and runs for a machine; the results must be the values. Without them where this machine cannot run it.
     fn check_exactly(&self, machine: &Machine, emitter: Emitter, outputs: &[Value], inputs: &[Tensor]) -> Compiled {
-        let compiled = lower_and_schedule(self.graph.clone(), machine, Options::from(emitter)).unwrap_or_else(|e| panic!("{e:?}"));
-        for kernel in &compiled.program.kernels {
-            let errors = nest::verify(kernel);
-            assert!(errors.is_empty(), "{errors:?}\n{kernel}");
-        }
+        let compiled = self.compile(machine, Options::from(emitter));
         if let Err(e) = machine.check_host() {
             eprintln!("not run at {machine}: {e}");
             return compiled;
         }
         let values = self.evaluate(inputs);
-        let exe = Executable::new(&compiled.program, machine).unwrap();
-        let mut memory = exe.memory();
-        for (to, from) in memory.inputs.iter_mut().zip(inputs) {
-            to.as_mut_slice().copy_from_slice(from.bytes());
-        }
-        memory.workspace.as_mut_slice().fill(0xFF);
-        exe.run(&mut memory).unwrap();
-        for (j, v) in outputs.iter().enumerate() {
-            let got = Tensor::from_bytes(self.graph.ty(*v).dtype, &self.graph.ty(*v).dims().unwrap(), memory.outputs[j].as_slice());
+        for (j, (got, v)) in self.run(&compiled, machine, outputs, inputs).into_iter().zip(outputs).enumerate() {
             assert_eq!(got, values[v], "output {j} at {machine} by {emitter:?}\n{}", schedules(&compiled));
         }
         compiled
