@@ -177,6 +177,13 @@ fn nothing_is_left_to_do() {
 }
 
 #[test]
+fn what_is_compiled_depends_on_no_variable_of_the_environment() {
+    // A build script is told by variables what it builds.
+    let found = compiler().into_iter().filter(|(file, text)| text.contains("env::var") && file != "build_script.rs");
+    none(found.map(|(file, _)| format!("compiler/src/{file} reads a variable of the environment")).collect());
+}
+
+#[test]
 fn files_that_documents_name_exist() {
     let mut problems = vec![];
     for document in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
