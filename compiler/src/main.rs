@@ -1,4 +1,4 @@
-//! The command line: `tinsmith compile | inspect | run | verify | bench`.
+//! The command line: `tinsmith compile | inspect | run | verify | bench | ops`.
 
 mod cli;
 

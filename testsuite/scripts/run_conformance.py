@@ -2,7 +2,7 @@
 """Runs the ONNX backend tests and keeps the table of what passes.
 
     fetch_conformance.py                 once
-    run_conformance.py [--jobs 2]        runs all, rewrites docs/operators.md and testsuite/conformance/expected.txt
+    run_conformance.py [--jobs 2]        runs all, rewrites testsuite/conformance/expected.txt, the record of operators and docs/operators.md
     run_conformance.py --check           runs all, writes nothing, fails if a test of expected.txt no longer passes
 
 Each test is one process, `tinsmith run MODEL --inputs DIR --outputs DIR`. Exit status 0: the outputs are written;
@@ -15,6 +15,7 @@ Wrong numbers and crashes are bugs, listed by name; `--strict` fails on any of t
 import argparse
 import collections
 import concurrent.futures
+import dataclasses
 import json
 import os
 import re
@@ -25,17 +26,26 @@ import tempfile
 
 import numpy as np
 
+import operator_record
 from npy_types import EXOTIC, from_file
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 EXPECTED = os.path.join(ROOT, "testsuite", "conformance", "expected.txt")
-TABLE = os.path.join(ROOT, "docs", "operators.md")
 GROUPS = {
     "simple": "small graphs, shape arithmetic, control flow",
     "pytorch-converted": "modules, as an early exporter wrote them",
     "pytorch-operator": "functions, as an early exporter wrote them",
     "light": "whole image networks with constant weights",
 }
+
+
+@dataclasses.dataclass
+class Result:
+    # `passed`, `refused`, `wrong` or `crashed`.
+    verdict: str
+    reason: str = ""
+    # What made the code.
+    emitters: tuple = ()
 
 
 # ---------------------------------------------------------------- one test
@@ -77,23 +87,22 @@ def compare(test, expected, outputs):
 
 
 def run(test, a):
-    """(verdict, reason); the verdict is `passed`, `refused`, `wrong` or `crashed`."""
     folder = os.path.join(a.data, test["group"], test["name"])
     with tempfile.TemporaryDirectory(prefix="conformance-") as outputs:
         words = {"tinsmith": a.tinsmith, "model": os.path.join(folder, "model.onnx"), "inputs": os.path.join(folder, "inputs"), "outputs": outputs}
         command = [w.format(**words) for w in shlex.split(a.command)]
         try:
-            p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=a.timeout)
+            p = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=a.timeout)
         except subprocess.TimeoutExpired:
-            return "crashed", f"no end within {a.timeout:g} s"
+            return Result("crashed", f"no end within {a.timeout:g} s")
         stderr = p.stderr.decode("utf-8", "replace").replace(a.data + os.sep, "")
         if p.returncode == 2:
-            return "refused", stderr
+            return Result("refused", stderr)
         if p.returncode != 0:
             how = f"signal {-p.returncode}" if p.returncode < 0 else f"exit status {p.returncode}"
-            return "crashed", f"{how}: {' '.join(stderr.split())[-240:]}"
+            return Result("crashed", f"{how}: {' '.join(stderr.split())[-240:]}")
         problem = compare(test, os.path.join(folder, "expected"), outputs)
-        return ("wrong", problem) if problem else ("passed", "")
+        return Result("wrong", problem) if problem else Result("passed", emitters=operator_record.emitters(p.stdout))
 
 
 # ---------------------------------------------------------------- reports
@@ -104,62 +113,50 @@ def first_line(reason):
     return line if len(line) <= 120 else line[:117] + "..."
 
 
-def cell(text):
-    return text.replace("|", "\\|").replace("<", "&lt;")
+def tally(tests, results):
+    """What is known of tests together: numbers, types and emitters of those that pass, the first reason of those that do not."""
+    verdicts = collections.Counter(results[t["name"]].verdict for t in tests)
+    faults = [(t, results[t["name"]]) for t in tests if results[t["name"]].verdict != "passed"]
+    faults.sort(key=lambda x: (x[1].verdict == "refused", x[0]["exotic"], x[0]["name"]))
+    reason = ""
+    if faults:
+        test, result = faults[0]
+        reason = first_line(result.reason) if result.verdict == "refused" else f"`{test['name']}`: {result.verdict}"
+    # A definition as a function has types and kernels of other operators.
+    own = [t for t in tests if results[t["name"]].verdict == "passed" and not t["name"].endswith("_expanded")]
+    return operator_record.tests(
+        verdicts["passed"], verdicts["refused"], verdicts["wrong"] + verdicts["crashed"],
+        {x for t in own for x in t["types"]}, {e for t in own for e in results[t["name"]].emitters}, reason)
 
 
-def rows(tests, results, key):
-    """One row per key: tests, passed, refused, wrong or crashed, the first reason of what did not pass."""
-    table = {}
+def grouped(tests, key):
+    table = collections.defaultdict(list)
     for test in tests:
-        table.setdefault(key(test), []).append((test, *results[test["name"]]))
-    for name in sorted(table):
-        verdicts = collections.Counter(v for _, v, _ in table[name])
-        faults = [(t, v, r) for t, v, r in table[name] if v != "passed"]
-        faults.sort(key=lambda x: (x[1] == "refused", x[0]["exotic"], x[0]["name"]))
-        reason = ""
-        if faults:
-            test, verdict, why = faults[0]
-            reason = cell(first_line(why)) if verdict == "refused" else f"`{test['name']}`: {verdict}"
-        yield name, len(table[name]), verdicts["passed"], verdicts["refused"], verdicts["wrong"] + verdicts["crashed"], reason
+        table[key(test)].append(test)
+    return sorted(table.items())
 
 
-def markdown(onnx_version, tests, results):
-    total = collections.Counter(results[t["name"]][0] for t in tests)
+def record_of(index, results, names):
+    """The part of the record that these tests are."""
+    tests = index["tests"]
     plain = [t for t in tests if not t["exotic"]]
-    plain_passed = sum(results[t["name"]][0] == "passed" for t in plain)
-    marked = sum(bool(t["excluded_by"]) for t in tests)
     nodes = [t for t in tests if t["group"] == "node"]
-    complete = [r[0] for r in rows(nodes, results, lambda t: t["op"]) if r[1] == r[2]]
-    lines = [
-        "# Operators", "",
-        "Generated by `testsuite/scripts/run_conformance.py`; do not edit.", "",
-        f"All {len(tests)} ONNX backend tests of onnx {onnx_version}; inputs that decide shapes are constants. **{total['passed']} pass** "
-        f"({100 * total['passed'] / len(tests):.1f}%), {total['refused']} are refused with a reason, {total['wrong'] + total['crashed']} are wrong or crash; "
-        f"{marked} need strings, random numbers or image files.",
-        f"Without float8, float4, bfloat16 and integers under eight bits: {plain_passed} of {len(plain)}.", "",
-        f"All tests pass for {len(complete)} operators: {', '.join(complete) or 'none'}.", "",
-        "## By operator", "",
-        "An operator's tests include those of its definition as a function (`_expanded`). The reason is that of the first test that does not pass.", "",
-        "| operator | tests | passed | refused | wrong | first reason |",
-        "| --- | ---: | ---: | ---: | ---: | --- |",
-    ]
-    lines += ["| " + " | ".join(map(str, r)).rstrip() + " |" for r in rows(nodes, results, lambda t: t["op"])]
-    lines += ["", "## Other groups", "", "| group | what | tests | passed | refused | wrong | first reason |",
-              "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
-    others = [t for t in tests if t["group"] != "node"]
-    lines += [f"| {r[0]} | {GROUPS.get(r[0], '')} | " + " | ".join(map(str, r[1:])).rstrip() + " |" for r in rows(others, results, lambda t: t["group"])]
-    lines += ["", "## Refused", "", "Every test that is refused, by the first reason with its names left out.", "", "| reason | tests |", "| --- | --- |"]
     refused = collections.defaultdict(list)
     for t in tests:
-        if results[t["name"]][0] == "refused":
-            refused[re.sub(r"^error\[[^]]*\]: ", "", first_line(results[t["name"]][1]))].append(t["name"])
-    by_kind = collections.defaultdict(list)
-    for reason, names in refused.items():
-        # What is said of a value by its name is said of many.
-        by_kind[re.sub(r"^`[^`]*`: ", "", reason)] += names
-    lines += [f"| {cell(reason)} | {', '.join(sorted(names))} |" for reason, names in sorted(by_kind.items())]
-    return "\n".join(lines) + "\n"
+        if results[t["name"]].verdict == "refused":
+            reason = re.sub(r"^error\[[^]]*\]: ", "", first_line(results[t["name"]].reason))
+            # What is said of a value by its name is said of many.
+            refused[re.sub(r"^`[^`]*`: ", "", reason)].append(t["name"])
+    return {
+        "onnx": index["onnx"],
+        "total": {"marked": sum(bool(t["excluded_by"]) for t in tests), "plain": len(plain),
+                  "plain_passed": sum(results[t["name"]].verdict == "passed" for t in plain)},
+        "since": operator_record.versions(),
+        "operators": {names(op): tally(of, results) for op, of in grouped(nodes, lambda t: t["op"])},
+        "groups": {g: {"what": GROUPS.get(g, "")} | tally(of, results)
+                   for g, of in grouped([t for t in tests if t["group"] != "node"], lambda t: t["group"])},
+        "refused": {reason: sorted(names) for reason, names in sorted(refused.items())},
+    }
 
 
 def write(path, text):
@@ -173,7 +170,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--data", default=os.path.join(ROOT, "target", "conformance"), help="where fetch_conformance.py wrote")
     ap.add_argument("--tinsmith", default=os.path.join(ROOT, "target", "release", "tinsmith"))
-    ap.add_argument("--command", default="{tinsmith} run {model} --inputs {inputs} --outputs {outputs}")
+    ap.add_argument("--command", default="{tinsmith} run {model} --inputs {inputs} --outputs {outputs} --json")
     ap.add_argument("--jobs", type=int, default=os.cpu_count())
     ap.add_argument("--timeout", type=float, default=60)
     ap.add_argument("--filter", default="", help="regular expression over the tests' names; nothing is written")
@@ -184,7 +181,6 @@ def main():
     ap.add_argument("--forget", action="store_true", help="drop tests that no longer pass from expected.txt")
     ap.add_argument("--show", type=int, default=10, metavar="N", help="name at most N refused tests when only some are run")
     ap.add_argument("--expected", default=EXPECTED)
-    ap.add_argument("--table", default=TABLE)
     ap.add_argument("--json", help="also write every verdict and reason to this file")
     a = ap.parse_args()
     a.data = os.path.abspath(a.data)
@@ -220,37 +216,37 @@ def main():
 
     by_verdict = collections.defaultdict(list)
     for t in tests:
-        by_verdict[results[t["name"]][0]].append(t["name"])
-    lost = sorted(n for n in listed if n in results and results[n][0] != "passed")
+        by_verdict[results[t["name"]].verdict].append(t["name"])
+    lost = sorted(n for n in listed if n in results and results[n].verdict != "passed")
     if not some:
         lost += sorted(listed - known)  # a listed test that vanished is lost too
 
     if some:
         for name in by_verdict["refused"][:a.show]:
-            print(f"refused  {name}: {first_line(results[name][1])}")
+            print(f"refused  {name}: {first_line(results[name].reason)}")
     else:
-        reasons = collections.Counter(re.sub(r"`[^`]*`", "`..`", first_line(results[n][1])) for n in by_verdict["refused"])
+        reasons = collections.Counter(re.sub(r"`[^`]*`", "`..`", first_line(results[n].reason)) for n in by_verdict["refused"])
         for reason, n in reasons.most_common(a.show):
             print(f"refused {n:5}  {reason}")
     for verdict in ("wrong", "crashed"):
         if by_verdict[verdict]:
             print(f"\n{verdict.upper()}: {len(by_verdict[verdict])}")
             for name in by_verdict[verdict]:
-                print(f"  {name}: {results[name][1]}")
+                print(f"  {name}: {results[name].reason}")
     if lost:
         print(f"\nNO LONGER PASSING: {len(lost)}")
         for name in lost:
-            verdict, reason = results.get(name, ("gone", "not among the tests"))
-            print(f"  {name}: {verdict}: {first_line(reason)}")
+            result = results.get(name, Result("gone", "not among the tests"))
+            print(f"  {name}: {result.verdict}: {first_line(result.reason)}")
 
     if not (some or a.check):
         passing = set(by_verdict["passed"])
         kept = passing if a.forget else passing | (listed & known)
         write(a.expected, "".join(n + "\n" for n in sorted(kept)))
-        write(a.table, markdown(index["onnx"], tests, results))
-        print(f"\n{len(kept - listed)} tests are new in {os.path.relpath(a.expected)}; {os.path.relpath(a.table)} is written")
+        operator_record.update(a.tinsmith, record_of(index, results, operator_record.full_names(a.tinsmith)))
+        print(f"\n{len(kept - listed)} tests are new in {os.path.relpath(a.expected)}; docs/operators.md is written")
     if a.json:
-        write(a.json, json.dumps({n: {"verdict": v, "reason": r} for n, (v, r) in sorted(results.items())}, indent=0))
+        write(a.json, json.dumps({n: {"verdict": r.verdict, "reason": r.reason} for n, r in sorted(results.items())}, indent=0))
 
     n = {v: len(by_verdict[v]) for v in ("passed", "refused", "wrong", "crashed")}
     print(f"\n{len(tests)} tests: {n['passed']} passed, {n['refused']} refused, {n['wrong'] + n['crashed']} failed "

@@ -1,7 +1,5 @@
 //! `tinsmith inspect MODEL`: what it is, and whether it compiles, with every reason if not.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use serde_json::{Value, json};
 use tinsmith::codegen::Machine;
 use tinsmith::source::Declared;
@@ -11,7 +9,7 @@ use tinsmith::{Error, source};
 
 use super::options::ModelOptions;
 use super::progress::Progress;
-use super::{Outcome, bytes_text};
+use super::{Outcome, bytes_text, emitters};
 
 /// Say what a model is, and whether it compiles
 #[derive(clap::Args, Debug)]
@@ -67,11 +65,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         text += &format!("  state: {} ({})\n", bytes_text(report.interface.state_bytes), listed.join(", "));
     }
     let steps = artifact.steps();
-    text += &emitters_text(&steps);
+    text += &emitters::text(&steps);
     text += &moves_text(&steps);
     facts["moves"] = moves_json(&steps);
     facts["moved_bytes"] = json!(moved_bytes(&steps));
-    facts["emitters"] = emitters_json(&steps);
+    facts["emitters"] = emitters::json(&steps);
     drop(progress);
     if let (Some(facts), Some(more)) = (facts.as_object_mut(), report.to_json().as_object()) {
         for (key, value) in more {
@@ -90,34 +88,6 @@ fn show(text: &str, args: &Args) {
 
 /// Moves that the text names.
 const SHOWN_MOVES: usize = 12;
-
-/// Kernels of each emitter and width of vectors, and of those that the wide emitter refused.
-fn emitters(steps: &[StepFacts]) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
-    let mut seen = BTreeSet::new();
-    let (mut by, mut refused) = (BTreeMap::new(), BTreeMap::new());
-    for step in steps.iter().filter(|s| seen.insert(s.kernel.as_str())) {
-        *by.entry(step.emitter.to_string()).or_default() += 1;
-        if let Some(why) = &step.emitter.refused {
-            *refused.entry(why.clone()).or_default() += 1;
-        }
-    }
-    (by, refused)
-}
-
-fn emitters_text(steps: &[StepFacts]) -> String {
-    let (by, refused) = emitters(steps);
-    let listed: Vec<String> = by.iter().map(|(name, n)| format!("{name} {n}")).collect();
-    let mut text = format!("  kernels by emitter and bits of vectors: {}\n", listed.join(", "));
-    for (why, n) in refused {
-        text += &format!("    {n} not by the wide emitter: {why}\n");
-    }
-    text
-}
-
-fn emitters_json(steps: &[StepFacts]) -> Value {
-    let (by, refused) = emitters(steps);
-    json!({"kernels": by, "not_wide_because": refused})
-}
 
 /// The moves of all steps, those of most bytes first.
 fn moves(steps: &[StepFacts]) -> Vec<(&StepFacts, &MoveFacts)> {
@@ -200,7 +170,7 @@ mod tests {
             step("transpose", false, true, &[(Some("x"), "y", false, 40_000)]),
             step("relu", true, false, &[]),
         ];
-        insta::assert_snapshot!(emitters_text(&steps) + &moves_text(&steps), @r"
+        insta::assert_snapshot!(emitters::text(&steps) + &moves_text(&steps), @r"
         kernels by emitter and bits of vectors: clif 256 1, wide 256 2
           1 not by the wide emitter: `cos` is not known
         data moves that remain: 58.7 KiB a run; steps that do nothing else 1, others with moves inside 1

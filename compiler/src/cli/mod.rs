@@ -5,8 +5,10 @@ mod arrays;
 mod bench;
 mod compare;
 mod compile;
+mod emitters;
 mod inputs;
 mod inspect;
+mod ops;
 mod options;
 mod progress;
 mod run;
@@ -43,6 +45,7 @@ enum Command {
     Run(run::Args),
     Verify(verify::Args),
     Bench(bench::Args),
+    Ops(ops::Args),
 }
 
 /// What a command came to.
@@ -77,6 +80,7 @@ pub(crate) fn main() -> u8 {
         Command::Run(args) => (run::run(args), args.model.json),
         Command::Verify(args) => (verify::run(args), args.model.json),
         Command::Bench(args) => (bench::run(args), args.model.json),
+        Command::Ops(args) => (ops::run(args), args.json),
     };
     match result {
         Ok(outcome) => {

@@ -12,7 +12,7 @@ use tinsmith::{Error, Pool, emit, source};
 use super::options::ModelOptions;
 use super::progress::Progress;
 use super::session::Session;
-use super::{Outcome, arrays, inputs};
+use super::{Outcome, arrays, emitters, inputs};
 
 /// Compile a model in memory, run it, and write its outputs
 #[derive(clap::Args, Debug)]
@@ -54,11 +54,13 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
     let mut session = Session::new(&args.model.model, &signature, args.model.config_here());
     let mut text = String::new();
     let mut facts = vec![];
+    let mut emitters = Value::Null;
     for case in cases {
         let ran = session.run(case.arrays, pool.as_ref().map(Pool::hook))?;
         progress.say(format!("ran {}", case.name));
         ran.status?;
         let one = told(&ran.outputs);
+        emitters = emitters::json(&ran.artifact.steps());
         if several {
             if let Some(folder) = &args.output {
                 emit::files::create_folder(folder)?;
@@ -69,11 +71,11 @@ pub(crate) fn run(args: &Args) -> Result<Outcome, Error> {
         } else {
             write(args, &ran.outputs, &ran.artifact.source.sequences)?;
             drop(progress);
-            return Ok(Outcome::done(one.0, json!({"outputs": one.1})));
+            return Ok(Outcome::done(one.0, json!({"outputs": one.1, "emitters": emitters})));
         }
     }
     drop(progress);
-    Ok(Outcome::done(text, json!({"cases": facts})))
+    Ok(Outcome::done(text, json!({"cases": facts, "emitters": emitters})))
 }
 
 fn cases(args: &Args, signature: &Signature) -> Result<Vec<Case>, Error> {

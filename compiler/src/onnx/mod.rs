@@ -18,6 +18,7 @@ mod opset;
 mod order;
 mod ports;
 mod problems;
+mod refused;
 mod region;
 mod scope;
 #[cfg(test)]
@@ -41,6 +42,7 @@ use crate::tensor::Tensor;
 pub use binding::{element_name, unbound_dimensions, unbound_symbols};
 pub use external_data::import_file;
 pub use model::{deciding_inputs, import};
+pub use refused::REFUSED;
 pub use signature::{Form, Signature, ValueSignature, signature};
 pub use tensor_file::read_value_file;
 

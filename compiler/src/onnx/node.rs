@@ -9,6 +9,7 @@ use super::initializer::{self, MAX_ELEMENTS};
 use super::model::{self, Frame, Importer};
 use super::opset::{self, Draft};
 use super::problems::Problem;
+use super::refused;
 use super::scope::Known;
 use super::subgraph::CONTROL_FLOW;
 use crate::graph::{self, NodeKind};
@@ -374,7 +375,8 @@ impl Importer<'_> {
         let line = self.line(At { node: n, frame });
         let place = self.place(n, frame);
         self.problems.unsupported_operator(&name, || {
-            Problem::unsupported("unsupported-operator", format!("`{name}` cannot be compiled")).at(place).with_line(line)
+            let why = refused::reason(&name).map_or(String::new(), |why| format!(": {why}"));
+            Problem::unsupported("unsupported-operator", format!("`{name}` cannot be compiled{why}")).at(place).with_line(line)
         });
     }
 

@@ -3,9 +3,13 @@
 use tinsmith::tensor::{DType, Tensor};
 
 use super::control_flow::CONTROL_FLOW;
+use super::heads::HEADS;
+use super::learned::LEARNED;
 use super::more_operators::MORE_OPERATORS;
 use super::network::{reads, renamed};
 use super::operators::{Draft, Make, OPERATORS};
+use super::quantized::QUANTIZED;
+use super::rarer_operators::RARER_OPERATORS;
 use super::{Line, Network, Random, Variable};
 
 /// No value has more elements.
@@ -18,6 +22,15 @@ pub fn generate(seed: u64) -> Network {
     let mut random = Random::new(seed);
     let shape = base_shape(&mut random);
     generate_from(seed, random, &shape, &Rules::default())
+}
+
+/// All families.
+pub(super) fn families() -> Vec<Make> {
+    [OPERATORS, MORE_OPERATORS, CONTROL_FLOW, QUANTIZED, LEARNED, HEADS, RARER_OPERATORS]
+        .concat()
+        .into_iter()
+        .map(|(_, make)| make)
+        .collect()
 }
 
 /// What a network is made of besides what is drawn.
@@ -41,9 +54,12 @@ pub(super) fn generate_from(seed: u64, mut random: Random, shape: &[usize], rule
     let n = if random.one_in(3) { 10 + random.below(20) } else { 1 + random.below(12) };
     // A few families for each network, so that it has many of each and they meet.
     let n_families = random.one_of(&[3, 6, 10, 20, 60]);
-    let mut family = || match random.below(9) {
+    let mut family = || match random.below(12) {
         0..=2 => random.one_of(MORE_OPERATORS).1,
         3 if rules.accept.is_none() => random.one_of(CONTROL_FLOW).1,
+        4 => random.one_of(QUANTIZED).1,
+        5 => random.one_of(&[LEARNED, HEADS].concat()).1,
+        6 => random.one_of(RARER_OPERATORS).1,
         _ => random.one_of(OPERATORS).1,
     };
     let families: Vec<Make> = (0..n_families).map(|_| family()).collect();
@@ -103,7 +119,7 @@ pub(super) fn grow(mut network: Network, random: &mut Random, plan: &Plan<'_>) -
         bigger.inputs.extend(inputs.iter().cloned());
         bigger.lines.extend(before);
         let results: Vec<String> =
-            (0..n_results).map(|k| if n_results == 1 { format!("%v{tag}") } else { format!("%v{tag}.{k}") }).collect();
+            (0..n_results).map(|k| if n_results == 1 { format!("%result{tag}") } else { format!("%result{tag}.{k}") }).collect();
         let blank = |name: &String| Variable { name: name.clone(), dtype: DType::F32, dims: vec![], exact };
         bigger.lines.push(Line { results: results.iter().map(blank).collect(), text });
         bigger.outputs = results.clone();

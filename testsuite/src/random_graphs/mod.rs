@@ -3,14 +3,20 @@
 
 mod check;
 mod control_flow;
+mod drawn;
 mod generate;
+mod heads;
+mod learned;
 mod more_operators;
 mod network;
 mod operators;
+mod quantized;
 mod ranged;
+mod rarer_operators;
 mod search;
 
 pub use check::{Found, check, values_of, ways};
+pub use drawn::not_drawn;
 pub use generate::generate;
 pub use network::{Line, Network, Variable};
 pub use ranged::{Sizes, check_range, generate_range};

@@ -35,7 +35,7 @@ pub(super) const MORE_OPERATORS: &[(&str, Make)] = &[
 ];
 
 /// `%name = text`, a line in front of the operator's own.
-fn line(d: &mut Draft<'_>, what: &str, text: String, dtype: DType, dims: &[usize]) -> String {
+pub(super) fn line(d: &mut Draft<'_>, what: &str, text: String, dtype: DType, dims: &[usize]) -> String {
     let name = format!("%{what}{}", d.tag);
     d.before.push(Line { results: vec![Variable { name: name.clone(), dtype, dims: dims.to_vec(), exact: false }], text });
     name

@@ -1,0 +1,302 @@
+//! Families of quantized operators: a value is rounded to eight bits, the operator works on those, and its result comes back as floats.
+
+use tinsmith::tensor::DType;
+
+use super::Variable;
+use super::more_operators::line;
+use super::operators::{Draft, Made, Make, images, list};
+
+pub(super) const QUANTIZED: &[(&str, Make)] = &[
+    ("byte_activation", byte_activation),
+    ("byte_binary", byte_binary),
+    ("byte_concat", byte_concat),
+    ("byte_conv", byte_conv),
+    ("byte_gemm", byte_gemm),
+    ("byte_matmul", byte_matmul),
+    ("byte_pool", byte_pool),
+    ("byte_select", byte_select),
+    ("dynamic", dynamic),
+    ("few_bits", few_bits),
+    ("integer_conv", integer_conv),
+    ("integer_matmul", integer_matmul),
+    ("integer_to_float", integer_to_float),
+    ("quantized_attention", quantized_attention),
+];
+
+/// A value in eight bits, with the names of its scale and zero point.
+struct Bytes {
+    name: String,
+    scale: String,
+    zero: String,
+    dtype: DType,
+}
+
+/// Values of about -4 to 4, rounded; halves of the scale are met by no random number.
+fn bytes(d: &mut Draft<'_>, what: &str, x: &Variable) -> Option<Bytes> {
+    if x.dtype != DType::F32 || !x.exact {
+        return None;
+    }
+    let (dtype, zero) = d.random.one_of(&[(DType::U8, 128), (DType::U8, 117), (DType::I8, -3), (DType::I8, 0)]);
+    let (scale, zero) = parameters(d, what, dtype, "0.0371", zero);
+    let name = line(d, what, format!("QuantizeLinear({}, {scale}, {zero})", x.name), dtype, &x.dims);
+    Some(Bytes { name, scale, zero, dtype })
+}
+
+/// Names of a scale and a zero point.
+fn parameters(d: &mut Draft<'_>, what: &str, dtype: DType, scale: &str, zero: i64) -> (String, String) {
+    let scale = d.constant(&format!("{what}.scale"), format!("[{scale}]"), DType::F32, &[]);
+    (scale, d.constant(&format!("{what}.zero"), format!("[{zero}]"), dtype, &[]))
+}
+
+/// What a result is rounded with: its type is that of `x`.
+fn result(d: &mut Draft<'_>, x: &Bytes, scale: &str) -> (String, String) {
+    let zero = if x.dtype == DType::U8 { 121 } else { 5 };
+    parameters(d, "y", x.dtype, scale, zero)
+}
+
+/// Weights in eight bits.
+fn weights(d: &mut Draft<'_>, dims: &[usize]) -> (String, String, DType) {
+    let dtype = d.random.one_of(&[DType::U8, DType::I8, DType::I8]);
+    let seed = d.random.below(1000);
+    let w = d.constant("w", format!("rand({seed})"), dtype, dims);
+    let zero = d.random.one_of(&[0, 0, 3]);
+    (w, d.constant("w.zero", format!("[{zero}]"), dtype, &[]), dtype)
+}
+
+/// Back to floats.
+fn floats(d: &mut Draft<'_>, text: String, x: &Bytes, (scale, zero): &(String, String)) -> Made {
+    let y = line(d, "y8", text, x.dtype, &[]);
+    Some((format!("DequantizeLinear({y}, {scale}, {zero})"), true))
+}
+
+/// Sums of products in 32 bits, made small.
+fn scaled(d: &mut Draft<'_>, text: String) -> Made {
+    let sums = line(d, "sums", text, DType::I32, &[]);
+    let wide = line(d, "wide", format!("Cast({sums}) to=1"), DType::F32, &[]);
+    let small = d.constant("small", "[0.001]".to_owned(), DType::F32, &[]);
+    Some((format!("Mul({wide}, {small})"), true))
+}
+
+fn byte_activation(d: &mut Draft<'_>, x: &Variable) -> Made {
+    let b = bytes(d, "x8", x)?;
+    let y = result(d, &b, "0.0312");
+    let operands = format!("{}, {}, {}, {}, {}", b.name, b.scale, b.zero, y.0, y.1);
+    let text = match d.random.below(4) {
+        0 => format!("com.microsoft.QLinearLeakyRelu({operands}) alpha=0.13"),
+        1 => format!("com.microsoft.QLinearSigmoid({operands})"),
+        2 if !x.dims.is_empty() => format!("com.microsoft.QLinearSoftmax({operands}) axis=-1 opset=13"),
+        _ if !x.dims.is_empty() => format!("com.microsoft.QLinearReduceMean({operands}) axes=[-1] keepdims={}", d.random.below(2)),
+        _ => return None,
+    };
+    floats(d, text, &b, &y)
+}
+
+fn byte_binary(d: &mut Draft<'_>, x: &Variable) -> Made {
+    let a = bytes(d, "a8", x)?;
+    let seed = d.random.below(1000);
+    let skip = d.random.below(x.dims.len() + 1);
+    let b = d.constant("b8", format!("rand({seed})"), a.dtype, &x.dims[skip..]);
+    let (scale, zero) = parameters(d, "b8", a.dtype, "0.0437", 4);
+    let y = result(d, &a, "0.0713");
+    let op = d.random.one_of(&["QLinearAdd", "QLinearMul"]);
+    let text = format!("com.microsoft.{op}({}, {}, {}, {b}, {scale}, {zero}, {}, {})", a.name, a.scale, a.zero, y.0, y.1);
+    floats(d, text, &a, &y)
+}
+
+fn byte_concat(d: &mut Draft<'_>, x: &Variable) -> Made {
+    let axis = d.axis(x)?;
+    let a = bytes(d, "a8", x)?;
+    let seed = d.random.below(1000);
+    let b = d.constant("b8", format!("rand({seed})"), a.dtype, &x.dims);
+    let (scale, zero) = parameters(d, "b8", a.dtype, "0.0437", 4);
+    let y = result(d, &a, "0.0713");
+    let text =
+        format!("com.microsoft.QLinearConcat({}, {}, {}, {}, {}, {b}, {scale}, {zero}) axis={axis}", y.0, y.1, a.name, a.scale, a.zero);
+    floats(d, text, &a, &y)
+}
+
+/// A kernel and its padding for an image.
+fn window(d: &mut Draft<'_>, x: &Variable, per_group: usize, m: usize) -> (Vec<usize>, String) {
+    let kernel: Vec<usize> = x.dims[2..].iter().map(|_| d.random.one_of(&[1, 2, 3])).collect();
+    let pads: Vec<i64> = (0..2 * kernel.len()).map(|i| d.random.within(0, kernel[i % kernel.len()] as i64 / 2)).collect();
+    let strides: Vec<i64> = kernel.iter().map(|_| d.random.within(1, 2)).collect();
+    let dims = [vec![m, per_group], kernel].concat();
+    (dims, format!(" pads=[{}] strides=[{}]", list(&pads), list(&strides)))
+}
+
+/// Outputs, and groups, of a convolution of so many channels.
+fn channels(d: &mut Draft<'_>, c: usize) -> (usize, usize) {
+    let group = if d.random.one_in(3) { c.max(1) } else { 1 };
+    (group * (1 + d.random.below(if group == 1 { 36 } else { 2 })), group)
+}
+
+fn byte_conv(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if !images(x) {
+        return None;
+    }
+    let b = bytes(d, "x8", x)?;
+    let (m, group) = channels(d, x.dims[1]);
+    let (dims, text) = window(d, x, x.dims[1] / group, m);
+    let (w, w_zero, _) = weights(d, &dims);
+    let w_scale = if d.random.one_in(2) {
+        d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[])
+    } else {
+        d.constant("w.scale", "splat(0.0219)".to_owned(), DType::F32, &[m])
+    };
+    let y = result(d, &b, "0.0713");
+    let bias = if d.random.one_in(2) { format!(", {}", d.constant("bias", "rand(5)".to_owned(), DType::I32, &[m])) } else { String::new() };
+    let text =
+        format!("QLinearConv({}, {}, {}, {w}, {w_scale}, {w_zero}, {}, {}{bias}){text} group={group}", b.name, b.scale, b.zero, y.0, y.1);
+    floats(d, text, &b, &y)
+}
+
+fn integer_conv(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if !images(x) {
+        return None;
+    }
+    let b = bytes(d, "x8", x)?;
+    let (m, group) = channels(d, x.dims[1]);
+    let (dims, text) = window(d, x, x.dims[1] / group, m);
+    let (w, w_zero, w_dtype) = weights(d, &dims);
+    if group == 1 && b.dtype == DType::U8 && w_dtype == DType::I8 && d.random.one_in(2) {
+        return scaled(d, format!("ai.tinsmith.ByteConv({}, {w}, {}){text}", b.name, b.zero));
+    }
+    scaled(d, format!("ConvInteger({}, {w}, {}, {w_zero}){text} group={group}", b.name, b.zero))
+}
+
+fn columns(d: &mut Draft<'_>) -> usize {
+    if d.random.one_in(4) { 17 + d.random.below(40) } else { 1 + d.random.below(12) }
+}
+
+fn byte_gemm(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dims.len() != 2 {
+        return None;
+    }
+    let a = bytes(d, "a8", x)?;
+    let (n, k) = (columns(d), x.dims[1]);
+    let (w, w_zero, _) = weights(d, &[n, k]);
+    let w_scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
+    let c = d.constant("c", "rand(9)".to_owned(), DType::I32, &[n]);
+    let y = result(d, &a, "0.0713");
+    let text = format!(
+        "com.microsoft.QGemm({}, {}, {}, {w}, {w_scale}, {w_zero}, {c}, {}, {}) transB=1 alpha=1.0",
+        a.name, a.scale, a.zero, y.0, y.1
+    );
+    floats(d, text, &a, &y)
+}
+
+fn byte_matmul(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dims.len() < 2 {
+        return None;
+    }
+    let a = bytes(d, "a8", x)?;
+    let (k, n) = (*x.dims.last()?, columns(d));
+    let (w, w_zero, _) = weights(d, &[k, n]);
+    let w_scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
+    let y = result(d, &a, "0.0713");
+    let text = format!("QLinearMatMul({}, {}, {}, {w}, {w_scale}, {w_zero}, {}, {})", a.name, a.scale, a.zero, y.0, y.1);
+    floats(d, text, &a, &y)
+}
+
+fn integer_matmul(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dims.len() < 2 {
+        return None;
+    }
+    let a = bytes(d, "a8", x)?;
+    let (k, n) = (*x.dims.last()?, columns(d));
+    let (w, w_zero, w_dtype) = weights(d, &[k, n]);
+    if a.dtype == DType::U8 && w_dtype == DType::I8 && d.random.one_in(3) {
+        return scaled(d, format!("ai.tinsmith.ByteMatMul({}, {w})", a.name));
+    }
+    let zeros = d.random.one_of(&[format!(", {}", a.zero), format!(", {}, {w_zero}", a.zero), String::new()]);
+    scaled(d, format!("MatMulInteger({}, {w}{zeros})", a.name))
+}
+
+fn integer_to_float(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dims.len() < 2 {
+        return None;
+    }
+    let a = bytes(d, "a8", x)?;
+    let (k, n) = (*x.dims.last()?, columns(d));
+    let (w, w_zero, _) = weights(d, &[k, n]);
+    let w_scale = d.constant("w.scale", "splat(0.0133)".to_owned(), DType::F32, &[n]);
+    let bias = d.weights("bias", &[n]);
+    let text = format!("com.microsoft.MatMulIntegerToFloat({}, {w}, {}, {w_scale}, {}, {w_zero}, {bias})", a.name, a.scale, a.zero);
+    Some((text, false))
+}
+
+fn byte_pool(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if !images(x) || x.dims.contains(&0) {
+        return None;
+    }
+    let b = bytes(d, "x8", x)?;
+    let y = result(d, &b, "0.0312");
+    let operands = format!("{}, {}, {}, {}, {}", b.name, b.scale, b.zero, y.0, y.1);
+    let text = if d.random.one_in(2) {
+        format!("com.microsoft.QLinearGlobalAveragePool({operands})")
+    } else {
+        let kernel = vec![d.random.within(1, 3); x.dims.len() - 2];
+        format!("com.microsoft.QLinearAveragePool({operands}) kernel_shape=[{}] count_include_pad=0", list(&kernel))
+    };
+    floats(d, text, &b, &y)
+}
+
+fn byte_select(d: &mut Draft<'_>, x: &Variable) -> Made {
+    let c = d.like(|v| v.dtype == DType::Bool && v.dims == x.dims)?;
+    let a = bytes(d, "a8", x)?;
+    let b = d.constant("b8", "rand(3)".to_owned(), a.dtype, &x.dims);
+    let (scale, zero) = parameters(d, "b8", a.dtype, "0.0437", 4);
+    let y = result(d, &a, "0.0713");
+    let text =
+        format!("com.microsoft.QLinearWhere({}, {}, {}, {}, {b}, {scale}, {zero}, {}, {})", c.name, a.name, a.scale, a.zero, y.0, y.1);
+    floats(d, text, &a, &y)
+}
+
+/// With scales that the values decide.
+fn dynamic(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dtype != DType::F32 || !x.exact || x.n_elements() == 0 {
+        return None;
+    }
+    if x.dims.len() >= 2 && d.random.one_in(2) {
+        let (k, n) = (*x.dims.last()?, columns(d));
+        let (w, w_zero, _) = weights(d, &[k, n]);
+        let scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
+        return Some((format!("com.microsoft.DynamicQuantizeMatMul({}, {w}, {scale}, {w_zero})", x.name), false));
+    }
+    d.n_results = 3;
+    Some((format!("DynamicQuantizeLinear({})", x.name), true))
+}
+
+/// Weights of 4 or 8 bits with a scale for each block.
+fn few_bits(d: &mut Draft<'_>, x: &Variable) -> Made {
+    let k = *x.dims.last()?;
+    if x.dtype != DType::F32 || k == 0 {
+        return None;
+    }
+    let (n, block, bits) = (columns(d), 16, d.random.one_of(&[4, 8]));
+    let blocks = k.div_ceil(block);
+    let b = d.constant("b", "rand(17)".to_owned(), DType::U8, &[n, blocks, block * bits / 8]);
+    let scales = d.constant("scales", "splat(0.0171)".to_owned(), DType::F32, &[n * blocks]);
+    let text = format!("com.microsoft.MatMulNBits({}, {b}, {scales}) K={k} N={n} bits={bits} block_size={block}", x.name);
+    Some((text, false))
+}
+
+fn quantized_attention(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dims.len() != 3 || x.n_elements() > 1500 || x.dims.contains(&0) {
+        return None;
+    }
+    let a = bytes(d, "a8", x)?;
+    let (h, heads) = (x.dims[2], 2);
+    let w = d.constant("w", "rand(31)".to_owned(), DType::I8, &[h, 3 * 8]);
+    let bias = d.weights("bias", &[24]);
+    let scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
+    let zero = d.constant("w.zero", "[0]".to_owned(), DType::I8, &[]);
+    let text = format!(
+        "com.microsoft.QAttention({}, {w}, {bias}, {}, {scale}, _, {}, {zero}) num_heads={heads} unidirectional={}",
+        a.name,
+        a.scale,
+        a.zero,
+        d.random.below(2)
+    );
+    Some((text, false))
+}
