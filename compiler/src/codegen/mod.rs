@@ -12,6 +12,7 @@ pub mod flow;
 pub mod fork;
 pub mod jit;
 pub mod linear;
+mod need;
 mod neon;
 pub mod program;
 pub mod target;

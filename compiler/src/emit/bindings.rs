@@ -6,7 +6,7 @@ use std::fmt::Write;
 use tinsmith_targets::abi::StatusCode;
 
 use super::names::in_comment;
-use super::{Interface, Port, size_code};
+use super::{Interface, Language, Port, size_code};
 use crate::codegen::program::ALIGN_BYTES;
 use crate::tensor::DType;
 
@@ -18,6 +18,11 @@ pub fn bindings(interface: &Interface) -> String {
     let (mut arguments, mut docs) = (String::new(), String::new());
     let (mut checks, mut sizes) = (String::new(), String::new());
     let field = |p: u32| format!("(sizes.{} as i64)", interface.varying[p as usize].1);
+    let rust = Language {
+        parameter: &field,
+        floor: &|x: &str, d: i64| format!("({x}).div_euclid({d})"),
+        extremum: &|x: &str, greater: bool, c: i64| format!("({x}).{}({c})", if greater { "max" } else { "min" }),
+    };
     if !interface.varying.is_empty() {
         sizes += "/// What every run chooses.\n#[repr(C)]\n#[derive(Clone, Copy, PartialEq, Eq, Debug)]\npub struct Sizes {\n";
         for (p, field) in &interface.varying {
@@ -45,7 +50,7 @@ pub fn bindings(interface: &Interface) -> String {
             let _ = write!(parameters, "{ident}: {reference}[{ty}; {n}], ");
         } else {
             let _ = write!(parameters, "{ident}: {reference}[{ty}], ");
-            let n = size_code(&port.n_elements_of_run(), &field, &|x: &str, d: i64| format!("({x}).div_euclid({d})"));
+            let n = size_code(&port.n_elements_of_run(), &rust);
             let _ = writeln!(checks, "    if {ident}.len() as i64 != {n} {{\n        return Err(Status::BadArgument);\n    }}");
         }
         let _ = write!(names, "{ident}, ");

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use tinsmith_targets::abi::{ABI_VERSION, DTypeCode, StatusCode};
 
 use super::names::in_comment;
-use super::{Interface, Port, size_code};
+use super::{Interface, Language, Port, size_code};
 use crate::codegen::program::ALIGN_BYTES;
 use crate::tensor::DType;
 
@@ -138,20 +138,32 @@ fn sizes_struct(interface: &Interface) -> String {
     let _ = writeln!(text, "}} {name}_sizes;\n");
     let parameter = |p: u32| format!("(int64_t)sizes->{}", interface.varying[p as usize].1);
     let floor = |x: &str, d: i64| format!("(({x} - ({x} % {d} + {d}) % {d}) / {d})");
+    let extremum = |x: &str, greater: bool, c: i64| format!("({x} {} {c} ? {x} : {c})", if greater { '>' } else { '<' });
+    let c = Language { parameter: &parameter, floor: &floor, extremum: &extremum };
     let _ = writeln!(text, "/* Number of elements of an input or output in one run. */");
     for port in interface.parameters().map(|p| p.0).filter(|p| !p.sizes.is_empty()) {
-        let n = size_code(&port.n_elements_of_run(), &parameter, &floor);
+        let n = size_code(&port.n_elements_of_run(), &c);
         let _ = writeln!(
             text,
             "static inline uint64_t {name}_{}_elements(const {name}_sizes *sizes) {{\n    return (uint64_t)({n});\n}}",
             port.ident
         );
     }
-    let _ = writeln!(
-        text,
-        "/* The memory that one run works in: the same for all sizes. */\nstatic inline uint64_t {name}_workspace_bytes(const {name}_sizes *sizes) {{\n    (void)sizes;\n    return {}u;\n}}\n",
-        interface.workspace_bytes
+    text += &workspace_function(interface, &c);
+    text
+}
+
+/// The function of what a run needs of the workspace.
+fn workspace_function(interface: &Interface, c: &Language<'_>) -> String {
+    let (name, upper) = (&interface.name, interface.name.to_ascii_uppercase());
+    let mut text = format!(
+        "/* Bytes of workspace that a run of these sizes needs: it touches nothing behind them. */\n\
+         static inline uint64_t {name}_workspace_bytes(const {name}_sizes *sizes) {{\n    int64_t most = {ALIGN_BYTES}, need;\n    (void)sizes;\n"
     );
+    for need in &interface.workspace_needs {
+        let _ = writeln!(text, "    need = {};\n    if (need > most) most = need;", size_code(need, c));
+    }
+    let _ = writeln!(text, "    return most < (int64_t){upper}_WORKSPACE_BYTES ? (uint64_t)most : {upper}_WORKSPACE_BYTES;\n}}\n");
     text
 }
 

@@ -59,6 +59,8 @@ pub struct Interface {
     pub state_bytes: usize,
     /// Size of the workspace, at least one alignment unit, so that it can be an array.
     pub workspace_bytes: usize,
+    /// Where sizes vary: bytes of it that a run touches, the greatest of these.
+    pub workspace_needs: Vec<Size>,
     /// Size of the weights.
     pub constant_bytes: usize,
     /// What a caller chooses for every run, and the names of the fields that hold it.
@@ -146,17 +148,28 @@ impl Port {
     }
 }
 
-/// A size as an expression of C and of Rust: they differ in what a parameter and a rounded quotient are.
-pub(crate) fn size_code(size: &Size, parameter: &dyn Fn(u32) -> String, floor: &dyn Fn(&str, i64) -> String) -> String {
-    let of = |s: &Size| size_code(s, parameter, floor);
+/// How a language writes what the parts of a size are.
+pub(crate) struct Language<'a> {
+    /// A parameter.
+    pub(crate) parameter: &'a dyn Fn(u32) -> String,
+    /// A quotient, rounded toward minus infinity.
+    pub(crate) floor: &'a dyn Fn(&str, i64) -> String,
+    /// The greater (or else lesser) of an expression and a number.
+    pub(crate) extremum: &'a dyn Fn(&str, bool, i64) -> String,
+}
+
+/// A size as an expression of C or of Rust.
+pub(crate) fn size_code(size: &Size, language: &Language<'_>) -> String {
+    let of = |s: &Size| size_code(s, language);
     match size {
         Size::Constant(c) => c.to_string(),
-        Size::Parameter(p) => parameter(*p),
+        Size::Parameter(p) => (language.parameter)(*p),
         Size::Sum(a, b) => format!("({} + {})", of(a), of(b)),
         Size::Product(a, b) => format!("({} * {})", of(a), of(b)),
         Size::Times(a, c) => format!("({c} * {})", of(a)),
-        Size::Floor(a, d) => floor(&of(a), *d),
-        Size::AtLeast(a, _) | Size::AtMost(a, _) => of(a),
+        Size::Floor(a, d) => (language.floor)(&of(a), *d),
+        Size::AtLeast(a, c) => (language.extremum)(&of(a), true, *c),
+        Size::AtMost(a, c) => (language.extremum)(&of(a), false, *c),
     }
 }
 
@@ -206,6 +219,7 @@ impl Interface {
             state_bytes: program.state_bytes(),
             varying,
             workspace_bytes: program.workspace_bytes.max(ALIGN_BYTES),
+            workspace_needs: program.workspace_needs(),
             max_threads: program.workers.max(1),
             constant_bytes: program.constants.iter().map(|c| c.bytes.as_slice().len()).sum(),
             source_hash,

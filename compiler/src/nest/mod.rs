@@ -12,6 +12,7 @@ mod parse;
 mod print;
 #[cfg(test)]
 mod random;
+mod reach;
 mod scalar;
 pub mod traffic;
 mod verify;
@@ -21,5 +22,6 @@ pub use eval::{EvalError, eval, eval_sized, eval_with};
 pub use ir::*;
 pub use math::Function;
 pub use parse::{ParseError, parse};
+pub use reach::reach;
 pub use traffic::Traffic;
 pub use verify::{Problem, VerifyError, verify};

@@ -139,6 +139,26 @@ impl Size {
         }
     }
 
+    /// Its least and greatest value for any of these parameters, or numbers further out.
+    pub fn range(&self, parameters: &[Parameter]) -> (i64, i64) {
+        let of = |s: &Size| s.range(parameters);
+        match self {
+            Size::Constant(c) => (*c, *c),
+            Size::Parameter(p) => (parameters[*p as usize].low, parameters[*p as usize].high),
+            Size::Sum(a, b) => (of(a).0 + of(b).0, of(a).1 + of(b).1),
+            Size::Product(a, b) => {
+                let (a, b) = (of(a), of(b));
+                let ends = [a.0 * b.0, a.0 * b.1, a.1 * b.0, a.1 * b.1];
+                (ends.into_iter().min().unwrap_or(0), ends.into_iter().max().unwrap_or(0))
+            }
+            Size::Times(a, c) if *c < 0 => (of(a).1 * c, of(a).0 * c),
+            Size::Times(a, c) => (of(a).0 * c, of(a).1 * c),
+            Size::Floor(a, d) => (of(a).0.div_euclid(*d), of(a).1.div_euclid(*d)),
+            Size::AtLeast(a, c) => (of(a).0.max(*c), of(a).1.max(*c)),
+            Size::AtMost(a, c) => (of(a).0.min(*c), of(a).1.min(*c)),
+        }
+    }
+
     /// The parameters that it depends on, sorted.
     pub fn parameters(&self) -> Vec<u32> {
         fn walk(s: &Size, found: &mut Vec<u32>) {
@@ -214,6 +234,8 @@ mod tests {
         assert_eq!(blocks.text(&parameters), "4 * (seq + 3) / 4");
         assert_eq!(Size::Parameter(0).minus(&Size::Parameter(1)).at_least(0).value(&[3, 5]), 0);
         assert_eq!(Size::Parameter(0).plus(&Size::Parameter(1)).parameters(), [0, 1]);
+        let mixed = Size::Parameter(0).product(&blocks.times(-2)).plus(&Size::Parameter(1).at_most(3));
+        assert_eq!((mixed.range(&parameters), blocks.at_least(6).range(&parameters)), ((-46, -5), (6, 8)));
         let mut seen = vec![];
         assert_eq!(for_all_sizes(&parameters, &[0, 1], &mut |at| (seen.push(at.to_vec()), true).1), Some(true));
         assert_eq!((seen.len(), &seen[0][..], &seen[11][..]), (12, &[1, 2][..], &[3, 5][..]));

@@ -174,6 +174,11 @@ fn run(exe: &Executable, compiled: &Compiled, graph: &Graph, sizes: &[i64], seed
         }
     }
     compare(&memory, &want, &near)?;
+    let needs = compiled.program.workspace_needs();
+    let need = needs.iter().map(|n| n.value(sizes)).max().unwrap_or(0).max(0) as usize;
+    if memory.workspace.as_slice().iter().skip(need).any(|&b| b != 0xFF) {
+        return Err(format!("{need} bytes of workspace are not all that is written"));
+    }
     let same = |(m, t): (&tinsmith::codegen::AlignedBytes, &Tensor)| m.as_slice()[..t.bytes().len()] == *t.bytes();
     if !memory.inputs.iter().zip(&inputs).all(same) {
         return Err("an input was changed".to_owned());
