@@ -4,6 +4,7 @@
 //! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
 
 mod ahead;
+mod arg;
 mod blocks;
 mod borders;
 mod contract;
@@ -197,7 +198,7 @@ fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> 
     match &stage.body {
         Body::Map(value) => map::emit(e, &stage, value),
         Body::Reduce { op, value, finish } => reduce::emit(e, &stage, *op, value, finish),
-        Body::Arg { op, value, last } => reduce::emit_arg(e, &stage, *op, value, *last),
+        Body::Arg { op, value, last } => arg::emit(e, &stage, *op, value, *last),
     }
 }
 
