@@ -123,7 +123,7 @@ pub fn schedule(
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
     let nested = stages::nest_stages(program, &operands, &results, machine);
-    let program = nested.as_ref().unwrap_or(program);
+    let (program, row_major) = nested.as_ref().map_or((program, &[][..]), |(program, row_major)| (program, &row_major[..]));
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {
@@ -142,6 +142,9 @@ pub fn schedule(
         if !program.operands.contains(&t) {
             e.bind_memory(t, memory);
         }
+    }
+    for &t in row_major {
+        e.ensure_memory(t, None);
     }
     schedule_items(&mut e, &program.items)?;
     for (&t, memory) in program.results.iter().zip(&results) {
