@@ -18,6 +18,7 @@ mod prepare;
 mod reduce;
 mod rows_ahead;
 mod stages;
+mod window;
 mod winograd;
 
 pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};

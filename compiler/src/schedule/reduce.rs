@@ -7,6 +7,7 @@ use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, inde
 use super::inner_product;
 use super::map;
 use super::prepare::transposed_copy;
+use super::window;
 use crate::expr::{BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::nest;
 use crate::tensor::{DType, n_elements};
@@ -122,6 +123,9 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     }
     if let Some(axis) = inner {
         return inner_product::emit(e, &stage, op, &value, finish, axis);
+    }
+    if window::emit(e, &stage, op, &value, finish)? {
+        return Ok(());
     }
     contract::emit(e, &stage, op, &value, finish, None)
 }
