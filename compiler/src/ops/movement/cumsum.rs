@@ -101,7 +101,7 @@ macro_rules! running {
                         });
                     }
                 };
-                match rows_at_once(&dims, along).filter(|_| !b.any_padding) {
+                match rows_at_once(&dims, along).filter(|_| !b.any_size) {
                     Some((axis, rows)) => {
                         region[axis] = rows;
                         b.repeat(dims[axis] / rows, |b, block| {

@@ -191,7 +191,7 @@ impl Reduction {
     /// Whether updates are found sooner when they are sorted: `steps` for each of `n` elements. At all sizes at once there is no such
     /// choice.
     pub(super) fn sorts(b: &Builder, n: usize, steps: usize) -> bool {
-        !b.any_padding && n.saturating_mul(steps) > MAX_SEARCH && steps > 1
+        !b.any_size && n.saturating_mul(steps) > MAX_SEARCH && steps > 1
     }
 
     /// `data` combined with updates that are sorted by place, those of one place in their order: of each place the last one is what
