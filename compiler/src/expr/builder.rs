@@ -12,11 +12,13 @@ pub struct Builder {
     name: String,
     /// Whether windows have the padding that they need at any size of their operand, not only at this one.
     pub any_padding: bool,
+    /// Whether the same is lowered at other sizes too: nothing is chosen by how large operands are.
+    pub any_size: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { program: Program::default(), open: vec![vec![]], n_loops: 0, name: "t".to_owned(), any_padding: false }
+        Builder { program: Program::default(), open: vec![vec![]], n_loops: 0, name: "t".to_owned(), any_padding: false, any_size: false }
     }
 }
 

@@ -140,6 +140,8 @@ pub struct Graph {
     pub arena_bytes: Option<usize>,
     /// Whether windows are lowered with the padding that they need at any size of their operand, not only at that of the graph.
     pub any_padding: bool,
+    /// Whether it is read for one of several sizes, and lowered as for any of them.
+    pub any_size: bool,
     graph: StableDiGraph<Node, Edge, u32>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,

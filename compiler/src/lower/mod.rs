@@ -46,7 +46,7 @@ pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId
 /// The node that cannot be lowered, and why.
 pub(crate) fn lower_plainly(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId, LowerError)> {
     let mut b = expr::Builder::new();
-    b.any_padding = graph.any_padding;
+    (b.any_padding, b.any_size) = (graph.any_padding, graph.any_size);
     let mut tensors: HashMap<Value, TensorId> = HashMap::new();
     let mut operands = vec![];
     for &node in members {

@@ -257,7 +257,7 @@ fn schedule_with(
     finish: &dyn Fn(&mut Scheduled),
 ) -> Result<Compiled, Vec<Diagnostic>> {
     check_fixed(&graph)?;
-    graph.any_padding = probes.is_some_and(|p| p.any_padding);
+    (graph.any_padding, graph.any_size) = (probes.is_some_and(|p| p.any_padding), probes.is_some());
     let sizer = probes.map(|p| Sizer::new(&graph, p)).transpose()?;
     fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);

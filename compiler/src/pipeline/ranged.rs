@@ -55,6 +55,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
             }
         });
         (graph.any_padding, folded.any_padding) = (any_padding, any_padding);
+        (graph.any_size, folded.any_size) = (true, true);
         (graph, folded, report)
     };
     // More probes are more beside the same, and stored for the same sizes.

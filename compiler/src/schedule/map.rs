@@ -2,10 +2,10 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, fits_lanes, is_heavy, stride_along, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, fits_lanes, is_heavy, long_ok, stride_along, vector_ok};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
-use crate::tensor::Size;
+use crate::tensor::{DType, Size};
 
 /// Vectors in one iteration of the innermost loop.
 const UNROLL: i64 = 4;
@@ -51,7 +51,11 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
     let vector = innermost.filter(|&axis| {
         let extent = loops[loops.len() - 1].extent;
         let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
-        extent >= i64::from(lanes) && adjacent && fits_lanes(value.dtype()) && vector_ok(value, axis)
+        let fits = fits_lanes(value.dtype()) && vector_ok(value, axis);
+        // Machines of short vectors gain nothing where they hold half as many.
+        let long = e.machine.lanes > 4 && value.dtype() == DType::I64 && is_computed(value) && long_ok(value, axis);
+        let long = long && out_stride(axis) == 1 && reads_whole(e, value, axis);
+        extent >= i64::from(lanes) && adjacent && (fits || long)
     });
     let transposes = vector.and_then(|axis| adjacent_loop(e, value, &loops, axis));
     let unroll = if transposes.is_some() { 1 } else { UNROLL };
@@ -59,10 +63,15 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         let adjacent = loops.remove(adjacent);
         loops.push(adjacent);
     }
-    let template = if matches!(value.node(), Node::Load { .. }) { "move" } else { "map" };
+    let template = if is_computed(value) { "map" } else { "move" };
     e.note(if vector.is_some() { format!("{template}(lanes={lanes})") } else { format!("{template}()") });
     let point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
     nest_loops(e, stage, value, &loops, &[point], vector.map(|axis| (axis, unroll)))
+}
+
+/// Whether more is done than moved.
+fn is_computed(value: &Expr) -> bool {
+    !matches!(value.node(), Node::Load { .. })
 }
 
 /// The short loop along which a read is adjacent that strides along the axis in lanes: it goes inside, so that the lines that
@@ -98,7 +107,18 @@ fn reads_adjacent(e: &Emitter, value: &Expr, axis: usize) -> bool {
             adjacent |= s == 1;
         }
     });
-    adjacent && !matches!(value.node(), Node::Load { .. })
+    adjacent && is_computed(value)
+}
+
+/// Whether every read that moves along the axis is of adjacent elements.
+fn reads_whole(e: &Emitter, value: &Expr, axis: usize) -> bool {
+    let mut whole = true;
+    value.visit(&mut |x| {
+        if let Node::Load { tensor, index, .. } = x.node() {
+            whole &= matches!(stride_along(index, &e.strides_of(*tensor), axis), 0 | 1);
+        }
+    });
+    whole
 }
 
 /// Where padded reads along an axis go from outside to inside and back.

@@ -4,6 +4,7 @@
 //! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
 
 mod ahead;
+mod arg;
 mod blocks;
 mod borders;
 mod contract;
@@ -17,6 +18,7 @@ mod prepare;
 mod reduce;
 mod rows_ahead;
 mod stages;
+mod window;
 mod winograd;
 
 pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};
@@ -122,7 +124,7 @@ pub fn schedule(
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
     let nested = stages::nest_stages(program, &operands, &results, machine);
-    let program = nested.as_ref().unwrap_or(program);
+    let (program, row_major) = nested.as_ref().map_or((program, &[][..]), |(program, row_major)| (program, &row_major[..]));
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {
@@ -141,6 +143,9 @@ pub fn schedule(
         if !program.operands.contains(&t) {
             e.bind_memory(t, memory);
         }
+    }
+    for &t in row_major {
+        e.ensure_memory(t, None);
     }
     schedule_items(&mut e, &program.items)?;
     for (&t, memory) in program.results.iter().zip(&results) {
@@ -197,7 +202,7 @@ fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> 
     match &stage.body {
         Body::Map(value) => map::emit(e, &stage, value),
         Body::Reduce { op, value, finish } => reduce::emit(e, &stage, *op, value, finish),
-        Body::Arg { op, value, last } => reduce::emit_arg(e, &stage, *op, value, *last),
+        Body::Arg { op, value, last } => arg::emit(e, &stage, *op, value, *last),
     }
 }
 

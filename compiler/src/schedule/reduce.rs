@@ -7,8 +7,9 @@ use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, inde
 use super::inner_product;
 use super::map;
 use super::prepare::transposed_copy;
+use super::window;
 use crate::expr::{BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, Var};
-use crate::nest::{self, Affine, Op, VecType};
+use crate::nest;
 use crate::tensor::{DType, n_elements};
 
 /// How often each element must be read for a transposing copy to pay.
@@ -123,6 +124,9 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     if let Some(axis) = inner {
         return inner_product::emit(e, &stage, op, &value, finish, axis);
     }
+    if window::emit(e, &stage, op, &value, finish)? {
+        return Ok(());
+    }
     contract::emit(e, &stage, op, &value, finish, None)
 }
 
@@ -181,40 +185,6 @@ fn reuse(stage: &Stage, value: &Expr, axis: usize) -> (usize, usize) {
         })
         .min()
         .unwrap_or((0, 0))
-}
-
-/// The position of the extreme value along the only reduction axis: scalar, in order.
-pub(super) fn emit_arg(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, last: bool) -> Result<(), ScheduleError> {
-    e.note("arg()".to_owned());
-    let extent = stage.reduce[0] as i64;
-    let axis = stage.axes.len();
-    let relation = match (op, last) {
-        (ReduceOp::Min, false) => nest::CompareOp::Lt,
-        (ReduceOp::Min, true) => nest::CompareOp::Le,
-        (_, false) => nest::CompareOp::Gt,
-        (_, true) => nest::CompareOp::Ge,
-    };
-    let axes: Vec<usize> = (0..stage.axes.len()).collect();
-    let point = Point { axes: vec![Affine::default(); axis + 1], vector: None };
-    loop_over(e, stage, &axes, point, &mut |e, point| {
-        let (i64_ty, value_ty) = (VecType::scalar(DType::I64), VecType::scalar(value.dtype()));
-        let (best, place) = (e.b.reg(value_ty), e.b.reg(i64_ty));
-        let first = e.value(value, &point, None)?;
-        e.b.set(best, Op::Copy(first));
-        e.b.set(place, Op::Const(nest::Scalar::Int(0)));
-        e.run_loop("k", &Emitter::whole(stage, axis).after(1.min(extent)).take(1), |e, k| {
-            let mut at = point.clone();
-            at.axes[axis] = k.clone();
-            let new = e.value(value, &at, None)?;
-            let index = e.b.index(k);
-            let better = e.b.compare(relation, new, best);
-            e.b.set(best, Op::Select(better, new, best));
-            e.b.set(place, Op::Select(better, index, place));
-            Ok(())
-        })?;
-        e.store(stage, &point, place);
-        Ok(())
-    })
 }
 
 /// Scalar loops over some axes.

@@ -20,8 +20,14 @@ const LEAST_ELEMENTS: usize = 2048;
 /// The fewest columns for which an operand is transposed once for all rows.
 const TRANSPOSED_COLUMNS: usize = 8;
 
-/// The program with its stages inside shared loops; `None` where nothing is gained.
-pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Memory], machine: &Machine) -> Option<Program> {
+/// The program with its stages inside shared loops, and the tensors that must be row-major because that is what they are for; `None`
+/// where nothing is gained.
+pub(super) fn nest_stages(
+    program: &Program,
+    operands: &[Source],
+    results: &[Memory],
+    machine: &Machine,
+) -> Option<(Program, Vec<TensorId>)> {
     let nesting = nesting(program)?;
     let stages = plain_stages(program)?;
     let (block, of_products) = block(program, &stages, &nesting, results, machine)?;
@@ -34,9 +40,10 @@ pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Mem
         block,
         of_products,
         transposed: vec![],
+        copies: vec![],
     };
     nest.out.items = nest.level(&mut vec![]);
-    Some(nest.out)
+    Some((nest.out, nest.copies))
 }
 
 /// Strides of operands in memory; a constant has none, it is laid out as the kernel likes it.
@@ -128,6 +135,8 @@ struct Nest<'a> {
     of_products: bool,
     /// Reads of a stage that a transposed copy stands for.
     transposed: Vec<(usize, Expr, Expr)>,
+    /// Those copies.
+    copies: Vec<TensorId>,
 }
 
 /// One iteration of a loop: where its rows begin, and how many there are.
@@ -277,6 +286,7 @@ impl Nest<'_> {
                 let dims: Vec<usize> = axes.iter().map(|&a| extents[a]).collect();
                 let decl = self.out.tensor(*tensor).clone();
                 let copy = self.declare(&format!("{}.transposed", decl.name), &decl, dims.clone());
+                self.copies.push(copy);
                 let value = shared.map_affine(&mut |a| {
                     a.substitute(|v| match v {
                         Var::Axis(x) => match (axes.iter().position(|&a| a == x as usize), outer.iter().position(|&a| a == x as usize)) {
@@ -333,7 +343,7 @@ mod tests {
             program.operands.iter().enumerate().map(|(i, &t)| Source::Memory(memory(i, &program.tensor(t).dims))).collect();
         let results: Vec<Memory> = program.results.iter().enumerate().map(|(i, &t)| memory(100 + i, &program.tensor(t).dims)).collect();
         let nested = nest_stages(&program, &operands, &results, &Machine::wide(16, 32));
-        (program, nested)
+        (program, nested.map(|n| n.0))
     }
 
     /// Nests a program and compares its results with those of the plain one.

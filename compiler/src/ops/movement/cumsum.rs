@@ -75,29 +75,44 @@ macro_rules! running {
                 }
                 let n = dims[along] as i64;
                 let place = |k: &Affine| if self.reverse { k.times(-1).offset(n - 1) } else { k.clone() };
+                let sums = b.declare(dtype, &dims);
                 let mut region = dims.clone();
                 region[along] = 1;
-                let sums = b.declare(dtype, &dims);
-                let at_step = |at: &[Affine], k: &Affine| {
-                    let mut at = at.to_vec();
-                    at[along] = place(k);
-                    at
-                };
-                let first = Affine::default();
-                b.write(sums, &region, |b, at| {
-                    let at = at_step(at, &first);
-                    let value = if self.exclusive { Expr::int(dtype, $neutral) } else { b.load(input, &at) };
-                    (at, value)
-                });
-                if n > 1 {
-                    b.repeat(n as usize - 1, |b, step| {
-                        b.write(sums, &region, |b, at| {
-                            let (before, here) = (at_step(at, &step), at_step(at, &step.offset(1)));
-                            let added = b.load(input, if self.exclusive { &before } else { &here });
-                            let value = b.load(sums, &before).binary(BinaryOp::$op, &added);
-                            (here, value)
-                        });
+                let steps = |b: &mut expr::Builder, region: &[usize], moved: &dyn Fn(&[Affine]) -> Vec<Affine>| {
+                    let at_step = |at: &[Affine], k: &Affine| {
+                        let mut at = moved(at);
+                        at[along] = place(k);
+                        at
+                    };
+                    let first = Affine::default();
+                    b.write(sums, region, |b, at| {
+                        let at = at_step(at, &first);
+                        let value = if self.exclusive { Expr::int(dtype, $neutral) } else { b.load(input, &at) };
+                        (at, value)
                     });
+                    if n > 1 {
+                        b.repeat(n as usize - 1, |b, step| {
+                            b.write(sums, region, |b, at| {
+                                let (before, here) = (at_step(at, &step), at_step(at, &step.offset(1)));
+                                let added = b.load(input, if self.exclusive { &before } else { &here });
+                                let value = b.load(sums, &before).binary(BinaryOp::$op, &added);
+                                (here, value)
+                            });
+                        });
+                    }
+                };
+                match rows_at_once(&dims, along).filter(|_| !b.any_size) {
+                    Some((axis, rows)) => {
+                        region[axis] = rows;
+                        b.repeat(dims[axis] / rows, |b, block| {
+                            steps(b, &region, &|at| {
+                                let mut at = at.to_vec();
+                                at[axis] = block.times(rows as i64).plus(&at[axis]);
+                                at
+                            });
+                        });
+                    }
+                    None => steps(b, &region, &|at| at.to_vec()),
                 }
                 Ok(vec![sums])
             }
@@ -107,6 +122,17 @@ macro_rules! running {
 
 running!(CumSum, 0, |a: f64, b: f64| a + b, i128::wrapping_add, Add);
 running!(CumProd, 1, |a: f64, b: f64| a * b, i128::wrapping_mul, Mul);
+
+/// Rows that wait for each other's additions, few enough to stay in the first-level cache.
+const ROWS: usize = 8;
+
+/// Where what is combined is adjacent, the axis before it, and how many of its rows go forward side by side.
+fn rows_at_once(dims: &[usize], along: usize) -> Option<(usize, usize)> {
+    let axis = (0..along).rev().find(|&a| dims[a] > 1)?;
+    let adjacent = dims[along + 1..].iter().all(|&d| d == 1);
+    let rows = (1..=ROWS).rev().find(|&r| dims[axis].is_multiple_of(r))?;
+    (adjacent && rows < dims[axis]).then_some((axis, rows))
+}
 
 /// Running combinations of rows of `n` elements that are `inner` apart.
 struct Running {
@@ -156,6 +182,12 @@ mod tests {
         assert_eq!(check_op("CumSum reverse=1", [x(), axis()]), [t("f32[3] 6 5 3")]);
         assert_eq!(check_op("CumSum exclusive=1 reverse=1", [x(), axis()]), [t("f32[3] 5 3 0")]);
         check_op("CumSum", [random("i64[2,3,4]", 1), t("i32[1] -2")]);
+        for rows in [3, 11, 16, 24] {
+            for op in ["CumSum", "CumSum exclusive=1 reverse=1"] {
+                check_op(op, [random(&format!("f32[{rows},7]"), 1), t("i64[] 1")]);
+                check_op(op, [random(&format!("i32[2,{rows},5,1]"), 1), t("i64[] 2")]);
+            }
+        }
         check_op("CumSum", [random("f32[2,0]", 1), t("i64[] 1")]);
         assert_eq!(check_error("CumSum", [x(), t("i64[2] 0 0")]), "`axis` must be one number");
     }

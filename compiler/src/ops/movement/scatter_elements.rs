@@ -1,7 +1,7 @@
 //! `ScatterElements`: elements replaced at given positions of an axis.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
 
-use super::scatter::{Reduction, checked_indices, constant_indices};
+use super::scatter::{Reduction, Updates, checked_indices, constant_indices};
 use super::wrap_index;
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
@@ -83,6 +83,9 @@ impl Operator for ScatterElements {
         }
         let axis = x.facts.axis(0, self.axis)?;
         let places = checked_indices(b, indices, &dims[axis..=axis], false);
+        if Reduction::sorts(b, dims.iter().product(), index_dims[axis]) {
+            return Ok(vec![reduction.lower_sorted(b, data, &Updates { places, values: updates, axis })]);
+        }
         let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
         let out = reduction.lower_search(
             b,
@@ -123,6 +126,24 @@ mod tests {
         );
         check_op("ScatterElements", [random("u8[3,4]", 1), t("i32[2,1] 2 0"), random("u8[2,1]", 2)]);
         check_op("ScatterElements", [random("f32[3,4]", 1), t("i64[0,1]"), t("f32[0,1]")]);
+    }
+
+    #[test]
+    fn many_updates_are_sorted() {
+        let places = |dims: [usize; 2], extent: usize| {
+            let text: Vec<String> = (0..dims[0] * dims[1]).map(|i| ((i * i * 5 + i / 3) % extent).to_string()).collect();
+            t(&format!("i64[{},{}] {}", dims[0], dims[1], text.join(" ")))
+        };
+        for reduction in ["none", "add", "mul", "max", "min"] {
+            let op = format!("ScatterElements reduction=\"{reduction}\"");
+            for dtype in if reduction == "add" { &["f32", "i32"][..] } else { &["f32"] } {
+                check_op(&op, [random(&format!("{dtype}[40,24]"), 1), places([35, 24], 40), random(&format!("{dtype}[35,24]"), 2)]);
+                check_op(&op, [random(&format!("{dtype}[40,24]"), 1), places([35, 17], 40), random(&format!("{dtype}[35,17]"), 2)]);
+                check_op(&op, [random(&format!("{dtype}[40,24]"), 1), places([35, 1], 40), random(&format!("{dtype}[35,1]"), 2)]);
+                let across = format!("{op} axis=1");
+                check_op(&across, [random(&format!("{dtype}[19,60]"), 1), places([18, 33], 60), random(&format!("{dtype}[18,33]"), 2)]);
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! `ScatterND`: slices replaced at index tuples.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
 
-use super::scatter::{Reduction, checked_indices, constant_indices};
+use super::scatter::{Reduction, Updates, checked_indices, constant_indices};
 use super::wrap_index;
 use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{Tensor, Type};
+use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
     /// `data`, where each slice of `updates` is combined with the slice at the tuple along the last axis of `indices`.
@@ -78,6 +78,19 @@ impl Operator for ScatterND {
         }
         let tuples = b.reshape(indices, &[n_slices, n]);
         let places = checked_indices(b, tuples, &dims[..n], true);
+        if Reduction::sorts(b, dims.iter().product(), n_slices) {
+            // Slices lie along one axis, and what is in them along another.
+            let (n_places, inner) = (dims[..n].iter().product::<usize>(), dims[n..].iter().product::<usize>());
+            let strides = row_major_strides(&dims[..n]);
+            let places = b.compute(&[n_slices, 1], |b, at| {
+                let part =
+                    |j: usize| &b.load(places, [at[0].clone(), Affine::constant(j as i64)]) * &Expr::int(DType::I64, strides[j] as i64);
+                (1..n).fold(part(0), |flat, j| &flat + &part(j))
+            });
+            let (flat, values) = (b.reshape(data, &[n_places, inner]), b.reshape(updates, &[n_slices, inner]));
+            let out = reduction.lower_sorted(b, flat, &Updates { places, values, axis: 0 });
+            return Ok(vec![b.reshape(out, &dims)]);
+        }
         let out = reduction.lower_search(
             b,
             data,
@@ -109,6 +122,29 @@ mod tests {
             check_op(&op, [x(), t("i64[1,1] 1"), t("f32[1,2] 3.5 -4")]);
         }
         check_op("ScatterND", [random("i64[3,2,2]", 1), t("i64[2,1,2] 0 1 2 0"), random("i64[2,1,2]", 2)]);
+    }
+
+    #[test]
+    fn many_updates_are_sorted() {
+        let places = |n: usize, extent: usize| {
+            let text: Vec<String> =
+                (0..n).map(|i| (((i * i * 7 + 3 * i) % extent) as i64 - if i % 5 == 0 { extent as i64 } else { 0 }).to_string()).collect();
+            t(&format!("i64[{n},1] {}", text.join(" ")))
+        };
+        for reduction in ["none", "add", "mul", "max", "min"] {
+            let op = format!("ScatterND reduction=\"{reduction}\"");
+            for dtype in if reduction == "add" { &["f32", "i64"][..] } else { &["f32"] } {
+                check_op(&op, [random(&format!("{dtype}[37,24]"), 1), places(41, 37), random(&format!("{dtype}[41,24]"), 2)]);
+            }
+            check_op(&op, [random("f32[900]", 3), places(64, 50), random("f32[64]", 4)]);
+        }
+        let pairs = t(&format!("i64[65,2] {}", (0..65).map(|i| format!("{} {} ", i % 7, (i * i) % 9)).collect::<String>()));
+        check_op("ScatterND reduction=\"add\"", [random("f32[7,9,11]", 5), pairs.clone(), random("f32[65,11]", 6)]);
+        check_op("ScatterND", [random("u8[7,9,11]", 5), pairs, random("u8[65,11]", 6)]);
+        assert_eq!(
+            check_error("ScatterND", [random("f32[900]", 3), t(&format!("i64[64,1] {}", "900 ".repeat(64))), random("f32[64]", 4)]),
+            "index 900 is out of range for extent 900"
+        );
     }
 
     #[test]

@@ -125,4 +125,39 @@ mod tests {
         }
         assert_eq!(check_error("ArgMax", [t("f32[0,2]")]), "axis 0 of f32[0,2] is empty");
     }
+    #[test]
+    fn long_rows_and_many_columns() {
+        for dtype in ["f32", "i32"] {
+            // Few values, so that many are equal.
+            let x = |n: usize, m: usize| {
+                let text: Vec<String> = (0..n * m).map(|i| ((i * i * 7 + i / 5) % 11).to_string()).collect();
+                t(&format!("{dtype}[{n},{m}] {}", text.join(" ")))
+            };
+            for op in ["ArgMax", "ArgMin"] {
+                for last in [0, 1] {
+                    for axis in [0, 1] {
+                        for (n, m) in [(3, 150), (70, 5), (33, 67)] {
+                            check_op(&format!("{op} axis={axis} select_last_index={last}"), [x(n, m)]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_never_wins_and_is_not_beaten() {
+        let row = |first: &str| t(&format!("f32[1,41] {first} 1 -inf 7 nan 3 -0 0 nan {}", "2 nan 7 6 ".repeat(8)));
+        let (x, y) = (row("nan"), row("5"));
+        assert_eq!(check_op("ArgMax axis=1", [x.clone()])[0], t("i64[1,1] 0"));
+        assert_eq!(check_op("ArgMin axis=1 select_last_index=1", [x.clone()])[0], t("i64[1,1] 0"));
+        assert_eq!(check_op("ArgMax axis=1", [y.clone()])[0], t("i64[1,1] 3"));
+        assert_eq!(check_op("ArgMax axis=1 select_last_index=1", [y.clone()])[0], t("i64[1,1] 39"));
+        assert_eq!(check_op("ArgMin axis=1", [y.clone()])[0], t("i64[1,1] 2"));
+        for v in [x, y] {
+            let columns = t(&format!("f32[41,5] {}", v.to_f64s().iter().map(|x| format!("{x} ").repeat(5)).collect::<String>()));
+            check_op("ArgMax axis=0", [columns.clone()]);
+            check_op("ArgMin axis=0 select_last_index=1", [columns]);
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! The positions of the elements that flags choose, in order.
 
-use crate::expr::{BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
-use crate::tensor::{DType, Tensor};
+use crate::expr::{Builder, CompareOp, Expr, ReduceOp, TensorId};
+use crate::ops::sorting;
+use crate::tensor::DType;
 
 /// The positions of the nonzero elements of `flags: i64[n]`, as `i64[n]`, 0 behind the last; and how many there are, as `i64[1]`.
 pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
@@ -22,21 +23,8 @@ pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
             });
         });
     }
-    // The first place with so many, by halving: below it are all places with fewer.
-    let halves: Vec<i64> = (0..n.ilog2() + 1).rev().map(|bit| 1 << bit).collect();
-    let n_halves = halves.len();
-    let halves = b.constant("halves", Tensor::from_slice(&[n_halves], &halves));
-    let below = b.compute(&[n], |_, _| zero.clone());
-    b.repeat(n_halves, |b, i| {
-        b.write(below, &[n], |b, at| {
-            let below = b.load(below, at);
-            let next = &below + &b.load(halves, [i.clone()]);
-            let last = next.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1));
-            let inside = next.compare(CompareOp::Le, &Expr::int(DType::I64, n as i64));
-            let fewer = b.load(upto, [Ix::Clamped(last)]).compare(CompareOp::Le, &Expr::index(&at[0]));
-            (at.to_vec(), inside.binary(BinaryOp::And, &fewer).select(&next, &below))
-        });
-    });
+    // The first place with so many: below it are all places with fewer.
+    let below = sorting::count_up_to(b, upto, 0, &[n], |at| at.to_vec(), |at| Expr::index(&at[0]));
     let positions = b.compute(&[n], |b, at| {
         let below = b.load(below, at);
         below.compare(CompareOp::Lt, &Expr::int(DType::I64, n as i64)).select(&below, &zero)

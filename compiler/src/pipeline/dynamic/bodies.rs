@@ -97,7 +97,7 @@ impl Sizer<'_> {
         let of = |(g, map): (&Graph, &std::collections::HashMap<NodeId, NodeId>)| {
             let control = g.node(map[&node]).control().expect("a control node that was checked");
             let mut body = control.bodies()[body].clone();
-            body.any_padding = self.probes.any_padding;
+            (body.any_padding, body.any_size) = (self.probes.any_padding, true);
             body
         };
         let graphs = self.probes.graphs.iter().zip(&self.nodes).map(of).collect();

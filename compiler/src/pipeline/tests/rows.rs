@@ -2,6 +2,7 @@
 
 use super::{Net, ints, random};
 use crate::graph::Value;
+use crate::nest::{Op, for_each_set};
 use crate::ops::Attribute;
 use crate::tensor::Tensor;
 
@@ -161,6 +162,18 @@ fn attention_is_one_step_for_all_sizes() {
         let compiled = net.check(&[y]);
         assert_eq!(compiled.program.steps.len(), 1, "case {case}: {heads} heads, {rows} by {columns}, width {width}");
     }
+}
+
+#[test]
+fn sums_of_attention_are_stored_in_whole_vectors() {
+    let mut net = Net::new();
+    let [q, k, v] = [56, 64, 64].map(|n| net.input(&[1, 2, n, 32]));
+    let y = attention(&mut net, (q, k, v), None, 0.3);
+    let compiled = net.check(&[y]);
+    let kernel = &compiled.program.kernels[0];
+    let mut single = 0;
+    for_each_set(&kernel.body, &mut |_, op| single += usize::from(matches!(op, Op::Lane(..))));
+    assert_eq!(single, 0, "{kernel}");
 }
 
 #[test]

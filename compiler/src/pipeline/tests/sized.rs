@@ -179,6 +179,20 @@ fn lengths_of_attention() {
 }
 
 #[test]
+fn updates_and_running_sums_over_lengths() {
+    check(&[("rows", 1, 70)], &[&[1], &[7], &[64], &[70]], &|at| {
+        let mut net = Net::new();
+        let (x, updates) = (net.input(&[n(at[0]), 24]), net.input(&[n(at[0]), 40]));
+        let places = net.op("ArgMax", &[x], &[("axis", Attribute::Int(1))]);
+        let table = net.weight(&[24, 40]);
+        let y = net.op("ScatterND", &[table, places, updates], &[("reduction", Attribute::String("add".to_owned()))]);
+        let axis = net.ints(&[1]);
+        let sums = net.op("CumSum", &[x, axis], &[]);
+        net.with_outputs(&[y, sums])
+    });
+}
+
+#[test]
 fn what_mixes_sizes_is_refused_by_name() {
     let problems = compile(&parameters(&[("batch", 1, 3), ("seq", 1, 20)]), &|at| {
         let mut net = Net::new();

@@ -36,3 +36,20 @@ fn windows_at_every_border() {
         net.check(&[depthwise, pool, mean, first]);
     }
 }
+
+#[test]
+fn windows_over_images_as_they_come() {
+    for (kernel, stride, pads) in [([3, 3], 2, [1, 1, 1, 1]), ([2, 4], 3, [0; 4]), ([5, 2], 2, [2, 1, 0, 0]), ([1, 3], 2, [0; 4])] {
+        let mut net = Net::new();
+        let x = net.input(&[2, 3, 19, 37]);
+        let attributes = |kind: &str| {
+            let mut list = vec![("kernel_shape", ints(&kernel)), ("pads", ints(&pads)), ("strides", ints(&[2, stride]))];
+            if kind == "AveragePool" {
+                list.push(("count_include_pad", Attribute::Int(stride % 2)));
+            }
+            list
+        };
+        let outputs = ["MaxPool", "AveragePool", "LpPool"].map(|kind| net.op(kind, &[x], &attributes(kind)));
+        net.check(&outputs);
+    }
+}

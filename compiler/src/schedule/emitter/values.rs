@@ -515,6 +515,27 @@ pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     vector_ok_once(e, axis, &mut HashMap::new())
 }
 
+/// Whether an expression can be computed in lanes of 64 bits along an axis: everything that depends on the axis is `i64`, or a condition
+/// on that, and no more than bits, sums and comparisons.
+pub(in crate::schedule) fn long_ok(e: &Expr, axis: usize) -> bool {
+    let children_ok = || e.children().into_iter().all(|c| long_ok(c, axis));
+    if !expr_depends(e, axis) {
+        return true;
+    }
+    match e.node() {
+        Node::Load { index, pad: None, .. } => {
+            e.dtype() == DType::I64 && index.iter().all(|ix| matches!(ix, Ix::Affine(_)) || !index_depends(std::slice::from_ref(ix), axis))
+        }
+        Node::Binary(op, ..) => {
+            use BinaryOp::{Add, And, Max, Min, Or, Sub, Xor};
+            e.dtype() == DType::I64 && matches!(op, Add | Sub | Min | Max | And | Or | Xor) && children_ok()
+        }
+        Node::Select(..) => e.dtype() == DType::I64 && children_ok(),
+        Node::Compare(_, a, _) => a.dtype() == DType::I64 && children_ok(),
+        _ => false,
+    }
+}
+
 fn vector_ok_once(e: &Expr, axis: usize, known: &mut HashMap<*const Node, bool>) -> bool {
     let key = std::ptr::from_ref(e.node());
     if let Some(&ok) = known.get(&key) {
