@@ -56,6 +56,14 @@ def differs(out, reference, kind, rtol, atol):
         return "values differ: " + " ".join(str(e).split())[:240]
     return None
 
+# Tests whose expected values are not what the specification's exact arithmetic gives, within their tolerance. They stay counted as wrong.
+INEXACT = {
+    "test_dft_inverse": "numpy's single-precision FFT gave the expected values, which are up to 1.5e-6 from the exact ones; where 0 is right, they are 1.9e-7, beyond the tolerance of 1e-7, and ours 3e-15",
+    "test_dft_inverse_opset19": "as `test_dft_inverse`",
+    "test_attention_4d_causal_fp16_expanded": "each step of `Softmax` was rounded to half precision, which the operator does not ask for; of the two elements that differ by one step "
+    "from ours, 0.3984 is exact where 0.3979 is expected, and 0.4692 between 0.4690 and 0.4695",
+}
+
 
 def compare(test, expected, outputs):
     with open(os.path.join(expected, "manifest.json")) as f:
@@ -149,6 +157,10 @@ def markdown(onnx_version, tests, results):
               "| --- | --- | ---: | ---: | ---: | ---: | --- |"]
     others = [t for t in tests if t["group"] != "node"]
     lines += [f"| {r[0]} | {GROUPS.get(r[0], '')} | " + " | ".join(map(str, r[1:])).rstrip() + " |" for r in rows(others, results, lambda t: t["group"])]
+    wrong = [t["name"] for t in tests if results[t["name"]][0] in ("wrong", "crashed")]
+    if wrong:
+        lines += ["", "## Wrong", "", "Every test whose result is not the expected one, and what is known of that.", "", "| test | |", "| --- | --- |"]
+        lines += [f"| {name} | {INEXACT.get(name, '')} |" for name in sorted(wrong)]
     lines += ["", "## Refused", "", "Every test that is refused, by the first reason with its names left out.", "", "| reason | tests |", "| --- | --- |"]
     refused = collections.defaultdict(list)
     for t in tests:
