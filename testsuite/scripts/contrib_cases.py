@@ -363,5 +363,91 @@ def trees():
     yield ml("TreeEnsembleRegressor", holes, {**nodes, **weights("target", leaves, 2), "n_targets": 2})
 
 
+def layouts():
+    r, f32 = random(9)
+
+    def u8(*dims):
+        return r.integers(0, 256, dims).astype(np.uint8)
+
+    exact = {"rtol": 0, "atol": 0}
+    for attributes in [{"kernel_shape": [2, 2], "strides": [2, 2]}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, {"kernel_shape": [2, 2], "dilations": [2, 1], "ceil_mode": 1}]:
+        for x in [u8(1, 6, 5, 3), u8(2, 6, 5, 4).view(np.int8)]:
+            yield Case("NhwcMaxPool", [x], attributes, weights=(), **exact)
+    for last, x in [(1, u8(1, 6, 5, 4)), (0, u8(1, 4, 6, 5))]:
+        for group in [1, 2]:
+            w = u8(6, 4 // group, 3, 3).view(np.int8)
+            q = [x, np.float32(0.02), np.uint8(9), w, np.float32(0.01), np.int8(0), np.float32(0.2), np.uint8(100), r.integers(-99, 99, 6).astype(np.int32)]
+            q = [np.asarray(v) for v in q]
+            yield Case("QLinearConv", q, {"channels_last": last, "group": group, "pads": [1, 1, 1, 1], "strides": [2, 1]}, weights=(1, 2, 3, 4, 5, 6, 7, 8), fixed=(1, 2, 3, 4, 5, 6, 7, 8), atol=1, rtol=0)
+    yield Case("Pad", [f32(2, 3), np.array([0, 1, 2, 1], np.int64), f32(1)], {"mode": "constant"}, fixed=(1,))
+    yield Case("Pad", [f32(3, 4), np.array([[0, 1, 2, 1]], np.int64)], {"mode": "reflect"}, fixed=(1,))
+    yield Case("ExpandDims", [f32(2, 3), np.array(1, np.int32)], fixed=(1,))
+    yield Case("ExpandDims", [f32(2, 3), np.array(-1, np.int32)], fixed=(1,))
+    for dim, size, step in [(0, 2, 1), (1, 3, 2), (-1, 4, 1)]:
+        yield Case("UnfoldTensor", [f32(5, 6, 4)], {"dim": dim, "size": size, "step": step}, weights=())
+    grid = r.uniform(-1.2, 1.2, (2, 3, 4, 2)).astype(np.float32)
+    for mode in ["bilinear", "nearest", "bicubic"]:
+        for padding in ["zeros", "border", "reflection"]:
+            yield Case("GridSample", [f32(2, 3, 5, 6), grid], {"mode": mode, "padding_mode": padding}, rtol=1e-3, atol=1e-4)
+    rois = np.array([[0.12, 0.21, 0.73, 0.88], [-0.53, 0, 0.51, 1], [0, 0, 1, 1]], np.float32)
+    for mode in ["bilinear", "nearest"]:
+        yield Case("CropAndResize", [f32(2, 3, 6, 7), rois, np.array([1, 0, 1], np.int32), np.array([4, 3], np.int32)],
+                   {"mode": mode, "extrapolation_value": 2.0}, fixed=(3,), weights=(1, 2, 3))
+    far = (9 * np.eye(5) + r.standard_normal((3, 5, 5))).astype(np.float32)
+    yield Case("Inverse", [far], weights=())
+    yield Case("Inverse", [far[0].astype(np.float64)], weights=())
+    yield Case("MatMulInteger16", [r.integers(-300, 300, (3, 4)).astype(np.int16), r.integers(-300, 300, (4, 5)).astype(np.int16)], **exact)
+    yield Case("SampleOp", [f32(2, 3)], weights=())
+    yield Case("ScaledSiLU", [f32(2, 3)], {"alpha": 1.5}, weights=())
+    yield Case("ScaledSiLU", [f32(2, 3), f32()])
+
+
+def experts():
+    r, f32 = random(10)
+    for rows, n in [(1, 4), (3, 2), (7, 4)]:
+        x, router = f32(rows, 6), f32(rows, n)
+        for kind in ["relu", "gelu", "silu", "identity"]:
+            for k, norm in [(1, 0), (2, 0), (2, 1)]:
+                yield Case("MoE", [x, router, f32(n, 8, 6), f32(n, 8), f32(n, 6, 8), f32(n, 6)], {"k": k, "activation_type": kind, "normalize_routing_weights": norm}, weights=(2, 3, 4, 5), rtol=1e-3, atol=1e-4)
+        for extra in [{}, {"swiglu_limit": 0.7, "activation_alpha": 1.702, "activation_beta": 1.0}]:
+            yield Case("MoE", [x, router, f32(n, 16, 6), f32(n, 16), f32(n, 6, 8), f32(n, 6)],
+                       {"k": 2, "activation_type": "swiglu", "swiglu_fusion": 1, "normalize_routing_weights": 1, **extra}, weights=(2, 3, 4, 5), rtol=1e-3, atol=1e-4)
+    for bits in [4, 8]:
+        for rows in [1, 5]:
+            def q(*dims):
+                return r.integers(0, 256, dims).astype(np.uint8)
+            n, size, inner = 4, 32, 32
+            scales = [np.abs(f32(n, inner)) / 64, np.abs(f32(n, size)) / 64]
+            yield Case("QMoE", [f32(rows, size), f32(rows, n), q(n, inner, size * bits // 8), scales[0], f32(n, inner), q(n, size, inner * bits // 8), scales[1], f32(n, size)],
+                       {"k": 2, "activation_type": "silu", "expert_weight_bits": bits, "normalize_routing_weights": 1}, weights=(2, 3, 4, 5, 6, 7), fixed=(2, 3, 4, 5, 6, 7), rtol=2e-2, atol=2e-2)
+            scales = [np.abs(f32(n, 2 * inner)) / 64, np.abs(f32(n, size)) / 64]
+            yield Case("QMoE", [f32(rows, size), f32(rows, n), q(n, 2 * inner, size * bits // 8), scales[0], f32(n, 2 * inner), q(n, size, inner * bits // 8), scales[1], f32(n, size)],
+                       {"k": 2, "activation_type": "swiglu", "swiglu_fusion": 1, "expert_weight_bits": bits, "normalize_routing_weights": 1}, weights=(2, 3, 4, 5, 6, 7), fixed=(2, 3, 4, 5, 6, 7), rtol=2e-2, atol=2e-2)
+    for kind in [0, 1]:
+        for n, k, block in [(6, 32, 16), (5, 24, 16)]:
+            count = n * k
+            packed = r.integers(0, 256, (count + 1) // 2).astype(np.uint8)
+            yield Case("MatMulBnb4", [f32(3, k), packed, np.abs(f32((count + block - 1) // block))], {"K": k, "N": n, "block_size": block, "quant_type": kind}, weights=(1, 2), fixed=(1, 2))
+    table = r.integers(0, 256, (7, 32)).astype(np.uint8)
+    for indices in [np.array([[3, 0], [6, -1]], np.int64), np.array([2], np.int32)]:
+        scales = np.abs(f32(7, 2)) / 64
+        yield Case("GatherBlockQuantized", [table, indices, scales], {"bits": 8, "block_size": 16, "quantize_axis": 1}, weights=(0, 2), fixed=(0, 2))
+        yield Case("GatherBlockQuantized", [table[:, :16], indices, scales], {"bits": 4, "block_size": 16, "quantize_axis": 1}, weights=(0, 2), fixed=(0, 2))
+        zeros = r.integers(0, 256, (7, 2)).astype(np.uint8)
+        yield Case("GatherBlockQuantized", [table, indices, scales, zeros], {"bits": 8, "block_size": 16, "quantize_axis": 1}, weights=(0, 2, 3), fixed=(0, 2, 3))
+    ids = r.integers(0, 9, (2, 5)).astype(np.int32)
+    segments, mask = r.integers(0, 2, (2, 5)).astype(np.int32), (r.random((2, 5)) < 0.6).astype(np.int32)
+
+    def u8(*dims):
+        return r.integers(0, 256, dims).astype(np.uint8)
+
+    scales, zeros = [np.asarray(r.uniform(0.01, 0.05), np.float32) for _ in range(5)], [np.asarray(r.integers(0, 256), np.uint8) for _ in range(5)]
+    q = [ids, segments, u8(9, 8), u8(7, 8), u8(2, 8), u8(8), u8(8), mask, *scales, *zeros]
+    fixed = (2, 3, 4, 5, 6, *range(8, 18))
+    yield Case("QEmbedLayerNormalization", q, {"epsilon": 1e-5}, results=(True, True), weights=fixed, fixed=fixed, rtol=1e-3, atol=1e-4)
+    for mask in [None, (r.random((2, 5)) < 0.7).astype(np.int32)]:
+        yield Case("DecoderMaskedMultiHeadAttention", [f32(2, 1, 8), f32(2, 2, 5, 4), f32(2, 2, 5, 4), mask], {"num_heads": 2}, weights=())
+
+
 def all_cases():
-    return [case for family in [fused, normalizations, attention, grouped, quantized, features, models, trees] for case in family()]
+    return [case for family in [fused, normalizations, attention, grouped, quantized, layouts, experts, features, models, trees] for case in family()]

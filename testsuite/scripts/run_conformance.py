@@ -67,6 +67,15 @@ def differs(out, reference, kind, rtol, atol):
     return None
 
 
+# Tests whose expected values are not what the specification's exact arithmetic gives, within their tolerance. They stay counted as wrong.
+INEXACT = {
+    "test_dft_inverse": "numpy's single-precision FFT gave the expected values, which are up to 1.5e-6 from the exact ones; where 0 is right, they are 1.9e-7, beyond the tolerance of 1e-7, and ours 3e-15",
+    "test_dft_inverse_opset19": "as `test_dft_inverse`",
+    "test_attention_4d_causal_fp16_expanded": "each step of `Softmax` was rounded to half precision, which the operator does not ask for; of the two elements that differ by one step "
+    "from ours, 0.3984 is exact where 0.3979 is expected, and 0.4692 between 0.4690 and 0.4695",
+}
+
+
 def compare(test, expected, outputs):
     with open(os.path.join(expected, "manifest.json")) as f:
         manifest = json.load(f)
@@ -155,6 +164,8 @@ def record_of(index, results, names):
         "operators": {names(op): tally(of, results) for op, of in grouped(nodes, lambda t: t["op"])},
         "groups": {g: {"what": GROUPS.get(g, "")} | tally(of, results)
                    for g, of in grouped([t for t in tests if t["group"] != "node"], lambda t: t["group"])},
+        "wrong": {t["name"]: INEXACT.get(t["name"], "") for t in sorted(tests, key=lambda t: t["name"])
+                  if results[t["name"]].verdict in ("wrong", "crashed")},
         "refused": {reason: sorted(names) for reason, names in sorted(refused.items())},
     }
 

@@ -38,7 +38,7 @@ const RULES: &[Rule] = rules! {
     "Add" < 7 => aligned;
     "And" < 7 => aligned;
     "BatchNormalization" < 7 => |_, _, d| only(d, "is_test", 0, 1);
-    "BatchNormalization" < 9 => |_, _, d| only(d, "spatial", 1, 1);
+    "BatchNormalization" < 9 => apart;
     "BatchNormalization" < 14 => |_, _, d| { d.outputs.truncate(1); Ok(None) };
     "Cast" < 6 => |_, _, d| {
         let named = match d.attributes.0.get("to") {
@@ -59,7 +59,8 @@ const RULES: &[Rule] = rules! {
     "Gemm" < 7 => |_, _, d| { d.attributes.0.remove("broadcast"); Ok(None) };
     "Greater" < 7 => aligned;
     "GroupNormalization" < 21 => group_normalization;
-    "GridSample" < 20 => |_, _, d| {
+    "GlobalLpPool" < 2 => |_, _, d| whole(d, "p");
+    "GridSample" < ANY => |_, _, d| {
         if let Some(Attribute::String(mode)) = d.attributes.0.get_mut("mode") {
             *mode = mode.trim_start_matches("bi").to_owned();
         }
@@ -68,6 +69,7 @@ const RULES: &[Rule] = rules! {
     "Hardmax" < 13 => flattened;
     "LSTM" < 7 => |_, _, d| { d.attributes.0.remove("output_sequence"); Ok(None) };
     "LogSoftmax" < 13 => flattened;
+    "LpPool" < 2 => |_, _, d| whole(d, "p");
     "Less" < 7 => aligned;
     "Mul" < 7 => aligned;
     "Or" < 7 => aligned;
@@ -117,7 +119,7 @@ const RULES: &[Rule] = rules! {
     "Split" < 13 => |_, _, d| list(d, "split", 1);
     "Squeeze" < 13 => |_, _, d| list(d, "axes", 1);
     "Sub" < 7 => aligned;
-    "Tile" < 6 => |_, _, _| Err(Problem::unsupported("unsupported-opset", "`Tile` with an operand for the axis, as before opset 6".to_owned()));
+    "Tile" < 6 => tiled;
     "TopK" < 10 => |_, _, d| { let k = int(d, "k", 1)?; put(d, 1, Tensor::from_slice(&[1], &[k]), "k"); Ok(None) };
     "Unsqueeze" < 13 => |_, _, d| list(d, "axes", 1);
     "Upsample" < 7 => |_, _, d| {
@@ -146,10 +148,13 @@ pub(super) fn newest_name(op: &str) -> &str {
         "com.microsoft.DequantizeLinear" => "DequantizeLinear",
         "com.microsoft.GatherND" => "GatherND",
         "com.microsoft.Gelu" => "Gelu",
+        "com.microsoft.GridSample" => "GridSample",
         "com.microsoft.LayerNormalization" => "LayerNormalization",
+        "com.microsoft.Pad" => "Pad",
         "com.microsoft.QuantizeLinear" => "QuantizeLinear",
         "com.microsoft.Range" => "Range",
         "com.microsoft.SimplifiedLayerNormalization" => "SimplifiedLayerNormalization",
+        "com.microsoft.SampleOp" => "Identity",
         "com.microsoft.TransposeMatMul" => "com.microsoft.FusedMatMul",
         "com.microsoft.Trilu" => "Trilu",
         op => op,
@@ -229,6 +234,20 @@ fn only(d: &mut Draft, name: &str, default: i64, value: i64) -> Modernized {
     match int(d, name, default)? {
         found if found == value => Ok(None),
         found => Err(Problem::unsupported("unsupported-attribute", format!("attribute `{name}={found}` of `{}` is not supported", d.op))),
+    }
+}
+
+/// A number that is an integer since; `LpPool` and `GlobalLpPool` had others too.
+fn whole(d: &mut Draft, name: &str) -> Modernized {
+    match d.attributes.0.get(name) {
+        Some(&Attribute::Float(p)) if p.fract() == 0.0 && (1.0..1e6).contains(&p) => {
+            d.attributes.0.insert(name.to_owned(), Attribute::Int(p as i64));
+            Ok(None)
+        }
+        Some(Attribute::Float(p)) => {
+            Err(Problem::unsupported("unsupported-attribute", format!("attribute `{name}={p}` of `{}` is not supported", d.op)))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -314,6 +333,45 @@ fn group_normalization(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -
         let wide = importer.step(at, "Expand", vec![column, wide], &[], &format!("{name}.wide"))?;
         d.inputs[i] = Some(importer.step(at, "Reshape", vec![wide, target(&name, &[channels])], &[], &name)?);
     }
+    Ok(None)
+}
+
+/// `BatchNormalization` that is not spatial has statistics for each place of a sample, not for each channel.
+fn apart(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -> Modernized {
+    let spatial = int(d, "spatial", 1)?;
+    let Some(x) = d.inputs.first().cloned().flatten() else { return Ok(None) };
+    let Some(rank) = x.fact(&importer.graph).map(|f| f.ty.rank()) else { return Ok(None) };
+    if spatial != 0 || rank <= 2 {
+        return Ok(None);
+    }
+    let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| d.inputs.get(i).cloned().flatten());
+    let (Some(scale), Some(bias), Some(mean), Some(variance)) = (scale, bias, mean, variance) else { return Ok(None) };
+    let epsilon: f32 = d.attributes.take("epsilon", Some(1e-5)).map_err(|e| Problem::invalid(e.to_string()))?;
+    let name = d.outputs.first().cloned().unwrap_or_default();
+    let dtype = x.fact(&importer.graph).map_or(DType::F32, |f| f.ty.dtype);
+    let epsilon = Known::constant(&format!("{name}.epsilon"), Tensor::from_f64s(dtype, &[], &[epsilon.into()]));
+    let mut step = |op: &str, inputs: Vec<Known>, what: &str| importer.step(at, op, inputs, &[], &format!("{name}{what}"));
+    let centered = step("Sub", vec![x, mean], ".centered")?;
+    let variance = step("Add", vec![variance, epsilon], ".variance")?;
+    let deviation = step("Sqrt", vec![variance], ".deviation")?;
+    let factor = step("Div", vec![scale, deviation], ".factor")?;
+    let scaled = step("Mul", vec![centered, factor], ".scaled")?;
+    Ok(Some(vec![step("Add", vec![scaled, bias], "")?]))
+}
+
+/// `Tile` used to repeat one axis, a constant operand as the number of times.
+fn tiled(importer: &mut Importer<'_>, at: At<'_>, d: &mut Draft) -> Modernized {
+    let fact = |i: usize| d.inputs.get(i).cloned().flatten().and_then(|k| k.fact(&importer.graph));
+    let (Some(x), Some(tiles), Some(axis)) = (fact(0), fact(1), fact(2)) else { return Ok(None) };
+    let number = |f: crate::ops::Fact, what: &str| match f.value.map(|t| t.to_f64s()).as_deref() {
+        Some(&[n]) => Ok(n as i64),
+        _ => Err(Problem::unsupported("dynamic-shape", format!("`Tile` of opset {} whose {what} is no constant", at.frame.opset))),
+    };
+    let (tiles, axis) = (number(tiles, "number of tiles")?, number(axis, "axis")?);
+    let axis = normalize_axis(axis, x.ty.rank()).map_err(|e| Problem::invalid(e.to_string()))?;
+    let repeats: Vec<i64> = (0..x.ty.rank()).map(|a| if a == axis { tiles } else { 1 }).collect();
+    d.inputs.truncate(1);
+    put(d, 1, Tensor::from_slice(&[repeats.len()], &repeats), "repeats");
     Ok(None)
 }
 

@@ -7,9 +7,76 @@
 use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, TensorId};
 use crate::tensor::{DType, Tensor};
 
-/// The `k` least of `keys`, `i64` and below [`i64::MAX`], along `axis`, in ascending order: the extents of `keys` with `k` along it.
-pub(super) fn least(b: &mut Builder, keys: TensorId, axis: usize, k: usize) -> TensorId {
-    let dims = b.dims(keys).to_vec();
+/// Places that a key of an order of 32 bits and a place has room for.
+const MAX_PACKED: usize = u32::MAX as usize;
+
+/// A number of the order of the element's value, `i64`; equal elements have one, and NaN has the greatest. Those of types of at most 32 bits
+/// are numbers of 32 bits, signed.
+pub(super) fn order_of(x: &Expr) -> Expr {
+    let dtype = x.dtype();
+    if dtype.is_float() {
+        let (float, int, most) =
+            if dtype == DType::F64 { (DType::F64, DType::I64, i64::MAX) } else { (DType::F32, DType::I32, i32::MAX.into()) };
+        let x = x.cast(float);
+        let zero = Expr::constant(float, 0.0);
+        let bits = x.compare(CompareOp::Eq, &zero).select(&zero, &x).bits(int);
+        let below = bits.compare(CompareOp::Lt, &Expr::int(int, 0));
+        let order = below.select(&bits.binary(BinaryOp::Xor, &Expr::int(int, most)), &bits);
+        return x.compare(CompareOp::Ne, &x).select(&Expr::int(int, most), &order).cast(DType::I64);
+    }
+    let wide = x.cast(DType::I64);
+    match dtype {
+        DType::U32 => wide.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1 << 31)),
+        DType::U64 => wide.binary(BinaryOp::Xor, &Expr::int(DType::I64, i64::MIN)),
+        _ => wide,
+    }
+}
+
+/// The order from the greatest to the least, of an order.
+pub(super) fn descending(order: &Expr) -> Expr {
+    order.binary(BinaryOp::Xor, &Expr::int(DType::I64, -1))
+}
+
+/// An order of 32 bits and a place as one key.
+pub(super) fn packed(order: &Expr, place: &Expr) -> Expr {
+    order.binary(BinaryOp::Shl, &Expr::int(DType::I64, 32)).binary(BinaryOp::Or, place)
+}
+
+/// The place in a packed key.
+pub(super) fn place_of(key: &Expr) -> Expr {
+    key.binary(BinaryOp::And, &Expr::int(DType::I64, i64::from(u32::MAX)))
+}
+
+/// The `k` first places along `axis` in ascending order of `orders`, tensors of `i64` of which the first that differ decide, and then the
+/// places; with the orders there. `narrow` says that there is one, of 32 bits.
+pub(super) fn first_places(b: &mut Builder, orders: &[TensorId], narrow: bool, axis: usize, k: usize) -> (Vec<TensorId>, TensorId) {
+    let dims = b.dims(orders[0]).to_vec();
+    if narrow && orders.len() == 1 && dims[axis] <= MAX_PACKED {
+        let keys = b.compute(&dims, |b, at| packed(&b.load(orders[0], at), &Expr::index(&at[axis])));
+        let least = least(b, &[keys], axis, k)[0];
+        let order = b.map(&[least], |key| key[0].binary(BinaryOp::Shr, &Expr::int(DType::I64, 32)));
+        return (vec![order], b.map(&[least], |key| place_of(&key[0])));
+    }
+    let places = b.compute(&dims, |_, at| Expr::index(&at[axis]));
+    let mut least = least(b, &[orders, &[places]].concat(), axis, k);
+    let places = least.pop().expect("as many as keys");
+    (least, places)
+}
+
+/// Whether `a` is less than `b`, by the first that differs.
+fn less(a: &[Expr], b: &[Expr]) -> Expr {
+    let mut pairs = a.iter().zip(b).rev();
+    let (last_a, last_b) = pairs.next().expect("a key");
+    pairs.fold(last_a.compare(CompareOp::Lt, last_b), |rest, (a, b)| {
+        let equal = a.compare(CompareOp::Eq, b).binary(BinaryOp::And, &rest);
+        a.compare(CompareOp::Lt, b).binary(BinaryOp::Or, &equal)
+    })
+}
+
+/// The `k` least along `axis`, in ascending order, by the first of `keys` that differ: the extents of the keys with `k` along it. Keys are
+/// `i64`, and not all of one [`i64::MAX`].
+pub(super) fn least(b: &mut Builder, keys: &[TensorId], axis: usize, k: usize) -> Vec<TensorId> {
+    let dims = b.dims(keys[0]).to_vec();
     let n = dims[axis];
     let run = if 4 * k > n { n.next_power_of_two() } else { k.next_power_of_two() };
     // Runs lie beside each other: `[.., run, runs, ..]`.
@@ -19,32 +86,48 @@ pub(super) fn least(b: &mut Builder, keys: TensorId, axis: usize, k: usize) -> T
         shape.insert(axis + 1, runs);
         shape
     };
+    let none = Expr::int(DType::I64, i64::MAX);
     let mut runs = n.div_ceil(run);
-    let mut sorted = b.compute(&shape(runs), |b, at| {
-        let mut from = at.to_vec();
-        let column = from.remove(axis + 1);
-        from[axis] = from[axis].times(runs as i64).plus(&column);
-        b.load_padded(keys, from, Expr::int(DType::I64, i64::MAX))
-    });
-    exchange(b, sorted, axis, &sorting_masks(run));
+    let run_of = |b: &mut Builder, key: TensorId| {
+        b.compute(&shape(runs), |b, at| {
+            let mut from = at.to_vec();
+            let column = from.remove(axis + 1);
+            from[axis] = from[axis].times(runs as i64).plus(&column);
+            b.load_padded(key, from, none.clone())
+        })
+    };
+    let mut sorted: Vec<TensorId> = keys.iter().map(|&key| run_of(b, key)).collect();
+    exchange(b, &sorted, axis, &sorting_masks(run));
     while runs > 1 {
         let half = runs.div_ceil(2);
-        let merged = b.compute(&shape(half), |b, at| {
-            let mut other = at.to_vec();
-            other[axis] = at[axis].times(-1).offset(run as i64 - 1);
-            other[axis + 1] = at[axis + 1].offset(half as i64);
-            b.load(sorted, at).binary(BinaryOp::Min, &b.load_padded(sorted, other, Expr::int(DType::I64, i64::MAX)))
-        });
-        exchange(b, merged, axis, &halves(run / 2).collect::<Vec<_>>());
+        let merge = |b: &mut Builder, j: usize| {
+            b.compute(&shape(half), |b, at| {
+                let mut other = at.to_vec();
+                other[axis] = at[axis].times(-1).offset(run as i64 - 1);
+                other[axis + 1] = at[axis + 1].offset(half as i64);
+                let own = |j: usize| b.load(sorted[j], at);
+                let there = |j: usize| b.load_padded(sorted[j], other.clone(), none.clone());
+                if sorted.len() == 1 {
+                    return own(0).binary(BinaryOp::Min, &there(0));
+                }
+                let all = |f: &dyn Fn(usize) -> Expr| (0..sorted.len()).map(f).collect::<Vec<_>>();
+                less(&all(&own), &all(&there)).select(&own(j), &there(j))
+            })
+        };
+        let merged: Vec<TensorId> = (0..sorted.len()).map(|j| merge(b, j)).collect();
+        exchange(b, &merged, axis, &halves(run / 2).collect::<Vec<_>>());
         (sorted, runs) = (merged, half);
     }
-    let mut wanted = dims;
+    let mut wanted = dims.clone();
     wanted[axis] = k;
-    b.compute(&wanted, |b, at| {
-        let mut from = at.to_vec();
-        from.insert(axis + 1, Affine::default());
-        b.load(sorted, from)
-    })
+    let first = |b: &mut Builder, t: TensorId| {
+        b.compute(&wanted, |b, at| {
+            let mut from = at.to_vec();
+            from.insert(axis + 1, Affine::default());
+            b.load(t, from)
+        })
+    };
+    sorted.into_iter().map(|t| first(b, t)).collect()
 }
 
 /// How many of the elements along `axis` of `ascending` are at most what `limit` says, for each place of `dims`; `row` gives where in
@@ -88,12 +171,12 @@ fn halves(first: usize) -> impl Iterator<Item = usize> {
 }
 
 /// Elements along `axis` and their partners change places where they are not in order, step by step.
-fn exchange(b: &mut Builder, t: TensorId, axis: usize, masks: &[usize]) {
+fn exchange(b: &mut Builder, keys: &[TensorId], axis: usize, masks: &[usize]) {
     if masks.is_empty() {
         return;
     }
-    let dims = b.dims(t).to_vec();
-    let other = b.declare(b.dtype(t), &dims);
+    let dims = b.dims(keys[0]).to_vec();
+    let others: Vec<TensorId> = keys.iter().map(|&t| b.declare(b.dtype(t), &dims)).collect();
     // Steps go to and fro between two tensors; a last one that nobody needs compares each element with itself.
     let masks: Vec<i64> = masks.iter().map(|&m| m as i64).chain((!masks.len().is_multiple_of(2)).then_some(0)).collect();
     let tops: Vec<i64> = masks.iter().map(|&m| if m == 0 { 0 } else { 1 << m.ilog2() }).collect();
@@ -101,16 +184,27 @@ fn exchange(b: &mut Builder, t: TensorId, axis: usize, masks: &[usize]) {
     let masks = b.constant("masks", Tensor::from_slice(&[n], &masks));
     let tops = b.constant("tops", Tensor::from_slice(&[n], &tops));
     b.repeat(n / 2, |b, step| {
-        for (i, (from, to)) in [(t, other), (other, t)].into_iter().enumerate() {
+        for (i, (from, to)) in [(keys, &others[..]), (&others[..], keys)].into_iter().enumerate() {
             let step = step.times(2).offset(i as i64);
-            b.write(to, &dims, |b, at| {
-                let place = Expr::index(&at[axis]);
-                let mut partner: Vec<Ix> = at.iter().map(Ix::from).collect();
-                partner[axis] = Ix::Clamped(place.binary(BinaryOp::Xor, &b.load(masks, [step.clone()])));
-                let is_lower = place.binary(BinaryOp::And, &b.load(tops, [step.clone()])).compare(CompareOp::Eq, &Expr::int(DType::I64, 0));
-                let (own, partner) = (b.load(from, at), b.load(from, partner));
-                (at.to_vec(), is_lower.select(&own.binary(BinaryOp::Min, &partner), &own.binary(BinaryOp::Max, &partner)))
-            });
+            for j in 0..keys.len() {
+                b.write(to[j], &dims, |b, at| {
+                    let place = Expr::index(&at[axis]);
+                    let mut there: Vec<Ix> = at.iter().map(Ix::from).collect();
+                    there[axis] = Ix::Clamped(place.binary(BinaryOp::Xor, &b.load(masks, [step.clone()])));
+                    let is_lower =
+                        place.binary(BinaryOp::And, &b.load(tops, [step.clone()])).compare(CompareOp::Eq, &Expr::int(DType::I64, 0));
+                    let own: Vec<Expr> = from.iter().map(|&t| b.load(t, at)).collect();
+                    let partner: Vec<Expr> = from.iter().map(|&t| b.load(t, there.clone())).collect();
+                    let value = match (&own[..], &partner[..]) {
+                        ([own], [partner]) => is_lower.select(&own.binary(BinaryOp::Min, partner), &own.binary(BinaryOp::Max, partner)),
+                        _ => {
+                            let changes = is_lower.binary(BinaryOp::Xor, &less(&own, &partner));
+                            changes.select(&partner[j], &own[j])
+                        }
+                    };
+                    (at.to_vec(), value)
+                });
+            }
         }
     });
 }

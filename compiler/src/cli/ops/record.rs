@@ -25,6 +25,11 @@ pub(super) struct Record {
     pub(super) groups: BTreeMap<String, Tests>,
     /// Our own cases by operator.
     pub(super) cases: BTreeMap<String, Tests>,
+    /// Tests that are wrong, with what is known of that.
+    pub(super) wrong: BTreeMap<String, String>,
+    /// Element types that agree with a reference, by operator.
+    #[serde(default)]
+    pub(super) types: BTreeMap<String, Vec<String>>,
     /// Tests that are refused, by the reason.
     pub(super) refused: BTreeMap<String, Vec<String>>,
 }

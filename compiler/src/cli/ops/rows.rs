@@ -18,6 +18,8 @@ pub(super) struct Row<'a> {
     /// ONNX's tests, and cases beside onnxruntime.
     pub(super) tests: Tests,
     pub(super) cases: Tests,
+    /// Element types that models of one node agree in.
+    agreed: Vec<String>,
     /// Why it is not compiled, or the first test that does not pass; else empty.
     pub(super) reason: String,
 }
@@ -42,14 +44,15 @@ fn row<'a>(name: &'a str, record: &Record) -> Row<'a> {
     let failed = [&tests, &cases].into_iter().map(|t| t.reason.clone()).find(|r| !r.is_empty());
     let missing = || (schema.is_none() && tests.passed + cases.passed == 0).then(|| "it is not among the compiler's operators".to_owned());
     let reason = never.or(failed).or_else(missing).unwrap_or_default();
+    let agreed = record.types.get(name).cloned().unwrap_or_default();
     let opsets = schema.map(|s| s.since.to_vec()).or_else(|| record.since.get(name).cloned()).unwrap_or_default();
-    Row { name, schema, opsets, tests, cases, reason }
+    Row { name, schema, opsets, tests, cases, agreed, reason }
 }
 
 impl Row<'_> {
     /// Element types of operands and results, as they were tested; in the order of declaration.
     pub(super) fn types(&self) -> Vec<&'static str> {
-        let tested: BTreeSet<&str> = self.tests.types.iter().chain(&self.cases.types).map(String::as_str).collect();
+        let tested: BTreeSet<&str> = self.tests.types.iter().chain(&self.cases.types).chain(&self.agreed).map(String::as_str).collect();
         DType::ALL.iter().chain(&DType::SMALL).map(|d| d.name()).filter(|n| tested.contains(n)).collect()
     }
 

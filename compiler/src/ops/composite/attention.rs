@@ -1,9 +1,9 @@
 //! `Attention`: softmax of scaled products of queries and keys, times values; caches, masks, windows, shared heads.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Attention.html>
 
-use crate::ops::elementwise::{And, Equal, Less, LessOrEqual, Tanh};
+use crate::ops::elementwise::{And, Equal, Exp, Less, LessOrEqual, Tanh};
 use crate::ops::movement::Pad;
-use crate::ops::neural::{ReduceMax, Softmax};
+use crate::ops::neural::{ReduceMax, ReduceSum, Softmax};
 use crate::ops::{InferError, Step, Steps, dtype_of_onnx};
 use crate::tensor::{DType, Tensor};
 use crate::{composite, operator};
@@ -107,7 +107,7 @@ impl Attention {
                 .ok_or_else(|| InferError::Unsupported(format!("`softmax_precision` {n} is not supported")))?,
         };
         let precise = s.cast(biased, precision)?;
-        let mut weights = s.apply(Softmax { axis: -1 }, &[precise])?;
+        let mut weights = softmax(s, precise)?;
         if let Some(bias) = bias.filter(|&bias| may_hide_all(s, bias)) {
             // Queries that see no key get zeros.
             let axes = s.ints(&[-1]);
@@ -193,6 +193,19 @@ impl Attention {
         let Some(first) = terms.next() else { return Ok(None) };
         terms.try_fold(first, |sum, term| s.add(sum, term)).map(Some)
     }
+}
+
+/// Softmax of rows in the precision of their elements, which `softmax_precision` is about: half precision after each step.
+fn softmax(s: &mut Steps<'_>, x: Step) -> Result<Step, InferError> {
+    if !matches!(s.dtype(x), DType::F16 | DType::BF16) {
+        return s.apply(Softmax { axis: -1 }, &[x]);
+    }
+    let axes = s.ints(&[-1]);
+    let most = s.apply(ReduceMax { keepdims: true, noop_with_empty_axes: false }, &[x, axes])?;
+    let below = s.sub(x, most)?;
+    let powers = s.apply(Exp {}, &[below])?;
+    let sum = s.apply(ReduceSum { keepdims: true, noop_with_empty_axes: false }, &[powers, axes])?;
+    s.div(powers, sum)
 }
 
 /// `[batch,length,heads*size]` as `[batch,heads,length,size]`; operands of rank 4 are so already.

@@ -28,7 +28,7 @@ operator! {
 composite!(MatMulNBits);
 
 /// The integers of `bits` bits in the bytes of the last axis, lowest first.
-fn unpacked(s: &mut Steps<'_>, bytes: Step, bits: usize) -> Result<Step, InferError> {
+pub(super) fn unpacked(s: &mut Steps<'_>, bytes: Step, bits: usize) -> Result<Step, InferError> {
     if bits == 8 {
         return Ok(bytes);
     }

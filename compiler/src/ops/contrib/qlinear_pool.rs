@@ -4,6 +4,7 @@
 //! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.QLinearReduceMean>
 
 use super::quantized::{dequantize, quantize};
+use super::steps::channels_second;
 use crate::ops::neural::{AveragePool, GlobalAveragePool, ReduceMean};
 use crate::ops::{InferError, Step, Steps};
 use crate::{composite, operator};
@@ -46,24 +47,6 @@ operator! {
 composite!(QLinearAveragePool);
 composite!(QLinearGlobalAveragePool);
 composite!(QLinearReduceMean);
-
-/// Applies `f` to a value whose channels are the second axis, whatever `last` says of `x`.
-fn channels_second(
-    s: &mut Steps<'_>,
-    x: Step,
-    last: bool,
-    f: impl FnOnce(&mut Steps<'_>, Step) -> Result<Step, InferError>,
-) -> Result<Step, InferError> {
-    let rank = s.dims(x)?.len() as i64;
-    if !last || rank < 3 {
-        return f(s, x);
-    }
-    let inside: Vec<i64> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
-    let outside: Vec<i64> = [0].into_iter().chain(2..rank).chain([1]).collect();
-    let x = s.transpose(x, &inside)?;
-    let y = f(s, x)?;
-    s.transpose(y, &outside)
-}
 
 impl QLinearAveragePool {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {

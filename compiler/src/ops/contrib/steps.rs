@@ -46,3 +46,21 @@ pub(super) fn activate(s: &mut Steps<'_>, v: Step, name: &str, parameters: &[f32
         _ => Err(InferError::Unsupported(format!("activation `{name}` is not supported"))),
     }
 }
+
+/// Applies `f` to a value whose channels are the second axis, whatever `last` says of `x`.
+pub(super) fn channels_second(
+    s: &mut Steps<'_>,
+    x: Step,
+    last: bool,
+    f: impl FnOnce(&mut Steps<'_>, Step) -> Result<Step, InferError>,
+) -> Result<Step, InferError> {
+    let rank = s.dims(x)?.len() as i64;
+    if !last || rank < 3 {
+        return f(s, x);
+    }
+    let inside: Vec<i64> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+    let outside: Vec<i64> = [0].into_iter().chain(2..rank).chain([1]).collect();
+    let x = s.transpose(x, &inside)?;
+    let y = f(s, x)?;
+    s.transpose(y, &outside)
+}

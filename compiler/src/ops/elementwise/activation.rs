@@ -7,10 +7,10 @@
 //! <https://onnx.ai/onnx/operators/onnx__Softsign.html>, <https://onnx.ai/onnx/operators/onnx__Mish.html>,
 //! <https://onnx.ai/onnx/operators/onnx__Swish.html>, <https://onnx.ai/onnx/operators/onnx__Shrink.html>
 
-use super::broadcast::{SIGNED, unary};
+use super::broadcast::{NUMBERS, SIGNED, unary};
 use crate::expr::{CompareOp, Expr, UnaryOp};
 use crate::operator;
-use crate::tensor::softplus;
+use crate::tensor::{DType, softplus};
 
 operator! {
     /// `y = max(x, 0)`; NaN of NaN.
@@ -139,10 +139,17 @@ unary!(Swish, |a, x| x / (1.0 + (-f64::from(a.alpha) * x).exp()), |a, x| {
     let scaled = if a.alpha == 1.0 { x.clone() } else { x * f64::from(a.alpha) };
     x * &scaled.unary(UnaryOp::Sigmoid)
 });
-unary!(
-    Shrink,
-    |a, x| {
-        let (bias, lambd) = (f64::from(a.bias), f64::from(a.lambd));
+unary!(Shrink, NUMBERS, |a, x| a.shrunk(x), |a, x| a.shrunk(x as f64) as i128, |a, x| {
+    // Integers as numbers that have fractions, which are cut off.
+    let x = if x.dtype().is_float() { x.clone() } else { x.cast(DType::F64) };
+    let (bias, lambd) = (f64::from(a.bias), f64::from(a.lambd));
+    let above = x.compare(CompareOp::Gt, &x.like(lambd)).select(&(&x - bias), &x.like(0.0));
+    x.compare(CompareOp::Lt, &x.like(-lambd)).select(&(&x + bias), &above)
+});
+
+impl Shrink {
+    fn shrunk(&self, x: f64) -> f64 {
+        let (bias, lambd) = (f64::from(self.bias), f64::from(self.lambd));
         if x < -lambd {
             x + bias
         } else if x > lambd {
@@ -150,13 +157,8 @@ unary!(
         } else {
             0.0
         }
-    },
-    |a, x| {
-        let (bias, lambd) = (f64::from(a.bias), f64::from(a.lambd));
-        let above = x.compare(CompareOp::Gt, &x.like(lambd)).select(&(x - bias), &x.like(0.0));
-        x.compare(CompareOp::Lt, &x.like(-lambd)).select(&(x + bias), &above)
     }
-);
+}
 
 /// `x < 0 ? below : x`.
 pub(super) fn negative(x: &Expr, below: &Expr) -> Expr {

@@ -7,6 +7,7 @@
 use super::broadcast::{self, FLOATS, NUMBERS, relation};
 use crate::expr::{Builder, CompareOp, Expr, TensorId};
 use crate::operator;
+use crate::ops::small_types::Decoder;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
@@ -55,11 +56,14 @@ relation!(GreaterOrEqual, NUMBERS, f64::ge, i128::ge, Ge);
 relation!(Less, NUMBERS, f64::lt, i128::lt, Lt);
 relation!(LessOrEqual, NUMBERS, f64::le, i128::le, Le);
 
+/// The types of 8 bits that have values which are no numbers.
+const F8: &[DType] = &[DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ];
+
 macro_rules! predicate {
     ($name:ident, $eval:expr, $lower:expr) => {
         impl Operator for $name {
             fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-                Ok(vec![broadcast::same_type(x, FLOATS)?[0].with_dtype(DType::Bool)])
+                Ok(vec![broadcast::same_type(x, &[FLOATS, F8].concat())?[0].with_dtype(DType::Bool)])
             }
 
             fn axes(&self, x: &Operands) -> Axes {
@@ -68,12 +72,17 @@ macro_rules! predicate {
 
             fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
                 let f: fn(&$name, f64) -> bool = $eval;
-                Ok(vec![broadcast::tests([x.tensor(0)], |[x]| f(self, x), |_| false)])
+                let values = x.tensor(0).to_f64s();
+                Ok(vec![Tensor::from_bools(x.tensor(0).dims(), values.into_iter().map(|x| f(self, x)))])
             }
 
             fn lower(&self, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
                 let f: fn(&$name, &Expr) -> Expr = $lower;
-                Ok(vec![broadcast::lower(b, &[x.tensor(0)], DType::Bool, |v| f(self, &v[0]))])
+                let decoder = Decoder::new(b, x.facts.dtype(0)?);
+                Ok(vec![b.compute(&x.dims(0), |b, at| {
+                    let v = decoder.apply(b, &b.load(x.tensor(0), at));
+                    f(self, &v.cast(broadcast::wide(v.dtype())))
+                })])
             }
         }
     };
@@ -92,6 +101,7 @@ predicate!(IsInf, |a, x| x == f64::INFINITY && a.detect_positive || x == f64::NE
 #[cfg(test)]
 mod tests {
     use crate::ops::check::{check_error, check_op, random, t};
+    use crate::tensor::{DType, Tensor};
 
     #[test]
     fn every_type() {
@@ -125,6 +135,11 @@ mod tests {
             assert_eq!(check_op("IsInf detect_positive=0", x()), [t("bool[4] 0 0 0 1")]);
             assert_eq!(check_op("IsInf detect_positive=0 detect_negative=0", x()), [t("bool[4] 0")]);
         }
+        // 1, NaN, and both infinities.
+        let codes = || [Tensor::from_bytes(DType::F8E5M2, &[4], &[0x3c, 0x7f, 0x7c, 0xfc])];
+        assert_eq!(check_op("IsNaN", codes()), [t("bool[4] 0 1 0 0")]);
+        assert_eq!(check_op("IsInf detect_positive=0", codes()), [t("bool[4] 0 0 0 1")]);
+        assert_eq!(check_op("IsNaN", [Tensor::from_bytes(DType::F8E4M3FN, &[2], &[0x38, 0x7f])]), [t("bool[2] 0 1")]);
         assert_eq!(check_error("Less", [t("bool[1]"), t("bool[1]")]), "operand 0 has element type `bool`, which is not supported here");
     }
 }

@@ -79,7 +79,8 @@ impl GridSample {
             place = place.round_ties_even();
         }
         match padding {
-            Padding::Border if !(low..=high).contains(&place) => place = place.clamp(0.0, n - 1.0),
+            // Cubic weights are those of the place outside, as PyTorch and onnxruntime have it.
+            Padding::Border if mode != Mode::Cubic && !(low..=high).contains(&place) => place = place.clamp(0.0, n - 1.0),
             Padding::Reflection => place = reflect(place),
             _ => {}
         }
@@ -129,13 +130,13 @@ impl GridSample {
             place = place.unary(UnaryOp::Round);
         }
         match padding {
-            Padding::Border => {
+            Padding::Border if mode != Mode::Cubic => {
                 let inside =
                     place.compare(CompareOp::Ge, &place.like(low)).binary(BinaryOp::And, &place.compare(CompareOp::Le, &place.like(high)));
                 place = inside.select(&place, &limit(&place));
             }
             Padding::Reflection => place = reflect(&place),
-            Padding::Zeros => {}
+            Padding::Border | Padding::Zeros => {}
         }
         let element = |i: &Expr| match padding {
             Padding::Zeros => {
@@ -166,9 +167,13 @@ impl GridSample {
 
 impl Operator for GridSample {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        x.require_dtype(0, &DType::FLOATS)?;
+        let (mode, _) = self.modes()?;
+        if mode == Mode::Nearest && x.dtype(0)? != DType::Bool {
+            x.require_dtype(0, &DType::NUMBERS)?;
+        } else {
+            x.require_dtype(0, &DType::FLOATS)?;
+        }
         x.require_dtype(1, &DType::FLOATS)?;
-        self.modes()?;
         let (image, grid) = (x.dims(0)?, x.dims(1)?);
         let space = image.len().saturating_sub(2);
         if space == 0 || grid.len() != space + 2 || grid[0] != image[0] || grid[space + 1] != space {

@@ -148,8 +148,9 @@ fn wrap_index_expr(index: &Expr, extent: usize) -> Expr {
     index.compare(CompareOp::Lt, &Expr::int(DType::I64, 0)).select(&wrapped, &index)
 }
 
-/// The first element of a constant as an expression.
+/// The first element of a constant as an expression, as it is stored.
 fn literal(value: &Tensor) -> Expr {
+    let value = &value.stored();
     if value.dtype().is_float() {
         Expr::constant(value.dtype(), value.to_f64s()[0])
     } else {

@@ -181,6 +181,9 @@ mod tests {
         assert_eq!(check_op("Pad mode=\"wrap\"", [x(), pads()]), [t("f32[1,7] 2 3 1 2 3 1 2")]);
         check_op("Pad", [Some(random("i64[2,3,2]", 1)), Some(t("i64[2] 1 2")), None, Some(t("i64[1] -2"))]);
         check_op("Pad mode=\"reflect\"", [random("f32[2,3,4,5]", 1), t("i64[8] 0 0 1 2 0 0 3 4")]);
+        for dtype in ["f8e4m3fn", "f4e2m1", "u4", "i2"] {
+            check_op("Pad", [t(&format!("{dtype}[2] 1 0")), t("i64[2] 1 2"), t(&format!("{dtype}[] 1"))]);
+        }
         check_op("Pad mode=\"edge\"", [random("u8[2,3,4]", 1), t("i64[6] 1 1 1 2 2 2")]);
     }
 

@@ -183,6 +183,7 @@ impl Resize {
                 kind,
                 antialias: self.antialias,
                 exclude_outside: self.exclude_outside,
+                exact: x.dtype(0)? == DType::F64,
             };
             let same = place.is_none() || (extent == resized && target.scale == 1.0 && !crop);
             taps.push(Some(()).filter(|()| !same && extent > 0).map(|()| axis.taps()).filter(|t| !is_identity(t, extent)));
@@ -322,6 +323,7 @@ mod tests {
     #[test]
     fn every_form_lowers_to_its_value() {
         let x = || Some(random("f32[1,2,5,7]", 1));
+        check_op("Resize mode=\"cubic\"", [Some(random("f64[5,7]", 1)), None, None, Some(t("i64[2] 7 3"))]);
         for mode in ["linear", "cubic"] {
             for coordinates in COORDINATES.iter().filter(|c| !c.starts_with("tf_")) {
                 for (extra, sizes) in [("", "10 14"), ("exclude_outside=1", "3 11"), ("antialias=1", "2 3")] {

@@ -24,6 +24,8 @@ pub(super) struct AxisResize<'a> {
     pub(super) kind: Kind<'a>,
     pub(super) antialias: bool,
     pub(super) exclude_outside: bool,
+    /// Whether weights are exact, not rounded to `f32`.
+    pub(super) exact: bool,
 }
 
 /// Interpolation.
@@ -36,7 +38,7 @@ pub(super) enum Kind<'a> {
 }
 
 /// For each result position the operand's positions and their weights; a position of -1 is the extrapolation value.
-pub(super) type Taps = Vec<Vec<(i64, f32)>>;
+pub(super) type Taps = Vec<Vec<(i64, f64)>>;
 
 impl AxisResize<'_> {
     /// The place in the operand of result position `x`; `None` where it is extrapolated.
@@ -139,7 +141,8 @@ impl AxisResize<'_> {
                     _ => merged.push((at, w)),
                 }
             }
-            let taps: Vec<(i64, f32)> = merged.into_iter().map(|(at, w)| (at, w as f32)).filter(|t| t.1 != 0.0).collect();
+            let weight = |w: f64| if self.exact { w } else { f64::from(w as f32) };
+            let taps: Vec<(i64, f64)> = merged.into_iter().map(|(at, w)| (at, weight(w))).filter(|t| t.1 != 0.0).collect();
             if taps.is_empty() { vec![(0, 0.0)] } else { taps }
         };
         (0..self.resized).map(taps_of).collect()
@@ -163,7 +166,7 @@ struct Phase {
     extent: usize,
     from: Vec<i64>,
     from_step: i64,
-    weights: Vec<f32>,
+    weights: Vec<f64>,
 }
 
 /// Regular phases that cover the axis: what integer scales have between the borders.
@@ -172,7 +175,7 @@ fn phases(taps: &Taps, period: usize) -> Vec<Phase> {
     for residue in 0..period.min(taps.len()) {
         let mut first = true;
         for (to, t) in taps.iter().enumerate().skip(residue).step_by(period) {
-            let weights: Vec<f32> = t.iter().map(|t| t.1).collect();
+            let weights: Vec<f64> = t.iter().map(|t| t.1).collect();
             if let Some(phase) = all.last_mut().filter(|p| !first && p.weights == weights) {
                 let step = t[0].0 - phase.from[0] - phase.from_step * (phase.extent as i64 - 1);
                 let fits = |step: i64| t.iter().zip(&phase.from).all(|(t, f)| t.0 - f == step * phase.extent as i64);
@@ -191,9 +194,9 @@ fn phases(taps: &Taps, period: usize) -> Vec<Phase> {
 }
 
 /// A tap's part of a sum of type `sum_type`.
-fn weighted(load: Expr, weight: f32, sum_type: DType) -> Expr {
+fn weighted(load: Expr, weight: f64, sum_type: DType) -> Expr {
     let value = load.cast(sum_type);
-    if weight == 1.0 { value } else { &value * f64::from(weight) }
+    if weight == 1.0 { value } else { &value * weight }
 }
 
 /// `input` with `axis` resized by `taps`, as a tensor of type `result`; sums are of type `sum_type`.
@@ -238,12 +241,12 @@ pub(super) fn lower_taps(
 
     // Absent taps have weight 0 and read where the first one reads.
     let n_taps = taps.iter().map(Vec::len).max().unwrap_or(1);
-    let filled = |f: fn((i64, f32)) -> f64| -> Vec<f64> {
+    let filled = |f: fn((i64, f64)) -> f64| -> Vec<f64> {
         taps.iter().flat_map(|t| (0..n_taps).map(move |j| f(t.get(j).copied().unwrap_or((t[0].0, 0.0))))).collect()
     };
     let places: Vec<i64> = filled(|t| t.0 as f64).into_iter().map(|p| p as i64).collect();
     let places = index_table(b, "tap", &[taps.len(), n_taps], &places);
-    let weights = b.constant("weight", Tensor::from_f64s(sum_type, &[taps.len(), n_taps], &filled(|t| f64::from(t.1))));
+    let weights = b.constant("weight", Tensor::from_f64s(sum_type, &[taps.len(), n_taps], &filled(|t| t.1)));
     let tap = |b: &Builder, at: &[Affine], j: &Affine| {
         let place = b.load(places, [&at[axis], j]).cast(DType::I64);
         let value = match outside {
@@ -286,7 +289,7 @@ pub(super) fn eval_taps(values: &[f64], dims: &[usize], axis: usize, taps: &Taps
                     continue;
                 }
                 let from = &values[(o * n + at as usize) * inner..][..inner];
-                row.iter_mut().zip(from).for_each(|(r, f)| *r += f64::from(w) * f);
+                row.iter_mut().zip(from).for_each(|(r, f)| *r += w * f);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__TopK.html>
 
 use super::extent;
-use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
+use crate::expr::{self, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
 use crate::ops::sorting;
@@ -19,9 +19,6 @@ operator! {
     /// Whether the results are in order; they always are.
     sorted: bool = true,
 }
-
-/// More comparisons than this are refused.
-const MAX_STEPS: usize = 1 << 36;
 
 impl TopK {
     /// The axis and the number of elements.
@@ -98,18 +95,16 @@ impl Operator for TopK {
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (axis, k) = self.plan(x.facts)?;
         let (data, dims, out_dims) = (x.tensor(0), x.dims(0), x.result_dims(0));
-        let n = dims[axis];
         if out_dims.contains(&0) {
             let dtype = b.dtype(data);
             let values = b.compute(&out_dims, |_, _| Expr::int(dtype, 0));
             return Ok(vec![values, b.compute(&out_dims, |_, _| Expr::int(DType::I64, 0))]);
         }
-        let dtype = b.dtype(data);
-        let indices = if dtype.bits() <= 32 && n <= u32::MAX as usize {
-            self.by_keys(b, data, axis, k)
-        } else {
-            self.by_rank(b, data, axis, &out_dims)?
-        };
+        let orders = b.compute(&dims, |b, at| {
+            let order = sorting::order_of(&b.load(data, at));
+            if self.largest { sorting::descending(&order) } else { order }
+        });
+        let (_, indices) = sorting::first_places(b, &[orders], b.dtype(data).bits() <= 32, axis, k);
         let values = b.compute(&out_dims, |b, at| {
             let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
             from[axis] = Ix::Clamped(b.load(indices, at));
@@ -117,78 +112,6 @@ impl Operator for TopK {
         });
         Ok(vec![values, indices])
     }
-}
-
-impl TopK {
-    /// The positions by keys of an order and a position each, the least of which a network finds.
-    fn by_keys(&self, b: &mut Builder, data: TensorId, axis: usize, k: usize) -> TensorId {
-        let dims = b.dims(data).to_vec();
-        let keys = b.compute(&dims, |b, at| {
-            let order = order_of(&b.load(data, at));
-            let order = if self.largest { order.binary(BinaryOp::Xor, &Expr::int(DType::I64, -1)) } else { order };
-            order.binary(BinaryOp::Shl, &Expr::int(DType::I64, 32)).binary(BinaryOp::Or, &Expr::index(&at[axis]))
-        });
-        let least = sorting::least(b, keys, axis, k);
-        b.map(&[least], |key| key[0].binary(BinaryOp::And, &Expr::int(DType::I64, i64::from(u32::MAX))))
-    }
-
-    /// The positions by counting how many elements come before each one: for types whose order and position make no key of 64 bits.
-    fn by_rank(&self, b: &mut Builder, data: TensorId, axis: usize, out_dims: &[usize]) -> Result<TensorId, LowerError> {
-        let dims = b.dims(data).to_vec();
-        let n = dims[axis];
-        let steps = dims.iter().product::<usize>().checked_mul(n);
-        if steps.is_none_or(|steps| steps > MAX_STEPS) {
-            return Err(LowerError::Unsupported(format!("an order of {n} elements, for {dims:?}")));
-        }
-        let place = |at: &[Affine], i: &Affine| {
-            let mut at = at.to_vec();
-            at[axis] = i.clone();
-            at
-        };
-        // How many elements come before each one.
-        let (one, zero) = (Expr::int(DType::I64, 1), Expr::int(DType::I64, 0));
-        let before = |b: &Builder, at: &[Affine], over: &[Affine]| {
-            let (here, there) = (b.load(data, at), b.load(data, place(at, &over[0])));
-            let earlier = Expr::index(&over[0]).compare(CompareOp::Lt, &Expr::index(&at[axis]));
-            self.precedes(&there, &here, &earlier).select(&one, &zero)
-        };
-        let rank = b.reduce(ReduceOp::Sum, &dims, &[n], before, |_, _, sum| sum);
-        let found = |b: &Builder, at: &[Affine], over: &[Affine]| {
-            let is_it = b.load(rank, place(at, &over[0])).compare(CompareOp::Eq, &Expr::index(&at[axis]));
-            is_it.select(&Expr::index(&over[0]), &zero)
-        };
-        Ok(b.reduce(ReduceOp::Max, out_dims, &[n], found, |_, _, index| index))
-    }
-
-    /// Whether `a` comes before `b`; `earlier` decides between equal ones.
-    fn precedes(&self, a: &Expr, b: &Expr, earlier: &Expr) -> Expr {
-        let and = |a: &Expr, b: &Expr| a.binary(BinaryOp::And, b);
-        let or = |a: &Expr, b: &Expr| a.binary(BinaryOp::Or, b);
-        let op = if self.largest { CompareOp::Gt } else { CompareOp::Lt };
-        let (mut strictly, mut equal) = (a.compare(op, b), a.compare(CompareOp::Eq, b));
-        if a.dtype().is_float() {
-            let (nan_a, nan_b) = (a.compare(CompareOp::Ne, a), b.compare(CompareOp::Ne, b));
-            let (first, second) = if self.largest { (&nan_a, &nan_b) } else { (&nan_b, &nan_a) };
-            strictly = or(&strictly, &and(first, &second.unary(expr::UnaryOp::Not)));
-            equal = or(&equal, &and(&nan_a, &nan_b));
-        }
-        or(&strictly, &and(&equal, earlier))
-    }
-}
-
-/// A number of 32 bits, signed, in the order of the element's value; equal elements have one, and NaN has the greatest.
-fn order_of(x: &Expr) -> Expr {
-    let dtype = x.dtype();
-    if dtype.is_float() {
-        let x = x.cast(DType::F32);
-        let zero = Expr::constant(DType::F32, 0.0);
-        let bits = x.compare(CompareOp::Eq, &zero).select(&zero, &x).bits(DType::I32);
-        let below = bits.compare(CompareOp::Lt, &Expr::int(DType::I32, 0));
-        let order = below.select(&bits.binary(BinaryOp::Xor, &Expr::int(DType::I32, i64::from(i32::MAX))), &bits);
-        return x.compare(CompareOp::Ne, &x).select(&Expr::int(DType::I32, i64::from(i32::MAX)), &order).cast(DType::I64);
-    }
-    let wide = x.cast(DType::I64);
-    if dtype == DType::U32 { wide.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1 << 31)) } else { wide }
 }
 
 #[cfg(test)]
@@ -205,13 +128,19 @@ mod tests {
             check_op("TopK axis=0 largest=0", [random(&format!("{dtype}[7,2]"), 2), t("i64[1] 7")]);
         }
         for (n, k) in [(9, 1), (67, 5), (33, 33)] {
-            for dtype in ["f32", "u32", "bf16"] {
+            for dtype in ["f32", "u32", "bf16", "f64", "i64", "u64"] {
                 check_op("TopK axis=0", [random(&format!("{dtype}[{n},3]"), 3), t(&format!("i64[1] {k}"))]);
                 check_op("TopK largest=0", [random(&format!("{dtype}[2,{n}]"), 4), t(&format!("i64[1] {k}"))]);
             }
         }
         let y = check_op("TopK", [t("f32[7] 0 -0 -inf inf nan -1 0"), t("i64[1] 7")]);
         assert_eq!(y[1], t("i64[7] 4 3 0 1 6 5 2"));
+        let y = check_op("TopK largest=0", [t("f64[7] 0 -0 -inf inf nan -1 0"), t("i64[1] 7")]);
+        assert_eq!(y[1], t("i64[7] 2 5 0 1 6 3 4"));
+        let y = check_op("TopK", [t("u64[3] 5 18446744073709551615 9223372036854775808"), t("i64[1] 3")]);
+        assert_eq!(y[1], t("i64[3] 1 2 0"));
+        let y = check_op("TopK largest=0", [t("i64[5] 9223372036854775807 7 -9223372036854775808 9223372036854775807 7"), t("i64[1] 5")]);
+        assert_eq!(y[1], t("i64[5] 2 1 4 0 3"));
         check_op("TopK", [t("f32[2,0]"), t("i64[1] 0")]);
         assert_eq!(check_error("TopK", [x(), t("i64[1] 6")]), "6 of 5 elements");
     }

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use super::widen::{Number, PRODUCTS, wide};
+use super::widen::{NUMBERS, Number, wide};
 use crate::expr::{self, Affine, Expr, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{Dim, Tensor, Type, for_each_index, n_elements, row_major_strides};
+use crate::tensor::{DType, Dim, Tensor, Type, for_each_index, n_elements, row_major_strides};
 
 operator! {
     /// Sums of products of elements: axes with one letter run together, letters that the output lacks are summed over.
-    Einsum("inputs*") -> (output) since [12];
+    Einsum("inputs*") -> (output) since [12, 28];
     /// As in `bij,bjk->bik`; `...` stands for any axes.
     equation: String,
 }
@@ -113,7 +113,7 @@ impl Operator for Einsum {
         if x.is_empty() {
             return Err(InferError::MissingOperand { operand: 0 });
         }
-        let dtype = x.require_dtype(0, PRODUCTS)?;
+        let dtype = x.require_dtype(0, NUMBERS)?;
         for i in 1..x.len() {
             x.require_same_dtype(i, 0)?;
         }
@@ -177,11 +177,16 @@ impl Operator for Einsum {
                     kept.push(l);
                 }
             }
-            let tensor = sum_of_products(b, &[&left, &right], &kept, wide(dtype));
+            let tensor = sum_of_products(b, &[&left, &right], &kept, sum_type(dtype));
             left = Labelled { tensor, labels: kept };
         }
         Ok(vec![left.tensor])
     }
+}
+
+/// The type that products are summed in; the low bits of sums do not depend on those above.
+fn sum_type(dtype: DType) -> DType {
+    if dtype.is_int() && dtype.bits() < 32 { DType::I32 } else { wide(dtype) }
 }
 
 /// A tensor with the label of each axis.
@@ -203,12 +208,12 @@ fn sum_first(b: &mut expr::Builder, x: Labelled, needed: impl Fn(Label) -> bool)
             kept.push(l);
         }
     }
-    let dtype = wide(b.dtype(x.tensor));
+    let dtype = sum_type(b.dtype(x.tensor));
     Labelled { tensor: sum_of_products(b, &[&x], &kept, dtype), labels: kept }
 }
 
 /// One stage: the product of one or two operands, summed over the labels that `output` lacks.
-fn sum_of_products(b: &mut expr::Builder, operands: &[&Labelled], output: &[Label], dtype: crate::tensor::DType) -> TensorId {
+fn sum_of_products(b: &mut expr::Builder, operands: &[&Labelled], output: &[Label], dtype: DType) -> TensorId {
     let mut extents: BTreeMap<Label, usize> = BTreeMap::new();
     let mut summed: Vec<Label> = vec![];
     for o in operands {
@@ -232,7 +237,7 @@ fn sum_of_products(b: &mut expr::Builder, operands: &[&Labelled], output: &[Labe
         };
         let load = |o: &Labelled| -> Expr {
             let index = o.labels.iter().zip(b.dims(o.tensor)).map(|(&l, &d)| if d == 1 { Affine::default() } else { place(l) });
-            b.load(o.tensor, index).cast(wide(b.dtype(o.tensor)))
+            b.load(o.tensor, index).cast(sum_type(b.dtype(o.tensor)))
         };
         operands.iter().map(|o| load(o)).reduce(|a, b| a * b).expect("an operand")
     };
@@ -305,7 +310,7 @@ mod tests {
             ("bii,bi->b", &["[2,3,3]", "[2,3]"]),
             (",i->i", &["[]", "[3]"]),
         ] {
-            for dtype in ["f32", "f16", "i32"] {
+            for dtype in ["f32", "f16", "i32", "u8", "i16"] {
                 check_op(&format!("Einsum equation=\"{equation}\""), dims.iter().map(|d| random(&format!("{dtype}{d}"), d.len() as u64)));
             }
         }

@@ -8,6 +8,7 @@ mod conv_transpose;
 mod deform_conv;
 mod det;
 mod einsum;
+pub(crate) mod elimination;
 mod gemm;
 mod global_pool;
 mod group_norm;
@@ -17,6 +18,7 @@ mod lp_norm;
 mod lstm;
 mod matmul;
 mod max_pool;
+mod max_roi_pool;
 mod recurrent;
 mod reduce;
 mod rnn;
@@ -46,6 +48,7 @@ pub use lp_norm::{LRN, LpNormalization, MeanVarianceNormalization};
 pub use lstm::LSTM;
 pub use matmul::MatMul;
 pub use max_pool::MaxPool;
+pub use max_roi_pool::MaxRoiPool;
 pub use reduce::{
     ReduceL1, ReduceL2, ReduceLogSum, ReduceLogSumExp, ReduceMax, ReduceMean, ReduceMin, ReduceProd, ReduceSum, ReduceSumSquare,
 };
@@ -81,6 +84,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &LpPool::SCHEMA,
     &MatMul::SCHEMA,
     &MaxPool::SCHEMA,
+    &MaxRoiPool::SCHEMA,
     &MeanVarianceNormalization::SCHEMA,
     &RMSNormalization::SCHEMA,
     &RNN::SCHEMA,

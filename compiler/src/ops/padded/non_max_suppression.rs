@@ -2,10 +2,10 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__NonMaxSuppression.html>
 
 use super::selection::chosen;
-use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, ReduceOp, TensorId};
+use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
 use crate::operator;
-use crate::ops::movement::TopK;
-use crate::ops::{Args, EvalError, Extent, Fact, InferError, LowerError, Operands, Operator};
+use crate::ops::sorting;
+use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -63,14 +63,26 @@ fn overlap(a: [f32; 4], b: [f32; 4], threshold: f32) -> bool {
     area(a) > 0.0 && area(b) > 0.0 && all > 0.0 && common / all > threshold
 }
 
+/// Whether boxes share more than this part of what either covers, as expressions.
+fn overlaps(a: &[Expr; 4], b: &[Expr; 4], threshold: &Expr) -> Expr {
+    let zero = threshold.like(0.0);
+    let side = |k: usize| {
+        let (low, high) = (a[k].binary(BinaryOp::Max, &b[k]), a[k + 2].binary(BinaryOp::Min, &b[k + 2]));
+        high.binary(BinaryOp::Sub, &low).binary(BinaryOp::Max, &zero)
+    };
+    let area = |c: &[Expr; 4]| c[2].binary(BinaryOp::Sub, &c[0]).binary(BinaryOp::Mul, &c[3].binary(BinaryOp::Sub, &c[1]));
+    let common = side(0).binary(BinaryOp::Mul, &side(1));
+    let union = area(a).binary(BinaryOp::Add, &area(b)).binary(BinaryOp::Sub, &common);
+    let crossed = common.binary(BinaryOp::Div, &union).compare(CompareOp::Gt, threshold);
+    [area(a), area(b), union].iter().fold(crossed, |all, e| all.binary(BinaryOp::And, &e.compare(CompareOp::Gt, &zero)))
+}
+
 /// The boxes of one class in one batch.
 struct Class {
     batch: i64,
     class: i64,
     /// Those that no better one suppresses, best first.
     kept: Vec<i64>,
-    /// That of the greatest score.
-    best: i64,
 }
 
 /// What is kept of every class, without a limit.
@@ -85,7 +97,6 @@ fn classes(center: bool, x: &Operands) -> Result<Vec<Class>, EvalError> {
             let score = |i: usize| scores[(batch * classes + class) * n + i];
             let mut order: Vec<usize> = (0..n).collect();
             order.sort_by(|&a, &b| score(b).partial_cmp(&score(a)).unwrap_or_else(|| score(b).is_nan().cmp(&score(a).is_nan())));
-            let best = order.first().map_or(0, |&i| i as i64);
             let mut kept: Vec<usize> = vec![];
             for i in order {
                 let good = number(4).is_none_or(|least| score(i) > least);
@@ -93,7 +104,7 @@ fn classes(center: bool, x: &Operands) -> Result<Vec<Class>, EvalError> {
                     kept.push(i);
                 }
             }
-            all.push(Class { batch: batch as i64, class: class as i64, kept: kept.into_iter().map(|i| i as i64).collect(), best });
+            all.push(Class { batch: batch as i64, class: class as i64, kept: kept.into_iter().map(|i| i as i64).collect() });
         }
     }
     Ok(all)
@@ -147,8 +158,8 @@ impl Operator for PaddedNonMaxSuppression {
         let classes = classes(self.center_point_box, x)?;
         let mut rows = select(&classes, x);
         let count = rows.len() as i64;
-        // Padding is the best box of the first class.
-        let first = classes.first().map_or([0; 3], |c| [0, 0, c.kept.first().copied().unwrap_or(c.best)]);
+        // Padding is the best box of the first class, or its first.
+        let first = classes.first().map_or([0; 3], |c| [0, 0, c.kept.first().copied().unwrap_or(0)]);
         rows.resize(batches * n_classes * most, first);
         Ok(vec![Tensor::from_slice(&[rows.len(), 3], &rows.concat()), Tensor::from_slice(&[1], &[count])])
     }
@@ -159,100 +170,57 @@ impl Operator for PaddedNonMaxSuppression {
         if batches * classes * most == 0 {
             return Ok(vec![b.compute(&[0, 3], |_, _| int(0)), b.compute(&[1], |_, _| int(0))]);
         }
-        let all = [batches, classes, n];
-        let k = Fact::from(Tensor::from_slice(&[1], &[n as i64]));
-        let facts = Operands { facts: vec![x.facts.facts[1].clone(), Some(k)], n_results: 2 };
-        let types = [Type::fixed(DType::F32, &all), Type::fixed(DType::I64, &all)];
-        let sorted = TopK { axis: 2, largest: true, sorted: true };
-        let sorted = sorted.lower(b, &Args { facts: &facts, tensors: vec![x.tensors[1], None], results: &types })?;
-        let (scores, order) = (sorted[0], sorted[1]);
-        let only = |b: &expr::Builder, i: usize| x.get(i).map(|t| b.load(t, vec![0i64; b.dims(t).len()]));
-
-        // Corners of the boxes in the order of their scores.
+        let (all, each) = ([batches, classes, n], [batches, classes]);
+        let only = |b: &Builder, i: usize| x.get(i).map(|t| b.load(t, vec![0i64; b.dims(t).len()]));
+        let float = |x: f64| Expr::constant(DType::F32, x);
         let boxes = x.tensor(0);
-        let corners: Vec<TensorId> = (0..4)
-            .map(|k| {
-                b.compute(&all, |b, at| {
-                    let part = |k: i64| b.load(boxes, [Ix::from(&at[0]), Ix::Clamped(b.load(order, at)), Ix::from(k)]);
-                    let half = Expr::constant(DType::F32, 2.0);
-                    let (along, high) = (k % 2, k >= 2);
-                    if self.center_point_box {
-                        let (middle, size) = (part(1 - along), part(3 - along).binary(BinaryOp::Div, &half));
-                        return middle.binary(if high { BinaryOp::Add } else { BinaryOp::Sub }, &size);
-                    }
-                    part(along).binary(if high { BinaryOp::Max } else { BinaryOp::Min }, &part(2 + along))
-                })
-            })
-            .collect();
-
-        // One box after the other: it stays if it overlaps none that stayed.
-        let keep = b.declare(DType::I64, &all);
-        b.write(keep, &all, |_, at| (at.to_vec(), int(0)));
-        b.repeat(n, |b, r| {
-            let value = |b: &expr::Builder, at: &[Affine], over: &[Affine]| {
-                let corner = |k: usize, place: &Affine| b.load(corners[k], [&at[0], &at[1], place]);
-                let (here, there) = ([0, 1, 2, 3].map(|k| corner(k, &r)), [0, 1, 2, 3].map(|k| corner(k, &over[0])));
-                let zero = Expr::constant(DType::F32, 0.0);
-                let side = |k: usize| {
-                    let (low, high) = (here[k].binary(BinaryOp::Max, &there[k]), here[k + 2].binary(BinaryOp::Min, &there[k + 2]));
-                    high.binary(BinaryOp::Sub, &low).binary(BinaryOp::Max, &zero)
-                };
-                let area = |c: &[Expr; 4]| c[2].binary(BinaryOp::Sub, &c[0]).binary(BinaryOp::Mul, &c[3].binary(BinaryOp::Sub, &c[1]));
-                let common = side(0).binary(BinaryOp::Mul, &side(1));
-                let union = area(&there).binary(BinaryOp::Add, &area(&here)).binary(BinaryOp::Sub, &common);
-                let threshold = only(b, 3).unwrap_or_else(|| zero.clone());
-                let positive = |e: &Expr| e.compare(CompareOp::Gt, &zero);
-                let mut crossed = common.binary(BinaryOp::Div, &union).compare(CompareOp::Gt, &threshold);
-                for e in [&area(&here), &area(&there), &union] {
-                    crossed = crossed.binary(BinaryOp::And, &positive(e));
+        let corner = |b: &mut Builder, k: usize| {
+            b.compute(&[batches, n], |b, at| {
+                let part = |k: usize| b.load(boxes, [&at[0], &at[1], &Affine::constant(k as i64)]);
+                let (along, high) = (k % 2, k >= 2);
+                if self.center_point_box {
+                    let (middle, size) = (part(1 - along), part(3 - along).binary(BinaryOp::Div, &float(2.0)));
+                    return middle.binary(if high { BinaryOp::Add } else { BinaryOp::Sub }, &size);
                 }
-                let better = Expr::index(&over[0]).compare(CompareOp::Lt, &Expr::index(&r));
-                let kept = b.load(keep, [&at[0], &at[1], &over[0]]);
-                better.binary(BinaryOp::And, &crossed).select(&kept, &int(0))
-            };
-            let lost = b.reduce(ReduceOp::Max, &all[..2], &[n], value, |_, _, lost| lost);
-            b.write(keep, &all[..2], |b, at| {
-                let good = b.load(lost, at).compare(CompareOp::Le, &int(0));
-                let good = match only(b, 4) {
-                    Some(least) => good.binary(BinaryOp::And, &b.load(scores, [&at[0], &at[1], &r]).compare(CompareOp::Gt, &least)),
-                    None => good,
-                };
-                (vec![at[0].clone(), at[1].clone(), r.clone()], good.select(&int(1), &int(0)))
+                part(along).binary(if high { BinaryOp::Max } else { BinaryOp::Min }, &part(2 + along))
+            })
+        };
+        let corners = [0, 1, 2, 3].map(|k| corner(b, k));
+
+        // Boxes that may still be chosen have the order of their score, the first of equal ones before the others; the rest the least key.
+        let (least, ones) = (Expr::int(DType::I64, i64::MIN), int(u32::MAX as usize));
+        let keys = b.compute(&all, |b, at| {
+            let score = b.load(x.tensor(1), at);
+            let key = sorting::packed(&sorting::order_of(&score), &ones.binary(BinaryOp::Sub, &Expr::index(&at[2])));
+            match only(b, 4) {
+                Some(threshold) => score.compare(CompareOp::Gt, &threshold).select(&key, &least),
+                None => key,
+            }
+        });
+        let picked = b.declare(DType::I64, &[batches, classes, most]);
+        b.repeat(most, |b, r| {
+            let best = b.reduce(ReduceOp::Max, &each, &[n], |b, at, over| b.load(keys, [&at[0], &at[1], &over[0]]), |_, _, best| best);
+            b.write(picked, &each, |b, at| (vec![at[0].clone(), at[1].clone(), r.clone()], b.load(best, at)));
+            let place = b.map(&[best], |best| ones.binary(BinaryOp::Sub, &sorting::place_of(&best[0])));
+            let chosen = corners.map(|t| b.compute(&each, |b, at| b.load(t, [Ix::from(&at[0]), Ix::Clamped(b.load(place, at))])));
+            b.write(keys, &all, |b, at| {
+                let here = corners.map(|t| b.load(t, [&at[0], &at[2]]));
+                let there = chosen.map(|t| b.load(t, [&at[0], &at[1]]));
+                let is_it = b.load(place, [&at[0], &at[1]]).compare(CompareOp::Eq, &Expr::index(&at[2]));
+                let lost = is_it.binary(BinaryOp::Or, &overlaps(&here, &there, &only(b, 3).unwrap_or_else(|| float(0.0))));
+                (at.to_vec(), lost.select(&least, &b.load(keys, at)))
             });
         });
-
-        // The first of each class, then those of all classes.
-        let before = b.reduce(
-            ReduceOp::Sum,
-            &all,
-            &[n],
-            |b, at, over| {
-                let earlier = Expr::index(&over[0]).compare(CompareOp::Lt, &Expr::index(&at[2]));
-                earlier.select(&b.load(keep, [&at[0], &at[1], &over[0]]), &int(0))
-            },
-            |_, _, sum| sum,
-        );
-        let total = b.reduce(ReduceOp::Sum, &all[..2], &[n], |b, at, over| b.load(keep, [&at[0], &at[1], &over[0]]), |_, _, sum| sum);
         let firsts = [batches, classes, most];
-        let picked = b.reduce(
-            ReduceOp::Max,
-            &firsts,
-            &[n],
-            |b, at, over| {
-                let place = [&at[0], &at[1], &over[0]];
-                let is_it = b.load(before, place).compare(CompareOp::Eq, &Expr::index(&at[2]));
-                let is_it = is_it.binary(BinaryOp::And, &b.load(keep, place).compare(CompareOp::Ne, &int(0)));
-                is_it.select(&Expr::index(&over[0]), &int(0))
-            },
-            |_, _, place| place,
-        );
-        let number = b.compute(&firsts, |b, at| b.load(order, [Ix::from(&at[0]), Ix::from(&at[1]), Ix::Clamped(b.load(picked, at))]));
+        let is_one = |b: &Builder, at: &[Affine]| b.load(picked, at).compare(CompareOp::Ne, &least);
+        let number = b.compute(&firsts, |b, at| {
+            let place = ones.binary(BinaryOp::Sub, &sorting::place_of(&b.load(picked, at)));
+            is_one(b, at).select(&place, &int(0))
+        });
         let meant = b.compute(&firsts, |b, at| {
-            let limit = match only(b, 2) {
-                Some(limit) => limit.cast(DType::I64).binary(BinaryOp::Min, &b.load(total, &at[..2])),
-                None => int(0),
-            };
-            Expr::index(&at[2]).compare(CompareOp::Lt, &limit).select(&int(1), &int(0))
+            let limit = only(b, 2).map_or_else(|| int(0), |limit| limit.cast(DType::I64));
+            let inside = Expr::index(&at[2]).compare(CompareOp::Lt, &limit);
+            inside.binary(BinaryOp::And, &is_one(b, at)).select(&int(1), &int(0))
         });
         let flat = [batches * classes * most];
         let (meant, number) = (b.reshape(meant, &flat), b.reshape(number, &flat));

@@ -12,17 +12,7 @@ pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
         let none = b.compute(&[0], |_, _| zero.clone());
         return (none, b.compute(&[1], |_, _| zero.clone()));
     }
-    // How many are chosen up to each one.
-    let upto = b.declare(DType::I64, &[n]);
-    b.write(upto, &[1], |b, at| (at.to_vec(), b.load(flags, at)));
-    if n > 1 {
-        b.repeat(n - 1, |b, i| {
-            b.write(upto, &[1], |b, at| {
-                let (before, here) = (i.plus(&at[0]), i.plus(&at[0]).offset(1));
-                (vec![here.clone()], &b.load(upto, [before]) + &b.load(flags, [here]))
-            });
-        });
-    }
+    let upto = running_sums(b, flags);
     // The first place with so many: below it are all places with fewer.
     let below = sorting::count_up_to(b, upto, 0, &[n], |at| at.to_vec(), |at| Expr::index(&at[0]));
     let positions = b.compute(&[n], |b, at| {
@@ -31,6 +21,22 @@ pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
     });
     let count = b.reduce(ReduceOp::Sum, &[1], &[n], |b, _, over| b.load(flags, over), |_, _, sum| sum);
     (positions, count)
+}
+
+/// The sums of the elements of `x: i64[n]` up to each one, of at least one.
+pub(super) fn running_sums(b: &mut Builder, x: TensorId) -> TensorId {
+    let n = b.dims(x)[0];
+    let sums = b.declare(DType::I64, &[n]);
+    b.write(sums, &[1], |b, at| (at.to_vec(), b.load(x, at)));
+    if n > 1 {
+        b.repeat(n - 1, |b, i| {
+            b.write(sums, &[1], |b, at| {
+                let (before, here) = (i.plus(&at[0]), i.plus(&at[0]).offset(1));
+                (vec![here.clone()], &b.load(sums, [before]) + &b.load(x, [here]))
+            });
+        });
+    }
+    sums
 }
 
 /// 1 where `x` is not zero (NaN is not), else 0.

@@ -10,7 +10,7 @@ use crate::tensor::{DType, Tensor, Type};
 
 operator! {
     /// `y = (x - zero_point) * scale`, with one scale and zero point for all or for each element of `axis`.
-    DequantizeLinear(x, x_scale, "x_zero_point?") -> (y) since [10, 13, 19, 21, 23, 24, 25];
+    DequantizeLinear(x, x_scale, "x_zero_point?") -> (y) since [10, 13, 19, 21, 23, 24, 25, 28];
     /// The axis that scales and zero points belong to.
     axis: i64 = 1,
     /// Elements of `axis` that share a scale, where `x_scale` has the rank of `x`.
@@ -21,18 +21,20 @@ operator! {
 
 const INTEGERS: &[DType] = &[DType::I8, DType::U8, DType::I16, DType::U16, DType::I32];
 const FLOATS: &[DType] = &[DType::F16, DType::BF16, DType::F32];
+const SCALES: &[DType] = &[DType::F16, DType::BF16, DType::F32, DType::F8E8M0];
 
 impl Operator for DequantizeLinear {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         if !x.dtype(0)?.is_small() {
             x.require_dtype(0, INTEGERS)?;
         }
-        let scale = x.require_dtype(1, FLOATS)?;
+        let scale = x.require_dtype(1, SCALES)?;
         if x.has(2) {
             x.require_same_dtype(2, 0)?;
         }
         spread(x, self.axis, self.block_size)?;
         let dtype = match self.output_dtype {
+            0 if scale == DType::F8E8M0 => return Err(InferError::Invalid("scales of type `f8e8m0` need `output_dtype`".to_owned())),
             0 => scale,
             n => dtype_of_onnx(n)
                 .filter(|d| FLOATS.contains(d))
@@ -59,14 +61,14 @@ impl Operator for DequantizeLinear {
         let spread = spread(x.facts, self.axis, self.block_size)?;
         let (value, scale, zero) = (x.tensor(0), x.tensor(1), x.get(2));
         let dtype = x.results[0].dtype;
-        let decoder = Decoder::new(b, x.facts.dtype(0)?);
+        let (decoder, scales) = (Decoder::new(b, x.facts.dtype(0)?), Decoder::new(b, x.facts.dtype(1)?));
         Ok(vec![b.compute(&x.result_dims(0), |b, at| {
             let v = decoder.apply(b, &b.load(value, at.to_vec())).cast(DType::F32);
             let v = match zero {
                 Some(zero) => v - decoder.apply(b, &load_spread(b, zero, spread, at)).cast(DType::F32),
                 None => v,
             };
-            (v * load_spread(b, scale, spread, at).cast(DType::F32)).cast(dtype)
+            (v * scales.apply(b, &load_spread(b, scale, spread, at)).cast(DType::F32)).cast(dtype)
         })])
     }
 }
