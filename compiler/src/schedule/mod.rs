@@ -16,6 +16,7 @@ mod pack;
 mod prepare;
 mod reduce;
 mod rows_ahead;
+mod sliding;
 mod stages;
 mod winograd;
 
@@ -121,7 +122,8 @@ pub fn schedule(
     results: Vec<Memory>,
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
-    let nested = stages::nest_stages(program, &operands, &results, machine);
+    let slides = crate::expr::sliding(program);
+    let nested = if slides.is_some() { None } else { stages::nest_stages(program, &operands, &results, machine) };
     let program = nested.as_ref().unwrap_or(program);
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
@@ -142,7 +144,9 @@ pub fn schedule(
             e.bind_memory(t, memory);
         }
     }
-    schedule_items(&mut e, &program.items)?;
+    if !slides.map_or(Ok(false), |s| sliding::emit(&mut e, &s))? {
+        schedule_items(&mut e, &program.items)?;
+    }
     for (&t, memory) in program.results.iter().zip(&results) {
         e.deliver(t, memory)?;
     }
