@@ -8,6 +8,7 @@ mod parse;
 mod print;
 mod scalar;
 mod simplify;
+mod sliding;
 mod verify;
 
 pub use builder::Builder;
@@ -16,4 +17,5 @@ pub use ir::*;
 pub use nesting::{Nested, Nesting, factors, is_contraction, nesting, plain_stages};
 pub use parse::{ParseError, parse};
 pub use simplify::{simplified, simplify};
+pub use sliding::{Sliding, sliding};
 pub use verify::{VerifyError, verify};

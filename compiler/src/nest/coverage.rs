@@ -52,8 +52,10 @@ impl Coverage<'_> {
                 Stmt::If { then, otherwise, .. } => {
                     let before = self.written.clone();
                     self.block(then);
+                    self.tidy();
                     let one = std::mem::replace(&mut self.written, before);
                     self.block(otherwise);
+                    self.tidy();
                     // Written on both ways.
                     self.written.retain(|w| one.contains(w));
                 }

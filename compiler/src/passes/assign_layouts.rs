@@ -94,7 +94,8 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
                     let placement = match nested.get(&v) {
                         Some((parent, at)) => {
                             let parent = p.of[parent].clone();
-                            let offset = parent.offset + at.iter().zip(&parent.strides).map(|(i, s)| i * s).sum::<i64>();
+                            let at = at.iter().zip(&parent.strides).map(|(i, s)| i * s).sum::<i64>();
+                            let offset = if is_empty(graph, v) { parent.offset } else { parent.offset + at };
                             Placement { root: parent.root, offset, strides: parent.strides }
                         }
                         None => chosen[&v].clone(),
@@ -125,6 +126,11 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
     p
 }
 
+/// Whether a value has no elements: it is wherever it is said to be, if only inside of its root.
+fn is_empty(graph: &Graph, v: Value) -> bool {
+    graph.ty(v).dims().unwrap_or_default().contains(&0)
+}
+
 fn place_root(graph: &Graph, p: &mut Placements, v: Value, order: &[usize]) {
     let dims = graph.ty(v).dims().unwrap_or_default();
     p.of.insert(v, Placement { root: v, offset: 0, strides: dense_strides(&dims, order) });
@@ -145,7 +151,8 @@ fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
         let dims = graph.ty(v).dims().unwrap_or_default();
         let placement = match &views[v.result as usize] {
             View::Affine(index) => {
-                let offset = from.offset + index.iter().zip(&from.strides).map(|(a, s)| a.constant * s).sum::<i64>();
+                let at = index.iter().zip(&from.strides).map(|(a, s)| a.constant * s).sum::<i64>();
+                let offset = if is_empty(graph, v) { from.offset } else { from.offset + at };
                 let strides =
                     (0..dims.len()).map(|axis| index.iter().zip(&from.strides).map(|(a, s)| a.coefficient(axis) * s).sum()).collect();
                 Some(Placement { root: from.root, offset, strides })

@@ -8,11 +8,13 @@
 
 use std::collections::HashMap;
 
-use crate::expr::{BinaryOp, Body, Expr, Item, Ix, Node, Program, Stage, UnaryOp, Var, factors, is_contraction, nesting, plain_stages};
+use crate::expr::{
+    BinaryOp, Body, Expr, Item, Ix, Node, Program, Stage, UnaryOp, Var, factors, is_contraction, nesting, plain_stages, sliding,
+};
 use crate::graph::{Graph, NodeId, Value};
 use crate::lower::{Lowered, lower_group};
 use crate::ops::LowerError;
-use crate::tensor::n_elements;
+use crate::tensor::{DType, n_elements};
 
 /// Operands that one group may have.
 const MAX_OPERANDS: usize = 24;
@@ -20,6 +22,9 @@ const MAX_OPERANDS: usize = 24;
 const SMALL: usize = 4096;
 /// Weights that every block of rows may read again: those of more bytes would come from further than the second-level cache.
 const WEIGHTS_AGAIN_BYTES: usize = 1 << 20;
+/// What is between a product and a window that slides over it is not worth blocks where it has fewer bytes: it stays in the
+/// second-level cache.
+const LEAST_SLID_BYTES: usize = 1 << 20;
 /// Rows of a product that are worth a block of their own.
 const LEAST_ROWS: usize = 14;
 
@@ -44,11 +49,11 @@ struct Shape {
     operands: Vec<Value>,
 }
 
-/// Assigns [`crate::graph::Node::group`].
+/// Assigns [`crate::graph::Node::group`]. Where some extents are `fixed` only for the largest sizes, windows do not join products.
 ///
 /// # Errors
 /// Every node that cannot be lowered, with the reason.
-pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
+pub fn fuse(graph: &mut Graph, fixed: bool) -> Result<(), Vec<(NodeId, LowerError)>> {
     let mut errors = vec![];
     let mut shapes: HashMap<NodeId, Shape> = HashMap::new();
     let order = graph.operator_nodes();
@@ -119,7 +124,7 @@ pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
     for g in &mut groups {
         g.sort_by_key(|n| position[n]);
     }
-    merge(graph, &mut groups, &position);
+    merge(graph, fixed, &mut groups, &position);
     groups.sort_by_key(|g| position[g.last().expect("groups are not empty")]);
     for (i, g) in groups.iter().enumerate() {
         for &n in g {
@@ -130,12 +135,12 @@ pub fn fuse(graph: &mut Graph) -> Result<(), Vec<(NodeId, LowerError)>> {
 }
 
 /// Merges groups whose only reader is another group, where together they take fewer stages or share their loops.
-fn merge(graph: &Graph, groups: &mut Vec<Vec<NodeId>>, position: &HashMap<NodeId, usize>) {
+fn merge(graph: &Graph, fixed: bool, groups: &mut Vec<Vec<NodeId>>, position: &HashMap<NodeId, usize>) {
     groups.sort_by_key(|g| position[g.last().expect("groups are not empty")]);
     let mut group_of: HashMap<NodeId, usize> = groups.iter().enumerate().flat_map(|(i, g)| g.iter().map(move |&n| (n, i))).collect();
     let mut shapes: HashMap<usize, Option<Shape>> = HashMap::new();
     for c in 0..groups.len() {
-        while let Some((p, members)) = mergeable(graph, groups, &group_of, &mut shapes, position, c) {
+        while let Some((p, members)) = mergeable(graph, fixed, groups, &group_of, &mut shapes, position, c) {
             groups[p].clear();
             members.iter().for_each(|&n| {
                 group_of.insert(n, c);
@@ -150,6 +155,7 @@ fn merge(graph: &Graph, groups: &mut Vec<Vec<NodeId>>, position: &HashMap<NodeId
 /// A group that may join group `c`, and the members of both.
 fn mergeable(
     graph: &Graph,
+    fixed: bool,
     groups: &[Vec<NodeId>],
     group_of: &HashMap<NodeId, usize>,
     shapes: &mut HashMap<usize, Option<Shape>>,
@@ -179,14 +185,19 @@ fn mergeable(
         let reduces = |s: &Shape| matches!(s.kind, Kind::Reduce | Kind::Stages);
         let nests = rows(first) && rows(second) && (reduces(first) || reduces(second)) && (first.kind != Kind::Map || !second.contraction);
         let leads = first.kind == Kind::Map && second.kind == Kind::Reduce && second.contraction;
-        if !joins && !scales && !nests && !leads {
+        let slid = fixed && first.contraction && first.kind == Kind::Reduce && second.kind == Kind::Reduce;
+        if !joins && !scales && !nests && !leads && !slid {
             continue;
         }
         let mut members = [&groups[p][..], &groups[c][..]].concat();
         members.sort_by_key(|n| position[n]);
         let Ok(both) = lower_group(graph, &members) else { continue };
         let fewer = both.program.items.len() < first.program.items.len() + second.program.items.len();
-        if (joins || scales) && fewer || nests && shares_loops(graph, &both) || leads && feeds_rows(graph, &both) {
+        if (joins || scales) && fewer
+            || nests && shares_loops(graph, &both)
+            || leads && feeds_rows(graph, &both)
+            || slid && slides(graph, &both)
+        {
             return Some((p, members));
         }
     }
@@ -222,6 +233,20 @@ fn feeds_rows(graph: &Graph, lowered: &Lowered) -> bool {
     let Some(nesting) = nesting(program).filter(|n| n.n_innermost() == 2) else { return false };
     let of_row: usize = (0..map.axes.len()).filter(|a| !nesting.stages[0].axes.contains(a)).map(|a| map.axes[a]).product();
     (by_weights(x, y) || by_weights(y, x)) && of_row <= SMALL && nesting.loops.last().is_some_and(|&rows| rows >= LEAST_ROWS)
+}
+
+/// Whether a window slides over the rows of a product with weights, which would not stay in the second-level cache as a whole.
+fn slides(graph: &Graph, lowered: &Lowered) -> bool {
+    let program = &lowered.program;
+    let Some(s) = sliding(program) else { return false };
+    let is_weights = |e: &Expr| {
+        let operand = program.operands.iter().position(|&t| e.loaded() == Some(t)).map(|i| lowered.operands[i]);
+        operand.is_some_and(|v| views_constant(graph, v))
+    };
+    let between = program.tensor(s.first.out);
+    factors(s.first).is_some_and(|(x, y)| is_weights(x) || is_weights(y))
+        && between.dtype == DType::F32
+        && n_elements(&between.dims) * between.dtype.size_bytes() >= LEAST_SLID_BYTES
 }
 
 /// Whether a value is a constant or a view of one.

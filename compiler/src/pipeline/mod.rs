@@ -259,7 +259,8 @@ fn schedule_with(
     check_fixed(&graph)?;
     (graph.any_padding, graph.any_size) = (probes.is_some_and(|p| p.any_padding), probes.is_some());
     let sizer = probes.map(|p| Sizer::new(&graph, p)).transpose()?;
-    fuse(&mut graph).map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
+    fuse(&mut graph, probes.is_none())
+        .map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);
     let mut lowered = vec![];
     let mut problems = vec![];

@@ -257,6 +257,7 @@ mod columns;
 mod integers;
 mod rows;
 mod sized;
+mod sliding;
 mod states;
 mod windows;
 mod winograd;

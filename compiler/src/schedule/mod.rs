@@ -17,6 +17,7 @@ mod pack;
 mod prepare;
 mod reduce;
 mod rows_ahead;
+mod sliding;
 mod stages;
 mod window;
 mod winograd;
@@ -123,7 +124,8 @@ pub fn schedule(
     results: Vec<Memory>,
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
-    let nested = stages::nest_stages(program, &operands, &results, machine);
+    let slides = crate::expr::sliding(program);
+    let nested = if slides.is_some() { None } else { stages::nest_stages(program, &operands, &results, machine) };
     let (program, row_major) = nested.as_ref().map_or((program, &[][..]), |(program, row_major)| (program, &row_major[..]));
     let mut e = Emitter::new(name, program, machine);
     for (&t, source) in program.operands.iter().zip(operands) {
@@ -147,7 +149,9 @@ pub fn schedule(
     for &t in row_major {
         e.ensure_memory(t, None);
     }
-    schedule_items(&mut e, &program.items)?;
+    if !slides.map_or(Ok(false), |s| sliding::emit(&mut e, &s))? {
+        schedule_items(&mut e, &program.items)?;
+    }
     for (&t, memory) in program.results.iter().zip(&results) {
         e.deliver(t, memory)?;
     }

@@ -2,7 +2,7 @@
 //! computed, those of the next one arrive in the second-level cache.
 
 use super::emitter::{Emitter, Point, stride_along};
-use crate::expr::{Expr, Ix, Node};
+use crate::expr::{Expr, Ix, Node, Var};
 use crate::nest::{Affine, BufferId};
 
 /// Bytes of a cache line.
@@ -11,8 +11,8 @@ const LINE_BYTES: i64 = 64;
 /// What a tile asks for of the next one's rows.
 pub(super) struct RowsAhead {
     buffer: BufferId,
-    /// The first element of the next tile, as seen from the first of all.
-    next: i64,
+    /// The first element of the next tile, as seen from the first of the stage, whose place loops around it move.
+    next: Affine,
     /// Elements for each unit of the axes that number tiles, panels and the steps of the reduction.
     terms: Vec<(usize, i64)>,
     /// Lines in one iteration of the reduction.
@@ -45,22 +45,35 @@ impl RowsAhead {
         }
         let part = (mr * row + n_panels - 1) / n_panels.max(1);
         let each = (part + depth - 1) / depth;
-        let constant: i64 = index.iter().zip(&strides).map(|(ix, s)| if let Ix::Affine(a) = ix { a.constant * s } else { 0 }).sum();
+        let fixed = Point { axes: vec![Affine::default(); index_axes(index)], vector: None };
+        let first = index.iter().zip(&strides).fold(Affine::constant(offset + mr * row), |sum, (ix, &s)| match ix {
+            Ix::Affine(a) => sum.plus(&e.affine(a, &fixed).times(s)),
+            _ => sum,
+        });
         let mut terms: Vec<(usize, i64)> = (0..n_axes).map(|axis| (axis, along(axis))).filter(|t| t.1 != 0).collect();
         terms.push((reduction, each));
         if n_panels > 1 {
             terms.push((column, part / nr));
         }
-        Some(RowsAhead { buffer, next: offset + constant + mr * row, terms, lines: (each * steps + line - 1) / line, line })
+        Some(RowsAhead { buffer, next: first, terms, lines: (each * steps + line - 1) / line, line })
     }
 
     /// Asks at one iteration of the reduction.
     pub(super) fn emit(&self, e: &mut Emitter, at: &Point) {
-        let start = self.terms.iter().fold(Affine::constant(self.next), |sum, &(axis, k)| sum.plus(&at.axes[axis].times(k)));
+        let start = self.terms.iter().fold(self.next.clone(), |sum, &(axis, k)| sum.plus(&at.axes[axis].times(k)));
         for i in 0..self.lines {
             e.b.prefetch(self.buffer, start.offset(i * self.line));
         }
     }
+}
+
+/// One more than the greatest number of an axis that an index moves along.
+fn index_axes(index: &[Ix]) -> usize {
+    let of = |ix: &Ix| match ix {
+        Ix::Affine(a) => a.terms.iter().map(|t| if let Var::Axis(i) = t.0 { i as usize + 1 } else { 0 }).max(),
+        _ => None,
+    };
+    index.iter().filter_map(of).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -139,23 +139,31 @@ impl Size {
         }
     }
 
-    /// Its least and greatest value for any of these parameters, or numbers further out.
+    /// Numbers that its values lie between for any of these parameters, by interval arithmetic.
     pub fn range(&self, parameters: &[Parameter]) -> (i64, i64) {
-        let of = |s: &Size| s.range(parameters);
         match self {
             Size::Constant(c) => (*c, *c),
             Size::Parameter(p) => (parameters[*p as usize].low, parameters[*p as usize].high),
-            Size::Sum(a, b) => (of(a).0 + of(b).0, of(a).1 + of(b).1),
+            Size::Sum(a, b) => {
+                let (a, b) = (a.range(parameters), b.range(parameters));
+                (a.0 + b.0, a.1 + b.1)
+            }
             Size::Product(a, b) => {
-                let (a, b) = (of(a), of(b));
+                let (a, b) = (a.range(parameters), b.range(parameters));
                 let ends = [a.0 * b.0, a.0 * b.1, a.1 * b.0, a.1 * b.1];
                 (ends.into_iter().min().unwrap_or(0), ends.into_iter().max().unwrap_or(0))
             }
-            Size::Times(a, c) if *c < 0 => (of(a).1 * c, of(a).0 * c),
-            Size::Times(a, c) => (of(a).0 * c, of(a).1 * c),
-            Size::Floor(a, d) => (of(a).0.div_euclid(*d), of(a).1.div_euclid(*d)),
-            Size::AtLeast(a, c) => (of(a).0.max(*c), of(a).1.max(*c)),
-            Size::AtMost(a, c) => (of(a).0.min(*c), of(a).1.min(*c)),
+            Size::Times(a, _) | Size::Floor(a, _) | Size::AtLeast(a, _) | Size::AtMost(a, _) => {
+                let (low, high) = a.range(parameters);
+                let one = |x: i64| match self {
+                    Size::Times(_, c) => x * c,
+                    Size::Floor(_, d) => x.div_euclid(*d),
+                    Size::AtLeast(_, c) => x.max(*c),
+                    Size::AtMost(_, c) => x.min(*c),
+                    _ => x,
+                };
+                (one(low).min(one(high)), one(low).max(one(high)))
+            }
         }
     }
 

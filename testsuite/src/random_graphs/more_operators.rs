@@ -172,7 +172,12 @@ fn double(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     let wide = if x.dtype == DType::F64 { x.name.clone() } else { line(d, "wide", format!("Cast({}) to=11", x.name), DType::F64, &x.dims) };
     let ops = ["Exp", "Sigmoid", "Tanh", "Erf", "Sin", "Cos", "Atan", "Sinh", "Cosh", "Asinh", "Softplus", "Neg", "Gelu", "Mish"];
-    let y = format!("{}({wide})", d.random.one_of(&ops));
+    let op = d.random.one_of(&ops);
+    // Far from zero a sine turns the last digits of sums into its first.
+    if matches!(op, "Sin" | "Cos") && !x.exact {
+        return None;
+    }
+    let y = format!("{op}({wide})");
     if d.random.one_in(3) {
         return Some((y, false));
     }
@@ -267,6 +272,10 @@ fn regions(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     let rois = d.constant("rois", "[0.3,0.7,4.1,3.2,-1.3,0.1,2.6,9.3]".to_owned(), DType::F32, &[2, 4]);
     let images = d.constant("images", format!("[0,{}]", x.dims[0] - 1), DType::I64, &[2]);
+    if d.random.one_in(3) {
+        let rois = d.constant("rois", "[0,0,0,2,3]".to_owned(), DType::F32, &[1, 5]);
+        return Some((format!("MaxRoiPool({}, {rois}) pooled_shape=[2,2] spatial_scale=0.75", x.name), false));
+    }
     let mode = d.random.one_of(&["avg", "max"]);
     let size = 1 + d.random.below(3);
     let text = format!("RoiAlign({}, {rois}, {images}) mode=\"{mode}\" sampling_ratio=2 output_height={size} output_width=2", x.name);

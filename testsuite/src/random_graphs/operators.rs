@@ -183,7 +183,14 @@ fn unary(d: &mut Draft<'_>, x: &Variable) -> Made {
             let s = d.operand("slope", &dims);
             format!("PRelu({}, {s})", x.name)
         }
-        _ => format!("{}({})", d.random.one_of(&plain), x.name),
+        _ => {
+            let op = d.random.one_of(&plain);
+            // Far from zero a sine turns the last digits of sums into its first.
+            if matches!(op, "Sin" | "Cos") && !x.exact {
+                return None;
+            }
+            format!("{op}({})", x.name)
+        }
     };
     Some((text, false))
 }

@@ -47,6 +47,12 @@ pub(super) fn document(record: &Record, rows: &[Row<'_>]) -> String {
         let cells = [vec![name.clone(), t.what.clone()], numbers.to_vec(), vec![cell(&t.reason)]].concat();
         text += &line(&cells);
     }
+    if !record.wrong.is_empty() {
+        text += "\n## Wrong\n\nEvery test whose result is not the expected one, and what is known of that.\n\n| test | |\n| --- | --- |\n";
+        for (test, why) in &record.wrong {
+            text += &line(&[test.clone(), cell(why)]);
+        }
+    }
     text +=
         "\n## Refused\n\nEvery test that is refused, by the first reason with its names left out.\n\n| reason | tests |\n| --- | --- |\n";
     for (reason, tests) in &record.refused {

@@ -4,7 +4,7 @@ use super::ask::Asks;
 use super::plan::Plan;
 use crate::expr::Stage;
 use crate::nest::Affine;
-use crate::schedule::emitter::{Emitter, Point, Rest, Run, halves};
+use crate::schedule::emitter::{Emitter, Point, Rest, halves};
 use crate::schedule::{ScheduleError, borders};
 
 /// Called with the number of vectors and the valid lanes of the last one.
@@ -14,21 +14,20 @@ pub(super) type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), Schedul
 
 pub(super) fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
-    let runs: Vec<Run> = match plan.stage.bound(axis) {
-        Some(_) => vec![Emitter::whole(&plan.stage, axis).take(1)],
-        None => {
-            let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
-            cuts.windows(2).map(|part| Rest::of(part[0]..part[1]).take(1)).collect()
-        }
+    let name = format!("i{axis}");
+    let mut body = |e: &mut Emitter, v: Affine| {
+        let mut at = point.clone();
+        at.axes[axis] = v;
+        outer_loops(e, plan, rest, at, f)
     };
-    for run in runs {
-        e.run_loop(&format!("i{axis}"), &run, |e, v| {
-            let mut at = point.clone();
-            at.axes[axis] = v;
-            outer_loops(e, plan, rest, at, f)
-        })?;
+    if plan.stage.bound(axis).is_some() {
+        return e.run_loop(&name, &Emitter::whole(&plan.stage, axis).take(1), body);
     }
-    Ok(())
+    let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
+    if e.machine.threads > 1 && cuts.len() > 2 {
+        return e.parts_loop(&name, &cuts, &mut body);
+    }
+    cuts.windows(2).try_for_each(|part| e.run_loop(&name, &Rest::of(part[0]..part[1]).take(1), &mut body))
 }
 
 pub(super) fn row_loop(

@@ -450,6 +450,37 @@ impl Emitter {
         Ok(())
     }
 
+    /// One loop over an axis of several parts, `cuts` being their ends: each part is a branch, in which the variable is known to be in it.
+    /// Threads share such a loop as they could not share one for each part.
+    pub(in crate::schedule) fn parts_loop(
+        &mut self,
+        name: &str,
+        cuts: &[i64],
+        f: &mut dyn FnMut(&mut Self, Affine) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        self.looped(name, cuts[0]..cuts[cuts.len() - 1], 1, None, |e, var| e.parts(var, cuts, f))
+    }
+
+    fn parts(
+        &mut self,
+        var: nest::Var,
+        cuts: &[i64],
+        f: &mut dyn FnMut(&mut Self, Affine) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let (low, high) = (cuts[0], cuts[1]);
+        let around = self.ranges.insert(var, (low, high - 1)).expect("an open loop");
+        let result = if cuts.len() == 2 {
+            f(self, Affine::var(var))
+        } else {
+            let then = self.block(|e| f(e, Affine::var(var)))?;
+            let otherwise = self.block(|e| e.parts(var, &cuts[1..], f))?;
+            self.b.push(Stmt::If { cond: nest::Cond::Within(vec![(Affine::var(var), low, high)]), then, otherwise });
+            Ok(())
+        };
+        self.ranges.insert(var, around);
+        result
+    }
+
     fn block(&mut self, f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>) -> Result<Vec<Stmt>, ScheduleError> {
         let mut result = Ok(());
         let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));

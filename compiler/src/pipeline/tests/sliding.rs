@@ -1,0 +1,96 @@
+//! Windows that slide over the rows of a product: blocks of both.
+
+use super::{Emitter, Level, Machine, Net, ints};
+use crate::ops::Attribute;
+use crate::pipeline::{Compiled, Options, lower_and_schedule};
+use crate::tensor::Tensor;
+
+/// A product of an image's channels, and a window over every channel of it.
+struct Case {
+    image: [usize; 3],
+    channels: usize,
+    window: [i64; 2],
+    strides: [i64; 2],
+    pads: [i64; 4],
+    pool: bool,
+    activation: &'static str,
+}
+
+impl Case {
+    fn net(&self) -> (Net, super::Value) {
+        let mut net = Net::new();
+        let [c, h, w] = self.image;
+        let x = net.input(&[1, c, h, w]);
+        // Channels innermost, as inside a network.
+        let (weights, bias) = (net.weight(&[c, c, 1, 1]), net.weight(&[c]));
+        let x = net.op("Conv", &[x, weights, bias], &[]);
+        let other = net.op("MaxPool", &[x], &[("kernel_shape", ints(&[2, 2]))]);
+        let other = net.op("GlobalAveragePool", &[other], &[]);
+        let (weights, bias) = (net.weight(&[self.channels, c, 1, 1]), net.weight(&[self.channels]));
+        let t = net.op("Conv", &[x, weights, bias], &[]);
+        let t = net.op(self.activation, &[t], &[]);
+        let (pads, strides) = (("pads", ints(&self.pads)), ("strides", ints(&self.strides)));
+        let y = if self.pool {
+            net.op("MaxPool", &[t], &[("kernel_shape", ints(&self.window)), pads, strides])
+        } else {
+            let weights = net.weight(&[self.channels, 1, self.window[0] as usize, self.window[1] as usize]);
+            let bias = net.weight(&[self.channels]);
+            net.op("Conv", &[t, weights, bias], &[pads, strides, ("group", Attribute::Int(self.channels as i64))])
+        };
+        let y = net.op(self.activation, &[y], &[]);
+        let y = net.op("GlobalAveragePool", &[y], &[]);
+        let weights = net.weight(&[c, self.channels, 1, 1]);
+        let y = net.op("Conv", &[y, weights], &[]);
+        let y = net.op("Mul", &[y, other], &[]);
+        (net, y)
+    }
+}
+
+fn blocks(compiled: &Compiled) -> Vec<String> {
+    compiled.program.kernels.iter().map(|k| k.schedule.clone()).filter(|s| s.contains("blocks(rows")).collect()
+}
+
+/// All levels and caches give the values of the operators; with some cache there are blocks, and the bits are those of one thread.
+fn check(case: &Case, wanted: bool) {
+    let (mut net, y) = case.net();
+    net.set_outputs(&[y]);
+    let inputs: Vec<Tensor> = net.inputs();
+    let values = net.evaluate(&inputs);
+    for (level, emitter) in [(Level::V2, Emitter::Clif), (Level::V2, Emitter::Auto), (Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto)]
+    {
+        net.check_at(level, emitter, &[y], &inputs, &values);
+        let mut machine = Machine::x86_64(level);
+        machine.target.l2_bytes = 2 << 20;
+        for threads in [1, 2] {
+            let options = Options { emitter, threads, ..Options::default() };
+            let compiled = lower_and_schedule(net.graph.clone(), &machine, options).unwrap();
+            for kernel in &compiled.program.kernels {
+                let errors = crate::nest::verify(kernel);
+                assert!(errors.is_empty(), "{errors:?}\n{kernel}");
+            }
+            let found = blocks(&compiled);
+            assert_eq!(found.len(), usize::from(wanted), "{level:?}: {found:?}");
+            if machine.check_host().is_err() {
+                continue;
+            }
+            for (got, want) in net.run(&compiled, &machine, &[y], &inputs)[0].to_f64s().iter().zip(values[&y].to_f64s()) {
+                assert!((got - want).abs() <= 1e-4 * (1.0 + want.abs()), "{got} where {want} is right ({level:?}, {threads})");
+            }
+        }
+    }
+}
+
+#[test]
+fn blocks_of_a_product_and_a_window_are_one_step() {
+    let case = Case { image: [8, 80, 60], channels: 64, window: [3, 3], strides: [1, 1], pads: [1; 4], pool: false, activation: "Relu" };
+    check(&case, true);
+    check(
+        &Case { image: [5, 96, 61], channels: 50, window: [5, 3], strides: [2, 2], pads: [1, 0, 2, 1], activation: "HardSwish", ..case },
+        true,
+    );
+    let case =
+        Case { image: [7, 90, 44], channels: 72, window: [3, 2], strides: [2, 1], pads: [0, 1, 1, 0], pool: true, activation: "LeakyRelu" };
+    check(&case, true);
+    // Less than the second-level cache holds, and rows too short for tiles.
+    check(&Case { image: [8, 20, 60], ..case }, false);
+}
