@@ -273,7 +273,7 @@ fn regions(d: &mut Draft<'_>, x: &Variable) -> Made {
     let rois = d.constant("rois", "[0.3,0.7,4.1,3.2,-1.3,0.1,2.6,9.3]".to_owned(), DType::F32, &[2, 4]);
     let images = d.constant("images", format!("[0,{}]", x.dims[0] - 1), DType::I64, &[2]);
     if d.random.one_in(3) {
-        let rois = d.constant("rois", "[0,0,0,2,3]".to_owned(), DType::F32, &[1, 5]);
+        let rois = d.constant("places", "[0.0,0.0,0.0,2.0,3.0]".to_owned(), DType::F32, &[1, 5]);
         return Some((format!("MaxRoiPool({}, {rois}) pooled_shape=[2,2] spatial_scale=0.75", x.name), false));
     }
     let mode = d.random.one_of(&["avg", "max"]);

@@ -213,7 +213,7 @@ impl Reduction {
         };
         let keys =
             b.compute(&shared, |b, at| b.load(places, at).binary(BinaryOp::Shl, &bits).binary(BinaryOp::Or, &Expr::index(&at[axis])));
-        let sorted = sorting::least(b, keys, axis, m);
+        let sorted = sorting::least(b, &[keys], axis, m)[0];
         let place_of = |b: &Builder, at: &[Affine], k: Ix| b.load(sorted, along(&row(at), k)).binary(BinaryOp::Shr, &bits);
         let update_of = |b: &Builder, at: &[Affine], k: Ix| {
             let source =
