@@ -48,7 +48,7 @@ def versions():
 
 
 def ops(tinsmith, *more):
-    return subprocess.run([*shlex.split(tinsmith), "ops", *more], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run([*shlex.split(tinsmith), "ops", "--record", RECORD, *more], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def full_names(tinsmith):
@@ -83,4 +83,4 @@ def update(tinsmith, part):
         record = json.load(f)
     record.update(part)
     write(RECORD, one_line_each(record) + "\n")
-    write(DOCUMENT, ops(tinsmith, "--markdown", "--record", RECORD))
+    write(DOCUMENT, ops(tinsmith, "--markdown"))

@@ -90,3 +90,32 @@ fn page(row: &Row<'_>) -> String {
     say("gap", row.reason.clone());
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(names: &[&str], markdown: bool) -> String {
+        let names = names.iter().map(|&n| n.to_owned()).collect();
+        run(&Args { names, markdown, record: None, json: false }).expect("known operators").text
+    }
+
+    #[test]
+    fn the_document_is_what_is_printed() {
+        let document = include_str!("../../../../docs/operators.md");
+        assert!(printed(&[], true) == document, "`tinsmith ops --markdown` is not docs/operators.md");
+    }
+
+    #[test]
+    fn every_operator_has_versions_and_every_gap_a_reason() {
+        let record = Record::read(None).expect("the record of this build");
+        let schemas = rows::schemas();
+        let rows = rows::rows(&record, &schemas);
+        for row in &rows {
+            assert!(!row.opsets.is_empty(), "{} has no version", row.name);
+            assert!(row.schema.is_some() || row.tests.passed > 0 || !row.reason.is_empty(), "{} is a gap without a reason", row.name);
+        }
+        let page = printed(&["ai.onnx.ml.ZipMap"], false);
+        assert!(page.contains("opsets: 1") && page.contains("gap: it works on maps"), "{page}");
+    }
+}
