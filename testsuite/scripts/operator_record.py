@@ -53,9 +53,9 @@ def ops(tinsmith, *more):
 
 def full_names(tinsmith):
     """A function from an operator's name to that with its domain; the default domain goes before others."""
-    known = [o["name"] for o in json.loads(ops(tinsmith, "--json"))["operators"]]
+    known = {o["name"] for o in json.loads(ops(tinsmith, "--json"))["operators"]} | set(versions())
     by_short = {}
-    for name in sorted(known, key=lambda n: n.count("."), reverse=True):
+    for name in sorted(known, key=lambda n: (-n.count("."), n)):
         if not name.startswith("com."):
             by_short[name.rsplit(".", 1)[-1]] = name
     return lambda short: by_short.get(short, short)
