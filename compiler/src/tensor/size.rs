@@ -141,6 +141,10 @@ impl Size {
 
     /// Numbers that its values lie between for any of these parameters, by interval arithmetic.
     pub fn range(&self, parameters: &[Parameter]) -> (i64, i64) {
+        let between = |a: &Size, f: &dyn Fn(i64) -> i64| {
+            let (low, high) = a.range(parameters);
+            (f(low).min(f(high)), f(low).max(f(high)))
+        };
         match self {
             Size::Constant(c) => (*c, *c),
             Size::Parameter(p) => (parameters[*p as usize].low, parameters[*p as usize].high),
@@ -153,17 +157,10 @@ impl Size {
                 let ends = [a.0 * b.0, a.0 * b.1, a.1 * b.0, a.1 * b.1];
                 (ends.into_iter().min().unwrap_or(0), ends.into_iter().max().unwrap_or(0))
             }
-            Size::Times(a, _) | Size::Floor(a, _) | Size::AtLeast(a, _) | Size::AtMost(a, _) => {
-                let (low, high) = a.range(parameters);
-                let one = |x: i64| match self {
-                    Size::Times(_, c) => x * c,
-                    Size::Floor(_, d) => x.div_euclid(*d),
-                    Size::AtLeast(_, c) => x.max(*c),
-                    Size::AtMost(_, c) => x.min(*c),
-                    _ => x,
-                };
-                (one(low).min(one(high)), one(low).max(one(high)))
-            }
+            Size::Times(a, c) => between(a, &|x| x * c),
+            Size::Floor(a, d) => between(a, &|x| x.div_euclid(*d)),
+            Size::AtLeast(a, c) => between(a, &|x| x.max(*c)),
+            Size::AtMost(a, c) => between(a, &|x| x.min(*c)),
         }
     }
 

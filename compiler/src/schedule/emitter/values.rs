@@ -512,57 +512,49 @@ pub(in crate::schedule) fn fits_lanes(dtype: DType) -> bool {
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32` or `i32`, a condition on
 /// these, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
-    vector_ok_once(e, axis, &mut HashMap::new())
+    let fits = |e: &Expr| match e.node() {
+        Node::Load { .. } => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
+        Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool),
+        Node::Compare(_, a, _) => fits_lanes(a.dtype()),
+        Node::Select(..) => fits_lanes(e.dtype()),
+        Node::Index(_) | Node::Bits(_) => false,
+        Node::Const(_) | Node::Size(_) | Node::Acc => true,
+        Node::Unary(..) | Node::Binary(..) => match e.dtype() {
+            DType::F32 | DType::Bool => true,
+            DType::I32 => !matches!(e.node(), Node::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow, ..)),
+            _ => false,
+        },
+    };
+    all_fit(e, axis, &fits, &mut HashMap::new())
 }
 
 /// Whether an expression can be computed in lanes of 64 bits along an axis: everything that depends on the axis is `i64`, or a condition
 /// on that, and no more than bits, sums and comparisons.
 pub(in crate::schedule) fn long_ok(e: &Expr, axis: usize) -> bool {
-    let children_ok = || e.children().into_iter().all(|c| long_ok(c, axis));
-    if !expr_depends(e, axis) {
-        return true;
-    }
-    match e.node() {
+    let fits = |e: &Expr| match e.node() {
         Node::Load { index, pad: None, .. } => {
             e.dtype() == DType::I64 && index.iter().all(|ix| matches!(ix, Ix::Affine(_)) || !index_depends(std::slice::from_ref(ix), axis))
         }
         Node::Binary(op, ..) => {
             use BinaryOp::{Add, And, Max, Min, Or, Sub, Xor};
-            e.dtype() == DType::I64 && matches!(op, Add | Sub | Min | Max | And | Or | Xor) && children_ok()
+            e.dtype() == DType::I64 && matches!(op, Add | Sub | Min | Max | And | Or | Xor)
         }
-        Node::Select(..) => e.dtype() == DType::I64 && children_ok(),
-        Node::Compare(_, a, _) => a.dtype() == DType::I64 && children_ok(),
+        Node::Select(..) => e.dtype() == DType::I64,
+        Node::Compare(_, a, _) => a.dtype() == DType::I64,
         _ => false,
-    }
+    };
+    all_fit(e, axis, &fits, &mut HashMap::new())
 }
 
-fn vector_ok_once(e: &Expr, axis: usize, known: &mut HashMap<*const Node, bool>) -> bool {
+/// Whether every part of an expression that depends on an axis fits; what a load's place is made of is not a part of it. Parts that are
+/// shared are looked at once.
+fn all_fit(e: &Expr, axis: usize, fits: &dyn Fn(&Expr) -> bool, known: &mut HashMap<*const Node, bool>) -> bool {
     let key = std::ptr::from_ref(e.node());
     if let Some(&ok) = known.get(&key) {
         return ok;
     }
-    if !expr_depends(e, axis) {
-        known.insert(key, true);
-        return true;
-    }
-    let ok = match e.node() {
-        Node::Load { .. } => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
-        Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool) && vector_ok_once(a, axis, known),
-        Node::Compare(_, a, b) => fits_lanes(a.dtype()) && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known),
-        Node::Select(c, a, b) => {
-            vector_ok_once(c, axis, known) && fits_lanes(e.dtype()) && vector_ok_once(a, axis, known) && vector_ok_once(b, axis, known)
-        }
-        Node::Index(_) | Node::Bits(_) => false,
-        Node::Const(_) | Node::Size(_) | Node::Acc => true,
-        Node::Unary(..) | Node::Binary(..) => {
-            let computed = match e.dtype() {
-                DType::F32 | DType::Bool => true,
-                DType::I32 => !matches!(e.node(), Node::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow, ..)),
-                _ => false,
-            };
-            computed && e.children().into_iter().all(|c| vector_ok_once(c, axis, known))
-        }
-    };
+    let parts = || if matches!(e.node(), Node::Load { .. }) { vec![] } else { e.children() };
+    let ok = !expr_depends(e, axis) || fits(e) && parts().into_iter().all(|c| all_fit(c, axis, fits, known));
     known.insert(key, ok);
     ok
 }
