@@ -6,8 +6,8 @@ use super::rows::Row;
 pub(super) fn document(record: &Record, rows: &[Row<'_>]) -> String {
     let sum = record.sum();
     let share = 100.0 * sum.passed as f64 / sum.tests.max(1) as f64;
-    let [ours, others] =
-        [true, false].map(|compiled| rows.iter().filter(|r| (r.reason.is_empty() || r.schema.is_some()) == compiled).count());
+    let ours = rows.iter().filter(|r| r.is_compiled()).count();
+    let others = rows.len() - ours;
     let mut text = format!(
         "# Operators\n\n\
          Generated: `testsuite/scripts/conformance.sh` runs the tests and writes what `tinsmith ops --markdown` prints; do not edit.\n\n\

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tinsmith::Error;
 
 /// Of the build.
@@ -44,11 +44,10 @@ pub(super) struct Total {
 }
 
 /// Numbers of tests.
-#[derive(Default, Clone, Deserialize, Serialize)]
+#[derive(Default, Clone, Deserialize)]
 #[serde(default)]
 pub(super) struct Tests {
     /// What a group's tests are.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) what: String,
     pub(super) tests: usize,
     pub(super) passed: usize,

@@ -52,6 +52,11 @@ fn row<'a>(name: &'a str, record: &Record) -> Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether the compiler has it, be it as others or in its reader.
+    pub(super) fn is_compiled(&self) -> bool {
+        self.schema.is_some() || self.tests.passed + self.cases.passed > 0
+    }
+
     /// Element types of operands and results, as they were tested; in the order of declaration.
     pub(super) fn types(&self) -> Vec<&'static str> {
         let tested: BTreeSet<&str> = self.tests.types.iter().chain(&self.cases.types).chain(&self.agreed).map(String::as_str).collect();
@@ -70,7 +75,7 @@ impl Row<'_> {
 
     pub(super) fn json(&self) -> Value {
         let mut facts = json!({
-            "name": self.name, "compiled": self.schema.is_some() || self.tests.passed + self.cases.passed > 0, "opsets": self.opsets,
+            "name": self.name, "compiled": self.is_compiled(), "opsets": self.opsets,
             "types": self.types(), "emitters": self.emitters(), "node_tests": numbers(&self.tests), "cases": numbers(&self.cases),
             "reason": self.reason,
         });
