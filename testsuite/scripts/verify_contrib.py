@@ -19,11 +19,11 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import contrib_cases
+import one_node
 import operator_record
 from npy_types import type_name
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-onnxruntime.set_default_logger_severity(4)
 
 
 def model_of(case, constant):
@@ -47,9 +47,7 @@ def model_of(case, constant):
 
 
 def expected_of(model, feeds):
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = one_node.session_of(model)
     typed = {o.name: o for o in session.get_outputs()}
     names = [o.name for o in model.graph.output]
     values = session.run(names, feeds)
@@ -63,17 +61,8 @@ def expected_of(model, feeds):
 
 def compare(got, expected, case):
     """What differs, or an empty string."""
-    for name, want in expected.items():
-        have = got[name]
-        if have.dtype != want.dtype or have.shape != want.shape:
-            return f"{name} is {have.dtype}{list(have.shape)} instead of {want.dtype}{list(want.shape)}"
-        a, b = have.astype(np.float64), want.astype(np.float64)
-        bound = case.atol + case.rtol * np.abs(b)
-        same = (a == b) | (np.isnan(a) & np.isnan(b)) | (np.abs(a - b) <= bound)
-        if not same.all():
-            at = tuple(int(i) for i in np.argwhere(~same)[0])
-            return f"{name}{list(at)} is {a[at]} instead of {b[at]}; {np.count_nonzero(~same)} of {same.size} elements differ"
-    return ""
+    found = (one_node.difference(name, got[name], want, lambda size: case.atol + case.rtol * size) for name, want in expected.items())
+    return next(filter(None, found), "")
 
 
 def run(case, number, options, folder):

@@ -17,17 +17,16 @@ import tempfile
 import ml_dtypes
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, defs, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import npy_types
+import one_node
 import operator_record
 import opset_cases
 from opset_cases import X
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-onnxruntime.set_default_logger_severity(4)
 
 # Names in schemas: numpy types.
 TYPES = {f"tensor({name.lower()})": np.dtype(t) for name, t in npy_types.PLAIN.items() if "COMPLEX" not in name}
@@ -122,12 +121,9 @@ class Job:
 
 
 def of_onnxruntime(job):
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if any(npy_types.type_name(x) in npy_types.STORAGE for x in job.operands if x is not None):
         raise NotImplementedError("types that numpy lacks")
-    session = onnxruntime.InferenceSession(job.model().SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(None, job.feeds())
+    return one_node.session_of(job.model()).run(None, job.feeds())
 
 
 def of_reference(job):
@@ -183,16 +179,10 @@ def compare(job, got, expected):
     """What differs, or an empty string."""
     for i, want in enumerate(expected):
         have = npy_types.from_file(got[f"y{i}"], npy_types.type_name(want))
-        if have.dtype != want.dtype or have.shape != want.shape:
-            return f"y{i} is {have.dtype}{list(have.shape)} instead of {want.dtype}{list(want.shape)}"
-        with np.errstate(all="ignore"):
-            a, b = have.astype(np.float64), want.astype(np.float64)
-            bound = TOLERANCE.get(want.dtype.name, 0) * job.case.slack
-            near = np.abs(a - b) <= bound * np.maximum(np.abs(b), 1)
-        same = (a == b) | (np.isnan(a) & np.isnan(b)) | near
-        if not same.all():
-            at = tuple(int(i) for i in np.argwhere(~same)[0])
-            return f"y{i}{list(at)} is {a[at]} instead of {b[at]}; {np.count_nonzero(~same)} of {same.size} elements differ"
+        bound = TOLERANCE.get(want.dtype.name, 0) * job.case.slack
+        found = one_node.difference(f"y{i}", have, want, lambda size: bound * np.maximum(size, 1))
+        if found:
+            return found
     return ""
 
 
