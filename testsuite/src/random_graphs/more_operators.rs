@@ -308,14 +308,19 @@ fn rms(d: &mut Draft<'_>, x: &Variable) -> Made {
     Some((format!("RMSNormalization({}, {scale}) axis=-1 epsilon=0.1", x.name), false))
 }
 
+/// `|x| + 0.5`.
+pub(super) fn positive(d: &mut Draft<'_>, x: &Variable) -> String {
+    let a = line(d, "abs", format!("Abs({})", x.name), DType::F32, &x.dims);
+    let half = d.constant("half", "[0.5]".to_owned(), DType::F32, &[1]);
+    line(d, "positive", format!("Add({a}, {half})"), DType::F32, &x.dims)
+}
+
 /// Functions of positive numbers.
 fn roots(d: &mut Draft<'_>, x: &Variable) -> Made {
     if x.dtype != DType::F32 {
         return None;
     }
-    let a = line(d, "abs", format!("Abs({})", x.name), DType::F32, &x.dims);
-    let one = d.constant("one", "[0.5]".to_owned(), DType::F32, &[1]);
-    let a = line(d, "positive", format!("Add({a}, {one})"), DType::F32, &x.dims);
+    let a = positive(d, x);
     let power = d.constant("power", "[0.7]".to_owned(), DType::F32, &[1]);
     let text = match d.random.below(4) {
         0 => format!("Pow({a}, {power})"),

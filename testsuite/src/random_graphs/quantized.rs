@@ -31,6 +31,13 @@ struct Bytes {
     dtype: DType,
 }
 
+impl Bytes {
+    /// As operators take it: value, scale, zero point.
+    fn operands(&self) -> String {
+        format!("{}, {}, {}", self.name, self.scale, self.zero)
+    }
+}
+
 /// Values of about -4 to 4, rounded; halves of the scale are met by no random number.
 fn bytes(d: &mut Draft<'_>, what: &str, x: &Variable) -> Option<Bytes> {
     if x.dtype != DType::F32 || !x.exact {
@@ -48,10 +55,25 @@ fn parameters(d: &mut Draft<'_>, what: &str, dtype: DType, scale: &str, zero: i6
     (scale, d.constant(&format!("{what}.zero"), format!("[{zero}]"), dtype, &[]))
 }
 
-/// What a result is rounded with: its type is that of `x`.
-fn result(d: &mut Draft<'_>, x: &Bytes, scale: &str) -> (String, String) {
+/// Scale and zero point of a result, as operators take them: its type is that of `x`.
+fn result(d: &mut Draft<'_>, x: &Bytes, scale: &str) -> String {
     let zero = if x.dtype == DType::U8 { 121 } else { 5 };
-    parameters(d, "y", x.dtype, scale, zero)
+    let (scale, zero) = parameters(d, "y", x.dtype, scale, zero);
+    format!("{scale}, {zero}")
+}
+
+/// A constant of the type of `like`.
+fn other(d: &mut Draft<'_>, like: &Bytes, dims: &[usize]) -> Bytes {
+    let seed = d.random.below(1000);
+    let name = d.constant("b8", format!("rand({seed})"), like.dtype, dims);
+    let (scale, zero) = parameters(d, "b8", like.dtype, "0.0437", 4);
+    Bytes { name, scale, zero, dtype: like.dtype }
+}
+
+/// Weights with one scale.
+fn scaled_weights(d: &mut Draft<'_>, dims: &[usize]) -> Bytes {
+    let (name, zero, dtype) = weights(d, dims);
+    Bytes { name, scale: d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]), zero, dtype }
 }
 
 /// Weights in eight bits.
@@ -64,9 +86,9 @@ fn weights(d: &mut Draft<'_>, dims: &[usize]) -> (String, String, DType) {
 }
 
 /// Back to floats.
-fn floats(d: &mut Draft<'_>, text: String, x: &Bytes, (scale, zero): &(String, String)) -> Made {
+fn floats(d: &mut Draft<'_>, text: String, x: &Bytes, scale_and_zero: &str) -> Made {
     let y = line(d, "y8", text, x.dtype, &[]);
-    Some((format!("DequantizeLinear({y}, {scale}, {zero})"), true))
+    Some((format!("DequantizeLinear({y}, {scale_and_zero})"), true))
 }
 
 /// Sums of products in 32 bits, made small.
@@ -80,7 +102,7 @@ fn scaled(d: &mut Draft<'_>, text: String) -> Made {
 fn byte_activation(d: &mut Draft<'_>, x: &Variable) -> Made {
     let b = bytes(d, "x8", x)?;
     let y = result(d, &b, "0.0312");
-    let operands = format!("{}, {}, {}, {}, {}", b.name, b.scale, b.zero, y.0, y.1);
+    let operands = format!("{}, {y}", b.operands());
     let text = match d.random.below(4) {
         0 => format!("com.microsoft.QLinearLeakyRelu({operands}) alpha=0.13"),
         1 => format!("com.microsoft.QLinearSigmoid({operands})"),
@@ -93,25 +115,20 @@ fn byte_activation(d: &mut Draft<'_>, x: &Variable) -> Made {
 
 fn byte_binary(d: &mut Draft<'_>, x: &Variable) -> Made {
     let a = bytes(d, "a8", x)?;
-    let seed = d.random.below(1000);
     let skip = d.random.below(x.dims.len() + 1);
-    let b = d.constant("b8", format!("rand({seed})"), a.dtype, &x.dims[skip..]);
-    let (scale, zero) = parameters(d, "b8", a.dtype, "0.0437", 4);
+    let b = other(d, &a, &x.dims[skip..]);
     let y = result(d, &a, "0.0713");
     let op = d.random.one_of(&["QLinearAdd", "QLinearMul"]);
-    let text = format!("com.microsoft.{op}({}, {}, {}, {b}, {scale}, {zero}, {}, {})", a.name, a.scale, a.zero, y.0, y.1);
+    let text = format!("com.microsoft.{op}({}, {}, {y})", a.operands(), b.operands());
     floats(d, text, &a, &y)
 }
 
 fn byte_concat(d: &mut Draft<'_>, x: &Variable) -> Made {
     let axis = d.axis(x)?;
     let a = bytes(d, "a8", x)?;
-    let seed = d.random.below(1000);
-    let b = d.constant("b8", format!("rand({seed})"), a.dtype, &x.dims);
-    let (scale, zero) = parameters(d, "b8", a.dtype, "0.0437", 4);
+    let b = other(d, &a, &x.dims);
     let y = result(d, &a, "0.0713");
-    let text =
-        format!("com.microsoft.QLinearConcat({}, {}, {}, {}, {}, {b}, {scale}, {zero}) axis={axis}", y.0, y.1, a.name, a.scale, a.zero);
+    let text = format!("com.microsoft.QLinearConcat({y}, {}, {}) axis={axis}", a.operands(), b.operands());
     floats(d, text, &a, &y)
 }
 
@@ -145,8 +162,7 @@ fn byte_conv(d: &mut Draft<'_>, x: &Variable) -> Made {
     };
     let y = result(d, &b, "0.0713");
     let bias = if d.random.one_in(2) { format!(", {}", d.constant("bias", "rand(5)".to_owned(), DType::I32, &[m])) } else { String::new() };
-    let text =
-        format!("QLinearConv({}, {}, {}, {w}, {w_scale}, {w_zero}, {}, {}{bias}){text} group={group}", b.name, b.scale, b.zero, y.0, y.1);
+    let text = format!("QLinearConv({}, {w}, {w_scale}, {w_zero}, {y}{bias}){text} group={group}", b.operands());
     floats(d, text, &b, &y)
 }
 
@@ -174,14 +190,10 @@ fn byte_gemm(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     let a = bytes(d, "a8", x)?;
     let (n, k) = (columns(d), x.dims[1]);
-    let (w, w_zero, _) = weights(d, &[n, k]);
-    let w_scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
+    let w = scaled_weights(d, &[n, k]);
     let c = d.constant("c", "rand(9)".to_owned(), DType::I32, &[n]);
     let y = result(d, &a, "0.0713");
-    let text = format!(
-        "com.microsoft.QGemm({}, {}, {}, {w}, {w_scale}, {w_zero}, {c}, {}, {}) transB=1 alpha=1.0",
-        a.name, a.scale, a.zero, y.0, y.1
-    );
+    let text = format!("com.microsoft.QGemm({}, {}, {c}, {y}) transB=1 alpha=1.0", a.operands(), w.operands());
     floats(d, text, &a, &y)
 }
 
@@ -191,10 +203,9 @@ fn byte_matmul(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     let a = bytes(d, "a8", x)?;
     let (k, n) = (*x.dims.last()?, columns(d));
-    let (w, w_zero, _) = weights(d, &[k, n]);
-    let w_scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
+    let w = scaled_weights(d, &[k, n]);
     let y = result(d, &a, "0.0713");
-    let text = format!("QLinearMatMul({}, {}, {}, {w}, {w_scale}, {w_zero}, {}, {})", a.name, a.scale, a.zero, y.0, y.1);
+    let text = format!("QLinearMatMul({}, {}, {y})", a.operands(), w.operands());
     floats(d, text, &a, &y)
 }
 
@@ -231,7 +242,7 @@ fn byte_pool(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     let b = bytes(d, "x8", x)?;
     let y = result(d, &b, "0.0312");
-    let operands = format!("{}, {}, {}, {}, {}", b.name, b.scale, b.zero, y.0, y.1);
+    let operands = format!("{}, {y}", b.operands());
     let text = if d.random.one_in(2) {
         format!("com.microsoft.QLinearGlobalAveragePool({operands})")
     } else {
@@ -244,11 +255,9 @@ fn byte_pool(d: &mut Draft<'_>, x: &Variable) -> Made {
 fn byte_select(d: &mut Draft<'_>, x: &Variable) -> Made {
     let c = d.like(|v| v.dtype == DType::Bool && v.dims == x.dims)?;
     let a = bytes(d, "a8", x)?;
-    let b = d.constant("b8", "rand(3)".to_owned(), a.dtype, &x.dims);
-    let (scale, zero) = parameters(d, "b8", a.dtype, "0.0437", 4);
+    let b = other(d, &a, &x.dims);
     let y = result(d, &a, "0.0713");
-    let text =
-        format!("com.microsoft.QLinearWhere({}, {}, {}, {}, {b}, {scale}, {zero}, {}, {})", c.name, a.name, a.scale, a.zero, y.0, y.1);
+    let text = format!("com.microsoft.QLinearWhere({}, {}, {}, {y})", c.name, a.operands(), b.operands());
     floats(d, text, &a, &y)
 }
 
@@ -259,9 +268,8 @@ fn dynamic(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     if x.dims.len() >= 2 && d.random.one_in(2) {
         let (k, n) = (*x.dims.last()?, columns(d));
-        let (w, w_zero, _) = weights(d, &[k, n]);
-        let scale = d.constant("w.scale", "[0.0133]".to_owned(), DType::F32, &[]);
-        return Some((format!("com.microsoft.DynamicQuantizeMatMul({}, {w}, {scale}, {w_zero})", x.name), false));
+        let w = scaled_weights(d, &[k, n]);
+        return Some((format!("com.microsoft.DynamicQuantizeMatMul({}, {})", x.name, w.operands()), false));
     }
     d.n_results = 3;
     Some((format!("DynamicQuantizeLinear({})", x.name), true))

@@ -7,7 +7,7 @@ use tinsmith::diagnostic::{Diagnostic, Severity};
 use tinsmith::graph::{self, Graph};
 use tinsmith::nest;
 use tinsmith::pipeline::{Compiled, Options, Probes, Tuned, compile_range, lower_and_schedule_for, run_passes};
-use tinsmith::tensor::{DType, Parameter, Tensor};
+use tinsmith::tensor::{DType, Parameter, Size, Tensor};
 
 use super::check::{caught, compare, inputs_of, moved, read, values_of, ways};
 use super::generate::{Rules, generate_from};
@@ -120,10 +120,11 @@ fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, Stri
             }
         }
         let exe = Executable::new(&compiled.program, &machine).map_err(|e| e.to_string())?;
+        let needs = compiled.program.workspace_needs();
         let mut n_loops = 0;
         for sizes in sizes_of(n_varying, seed) {
             let graph = read(&at(text, &sizes))?;
-            match run(&exe, &compiled, &graph, &sizes, seed).map_err(|e| format!("{label} at {sizes:?}: {e}"))? {
+            match run(&exe, &compiled, &needs, &graph, &sizes, seed).map_err(|e| format!("{label} at {sizes:?}: {e}"))? {
                 Some(spread) => n_loops = n_loops.max(spread),
                 None if sizes == MARKS[..n_varying] => return Err(format!("{label}: nothing to compare with at the greatest sizes")),
                 None => {}
@@ -149,7 +150,7 @@ fn sizes_of(n_varying: usize, seed: u64) -> Vec<Sizes> {
 
 /// Compares at one size; the most loops that threads shared, or nothing where the graph has no value there: indices of a text may be
 /// outside an axis that is shorter than the one they were drawn for.
-fn run(exe: &Executable, compiled: &Compiled, graph: &Graph, sizes: &[i64], seed: u64) -> Result<Option<usize>, String> {
+fn run(exe: &Executable, compiled: &Compiled, needs: &[Size], graph: &Graph, sizes: &[i64], seed: u64) -> Result<Option<usize>, String> {
     let inputs = inputs_of(graph, seed);
     let near: Vec<Tensor> = inputs.iter().map(moved).collect();
     let (Ok(want), Ok(near)) = (graph::eval(graph, &inputs), graph::eval(graph, &near)) else { return Ok(None) };
@@ -174,7 +175,6 @@ fn run(exe: &Executable, compiled: &Compiled, graph: &Graph, sizes: &[i64], seed
         }
     }
     compare(&memory, &want, &near)?;
-    let needs = compiled.program.workspace_needs();
     let need = needs.iter().map(|n| n.value(sizes)).max().unwrap_or(0).max(0) as usize;
     if memory.workspace.as_slice().iter().skip(need).any(|&b| b != 0xFF) {
         return Err(format!("{need} bytes of workspace are not all that is written"));

@@ -3,7 +3,7 @@
 use tinsmith::tensor::DType;
 
 use super::Variable;
-use super::more_operators::line;
+use super::more_operators::{line, positive};
 use super::operators::{Draft, Made, Make, images, is_float, list};
 
 pub(super) const RARER_OPERATORS: &[(&str, Make)] = &[
@@ -273,9 +273,7 @@ fn standardized(d: &mut Draft<'_>, x: &Variable) -> Made {
         return None;
     }
     if d.random.one_in(2) {
-        let a = line(d, "abs", format!("Abs({})", x.name), DType::F32, &x.dims);
-        let half = d.constant("half", "[0.5]".to_owned(), DType::F32, &[1]);
-        let a = line(d, "positive", format!("Add({a}, {half})"), DType::F32, &x.dims);
+        let a = positive(d, x);
         let axes = d.ints("axes", &[-1]);
         return Some((format!("ReduceLogSum({a}, {axes}) keepdims={}", d.random.below(2)), false));
     }
