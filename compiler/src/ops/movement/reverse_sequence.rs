@@ -1,9 +1,10 @@
 //! `ReverseSequence`: the first elements of each sequence backwards.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ReverseSequence.html>
 
+use super::view::identity_view;
 use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
@@ -36,6 +37,19 @@ impl Operator for ReverseSequence {
         axes.operands[1] = vec![Some(self.batch_axis as u32); axes.operands[1].len()];
         axes.results = vec![axes.operands[0].clone()];
         axes
+    }
+
+    /// Lengths that are all the whole axis, or none of it: the axis backwards, or as it is.
+    fn view(&self, x: &Operands) -> Option<Vec<View>> {
+        let lens = x.ints(1).ok()?;
+        let mut forms = identity_view(x.rank(0).ok()?);
+        if lens.iter().all(|n| (0..=1).contains(n)) {
+            return Some(vec![View::Affine(forms)]);
+        }
+        let extent = x.ty(0).ok()?.shape.0[self.time_axis as usize].fixed()? as i64;
+        let form = &mut forms[self.time_axis as usize];
+        *form = form.times(-1).offset(extent - 1);
+        lens.iter().all(|&n| n == extent).then(|| vec![View::Affine(forms)])
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
@@ -78,6 +92,8 @@ mod tests {
         assert_eq!(check_op("ReverseSequence time_axis=1 batch_axis=0", [x(), t("i64[2] 2 3")]), [t("f32[2,3] 2 1 3 6 5 4")]);
         assert_eq!(check_op("ReverseSequence", [x(), t("i64[3] 2 0 1")]), [t("f32[2,3] 4 2 3 1 5 6")]);
         check_op("ReverseSequence", [random("i64[3,2,2]", 1), t("i32[2] 3 2")]);
+        check_op("ReverseSequence", [random("i64[3,2,2]", 1), t("i32[2] 3 3")]);
+        check_op("ReverseSequence", [random("i64[3,2,2]", 1), t("i32[2] 0 1")]);
         assert_eq!(check_error("ReverseSequence", [x(), t("i64[3] 3 0 1")]), "index 3 is out of range for extent 2");
         assert_eq!(check_error("ReverseSequence", [x(), t("i64[2] 1 1")]), "2 lengths for a batch of 3");
     }
