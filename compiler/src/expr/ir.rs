@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::tensor::{Affine as AffineOver, DType, Size, Tensor};
+use crate::tensor::{Affine as AffineOver, DType, Parameter, Size, Tensor};
 
 /// A group's computation.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Program {
     pub constants: Vec<(TensorId, Tensor)>,
     /// What is computed, in order.
     pub items: Vec<Item>,
+    /// The parameters of its sizes, where they are known.
+    pub parameters: Vec<Parameter>,
 }
 
 impl Program {

@@ -349,7 +349,7 @@ fn schedule_with(
                     let v = graph.outputs()[j];
                     let p = &placements.of[&v];
                     let stored = (storage_id[&p.root], root_len(&graph, p.root), p.offset, &p.strides[..]);
-                    let mut moved = mover(&graph, sizer, v, stored, Direction::Out(j));
+                    let mut moved = mover(&graph, sizer, v, stored, Direction::Out(j), tuner.lanes());
                     moved.kernel.name = kernel_name(&graph, task, &homes.extras);
                     task.work = Some(Work::Kernel(Box::new(moved)));
                     continue;
@@ -372,7 +372,7 @@ fn schedule_with(
     let moved_in = |(i, &v): (usize, &Value)| {
         let sizer = sizer.as_ref().filter(|_| homes.of.get(&v) != Some(&Home::Input(i)))?;
         let stored = (*storage_id.get(&v)?, root_len(&graph, v), 0, &placements.of[&v].strides[..]);
-        let mut moved = mover(&graph, sizer, v, stored, Direction::In(i));
+        let mut moved = mover(&graph, sizer, v, stored, Direction::In(i), tuner.lanes());
         moved.kernel.name = format!("input_{i}");
         let lowered = Lowered { program: expr::Program::default(), operands: vec![], results: vec![v] };
         Some(Task { lowered, nodes: vec![], work: Some(Work::Kernel(Box::new(moved))), copied: None })

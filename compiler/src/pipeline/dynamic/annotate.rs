@@ -29,6 +29,7 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
             return Err(Misfit::Varies(format!("table `{}` depends on the sizes", program.tensor(*t).name)));
         }
     }
+    program.parameters.clone_from(&fitter.parameters);
     let lists: Vec<&[Item]> = others.iter().map(|o| &o.items[..]).collect();
     let tensors = program.tensors.clone();
     annotate_items(fitter, &tensors, &mut program.items, &lists)
