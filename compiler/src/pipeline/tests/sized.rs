@@ -463,6 +463,20 @@ fn rows_of_products_with_many_columns() {
     });
 }
 
+/// Few rows: tiles of fewer rows than the others are wider, and begin where panels do.
+#[test]
+fn few_rows_of_products_with_panels_of_any_width() {
+    for columns in [24, 100, 258, 330] {
+        check(&[("rows", 1, 9)], &[&[1], &[2], &[3], &[5], &[7], &[9]], &|at| {
+            let mut net = Net::new();
+            let x = net.input(&[n(at[0]), 40]);
+            let w = net.weight(&[40, columns]);
+            let y = net.op("MatMul", &[x, w], &[]);
+            net.with_outputs(&[y])
+        });
+    }
+}
+
 /// Blocks of rows that attention is computed in, with what is left over.
 #[test]
 fn lengths_of_attention_in_blocks() {

@@ -65,12 +65,13 @@ impl Plan {
     }
 
     /// Vectors in a row of a tile of so many rows: where tiles of fewer rows than the plan's are for what a run leaves over, enough sums
-    /// to hide the latency of a multiply-add.
+    /// to hide the latency of a multiply-add. Those are whole panels, so that they begin where a packed one does.
     pub(super) fn nv(&self, mr: usize) -> usize {
         let live = |a: usize| self.stage.bound(a).is_some();
         match (self.vector, self.rows) {
             (Some(v), Some(r)) if live(r) && !live(v) && mr < self.tile.mr => {
-                self.tile.nv.max(LATENCY.div_ceil(mr)).min((self.columns / self.lanes).max(1))
+                let (wanted, most) = (LATENCY.div_ceil(mr).div_ceil(self.tile.nv), self.columns / (self.tile.nv * self.lanes));
+                self.tile.nv * wanted.min(most).max(1)
             }
             _ => self.tile.nv,
         }
