@@ -34,11 +34,11 @@ fn filled(parameters: &[Parameter], at: &[i64], text: &str) -> String {
 fn tokens_of_a_batch_are_rows() {
     let parameters = parameters(&[("b", 1, 5), ("s", 1, 37)]);
     let text = "graph @g(%x: f32[<b>,<s>,16]) => (%y, %rows, %p, %most) {
-        @rows = const [<b*s>, 16] : i64[2]
+        @flat = const [<b*s>, 16] : i64[2]
         @back = const [<b>, <s>, 24] : i64[3]
         @w = const rand(1) : f32[16,24]
         @c = const rand(2) : f32[24]
-        %r = Reshape(%x, @rows)
+        %r = Reshape(%x, @flat)
         %m = Gemm(%r, @w, @c)
         %rows = Relu(%m)
         %p = Softmax(%m) axis=0
@@ -155,9 +155,8 @@ fn places_are_counted_from_the_end() {
 #[test]
 fn images_are_resized_to_each_other() {
     let parameters = parameters(&[("h", 3, 20), ("w", 4, 21)]);
-    for mode in ["nearest", "linear", "cubic"] {
-        for coordinates in ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"] {
-            let text = "graph @g(%x: f32[1,3,<h>,<w>]) => (%y, %u, %m) {
+    for (mode, coordinates) in [("nearest", "asymmetric"), ("linear", "half_pixel"), ("cubic", "align_corners")] {
+        let text = "graph @g(%x: f32[1,3,<h>,<w>]) => (%y, %u, %m) {
                 @a = const rand(1) : f32[4,3,3,3]
                 @sizes = const [1, 4, <h>, <w>] : i64[4]
                 @scales = const [1, 1, 2, 2] : f32[4]
@@ -166,9 +165,8 @@ fn images_are_resized_to_each_other() {
                 %u = Resize(%p, _, @scales) mode=\"MODE\" coordinate_transformation_mode=\"COORDINATES\"
                 %m = AveragePool(%p) kernel_shape=[3,3] strides=[2,2] pads=[1,1,1,1] ceil_mode=1
             }";
-            let text = text.replace("MODE", mode).replace("COORDINATES", coordinates);
-            check(&parameters, &[&[3, 4], &[4, 5], &[19, 20], &[20, 21], &[9, 16]], &text);
-        }
+        let text = text.replace("MODE", mode).replace("COORDINATES", coordinates);
+        check(&parameters, &[&[3, 4], &[20, 21], &[9, 16]], &text);
     }
 }
 
@@ -181,5 +179,5 @@ fn what_is_no_function_of_the_sizes_is_refused_by_name() {
         parse(&text).unwrap()
     })
     .unwrap_err();
-    assert!(problems[0].to_string().contains("not a sum of multiples"), "{}", problems[0]);
+    assert!(problems[0].to_string().contains("`--dynamic` cannot vary it"), "{}", problems[0]);
 }
