@@ -495,6 +495,12 @@ impl Expr {
         if dtype.is_float() { Self::constant(dtype, x as f64) } else { Expr::new(Node::Const(Const::Int(x)), dtype) }
     }
 
+    /// An extent, or a number that follows from extents, as an `i64` value: one that may be another at other sizes, so that nothing is
+    /// computed from it before these are known.
+    pub fn extent(n: i64) -> Self {
+        Expr::new(Node::Size(Size::Constant(n)), DType::I64)
+    }
+
     /// The `i64` value of an affine form.
     pub fn index(a: &Affine) -> Self {
         if a.is_constant() { Self::int(DType::I64, a.constant) } else { Expr::new(Node::Index(a.clone()), DType::I64) }

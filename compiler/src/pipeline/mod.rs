@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod composed;
 mod control;
 mod dynamic;
 mod fit;
@@ -278,14 +279,23 @@ fn schedule_with(
     if !problems.is_empty() {
         return Err(problems);
     }
+    // Views that are others at other sizes.
+    let mut copies = HashSet::new();
     if let Some(sizer) = &sizer {
-        let views = graph.operator_nodes().into_iter().filter(|&n| graph.node(n).group.is_none());
-        let problems: Vec<Diagnostic> = views.filter_map(|n| sizer.check_view(&graph, n).err()).collect();
+        for n in graph.operator_nodes().into_iter().filter(|&n| graph.node(n).group.is_none()) {
+            match sizer.is_view(&graph, n) {
+                Ok(true) => {}
+                Ok(false) => {
+                    copies.insert(n);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
     }
-    let placements = assign_layouts(&mut graph, &mut lowered);
+    let placements = assign_layouts(&mut graph, &mut lowered, &copies);
     let mut tasks = order_tasks(&graph, &placements, members, lowered, sizer.as_ref())?;
     let homes = homes::settle(&graph, &placements, &mut tasks, states, sizer.as_ref());
     let row_major = shared_constants(&graph, &placements, &tasks);

@@ -249,6 +249,9 @@ impl Nest<'_> {
         } else {
             let decl = self.out.tensor(stage.out).clone();
             let tensor = self.declare(&decl.name, &decl, axes.clone());
+            // Along other axes than the loops it has as much as in a run.
+            let bound = |k: usize| decl.bound(k).filter(|_| !nested.axes.contains(&k)).cloned();
+            self.out.tensors[tensor.0 as usize].bounds = (0..axes.len()).map(bound).collect();
             self.local[stage.out.0 as usize] = Some(Local { tensor, axes: nested.axes.clone() });
             (tensor, stage.write.clone())
         };

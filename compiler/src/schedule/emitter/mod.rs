@@ -203,6 +203,11 @@ impl Emitter {
         id
     }
 
+    /// Gives a tensor the extents of one run.
+    pub(in crate::schedule) fn bound_tensor(&mut self, t: TensorId, bounds: Vec<Option<Size>>) {
+        self.program.tensors[t.0 as usize].bounds = bounds;
+    }
+
     /// A new buffer of so many `f32` for sums that are not complete.
     pub(in crate::schedule) fn sums_buffer(&mut self, len: usize) -> BufferId {
         self.buffer("sums", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()))
