@@ -139,18 +139,23 @@ impl Edge<'_> {
     fn same(&self, mine: &Lowered, theirs: &Lowered) -> Option<bool> {
         let (mut a, mut b) = (at_sizes(&mine.program, self.at), theirs.program.clone());
         [&mut a, &mut b].into_iter().for_each(normalize);
-        let Some(places) = self.operands_of(mine, theirs) else { return Some(false) };
+        // Either may have operands that it does not read: what padding is where there is none, constants of one element.
+        let read = |program: &Program, lowered: &Lowered| {
+            let mut read = program.clone();
+            prune_operands(&mut read, &mut lowered.operands.clone());
+            read
+        };
+        let (x, y) = (read(&a, mine), read(&b, theirs));
+        let Some(places) = self.operands_of(mine, theirs, &y) else { return Some(false) };
         let dims = |p: &Program| p.tensors.iter().map(|t| (t.dtype, t.dims.clone())).collect::<Vec<_>>();
-        // The first has only what it reads; what the other reads may be less where constants have one element.
-        let mut read = b.clone();
-        prune_operands(&mut read, &mut theirs.operands.clone());
-        let alike = dims(&a) == dims(&b)
-            && (&a.operands, &a.results, &a.constants, &a.items) == (&read.operands, &b.results, &b.constants, &b.items);
+        let alike =
+            dims(&x) == dims(&y) && (&x.operands, &x.results, &x.constants, &x.items) == (&y.operands, &y.results, &y.constants, &y.items);
         if alike { Some(true) } else { self.same_values(&a, &b, &theirs.operands, &places) }
     }
 
-    /// For each operand the one of the other program that stands for it. Small constants that differ are none of the first any more.
-    fn operands_of(&self, mine: &Lowered, theirs: &Lowered) -> Option<Vec<usize>> {
+    /// For each operand of the first the one of the other, whose program reads only some of its own, that stands for it. Those that it does
+    /// not read, and small constants that differ, are none of the first.
+    fn operands_of(&self, mine: &Lowered, theirs: &Lowered, read: &Program) -> Option<Vec<usize>> {
         let same = |v: Value, w: Value| match (self.all.constant(v), self.graph.constant(w)) {
             (Some(whole), Some(part)) => is_part(part, whole),
             (None, Some(_)) => is_of_constants(self.all, v),
@@ -158,10 +163,10 @@ impl Edge<'_> {
             _ => false,
         };
         let mut places = vec![];
-        for (j, &w) in theirs.operands.iter().enumerate() {
+        for (j, (&w, t)) in theirs.operands.iter().zip(&theirs.program.operands).enumerate() {
             match mine.operands.get(places.len()) {
                 Some(&v) if same(v, w) => places.push(j),
-                _ if self.graph.constant(w).is_some() => {}
+                _ if self.graph.constant(w).is_some() || !read.operands.contains(t) => {}
                 _ => return None,
             }
         }

@@ -181,3 +181,21 @@ fn what_is_no_function_of_the_sizes_is_refused_by_name() {
     .unwrap_err();
     assert!(problems[0].to_string().contains("`--dynamic` cannot vary it"), "{}", problems[0]);
 }
+
+/// What is around an image of bytes is an operand, which windows of one element do not read.
+#[test]
+fn padding_of_bytes_that_nothing_reads() {
+    let parameters = parameters(&[("w", 1, 9)]);
+    let text = "graph @g(%x: f32[1,4,3,<w>]) => (%y, %z) {
+        @a = const rand(1) : i8[6,4,1,1]
+        @b = const rand(2) : i8[6,4,3,3]
+        @s = const [0.02] : f32[]
+        @zero = const [128] : u8[]
+        %most = ReduceMax(%x) keepdims=0
+        %p = QuantizeLinear(%most, @s, @zero)
+        %q = QuantizeLinear(%x, @s, @zero)
+        %y = ai.tinsmith.ByteConv(%q, @a, %p)
+        %z = ai.tinsmith.ByteConv(%q, @b, %p) pads=[1,1,1,1] strides=[2,2]
+    }";
+    check(&parameters, &[&[1], &[2], &[5], &[9]], text);
+}
