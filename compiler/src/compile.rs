@@ -1,5 +1,6 @@
 //! A model file to a compiled model, and from there to files or to execution in this process.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::codegen::clif::Listing;
@@ -100,18 +101,18 @@ fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Ar
             dimensions.push(names);
         }
     }
-    let at_sizes = |at: &[i64]| {
-        let mut config = config.clone();
+    let at_sizes = |at: &[i64], computed: &BTreeSet<String>| {
+        let mut config = Config { computed: computed.clone(), ..config.clone() };
         for (names, &n) in dimensions.iter().zip(at) {
             config.bindings.extend(names.iter().map(|name| (name.clone(), n as usize)));
         }
         source::read(path, &config)
     };
     if parameters.is_empty() {
-        return compile_source(at_sizes(&[])?, &config, machine);
+        return compile_source(at_sizes(&[], &BTreeSet::new())?, &config, machine);
     }
-    let mut read = |at: &[i64]| {
-        let mut source = at_sizes(at).map_err(|e| at_these(e, &parameters, at))?;
+    let mut read = |at: &[i64], computed: &BTreeSet<String>| {
+        let mut source = at_sizes(at, computed).map_err(|e| at_these(e, &parameters, at))?;
         if let Some(&(output, _)) = source.shapes.first() {
             let name = &source.graph.output_names()[output];
             return usage(format!("output \"{name}\" has extents that data decides, which does not go with `--dynamic` yet"));

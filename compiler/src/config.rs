@@ -27,6 +27,8 @@ pub struct Config {
     pub constants: BTreeMap<String, Tensor>,
     /// Pairs of an input and an output that are one tensor between runs, kept in a block that the caller owns.
     pub states: Vec<(String, String)>,
+    /// Values that a run computes although constants decide them, by name: where sizes vary those that are others at other sizes.
+    pub computed: BTreeSet<String>,
     /// Store weights in fewer bits; changes results.
     pub quantize_weights: Option<WeightFormat>,
     /// Remove channels that cannot matter; never changes results.
@@ -58,6 +60,7 @@ impl Default for Config {
             cpu: None,
             bindings: BTreeMap::new(),
             dynamic: BTreeMap::new(),
+            computed: BTreeSet::new(),
             input_shapes: BTreeMap::new(),
             sequences: BTreeMap::new(),
             constants: BTreeMap::new(),

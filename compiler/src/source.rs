@@ -125,6 +125,7 @@ fn import_options(config: &Config) -> onnx::ImportOptions {
         sequences,
         constants: config.constants.clone(),
         variables,
+        computed: config.computed.clone(),
         ..onnx::ImportOptions::default()
     }
 }

@@ -83,6 +83,7 @@ impl ModelOptions {
     /// For a library.
     pub(crate) fn config(&self) -> Config {
         Config {
+            computed: std::collections::BTreeSet::new(),
             name: None,
             target: self.target.clone(),
             cpu: self.cpu.clone(),

@@ -10,7 +10,7 @@ pub struct Builder {
     open: Vec<Vec<Item>>,
     n_loops: u32,
     name: String,
-    /// Whether windows have the padding that they need at any size of their operand, not only at this one.
+    /// Whether windows and borders are what they are at any size of their operand, not only at this one.
     pub any_padding: bool,
     /// Whether the same is lowered at other sizes too: nothing is chosen by how large operands are.
     pub any_size: bool,

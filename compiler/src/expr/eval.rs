@@ -78,7 +78,9 @@ fn sized(items: &[Item]) -> Option<TensorId> {
     items.iter().find_map(|item| match item {
         Item::Stage(s) => {
             let mut found = s.bounds.iter().any(Option::is_some);
-            s.expressions().into_iter().for_each(|e| e.visit(&mut |e| found |= matches!(e.node(), Node::Size(_))));
+            s.expressions()
+                .into_iter()
+                .for_each(|e| e.visit(&mut |e| found |= matches!(e.node(), Node::Size(s) if s.constant().is_none())));
             found.then_some(s.out)
         }
         Item::Reshape { .. } => None,
@@ -212,7 +214,7 @@ impl Machine<'_> {
             Node::Const(Const::Float(x)) => Step::Const(x.to_bits()),
             Node::Const(Const::Int(x)) => Step::Const(scalar::int(e.dtype(), *x)),
             Node::Index(a) => Step::Index(self.form(a)),
-            Node::Size(_) => unreachable!("refused before"),
+            Node::Size(s) => Step::Const(scalar::int(DType::I64, s.constant().expect("others are refused before"))),
             Node::Acc => Step::Acc,
             Node::Load { tensor, index, pad } => {
                 if pad.is_none() && index.iter().all(|ix| matches!(ix, Ix::Affine(_))) {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use crate::tensor::{Affine as AffineOver, DType, Size, Tensor};
+use crate::tensor::{Affine as AffineOver, DType, Parameter, Size, Tensor};
 
 /// A group's computation.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -22,6 +22,8 @@ pub struct Program {
     pub constants: Vec<(TensorId, Tensor)>,
     /// What is computed, in order.
     pub items: Vec<Item>,
+    /// The parameters of its sizes, where they are known.
+    pub parameters: Vec<Parameter>,
 }
 
 impl Program {
@@ -491,6 +493,12 @@ impl Expr {
     /// An integer or `bool` constant.
     pub fn int(dtype: DType, x: i64) -> Self {
         if dtype.is_float() { Self::constant(dtype, x as f64) } else { Expr::new(Node::Const(Const::Int(x)), dtype) }
+    }
+
+    /// An extent, or a number that follows from extents, as an `i64` value: one that may be another at other sizes, so that nothing is
+    /// computed from it before these are known.
+    pub fn extent(n: i64) -> Self {
+        Expr::new(Node::Size(Size::Constant(n)), DType::I64)
     }
 
     /// The `i64` value of an affine form.

@@ -1,6 +1,7 @@
 //! The graph: operators on a petgraph `StableDiGraph`, edges carrying (result, operand).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -138,10 +139,13 @@ pub struct Graph {
     pub name: String,
     /// Bytes of the arena, once memory is planned.
     pub arena_bytes: Option<usize>,
-    /// Whether windows are lowered with the padding that they need at any size of their operand, not only at that of the graph.
+    /// Whether windows and borders are lowered as they are at any size of their operand, not only at that of the graph: with padding that
+    /// they need at some, and places that follow from extents.
     pub any_padding: bool,
     /// Whether it is read for one of several sizes, and lowered as for any of them.
     pub any_size: bool,
+    /// Names of values that are computed by the program though they depend on constants alone: they are others at other sizes.
+    pub computed: Arc<BTreeSet<String>>,
     graph: StableDiGraph<Node, Edge, u32>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,

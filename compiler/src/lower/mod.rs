@@ -107,7 +107,7 @@ fn program_operand(operands: &[Value], position: usize) -> Option<Value> {
 }
 
 /// Drops operands that nothing loads any more (those that were read when lowering).
-fn prune_operands(program: &mut Program, operands: &mut Vec<Value>) {
+pub(crate) fn prune_operands(program: &mut Program, operands: &mut Vec<Value>) {
     let mut used = vec![false; program.tensors.len()];
     combine::visit_reads(&program.items, &mut |t| used[t.0 as usize] = true);
     for r in &program.results {

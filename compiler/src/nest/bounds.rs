@@ -158,6 +158,8 @@ impl State {
             }
         }
         if a.terms.len() > 1 {
+            // What was known of the same sum is part of what is known now.
+            self.facts.retain(|f| f.0 != a.terms);
             if self.facts.len() == MAX_FACTS {
                 self.facts.remove(0);
             }
@@ -409,6 +411,10 @@ mod tests {
         needs(7 * 7 * 8, convolution);
         needs(6, "for i in 0..8 { for j in 0..8 { if 0 <= i - j < 6 { %0: f32 = load x[i - j] } } }");
         needs(6, "for i in 0..8 { for j in 0..8 { if 0 <= i - j < 6 { %0: f32 = load x[-1*i + j + 5] } } }");
+        // Many conditions on one sum are one fact.
+        let chain =
+            (8..15).fold("%0: f32 = load x[i - j]".to_owned(), |inner, low| format!("if {low} <= i + j < 50 {{ }} else {{ {inner} }}"));
+        needs(6, &format!("for i in 0..8 {{ for j in 0..8 {{ if 0 <= i - j < 6 {{ {chain} }} }} }}"));
         // A sum of small parts has small parts.
         needs(5, "for i in 0..8 { for j in 0..8 { if 0 <= i + j < 5 { %0: f32 = load x[i] %1: f32 = load x[j] } } }");
     }

@@ -69,6 +69,8 @@ pub struct ImportOptions {
     pub constants: BTreeMap<String, Tensor>,
     /// Inputs that stay inputs though the file gives them values.
     pub variables: BTreeSet<String>,
+    /// Values that stay computed though they depend on constants alone.
+    pub computed: BTreeSet<String>,
 }
 
 /// What a file holds.

@@ -193,7 +193,7 @@ impl Importer<'_> {
             return Err(Problem::invalid(format!("the result is too large: `{ty}`")));
         }
         let varying = self.follow(op.as_ref(), &mut draft.inputs, &x, draft.outputs.len())?;
-        if let Some(values) = self.fold(op.as_ref(), &x, &types) {
+        if let Some(values) = self.fold(op.as_ref(), &x, &types, &draft.outputs) {
             return Ok(values.into_iter().zip(&draft.outputs).map(|(t, name)| Known::constant(name, t)).collect());
         }
         let results = match op.expand(&x) {
@@ -285,9 +285,12 @@ impl Importer<'_> {
     }
 
     /// The values of results that are known, if it is right to compute them now.
-    fn fold(&mut self, op: &dyn Operator, x: &Operands, types: &[Type]) -> Option<Vec<Tensor>> {
+    fn fold(&mut self, op: &dyn Operator, x: &Operands, types: &[Type], names: &[String]) -> Option<Vec<Tensor>> {
         if let Some(values) = op.value_from_types(x) {
             return Some(values);
+        }
+        if names.iter().any(|name| self.options.computed.contains(name)) {
+            return None;
         }
         let results: usize = types.iter().map(|ty| ty.dims().map(|d| d.iter().product::<usize>())).sum::<Option<usize>>()?;
         let mut operands = 0;

@@ -7,7 +7,7 @@
 //! Orders follow the expressions: a contraction with constant weights puts the axis that comes from the weights innermost
 //! (images become channels-last), everything else follows what it reads. Operands of a concatenation are written into it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::expr::{Affine, Body, Expr, Item, Ix, Node, Program, Stage, TensorId, Var};
 use crate::graph::{Graph, NodeId, NodeKind, Value};
@@ -59,7 +59,9 @@ pub fn is_row_major(dims: &[usize], strides: &[i64]) -> bool {
 
 /// Assigns orders and placements; `groups` are the lowered groups in execution order. Stages that only copy an operand into
 /// its place in a concatenation are removed from the programs.
-pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
+///
+/// Views in `copied` are no views of memory.
+pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered], copied: &HashSet<NodeId>) -> Placements {
     let mut made_by: HashMap<Value, usize> = HashMap::new();
     for (g, lowered) in groups.iter().enumerate() {
         for &v in &lowered.results {
@@ -82,7 +84,7 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
                 place_root(graph, &mut p, v, &(0..rank).collect::<Vec<_>>());
             }
         }
-        place_views(graph, &mut p, node);
+        place_views(graph, &mut p, node, copied);
     }
     // A second walk, now that the orders of concatenations are known: their operands take their strides.
     if !nested.is_empty() {
@@ -107,7 +109,7 @@ pub fn assign_layouts(graph: &mut Graph, groups: &mut [Lowered]) -> Placements {
             }
         }
         for &node in &order {
-            place_views(graph, &mut p, node);
+            place_views(graph, &mut p, node, copied);
         }
     }
     p.within = nested.into_iter().map(|(v, (parent, _))| (v, parent)).collect();
@@ -137,7 +139,7 @@ fn place_root(graph: &Graph, p: &mut Placements, v: Value, order: &[usize]) {
 }
 
 /// Placements of the results of a view; where strides cannot express it, the node becomes a copy.
-fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
+fn place_views(graph: &Graph, p: &mut Placements, node: NodeId, copied: &HashSet<NodeId>) {
     let Some(op) = graph.node(node).operator() else { return };
     if graph.node(node).group.is_some() {
         return;
@@ -165,7 +167,7 @@ fn place_views(graph: &Graph, p: &mut Placements, node: NodeId) {
         };
         // A view with zero extent, or one that reads a constant, is as good as any; bodies read dense values.
         match placement {
-            Some(placement) if !to_body || is_row_major(&dims, &placement.strides) => {
+            Some(placement) if !copied.contains(&node) && (!to_body || is_row_major(&dims, &placement.strides)) => {
                 p.of.insert(v, placement);
             }
             _ => {

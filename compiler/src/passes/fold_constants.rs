@@ -33,7 +33,7 @@ pub fn fold_constants_of(g: &mut Graph, only: Option<&BTreeSet<String>>, report:
         }
         let facts = g.facts(node);
         let name = g.node(node).results.iter().find(|r| !r.name.is_empty()).map_or(String::new(), |r| r.name.clone());
-        if only.is_some_and(|only| !only.contains(&name)) {
+        if only.is_some_and(|only| !only.contains(&name)) || g.node(node).results.iter().any(|r| g.computed.contains(&r.name)) {
             continue;
         }
         match values(g, node, &facts, only.is_some()) {

@@ -1,5 +1,6 @@
 //! Functions of a run's parameters from values at some of them: what is a number at every probe becomes a [`Size`].
 
+use super::composed::Known;
 use super::refuse;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeId};
@@ -60,6 +61,8 @@ pub(super) struct Fitter {
     pub(super) parameters: Vec<Parameter>,
     /// The parameters of each probe.
     pub(super) probes: Vec<Vec<i64>>,
+    /// Sizes that others may be made of.
+    pub(super) known: Known,
 }
 
 impl Fitter {
@@ -109,8 +112,41 @@ impl Fitter {
                 return Ok(Some(size));
             }
         }
+        if let Some(size) = self.known.composed(values, self.is_complete()).filter(|s| self.holds(s, values)) {
+            return Ok(Some(size));
+        }
         let told: Vec<String> = self.probes.iter().zip(values).take(4).map(|(at, v)| format!("{v} for {at:?}")).collect();
-        Err(Misfit::Unfitted(format!("{}: not a sum of multiples, nor a quotient, nor a product, of the sizes", told.join(", "))))
+        Err(Misfit::Unfitted(format!(
+            "{}: not a sum of multiples, nor a quotient, nor a product, of the sizes, or of other extents",
+            told.join(", ")
+        )))
+    }
+
+    /// Whether every value of the parameters is a probe.
+    fn is_complete(&self) -> bool {
+        let all = |p: usize| {
+            let Parameter { low, high, step, .. } = self.parameters[p];
+            (low..=high).step_by(usize::try_from(step).unwrap_or(1)).all(|n| self.probes.iter().any(|at| at[p] == n))
+        };
+        self.parameters.len() == 1 && self.parameters[0].high - self.parameters[0].low < 64 && all(0)
+    }
+
+    /// Lets sizes be made of this one.
+    pub(super) fn learn(&mut self, size: &Size) {
+        let values = self.probes.iter().map(|at| size.value(at)).collect();
+        self.known.add(size, values);
+    }
+
+    /// The least and the greatest value of a size, at the ends and in the middle of the ranges.
+    pub(super) fn reach(&self, size: &Size) -> (i64, i64) {
+        let mut at: Vec<Vec<i64>> = vec![self.probes[0].clone()];
+        for p in size.parameters() {
+            let Parameter { low, high, .. } = self.parameters[p as usize];
+            let with = |at: &Vec<i64>, n: i64| at.iter().enumerate().map(|(q, &m)| if q == p as usize { n } else { m }).collect();
+            at = at.iter().flat_map(|at| [low, (low + high) / 2, high].map(|n| with(at, n))).collect();
+        }
+        let values = at.iter().chain(&self.probes).map(|at| size.value(at));
+        values.fold((i64::MAX, i64::MIN), |(least, most), v| (least.min(v), most.max(v)))
     }
 
     /// A parameter, or its steps, counted from its least value.
@@ -130,7 +166,7 @@ impl Fitter {
     }
 }
 
-fn gcd(a: i64, b: i64) -> i64 {
+pub(super) fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
@@ -157,9 +193,14 @@ fn quotient(x: &Size, points: &[(i64, i64)]) -> Option<Size> {
     None
 }
 
+/// A problem that may come of padding that some sizes have.
+pub(super) fn of_structure(problem: Diagnostic) -> Diagnostic {
+    Diagnostic { code: STRUCTURE, ..problem }
+}
+
 /// Whether padding at all sizes may solve these problems.
 pub(super) fn wants_any_padding(problems: &[Diagnostic]) -> bool {
-    problems.iter().all(|p| p.code == STRUCTURE)
+    problems.iter().any(|p| p.code == STRUCTURE)
 }
 
 #[cfg(test)]
@@ -169,7 +210,7 @@ mod tests {
     fn fitter() -> Fitter {
         let mut probes: Vec<Vec<i64>> = (0..9).map(|i| vec![7, 101 - i]).collect();
         probes.extend([vec![7, 20], vec![6, 101], vec![2, 101], vec![3, 50], vec![6, 99]]);
-        Fitter { parameters: vec![Parameter::new("b", 1, 7, 1), Parameter::new("s", 1, 101, 1)], probes }
+        Fitter { parameters: vec![Parameter::new("b", 1, 7, 1), Parameter::new("s", 1, 101, 1)], probes, known: Known::default() }
     }
 
     fn fit(fitter: &Fitter, f: &dyn Fn(i64, i64) -> i64) -> Result<Option<Size>, Misfit> {
@@ -205,7 +246,11 @@ mod tests {
     #[test]
     fn ranges_with_steps_are_counted_in_them() {
         let values: Vec<i64> = vec![640, 608, 576, 96, 352];
-        let fitter = Fitter { parameters: vec![Parameter::new("h", 96, 640, 32)], probes: values.iter().map(|&h| vec![h]).collect() };
+        let fitter = Fitter {
+            parameters: vec![Parameter::new("h", 96, 640, 32)],
+            probes: values.iter().map(|&h| vec![h]).collect(),
+            known: Known::default(),
+        };
         let known: [fn(i64) -> i64; 5] = [|h| h / 4, |h| h / 32, |h| 2 * h + 1, |h| (h - 8) / 16, |h| (h + 63) / 64];
         for f in known {
             let values: Vec<i64> = fitter.probes.iter().map(|p| f(p[0])).collect();

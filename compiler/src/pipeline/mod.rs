@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod composed;
 mod control;
 mod dynamic;
 mod fit;
@@ -278,14 +279,23 @@ fn schedule_with(
     if !problems.is_empty() {
         return Err(problems);
     }
+    // Views that are others at other sizes.
+    let mut copies = HashSet::new();
     if let Some(sizer) = &sizer {
-        let views = graph.operator_nodes().into_iter().filter(|&n| graph.node(n).group.is_none());
-        let problems: Vec<Diagnostic> = views.filter_map(|n| sizer.check_view(&graph, n).err()).collect();
+        for n in graph.operator_nodes().into_iter().filter(|&n| graph.node(n).group.is_none()) {
+            match sizer.is_view(&graph, n) {
+                Ok(true) => {}
+                Ok(false) => {
+                    copies.insert(n);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
     }
-    let placements = assign_layouts(&mut graph, &mut lowered);
+    let placements = assign_layouts(&mut graph, &mut lowered, &copies);
     let mut tasks = order_tasks(&graph, &placements, members, lowered, sizer.as_ref())?;
     let homes = homes::settle(&graph, &placements, &mut tasks, states, sizer.as_ref());
     let row_major = shared_constants(&graph, &placements, &tasks);
@@ -349,7 +359,7 @@ fn schedule_with(
                     let v = graph.outputs()[j];
                     let p = &placements.of[&v];
                     let stored = (storage_id[&p.root], root_len(&graph, p.root), p.offset, &p.strides[..]);
-                    let mut moved = mover(&graph, sizer, v, stored, Direction::Out(j));
+                    let mut moved = mover(&graph, sizer, v, stored, Direction::Out(j), tuner.lanes());
                     moved.kernel.name = kernel_name(&graph, task, &homes.extras);
                     task.work = Some(Work::Kernel(Box::new(moved)));
                     continue;
@@ -372,7 +382,7 @@ fn schedule_with(
     let moved_in = |(i, &v): (usize, &Value)| {
         let sizer = sizer.as_ref().filter(|_| homes.of.get(&v) != Some(&Home::Input(i)))?;
         let stored = (*storage_id.get(&v)?, root_len(&graph, v), 0, &placements.of[&v].strides[..]);
-        let mut moved = mover(&graph, sizer, v, stored, Direction::In(i));
+        let mut moved = mover(&graph, sizer, v, stored, Direction::In(i), tuner.lanes());
         moved.kernel.name = format!("input_{i}");
         let lowered = Lowered { program: expr::Program::default(), operands: vec![], results: vec![v] };
         Some(Task { lowered, nodes: vec![], work: Some(Work::Kernel(Box::new(moved))), copied: None })

@@ -15,8 +15,15 @@ pub(super) enum Direction {
     Out(usize),
 }
 
-/// A kernel that moves a value between the caller's memory and its storage, which has these strides.
-pub(super) fn mover(graph: &Graph, sizer: &Sizer<'_>, v: Value, stored: (usize, usize, i64, &[i64]), direction: Direction) -> Scheduled {
+/// A kernel that moves a value between the caller's memory and its storage, which has these strides, so many lanes of 32 bits at once.
+pub(super) fn mover(
+    graph: &Graph,
+    sizer: &Sizer<'_>,
+    v: Value,
+    stored: (usize, usize, i64, &[i64]),
+    direction: Direction,
+    lanes: i64,
+) -> Scheduled {
     let (storage, storage_len, offset, strides) = stored;
     let dims = graph.ty(v).dims().unwrap_or_default();
     let dtype = graph.ty(v).dtype.storage();
@@ -48,7 +55,9 @@ pub(super) fn mover(graph: &Graph, sizer: &Sizer<'_>, v: Value, stored: (usize, 
     let loops: Vec<(Affine, Affine)> =
         (0..dims.len()).map(|k| (size(&mut b, &extents[k], dims[k] as i64), size(&mut b, &dense[k], full[k] as i64))).collect();
     let last = dims.len().checked_sub(1);
-    let lanes = if dtype.size_bytes() == 4 && last.is_some_and(|k| strides[k] == 1) { 4 } else { 1 };
+    let most = last.map_or(1, |k| dims[k] as i64);
+    let lanes =
+        if dtype.size_bytes() == 4 && last.is_some_and(|k| strides[k] == 1) { if most >= 4 * lanes { lanes } else { 4 } } else { 1 };
     let parts = last.map(|k| {
         let whole = extents[k].floor(lanes).times(lanes);
         (size(&mut b, &whole, dims[k] as i64 / lanes * lanes), whole)

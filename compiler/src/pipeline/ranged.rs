@@ -2,8 +2,9 @@
 //! the sizes, then once more for those at the edges of the range.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes};
+use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, varying_constants};
 use super::{fit, run_passes_as};
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
@@ -13,8 +14,8 @@ use crate::tensor::{Parameter, Tensor};
 /// Numbers of sizes side by side that a model is read for, in turn.
 const DENSE_PROBES: [i64; 3] = [2, 18, 66];
 
-/// Gives the graph for some sizes, and what else is known of the model.
-pub type ReadAt<'a, S, E> = dyn FnMut(&[i64]) -> Result<(Graph, S), E> + 'a;
+/// Gives the graph for some sizes, and what else is known of the model; reading computes no values of these names.
+pub type ReadAt<'a, S, E> = dyn FnMut(&[i64], &BTreeSet<String>) -> Result<(Graph, S), E> + 'a;
 
 /// Compiles a graph, with what else is known of the model, for the range of probes.
 pub type CompileFor<'a, S, T, E> = dyn FnMut(Graph, S, &Probes) -> Result<T, E> + 'a;
@@ -33,7 +34,10 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
 ) -> Result<T, E> {
     match compile_with(false, parameters, config, read, compile, problems) {
         // Some windows have padding at odd sizes alone.
-        Err(e) if fit::wants_any_padding(problems(&e)) => compile_with(true, parameters, config, read, compile, problems).map_err(|_| e),
+        Err(e) if fit::wants_any_padding(problems(&e)) => {
+            let again = compile_with(true, parameters, config, read, compile, problems);
+            again.map_err(|other| if fit::wants_any_padding(problems(&other)) { e } else { other })
+        }
         done => done,
     }
 }
@@ -49,25 +53,45 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
 ) -> Result<T, E> {
     let passed = |graph: Graph, names: Option<&BTreeSet<String>>| {
         let mut folded = Graph::default();
-        let (mut graph, report) = run_passes_as(graph, config, names.cloned(), &mut |pass, graph| {
+        let (graph, report) = run_passes_as(graph, config, names.cloned(), &mut |pass, graph| {
             if pass == CONTROL_FLOW {
                 folded = graph.clone();
             }
         });
-        (graph.any_padding, folded.any_padding) = (any_padding, any_padding);
-        (graph.any_size, folded.any_size) = (true, true);
         (graph, folded, report)
     };
     // More probes are more beside the same, and stored for the same sizes.
     let few = probe_sizes(parameters, DENSE_PROBES[0]);
-    let (mut first, about) = read(&few[0])?;
-    let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
-    for at in &few[1..] {
-        let (mut graph, _) = read(at)?;
-        share_constants(&mut graph, &first);
-        fold_alike(&mut first, &graph);
-        unchanged.insert(at.clone(), graph);
-    }
+    let mut computed = Arc::new(BTreeSet::new());
+    let (first, about, mut unchanged) = loop {
+        let mut read_as = |at: &[i64]| {
+            let (mut graph, about) = read(at, &computed)?;
+            (graph.any_padding, graph.any_size, graph.computed) = (any_padding, true, Arc::clone(&computed));
+            Ok::<_, E>((graph, about))
+        };
+        let (mut first, about) = read_as(&few[0])?;
+        let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
+        for at in &few[1..] {
+            let (mut graph, _) = read_as(at)?;
+            share_constants(&mut graph, &first);
+            fold_alike(&mut first, &graph);
+            unchanged.insert(at.clone(), graph);
+        }
+        // What constants decide, but not the same for all sizes, is computed in a run.
+        let folded = |graph: &Graph| passed(graph.clone(), None).1;
+        let all: Vec<Graph> = unchanged.values().map(folded).collect();
+        let varying = varying_constants(&folded(&first), &all);
+        let known = computed.len();
+        Arc::make_mut(&mut computed).extend(varying);
+        if computed.len() == known {
+            break (first, about, unchanged);
+        }
+    };
+    let mut read = |at: &[i64]| {
+        let (mut graph, about) = read(at, &computed)?;
+        (graph.any_padding, graph.any_size, graph.computed) = (any_padding, true, Arc::clone(&computed));
+        Ok::<_, E>((graph, about))
+    };
     let (stored, folded, report) = passed(first.clone(), None);
     let split = split_constants(folded.clone());
     // How large a result is decides whether it is folded, already where it is read: as for the first, so for all.
@@ -88,7 +112,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
             }
         }
         let (graphs, all_folded) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
-        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs, as_stored: false, any_padding };
+        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs, as_stored: false, any_padding, known: vec![] };
         let done = match compile(first.clone(), about.clone(), &probes) {
             Err(e) if dense.len() > 0 && fit::wants_more_probes(problems(&e)) => continue,
             done => done?,

@@ -255,6 +255,7 @@ fn attention_reads_its_heads_in_place() {
 
 mod columns;
 mod integers;
+mod joined;
 mod rows;
 mod sized;
 mod sliding;

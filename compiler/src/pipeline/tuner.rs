@@ -95,6 +95,11 @@ impl<'a> Tuner<'a> {
         })
     }
 
+    /// Lanes of 32 bits in the widest vectors that there is an emitter for.
+    pub(super) fn lanes(&self) -> i64 {
+        self.wide.first().map_or(4, |m| m.lanes).into()
+    }
+
     pub(super) fn schedule(
         &mut self,
         name: &str,

@@ -9,6 +9,8 @@ use crate::nest::{Affine, BufferId};
 const LINE_BYTES: i64 = 64;
 /// Most lines asked for in one iteration of the reduction: beyond, the tiles are too few to hide anything.
 const MAX_LINES: i64 = 6;
+/// The same where other rows may follow, of which a run says how many.
+const MAX_ALONE: i64 = 8;
 
 /// What the tiles of a panel ask for: each a part of the next panel.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub(super) struct TileLoops<'a> {
     pub(super) outer: &'a [(usize, usize)],
     pub(super) rows: Option<(usize, usize)>,
     pub(super) mr: usize,
+    /// Whether one tile of rows may be all there is.
+    pub(super) alone: bool,
     pub(super) reduction: &'a [(usize, usize)],
     pub(super) steps: usize,
     /// The blocks of the reduction outside the panels' loop.
@@ -58,13 +62,13 @@ impl Ahead {
         let n_tiles = row_tiles * loops.outer.iter().map(|o| o.1 as i64).product::<i64>();
         let depth = loops.reduction.iter().map(|r| r.1 as i64).product::<i64>() / n_blocks;
         let iterations = depth / loops.steps as i64 * n_tiles;
-        if iterations == 0 || n_tiles < 2 {
+        if iterations == 0 || n_tiles < 2 && !loops.alone {
             return None;
         }
         let lines = (panel + line * iterations - 1) / (line * iterations);
         // Elements for each step of the reduction.
         let each = lines * line / loops.steps as i64;
-        if lines > MAX_LINES || each * loops.steps as i64 != lines * line {
+        if lines > if loops.alone { MAX_ALONE } else { MAX_LINES } || each * loops.steps as i64 != lines * line {
             return None;
         }
         let mut terms = loops.panels.to_vec();

@@ -125,7 +125,8 @@ pub(super) fn converted_copy(e: &mut Emitter, load: &Expr, dtype: DType) -> Resu
     let copy = e.scratch(&name, dtype, &dims, &order);
     let write: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
     let from = Expr::new(Node::Load { tensor: *tensor, index: write.iter().map(Ix::from).collect(), pad: None }, load.dtype());
-    let bounds = (0..dims.len()).map(|k| e.program().tensor(*tensor).bound(k).cloned()).collect();
+    let bounds: Vec<Option<Size>> = (0..dims.len()).map(|k| e.program().tensor(*tensor).bound(k).cloned()).collect();
+    e.bound_tensor(copy, bounds.clone());
     super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(from.cast(dtype)) })?;
     Ok(Expr::new(Node::Load { tensor: copy, index: index.clone(), pad: None }, dtype))
 }

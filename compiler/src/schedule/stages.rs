@@ -100,7 +100,9 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
         // Blocks of two sizes would want the weights in two orders.
         let even = (PRODUCT_ROWS / 2..=PRODUCT_ROWS).filter(|b| rows % b == 0).min_by_key(|b| b.abs_diff(wanted));
         let by_weights = matches!(stages, [map, _] if matches!(map.body, Body::Map(_)));
-        return Some((even.filter(|_| by_weights).unwrap_or(near), true));
+        let last = (stages.last()?, nesting.stages.last()?.axes.last()?);
+        let is_live = last.0.bound(*last.1).is_some();
+        return Some((even.filter(|_| by_weights || is_live).unwrap_or(near), true));
     }
     let last = stages[stages.len() - 1];
     let along = *nesting.stages[stages.len() - 1].axes.last()?;
@@ -144,6 +146,8 @@ struct Nest<'a> {
 struct Rows {
     start: Affine,
     extent: usize,
+    /// How many of them there are, where only a run knows it.
+    bound: Option<Size>,
 }
 
 impl Nest<'_> {
@@ -165,13 +169,26 @@ impl Nest<'_> {
         let var = depth as u32;
         if let Some(bound) = self.bound(depth).cloned() {
             let mut left = Rest::new(extent as i64, Some(&bound));
+            let mut repeat = |nest: &mut Self, extent: usize, live: LiveRows, rows: usize, bound: Option<Size>| {
+                at.push(Rows { start: Affine::var(Var::Loop(var)), extent: rows, bound });
+                let body = nest.level(at);
+                at.pop();
+                items.push(Item::Repeat { var, extent, live: Some(live), items: body });
+            };
+            let in_blocks = self.of_products && step > 1 && extent % step == 0;
             for step in halves(step as i64) {
                 let run = left.take(step);
                 let Some((from, to)) = run.live.clone().filter(|_| !run.is_never()) else { continue };
-                at.push(Rows { start: Affine::var(Var::Loop(var)), extent: step as usize });
-                let body = self.level(at);
-                at.pop();
-                items.push(Item::Repeat { var, extent, live: Some(LiveRows { from, to, step }), items: body });
+                repeat(self, extent, LiveRows { from, to: to.clone(), step }, step as usize, None);
+                if in_blocks {
+                    // What is left is one block of fewer rows.
+                    let rest = bound.minus(&to);
+                    let last = (extent - step as usize) as i64;
+                    let from = to.at_most(last);
+                    let live = LiveRows { to: from.plus(&rest.at_most(1)), from, step: 1 };
+                    repeat(self, last as usize + 1, live, step as usize, Some(rest));
+                    break;
+                }
             }
             return items;
         }
@@ -181,7 +198,7 @@ impl Nest<'_> {
             (n, rest) = (n - 1, rest + step);
         }
         let start = if n > 1 { Affine::var(Var::Loop(var)).times(step as i64) } else { Affine::default() };
-        at.push(Rows { start, extent: step });
+        at.push(Rows { start, extent: step, bound: None });
         let body = self.level(at);
         at.pop();
         if n > 1 {
@@ -190,7 +207,7 @@ impl Nest<'_> {
             items.extend(body);
         }
         if rest > 0 {
-            at.push(Rows { start: Affine::constant((n * step) as i64), extent: rest });
+            at.push(Rows { start: Affine::constant((n * step) as i64), extent: rest, bound: None });
             items.extend(self.level(at));
             at.pop();
         }
@@ -232,6 +249,9 @@ impl Nest<'_> {
         } else {
             let decl = self.out.tensor(stage.out).clone();
             let tensor = self.declare(&decl.name, &decl, axes.clone());
+            // Along other axes than the loops it has as much as in a run.
+            let bound = |k: usize| decl.bound(k).filter(|_| !nested.axes.contains(&k)).cloned();
+            self.out.tensors[tensor.0 as usize].bounds = (0..axes.len()).map(bound).collect();
             self.local[stage.out.0 as usize] = Some(Local { tensor, axes: nested.axes.clone() });
             (tensor, stage.write.clone())
         };
@@ -258,9 +278,12 @@ impl Nest<'_> {
             Body::Arg { op, value, last } => Body::Arg { op: *op, value: move_expr(value), last: *last },
         };
         let mut bounds = stage.bounds.clone();
-        nested.axes.iter().zip(at).for_each(|(&a, _)| {
+        nested.axes.iter().zip(at).for_each(|(&a, rows)| {
+            if a >= bounds.len() && rows.bound.is_some() {
+                bounds.resize(axes.len() + stage.reduce.len(), None);
+            }
             if let Some(bound) = bounds.get_mut(a) {
-                *bound = None;
+                bound.clone_from(&rows.bound);
             }
         });
         items.push(Item::Stage(Stage { out, write, axes, reduce: stage.reduce.clone(), bounds, body }));

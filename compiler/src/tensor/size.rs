@@ -120,6 +120,32 @@ impl Size {
         }
     }
 
+    /// `min(self, other)`.
+    pub fn lesser(&self, other: &Size) -> Size {
+        match other {
+            Size::Constant(most) => self.at_most(*most),
+            _ => self.minus(&self.minus(other).at_least(0)),
+        }
+    }
+
+    /// The least and the greatest value for any of the parameters; `None` where these are not known, or too many to try.
+    pub fn span(&self, parameters: &[Parameter]) -> Option<(i64, i64)> {
+        if let Size::Constant(c) = self {
+            return Some((*c, *c));
+        }
+        let of = self.parameters();
+        if of.iter().any(|&p| p as usize >= parameters.len()) {
+            return None;
+        }
+        let (mut least, mut most) = (i64::MAX, i64::MIN);
+        for_all_sizes(parameters, &of, &mut |at| {
+            let value = self.value(at);
+            (least, most) = (least.min(value), most.max(value));
+            true
+        })?;
+        Some((least, most))
+    }
+
     /// Whether it is a number.
     pub fn constant(&self) -> Option<i64> {
         if let Size::Constant(c) = self { Some(*c) } else { None }
@@ -139,7 +165,7 @@ impl Size {
         }
     }
 
-    /// Numbers that its values lie between for any of these parameters, by interval arithmetic.
+    /// Numbers that its values lie between for any of these parameters, by interval arithmetic; [`Size::span`] tries them all.
     pub fn range(&self, parameters: &[Parameter]) -> (i64, i64) {
         let between = |a: &Size, f: &dyn Fn(i64) -> i64| {
             let (low, high) = a.range(parameters);
@@ -241,6 +267,9 @@ mod tests {
         assert_eq!(Size::Parameter(0).plus(&Size::Parameter(1)).parameters(), [0, 1]);
         let mixed = Size::Parameter(0).product(&blocks.times(-2)).plus(&Size::Parameter(1).at_most(3));
         assert_eq!((mixed.range(&parameters), blocks.at_least(6).range(&parameters)), ((-46, -5), (6, 8)));
+        assert_eq!([[1, 4], [3, 2]].map(|at| Size::Parameter(0).lesser(&Size::Parameter(1)).value(&at)), [1, 2]);
+        assert_eq!(Size::Parameter(1).minus(&Size::Parameter(0)).span(&parameters), Some((-1, 4)));
+        assert_eq!((blocks.span(&parameters), Size::Parameter(2).span(&parameters)), (Some((4, 8)), None));
         let mut seen = vec![];
         assert_eq!(for_all_sizes(&parameters, &[0, 1], &mut |at| (seen.push(at.to_vec()), true).1), Some(true));
         assert_eq!((seen.len(), &seen[0][..], &seen[11][..]), (12, &[1, 2][..], &[3, 5][..]));

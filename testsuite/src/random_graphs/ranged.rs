@@ -1,6 +1,8 @@
 //! Random graphs with axes whose extents a run chooses: drawn at marked extents, which are then replaced in the text. One program for all
 //! sizes is compared, at one size after the other, with the interpreter on the graph of that size.
 
+use std::collections::BTreeSet;
+
 use tinsmith::codegen::{Executable, Memory};
 use tinsmith::config::Config;
 use tinsmith::diagnostic::{Diagnostic, Severity};
@@ -89,7 +91,7 @@ fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, Stri
     let names = ["n", "m"];
     let parameters: Vec<Parameter> = (0..n_varying).map(|i| Parameter::new(names[i], 1, MARKS[i], 1)).collect();
     let invalid = |e| vec![Diagnostic::new("invalid", Severity::Input, "", e)];
-    let mut read_at = |sizes: &[i64]| Ok((read(&at(text, sizes)).map_err(invalid)?, ()));
+    let mut read_at = |sizes: &[i64], _: &BTreeSet<String>| Ok((read(&at(text, sizes)).map_err(invalid)?, ()));
     let everywhere = Options { threads: 7, thread_work: 0, ..Options::default() };
     let threads = if Random::new(!seed).one_in(2) { everywhere } else { Options::default() };
     let config = Config::default();

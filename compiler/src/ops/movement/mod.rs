@@ -20,6 +20,7 @@ mod range;
 mod reshape;
 mod resize;
 mod reverse_sequence;
+mod sampled;
 mod scatter;
 mod scatter_elements;
 mod scatter_nd;

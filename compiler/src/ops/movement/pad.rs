@@ -5,10 +5,10 @@ use super::copy::{Canvas, Place};
 use super::pieces::{eval_tables, lower_tables};
 use super::view::{eval_view, identity_view, kept_axes, lower_view};
 use super::{extent, scalar_of};
-use crate::expr::{self, Expr, TensorId};
+use crate::expr::{self, BinaryOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View, normalize_axis};
-use crate::tensor::{Dim, Tensor, Type};
+use crate::tensor::{DType, Dim, Tensor, Type};
 
 operator! {
     /// `data` with borders of the extents in `pads` (all begins, then all ends) along `axes`; negative ones cut off.
@@ -67,6 +67,33 @@ impl Pad {
             (-before..n.max(0) + behind).map(|i| first + position(i)).collect()
         };
         Ok(self.repeated(x)?.into_iter().map(|axis| axis.map(table)).collect())
+    }
+}
+
+impl Pad {
+    /// Where borders repeat what is inside: places as functions of the extents, instead of tables of one extent.
+    fn lower_at_any_extent(&self, b: &mut expr::Builder, data: TensorId, axes: &[Option<[i64; 4]>], dims: &[usize]) -> TensorId {
+        let place = |at: &expr::Affine, &[first, n, before, _]: &[i64; 4]| {
+            let at = Expr::index(&at.offset(-before));
+            let (n, zero) = (Expr::extent(n), Expr::int(DType::I64, 0));
+            let last = &n - &Expr::int(DType::I64, 1);
+            // By nothing, what is left is nothing.
+            let within = |period: &Expr| (at.binary(BinaryOp::Rem, period) + period.clone()).binary(BinaryOp::Rem, period);
+            let inside = match self.mode.as_str() {
+                "edge" => at.binary(BinaryOp::Max, &zero).binary(BinaryOp::Min, &last),
+                "wrap" => within(&n),
+                _ => {
+                    let period = &last + &last;
+                    let at = within(&period);
+                    at.binary(BinaryOp::Min, &(&period - &at))
+                }
+            };
+            Ix::Clamped(inside + Expr::extent(first))
+        };
+        b.compute(dims, |b, at| {
+            let index = at.iter().zip(axes).map(|(a, axis)| axis.as_ref().map_or_else(|| Ix::from(a), |axis| place(a, axis)));
+            b.load(data, index.collect::<Vec<_>>())
+        })
     }
 }
 
@@ -151,6 +178,9 @@ impl Operator for Pad {
         let data = x.tensor(0);
         if let Some(views) = self.view(x.facts) {
             return Ok(vec![lower_view(b, data, &views[0], &x.result_dims(0))]);
+        }
+        if self.mode != "constant" && b.any_padding {
+            return Ok(vec![self.lower_at_any_extent(b, data, &self.repeated(x.facts)?, &x.result_dims(0))]);
         }
         if self.mode != "constant" {
             return Ok(vec![lower_tables(b, data, &self.tables(x.facts)?)]);

@@ -2,6 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Resize.html>
 
 use super::pieces::{eval_tables, lower_tables};
+use super::sampled::lower_sampled;
 use super::taps::{AxisResize, Kind, Taps, as_table, eval_taps, is_identity, lower_taps};
 use super::view::kept_axes;
 use crate::expr::{self, TensorId};
@@ -158,10 +159,17 @@ impl Resize {
     /// The taps of each axis that changes; extents are known.
     fn taps(&self, x: &Operands) -> Result<Vec<Option<Taps>>, InferError> {
         let extents = x.dims(0)?;
+        let taps = |axis: Option<AxisResize<'_>>, &extent: &usize| axis.map(|a| a.taps()).filter(|t| !is_identity(t, extent));
+        Ok(self.resized(x)?.into_iter().zip(&extents).map(|(axis, extent)| taps(axis, extent)).collect())
+    }
+
+    /// What happens to each axis that changes; extents are known.
+    fn resized(&self, x: &Operands) -> Result<Vec<Option<AxisResize<'_>>>, InferError> {
+        let extents = x.dims(0)?;
         let chosen = self.chosen_axes(extents.len())?;
         let crop = self.coordinate_transformation_mode == "tf_crop_and_resize";
         let roi = if crop { Self::numbers(x, 1, 2, chosen.len())? } else { None };
-        let mut taps = vec![];
+        let mut changes = vec![];
         for (axis, (target, &extent)) in self.targets(x)?.into_iter().zip(&extents).enumerate() {
             let resized = target.dim.fixed().unwrap_or(extent);
             let place = chosen.iter().position(|&c| c == axis);
@@ -174,10 +182,11 @@ impl Resize {
                 "cubic" => Kind::Cubic(self.cubic_coeff_a.into()),
                 _ => Kind::Nearest(&self.nearest_mode),
             };
-            let axis = AxisResize {
+            let change = AxisResize {
                 extent,
                 resized,
                 scale: target.scale,
+                by_extents: x.has(3),
                 roi,
                 coordinates: &self.coordinate_transformation_mode,
                 kind,
@@ -186,9 +195,9 @@ impl Resize {
                 exact: x.dtype(0)? == DType::F64,
             };
             let same = place.is_none() || (extent == resized && target.scale == 1.0 && !crop);
-            taps.push(Some(()).filter(|()| !same && extent > 0).map(|()| axis.taps()).filter(|t| !is_identity(t, extent)));
+            changes.push(Some(change).filter(|_| !same && extent > 0));
         }
-        Ok(taps)
+        Ok(changes)
     }
 
     /// The axes that change, those that shrink most first.
@@ -255,6 +264,22 @@ impl Operator for Resize {
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let mut value = x.tensor(0);
         let dtype = b.dtype(value);
+        if b.any_padding
+            && let changes = self.resized(x.facts)?
+            && changes.iter().flatten().all(AxisResize::at_any_extent)
+        {
+            let wide = match (self.mode.as_str(), dtype) {
+                ("nearest", _) | (_, DType::F64) => dtype,
+                _ => DType::F32,
+            };
+            let last = changes.iter().rposition(Option::is_some);
+            for (axis, change) in changes.iter().enumerate() {
+                let result = if Some(axis) == last { dtype } else { wide };
+                value = change.as_ref().map_or(value, |change| lower_sampled(b, value, axis, change, wide, result));
+            }
+            let extents = x.dims(0);
+            return Ok(vec![if last.is_some() { value } else { b.compute(&extents, |b, at| b.load(value, at)) }]);
+        }
         let taps = self.taps(x.facts)?;
         let extents = x.dims(0);
         let order = Self::order(&taps, &extents);

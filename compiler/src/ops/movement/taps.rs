@@ -16,6 +16,8 @@ pub(super) struct AxisResize<'a> {
     pub(super) resized: usize,
     /// Result over operand; need not be the ratio of the extents.
     pub(super) scale: f64,
+    /// Whether the scale follows from the extents.
+    pub(super) by_extents: bool,
     /// Start and end of the region of interest.
     pub(super) roi: (f64, f64),
     /// `coordinate_transformation_mode`.

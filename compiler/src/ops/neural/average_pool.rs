@@ -7,7 +7,7 @@ use super::window::{Window, pooling_window};
 use crate::expr::{self, BinaryOp, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{Tensor, Type, for_each_index, n_elements};
+use crate::tensor::{DType, Tensor, Type, for_each_index, n_elements};
 
 operator! {
     /// `y[n,c,..]` is the mean of a window of `x[n,c,..]`.
@@ -58,6 +58,21 @@ impl AveragePool {
         (-pad(window.begin[i]), window.input[i] as i64 + pad(window.end[i]))
     }
 
+    /// How many elements window `at` of axis `i` averages, at any extent of the axis.
+    fn count(&self, window: &Window, i: usize, at: &expr::Affine) -> Expr {
+        let (first, behind) = self.counted(window, i);
+        let int = |c: i64| Expr::int(DType::I64, c);
+        let start = Expr::index(&at.times(window.strides[i] as i64).offset(-(window.begin[i] as i64)));
+        let dilation = window.dilations[i] as i64;
+        // Taps below a position: those at whole numbers of steps before it.
+        let below = |position: Expr| {
+            let room = (position - start.clone()).binary(BinaryOp::Max, &int(0));
+            let steps = if dilation == 1 { room } else { (room + int(dilation - 1)) / int(dilation) };
+            steps.binary(BinaryOp::Min, &int(window.kernel[i] as i64))
+        };
+        below(Expr::extent(behind)) - below(int(first))
+    }
+
     /// How many elements the windows of axis `i` average, by window.
     fn counts(&self, window: &Window, i: usize) -> Vec<usize> {
         let (first, behind) = self.counted(window, i);
@@ -89,6 +104,14 @@ impl Operator for AveragePool {
         let (image, dims) = (x.tensor(0), x.result_dims(0));
         let (dtype, zero) = (b.dtype(image), Expr::constant(b.dtype(image), 0.0));
         let compute = wide(dtype);
+        if b.any_padding && window.is_padded(true) {
+            let mean = |_: &expr::Builder, at: &[expr::Affine], sum: Expr| {
+                let counts = (0..window.rank()).map(|i| self.count(&window, i, &at[2 + i]));
+                let count = counts.reduce(|a, b| a * b).expect("a window has axes");
+                (&sum / &count.cast(compute)).cast(dtype)
+            };
+            return Ok(vec![reduce_window(b, ReduceOp::Sum, image, &window, &dims, zero, |e| e.cast(compute), mean)]);
+        }
         let counts: Vec<Vec<usize>> = (0..window.rank()).map(|i| self.counts(&window, i)).collect();
         // Axes along which windows differ in what they average go into a table, the others into a factor.
         let varying: Vec<usize> = (0..window.rank()).filter(|&i| counts[i].iter().any(|&c| c != counts[i][0])).collect();

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 
 use super::super::fit::{Fitter, Misfit};
+use super::joined::rows_again;
+use super::pieces::one_of_pieces;
+use super::places::{number as number_of, place, table, with_values};
 use super::shapes::{is_part, reshape_holds};
-use crate::expr::{Affine, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, Var};
-use crate::tensor::{DType, Size};
+use crate::expr::{Affine, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, TensorDecl, TensorId, Var};
+use crate::tensor::{DType, Size, Tensor};
 
-type Answer<T> = Result<T, Misfit>;
+pub(super) type Answer<T> = Result<T, Misfit>;
 
 pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &[&Program]) -> Answer<()> {
     let structure = || Misfit::Structure;
@@ -24,21 +27,39 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
             .collect::<Answer<_>>()?;
         program.tensors[t].bounds = bounds;
     }
+    let mut tables: HashMap<TensorId, Vec<Expr>> = HashMap::new();
     for (i, (t, value)) in program.constants.iter().enumerate() {
-        if !others.iter().all(|o| o.constants.get(i).is_some_and(|(u, v)| t == u && is_part(v, value))) {
-            return Err(Misfit::Varies(format!("table `{}` depends on the sizes", program.tensor(*t).name)));
+        let theirs: Option<Vec<&Tensor>> = others.iter().map(|o| o.constants.get(i).filter(|c| c.0 == *t).map(|c| &c.1)).collect();
+        let theirs = theirs.ok_or_else(structure)?;
+        if !theirs.iter().all(|v| is_part(v, value)) {
+            let refused = |_| Misfit::Varies(format!("table `{}` depends on the sizes", program.tensor(*t).name));
+            tables.insert(*t, table(fitter, value, &theirs).map_err(refused)?);
         }
     }
+    program.parameters.clone_from(&fitter.parameters);
     let lists: Vec<&[Item]> = others.iter().map(|o| &o.items[..]).collect();
     let tensors = program.tensors.clone();
-    annotate_items(fitter, &tensors, &mut program.items, &lists)
+    annotate_items(fitter, &tensors, &mut program.items, &lists)?;
+    program.constants.retain(|c| !tables.contains_key(&c.0));
+    with_values(program, &tables);
+    Ok(())
 }
 
-fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &mut [Item], others: &[&[Item]]) -> Answer<()> {
+fn annotate_items(fitter: &Fitter, tensors: &[TensorDecl], items: &mut Vec<Item>, others: &[&[Item]]) -> Answer<()> {
     let structure = || Misfit::Structure;
     if others.iter().any(|o| o.len() != items.len()) {
         return Err(structure());
     }
+    let written = annotate_each(fitter, tensors, items, others)?;
+    one_of_pieces(fitter, tensors, items, &written)
+}
+
+/// Where the stages write, along every axis, those that write elsewhere at other sizes.
+pub(super) type Written = HashMap<usize, Vec<Size>>;
+
+fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], others: &[&[Item]]) -> Answer<Written> {
+    let structure = || Misfit::Structure;
+    let mut written = Written::new();
     for (i, item) in items.iter_mut().enumerate() {
         match item {
             Item::Stage(stage) => {
@@ -46,13 +67,21 @@ fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &
                     others.iter().map(|o| if let Item::Stage(s) = &o[i] { Ok(s) } else { Err(structure()) }).collect::<Answer<_>>()?;
                 let alike = |s: &crate::expr::Stage| {
                     s.out == stage.out
-                        && s.write == stage.write
+                        && s.write.len() == stage.write.len()
+                        && s.write.iter().zip(&stage.write).all(|(a, b)| a.terms == b.terms)
                         && s.axes.len() == stage.axes.len()
                         && s.reduce.len() == stage.reduce.len()
                         && s.expressions().len() == stage.expressions().len()
                 };
                 if !theirs.iter().all(|s| alike(s)) {
                     return Err(structure());
+                }
+                if theirs.iter().any(|s| s.write != stage.write) {
+                    let starts = |k: usize| {
+                        let all: Vec<i64> = [&*stage].into_iter().chain(theirs.iter().copied()).map(|s| s.write[k].constant).collect();
+                        Ok(fitter.fit(&all)?.unwrap_or(Size::Constant(all[0])))
+                    };
+                    written.insert(i, (0..stage.write.len()).map(starts).collect::<Answer<_>>()?);
                 }
                 let n = stage.axes.len();
                 let extent = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
@@ -78,7 +107,7 @@ fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &
                 }
                 let (from, to) = (&tensors[input.0 as usize], &tensors[out.0 as usize]);
                 if !reshape_holds((&from.dims, &from.bounds), (&to.dims, &to.bounds)) {
-                    return Err(Misfit::varies("it joins or cuts an axis whose extent varies"));
+                    *item = Item::Stage(rows_again(fitter, (*out, to), (*input, from))?);
                 }
             }
             Item::Repeat { var, extent, live, items } => {
@@ -102,7 +131,7 @@ fn annotate_items(fitter: &Fitter, tensors: &[crate::expr::TensorDecl], items: &
             }
         }
     }
-    Ok(())
+    Ok(written)
 }
 
 /// Moves the loop of `theirs` so that indices along it are those of `mine` where they only differ by a constant; by how much.
@@ -163,6 +192,17 @@ pub(super) fn map_affine_forms(items: &mut [Item], f: &dyn Fn(&Affine) -> Affine
     }
 }
 
+/// Replaces the expressions of all stages.
+pub(super) fn map_items(items: &mut [Item], f: &dyn Fn(&Expr) -> Expr) {
+    for item in items {
+        match item {
+            Item::Stage(stage) => map_body(&mut stage.body, f),
+            Item::Repeat { items, .. } => map_items(items, f),
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
 /// Replaces the expressions of a body.
 pub(super) fn map_body(body: &mut Body, f: &dyn Fn(&Expr) -> Expr) {
     match body {
@@ -195,12 +235,19 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
             if all.iter().all(|o| o == c) { Node::Const(*c) } else { return constant(fitter, e.dtype(), *c, &all) }
         }
         Node::Index(a) => {
-            if !others.iter().all(|o| matches!(o.node(), Node::Index(b) if a == b)) {
-                return Err(Misfit::varies("an index depends on the sizes"));
+            let mut all = vec![a];
+            for o in others {
+                let Node::Index(b) = o.node() else { return Err(structure()) };
+                all.push(b);
             }
-            Node::Index(a.clone())
+            return place(fitter, &all);
         }
-        Node::Size(_) => return Err(structure()),
+        Node::Size(mine) => {
+            let number = |n: &Node| if let Node::Size(s) = n { s.constant() } else { None };
+            let all: Option<Vec<i64>> = [mine.constant()].into_iter().chain(others.iter().map(|o| number(o.node()))).collect();
+            let all = all.ok_or_else(structure)?;
+            return Ok(fitter.fit(&all)?.map_or_else(|| e.clone(), |size| number_of(fitter, &size)));
+        }
         Node::Acc => match others.iter().all(|o| matches!(o.node(), Node::Acc)) {
             true => Node::Acc,
             false => return Err(structure()),
@@ -215,9 +262,7 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
                 pads.push(p.clone());
                 for (a, b) in index.iter().zip(theirs) {
                     match (a, b) {
-                        (Ix::Affine(a), Ix::Affine(b)) if a == b => {}
-                        (Ix::Affine(_), Ix::Affine(_)) => return Err(Misfit::varies("where it reads depends on the sizes")),
-                        (Ix::Checked(_), Ix::Checked(_)) | (Ix::Clamped(_), Ix::Clamped(_)) => {}
+                        (Ix::Affine(_), Ix::Affine(_)) | (Ix::Checked(_), Ix::Checked(_)) | (Ix::Clamped(_), Ix::Clamped(_)) => {}
                         _ => return Err(structure()),
                     }
                 }
@@ -231,8 +276,23 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
                     },
                     _ => None,
                 };
+                let form = |o: &Expr| match o.node() {
+                    Node::Load { index, .. } => match &index[k] {
+                        Ix::Affine(a) => Some(a.clone()),
+                        Ix::Checked(_) | Ix::Clamped(_) => None,
+                    },
+                    _ => None,
+                };
                 new.push(match ix {
-                    Ix::Affine(a) => Ix::Affine(a.clone()),
+                    Ix::Affine(a) => {
+                        let theirs: Vec<Affine> = others.iter().map(|o| form(o).ok_or_else(structure)).collect::<Answer<_>>()?;
+                        if theirs.iter().all(|b| a == b) {
+                            Ix::Affine(a.clone())
+                        } else {
+                            let at = place(fitter, &[a].into_iter().chain(&theirs).collect::<Vec<_>>())?;
+                            if pads.iter().any(Option::is_some) { Ix::Checked(at) } else { Ix::Clamped(at) }
+                        }
+                    }
                     Ix::Checked(e) => Ix::Checked(child(e, &pick)?),
                     Ix::Clamped(e) => Ix::Clamped(child(e, &pick)?),
                 });
@@ -285,7 +345,7 @@ fn nth(n: &Node, k: usize) -> Option<Expr> {
 }
 
 /// A constant that differs: a whole number, or one over a whole number, that is a function of the sizes.
-fn constant(fitter: &Fitter, dtype: DType, mine: Const, others: &[Const]) -> Answer<Expr> {
+pub(super) fn constant(fitter: &Fitter, dtype: DType, mine: Const, others: &[Const]) -> Answer<Expr> {
     let refused = || Misfit::varies("a constant in what it computes depends on the sizes");
     let all: Vec<Const> = [mine].into_iter().chain(others.iter().copied()).collect();
     let whole = |x: f64| (x.fract() == 0.0 && x.abs() < 2f64.powi(24)).then_some(x as i64);
@@ -293,7 +353,7 @@ fn constant(fitter: &Fitter, dtype: DType, mine: Const, others: &[Const]) -> Ans
     let floats: Option<Vec<f64>> = all.iter().map(|c| if let Const::Float(x) = c { Some(*x) } else { None }).collect();
     let number = |values: &[i64]| -> Answer<Expr> {
         let size = fitter.fit(values)?.ok_or_else(refused)?;
-        Ok(Expr::new(Node::Size(size), DType::I64).cast(dtype))
+        Ok(number_of(fitter, &size).cast(dtype))
     };
     match (ints, floats) {
         (Some(values), _) if dtype != DType::Bool => number(&values),

@@ -101,6 +101,6 @@ impl Sizer<'_> {
             body
         };
         let graphs = self.probes.graphs.iter().zip(&self.nodes).map(of).collect();
-        Probes { graphs, as_stored: true, ..self.probes.without_graphs() }
+        Probes { graphs, as_stored: true, known: self.fitter.known.sizes(), ..self.probes.without_graphs() }
     }
 }

@@ -4,9 +4,25 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::kind;
+use super::places::MAX_ELEMENTS;
+use super::shapes::is_part;
 use crate::graph::{Graph, NodeId, NodeKind, Value};
 use crate::passes::Report;
 use crate::passes::fold_constants::fold_constants_of;
+use crate::tensor::Tensor;
+
+/// Names of constants which are neither parts of one table at all sizes nor so small that their elements may be functions of the sizes:
+/// what is computed from them must be computed in a run.
+pub(in crate::pipeline) fn varying_constants(graph: &Graph, others: &[Graph]) -> BTreeSet<String> {
+    let varies = |n: &NodeId| {
+        let NodeKind::Constant(whole) = &graph.node(*n).kind else { return false };
+        let name = &graph.node(*n).results[0].name;
+        let twins: Vec<&Tensor> = others.iter().filter_map(|g| g.find(name).and_then(|v| g.constant(v))).collect();
+        let small = whole.len() <= MAX_ELEMENTS && twins.iter().all(|t| t.dims() == whole.dims());
+        !small && !twins.iter().all(|part| is_part(part, whole))
+    };
+    graph.order().into_iter().filter(varies).map(|n| graph.node(n).results[0].name.clone()).collect()
+}
 
 /// Whether a value depends on constants alone.
 pub(super) fn is_of_constants(graph: &Graph, v: Value) -> bool {

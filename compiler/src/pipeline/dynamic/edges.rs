@@ -12,9 +12,9 @@ use super::constants::is_of_constants;
 use super::shapes::{is_part, part_of};
 use super::{Sizer, correspondence};
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Affine, Expr, Item, Ix, LiveRows, Node, Program, Stage, Var, eval, simplify};
+use crate::expr::{Affine, BinaryOp, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, Var, eval, simplify};
 use crate::graph::{Graph, NodeId, Value};
-use crate::lower::{Lowered, lower_plainly};
+use crate::lower::{Lowered, lower_plainly, prune_operands};
 use crate::ops::View;
 use crate::tensor::{DType, Parameter, Size, Tensor};
 
@@ -95,13 +95,19 @@ impl Edge<'_> {
                 }
                 _ => false,
             });
-            return if same || alike { Ok(()) } else { Err("it selects other elements".to_owned()) };
+            if same || alike {
+                return Ok(());
+            }
         }
         let Ok(mut mine) = lower_plainly(self.all, &[n]) else { return Ok(()) };
         let theirs = lower_plainly(self.graph, &[twin]).map_err(|(_, e)| e.to_string())?;
         match self.sizer.annotate_as(lower_plainly, self.all, &[n], &mut mine) {
-            Ok(()) if self.same(&mine, &theirs) => Ok(()),
-            Ok(()) => Err("it computes something else".to_owned()),
+            Ok(()) => match self.same(&mine, &theirs) {
+                Some(true) => Ok(()),
+                Some(false) => Err("it computes something else".to_owned()),
+                None if alike => Ok(()),
+                None => Err("it may compute something else".to_owned()),
+            },
             // Not by itself, but in its group: its attributes and operands say that it is the same.
             Err(_) if alike => Ok(()),
             Err(_) => Err("its attributes or constants are others".to_owned()),
@@ -129,25 +135,49 @@ impl Edge<'_> {
         Ok(found)
     }
 
-    fn same(&self, mine: &Lowered, theirs: &Lowered) -> bool {
+    /// Whether two programs compute the same; `None` if that is not known.
+    fn same(&self, mine: &Lowered, theirs: &Lowered) -> Option<bool> {
         let (mut a, mut b) = (at_sizes(&mine.program, self.at), theirs.program.clone());
         [&mut a, &mut b].into_iter().for_each(normalize);
+        // Either may have operands that it does not read: what padding is where there is none, constants of one element.
+        let read = |program: &Program, lowered: &Lowered| {
+            let mut read = program.clone();
+            prune_operands(&mut read, &mut lowered.operands.clone());
+            read
+        };
+        let (x, y) = (read(&a, mine), read(&b, theirs));
+        let Some(places) = self.operands_of(mine, theirs, &y) else { return Some(false) };
         let dims = |p: &Program| p.tensors.iter().map(|t| (t.dtype, t.dims.clone())).collect::<Vec<_>>();
-        let operands = mine.operands.iter().zip(&theirs.operands).all(|(v, w)| match (self.all.constant(*v), self.graph.constant(*w)) {
-            (Some(whole), Some(part)) => is_part(part, whole),
-            (None, Some(_)) => is_of_constants(self.all, *v),
-            (None, None) => self.map.get(&v.node) == Some(&w.node) && v.result == w.result,
-            _ => false,
-        });
         let alike =
-            dims(&a) == dims(&b) && (&a.operands, &a.results, &a.constants, &a.items) == (&b.operands, &b.results, &b.constants, &b.items);
-        operands && mine.operands.len() == theirs.operands.len() && (alike || self.same_values(&a, &b, &theirs.operands))
+            dims(&x) == dims(&y) && (&x.operands, &x.results, &x.constants, &x.items) == (&y.operands, &y.results, &y.constants, &y.items);
+        if alike { Some(true) } else { self.same_values(&a, &b, &theirs.operands, &places) }
     }
 
-    /// Whether two programs give the same values for arbitrary operands; constants have their own values.
-    fn same_values(&self, a: &Program, b: &Program, operands: &[Value]) -> bool {
+    /// For each operand of the first the one of the other, whose program reads only some of its own, that stands for it. Those that it does
+    /// not read, and small constants that differ, are none of the first.
+    fn operands_of(&self, mine: &Lowered, theirs: &Lowered, read: &Program) -> Option<Vec<usize>> {
+        let same = |v: Value, w: Value| match (self.all.constant(v), self.graph.constant(w)) {
+            (Some(whole), Some(part)) => is_part(part, whole),
+            (None, Some(_)) => is_of_constants(self.all, v),
+            (None, None) => self.map.get(&v.node) == Some(&w.node) && v.result == w.result,
+            _ => false,
+        };
+        let mut places = vec![];
+        for (j, (&w, t)) in theirs.operands.iter().zip(&theirs.program.operands).enumerate() {
+            match mine.operands.get(places.len()) {
+                Some(&v) if same(v, w) => places.push(j),
+                _ if self.graph.constant(w).is_some() || !read.operands.contains(t) => {}
+                _ => return None,
+            }
+        }
+        (places.len() == mine.operands.len()).then_some(places)
+    }
+
+    /// Whether two programs give the same values for arbitrary operands; constants have their own values. The operands of the first are
+    /// those of the second at `places`. `None` if that would take long.
+    fn same_values(&self, a: &Program, b: &Program, operands: &[Value], places: &[usize]) -> Option<bool> {
         if work(&a.items).max(work(&b.items)) > MAX_WORK {
-            return false;
+            return None;
         }
         let operand = |(i, &v): (usize, &Value)| match self.graph.constant(v) {
             Some(tensor) => tensor.clone(),
@@ -160,12 +190,13 @@ impl Edge<'_> {
             }
         };
         let operands: Vec<Tensor> = operands.iter().enumerate().map(operand).collect();
-        let (Ok(x), Ok(y)) = (eval(a, &operands), eval(b, &operands)) else { return false };
-        x.iter().zip(&y).all(|(x, y)| {
+        let chosen: Vec<Tensor> = places.iter().map(|&j| operands[j].clone()).collect();
+        let (Ok(x), Ok(y)) = (eval(a, &chosen), eval(b, &operands)) else { return Some(false) };
+        Some(x.iter().zip(&y).all(|(x, y)| {
             let (x, y) = (x.to_f64s(), y.to_f64s());
             let most = y.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
             x.iter().zip(&y).all(|(x, y)| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-5 * most)
-        })
+        }))
     }
 }
 
@@ -223,6 +254,21 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
     p
 }
 
+/// The affine form that an index is.
+fn form(e: &Expr) -> Option<Affine> {
+    match e.node() {
+        Node::Index(a) => Some(a.clone()),
+        Node::Const(Const::Int(c)) => Some(Affine::constant(*c)),
+        Node::Binary(BinaryOp::Add, a, b) => Some(form(a)?.plus(&form(b)?)),
+        Node::Binary(BinaryOp::Sub, a, b) => Some(form(a)?.plus(&form(b)?.times(-1))),
+        Node::Binary(BinaryOp::Mul, a, b) => {
+            let (a, b) = (form(a)?, form(b)?);
+            if b.is_constant() { Some(a.times(b.constant)) } else { a.is_constant().then(|| b.times(a.constant)) }
+        }
+        _ => None,
+    }
+}
+
 /// Sets variables with one value to it, takes padding from loads that are inside, and simplifies.
 fn normalize(p: &mut Program) {
     fn items(list: &mut [Item], loops: &mut Vec<(u32, usize)>, dims: &[Vec<usize>]) {
@@ -242,6 +288,25 @@ fn normalize(p: &mut Program) {
                         }
                         _ => false,
                     };
+                    let known = |e: Expr| match e.node() {
+                        Node::Size(s) => s.constant().map_or_else(|| e.clone(), |c| Expr::int(DType::I64, c)),
+                        _ => e,
+                    };
+                    let linear = |e: Expr| match e.node() {
+                        Node::Load { tensor, index, pad } => {
+                            let place = |ix: &Ix| match ix {
+                                Ix::Checked(e) | Ix::Clamped(e) => form(e).map_or_else(|| ix.clone(), Ix::Affine),
+                                Ix::Affine(_) => ix.clone(),
+                            };
+                            let known: Vec<Ix> = index.iter().map(place).collect();
+                            // A known place that is clamped must be inside.
+                            let kept = pad.is_some()
+                                || known.iter().zip(index).zip(&dims[tensor.0 as usize]).all(|((a, b), &n)| a == b || inside((a, &n)));
+                            let index = if kept { known } else { index.clone() };
+                            Expr::new(Node::Load { tensor: *tensor, index, pad: pad.clone() }, e.dtype())
+                        }
+                        _ => e,
+                    };
                     let plain = |e: Expr| match e.node() {
                         Node::Load { tensor, index, pad: Some(_) } if index.iter().zip(&dims[tensor.0 as usize]).all(inside) => {
                             Expr::new(Node::Load { tensor: *tensor, index: index.clone(), pad: None }, e.dtype())
@@ -249,7 +314,9 @@ fn normalize(p: &mut Program) {
                         _ => e,
                     };
                     stage.write = stage.write.iter().map(still).collect();
-                    map_body(&mut stage.body, &|e| e.map_affine(&mut |a| still(a)).rewrite(&mut |e| plain(e)));
+                    map_body(&mut stage.body, &|e| {
+                        e.rewrite(&mut |e| known(e)).rewrite(&mut |e| linear(e)).map_affine(&mut |a| still(a)).rewrite(&mut |e| plain(e))
+                    });
                 }
                 Item::Repeat { var, extent, items: inner, .. } => {
                     loops.push((*var, *extent));

@@ -2,28 +2,34 @@
 //!
 //! The model is read for several sizes; what differs between those that were lowered, number by number, is fitted ([`super::fit`]).
 //! Everything is stored as it is at the largest sizes, so that strides are constants; loops run as far as one run needs.
-//! Models whose structure, tables or views change with the sizes are refused by name.
+//! What strides cannot say for all sizes is copied: places are computed from the sizes of a run ([`places`], [`joined`], [`pieces`]).
+//! Models whose structure or large tables change with the sizes are refused by name.
 
 mod annotate;
 mod bodies;
 mod constants;
 mod edges;
+mod joined;
+mod pieces;
+mod places;
 mod shapes;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::fit::{Fitter, Misfit};
+use super::composed::Known;
+use super::fit::{Fitter, Misfit, of_structure};
 use super::refuse;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Item, Program};
 use crate::graph::{Graph, NodeId, NodeKind, Value};
-use crate::lower::{Lowered, lower_group};
+use crate::lower::{Lowered, lower_group, prune_operands, visit_reads};
 use crate::ops::{LowerError, View};
-use crate::tensor::{Parameter, Size, Type};
+use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
-pub(super) use constants::fold_alike;
 use constants::is_of_constants;
+pub(super) use constants::{fold_alike, varying_constants};
 pub(super) use edges::check_edge;
+use places::{table, with_values};
 use shapes::{is_part, reshape_holds};
 
 /// A model at several sizes, passes run on each.
@@ -39,12 +45,15 @@ pub struct Probes {
     pub as_stored: bool,
     /// Whether windows have the padding that any size needs: [`Graph::any_padding`].
     pub any_padding: bool,
+    /// Sizes around a body, which its own may be made of.
+    pub known: Vec<Size>,
 }
 
 impl Probes {
     fn without_graphs(&self) -> Probes {
-        let Probes { parameters, sizes, graphs: _, as_stored, any_padding } = self;
-        Probes { parameters: parameters.clone(), sizes: sizes.clone(), graphs: vec![], as_stored: *as_stored, any_padding: *any_padding }
+        let Probes { parameters, sizes, graphs: _, as_stored, any_padding, known } = self;
+        let (parameters, sizes, known) = (parameters.clone(), sizes.clone(), known.clone());
+        Probes { parameters, sizes, graphs: vec![], as_stored: *as_stored, any_padding: *any_padding, known }
     }
 }
 
@@ -147,9 +156,10 @@ impl<'p> Sizer<'p> {
         for (other, at) in probes.graphs.iter().zip(&probes.sizes[1..]) {
             let sizes = Parameter::told(&probes.parameters, at);
             let what = format!("its graph has another structure with {sizes}; `--dynamic` cannot give it one library");
-            nodes.push(correspondence(graph, other, false).map_err(|n| vec![refuse(graph, &[n], &what)])?);
+            nodes.push(correspondence(graph, other, false).map_err(|n| vec![of_structure(refuse(graph, &[n], &what))])?);
         }
-        let fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone() };
+        let mut fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone(), known: Known::default() };
+        probes.known.iter().for_each(|size| fitter.learn(size));
         let mut sizer = Sizer { probes, fitter, nodes, values: HashMap::new() };
         let (values, misfits) = sizer.extents_of_values(graph);
         sizer.values = values;
@@ -160,19 +170,26 @@ impl<'p> Sizer<'p> {
         Ok((sizer, misfits))
     }
 
-    fn extents_of_values(&self, graph: &Graph) -> (Extents, Misfits) {
+    fn extents_of_values(&mut self, graph: &Graph) -> (Extents, Misfits) {
         let (mut values, mut misfits) = (HashMap::new(), vec![]);
-        let mut fit = |v: Value, others: Vec<&Type>| match self.bounds_of(graph.ty(v), &others) {
-            Ok(bounds) => drop(values.insert(v, bounds)),
+        let probes = self.probes;
+        let mut fit = |s: &mut Self, v: Value, others: Vec<&Type>| match s.bounds_of(graph.ty(v), &others) {
+            Ok(bounds) => {
+                bounds.iter().flatten().for_each(|size| s.fitter.learn(size));
+                values.insert(v, bounds);
+            }
             Err(misfit) => misfits.push((v, misfit)),
         };
-        let everywhere = |n: &NodeId| self.nodes.iter().all(|map| map.contains_key(n));
-        for v in graph.order().into_iter().filter(everywhere).flat_map(|n| graph.results(n)) {
-            fit(v, self.probes.graphs.iter().zip(&self.nodes).map(|(g, map)| g.ty(there(map, v))).collect());
+        for n in graph.order() {
+            let everywhere = self.nodes.iter().all(|map| map.contains_key(&n));
+            for v in graph.results(n).into_iter().filter(|_| everywhere) {
+                let others = probes.graphs.iter().zip(&self.nodes).map(|(g, map)| g.ty(there(map, v))).collect();
+                fit(self, v, others);
+            }
         }
         // Constants have none of their own, but where they are outputs.
         for (j, &v) in graph.outputs().iter().enumerate().filter(|(_, v)| graph.constant(**v).is_some()) {
-            fit(v, self.probes.graphs.iter().map(|g| g.ty(g.outputs()[j])).collect());
+            fit(self, v, probes.graphs.iter().map(|g| g.ty(g.outputs()[j])).collect());
         }
         (values, misfits)
     }
@@ -242,8 +259,25 @@ impl<'p> Sizer<'p> {
         if others.iter().any(|o| o.operands.len() != lowered.operands.len()) {
             return Err(Misfit::varies("what it reads depends on the sizes"));
         }
+        let mut tables = HashMap::new();
+        let mut read = HashSet::new();
+        visit_reads(&lowered.program.items, &mut |t| {
+            read.insert(t);
+        });
         for (k, (&t, &v)) in lowered.program.operands.iter().zip(&lowered.operands).enumerate() {
             let name = &lowered.program.tensor(t).name;
+            let constants: Option<Vec<&Tensor>> = others.iter().zip(&self.probes.graphs).map(|(o, g)| g.constant(o.operands[k])).collect();
+            // Shapes and the like were read when it was lowered.
+            if constants.is_some() && graph.constant(v).is_some() && !read.contains(&t) {
+                continue;
+            }
+            if let (Some(mine), Some(theirs)) = (graph.constant(v), constants)
+                && !theirs.iter().all(|part| is_part(part, mine))
+                && let Ok(elements) = table(&self.fitter, mine, &theirs)
+            {
+                tables.insert(t, elements);
+                continue;
+            }
             for ((o, g), map) in others.iter().zip(&self.probes.graphs).zip(&self.nodes) {
                 let matches = match (graph.constant(v), g.constant(o.operands[k])) {
                     (Some(whole), Some(part)) if !is_part(part, whole) => {
@@ -259,7 +293,10 @@ impl<'p> Sizer<'p> {
             }
         }
         let programs: Vec<&Program> = others.iter().map(|o| &o.program).collect();
-        annotate_program(&self.fitter, &mut lowered.program, &programs)
+        annotate_program(&self.fitter, &mut lowered.program, &programs)?;
+        with_values(&mut lowered.program, &tables);
+        prune_operands(&mut lowered.program, &mut lowered.operands);
+        Ok(())
     }
 
     /// Gives the copy of a value its sizes.
@@ -267,34 +304,36 @@ impl<'p> Sizer<'p> {
         bound_copy(&mut lowered.program, self.bounds(lowered.operands[0]));
     }
 
-    /// Whether a view that no kernel computes is the same at all sizes.
-    pub(super) fn check_view(&self, graph: &Graph, node: NodeId) -> Result<(), Diagnostic> {
-        let error = |what: &str| Err(Misfit::varies(what).diagnostic(graph, &[node], ""));
-        let Some(op) = graph.node(node).operator() else { return Ok(()) };
-        let Some(views) = op.view(&graph.facts(node)) else { return Ok(()) };
-        let Some(Some(source)) = graph.operands(node).first().copied() else { return Ok(()) };
+    /// Whether a view that no kernel computes is the same at all sizes, so that it is one of what is stored; else it needs a copy.
+    ///
+    /// # Errors
+    /// Why it cannot be copied either.
+    pub(super) fn is_view(&self, graph: &Graph, node: NodeId) -> Result<bool, Diagnostic> {
+        let Some(op) = graph.node(node).operator() else { return Ok(true) };
+        let Some(views) = op.view(&graph.facts(node)) else { return Ok(true) };
+        let Some(Some(source)) = graph.operands(node).first().copied() else { return Ok(true) };
+        let mut same = true;
         for (other, map) in self.probes.graphs.iter().zip(&self.nodes) {
-            let Some(&twin) = map.get(&node) else { return error("it is not there for other sizes") };
+            let what = "it is not there for other sizes";
+            let twin = *map.get(&node).ok_or_else(|| Misfit::varies(what).diagnostic(graph, &[node], ""))?;
             let theirs = other.node(twin).operator().and_then(|op| op.view(&other.facts(twin)));
-            if !theirs.is_some_and(|t| same_views(&t, &views)) {
-                return error("what it selects depends on the sizes");
-            }
-            if let Some(whole) = graph.constant(source)
-                && !other.operands(twin)[0].and_then(|v| other.constant(v)).is_some_and(|part| is_part(part, whole))
-            {
-                return error("the values of a constant depend on the sizes");
+            same &= theirs.is_some_and(|t| same_views(&t, &views));
+            if let Some(whole) = graph.constant(source) {
+                same &= other.operands(twin)[0].and_then(|v| other.constant(v)).is_some_and(|part| is_part(part, whole));
             }
         }
         for v in graph.results(node) {
             if matches!(views[v.result as usize], View::Reshape) {
                 let dims = |v: Value| (graph.ty(v).dims().unwrap_or_default(), self.bounds(v));
                 let (from, to) = (dims(source), dims(v));
-                if !reshape_holds((&from.0, from.1), (&to.0, to.1)) {
-                    return error("it joins or cuts an axis whose extent varies");
-                }
+                same &= reshape_holds((&from.0, from.1), (&to.0, to.1));
             }
         }
-        Ok(())
+        if !same {
+            let mut copy = lower_group(graph, &[node]).map_err(|(n, e)| refuse(graph, &[n], &e.to_string()))?;
+            self.annotate(graph, &[node], &mut copy)?;
+        }
+        Ok(same)
     }
 }
 

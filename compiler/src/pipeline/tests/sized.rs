@@ -1,5 +1,7 @@
 //! One program for a range of sizes: at every size it does what the operators' own definitions say, whatever lay in its memory before.
 
+use std::collections::BTreeSet;
+
 use super::{Net, ints, random};
 use crate::codegen::jit::Executable;
 use crate::codegen::target::{Level, Machine};
@@ -8,24 +10,30 @@ use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, Value, eval, parse};
 use crate::ops::Attribute;
 use crate::pipeline::{Compiled, Emitter, Options, Probes, Tuned, compile_range, lower_and_schedule_for, run_passes};
+use crate::schedule::Convolution;
 use crate::tensor::{DType, Parameter, Tensor};
 
-type Build<'a> = &'a dyn Fn(&[i64]) -> Graph;
+pub(super) type Build<'a> = &'a dyn Fn(&[i64]) -> Graph;
 
-fn parameters(ranges: &[(&str, i64, i64)]) -> Vec<Parameter> {
+pub(super) fn parameters(ranges: &[(&str, i64, i64)]) -> Vec<Parameter> {
     ranges.iter().map(|&(name, low, high)| Parameter::new(name, low, high, 1)).collect()
 }
 
 const WAYS: [(Level, Emitter); 3] = [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)];
 
 /// The program for a range, in all ways.
-fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+pub(super) fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+    compile_as(parameters, Convolution::Fastest, build)
+}
+
+/// The same with convolutions in one way.
+fn compile_as(parameters: &[Parameter], convolution: Convolution, build: Build<'_>) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
     let config = Config::default();
-    let mut read = |at: &[i64]| Ok((build(at), ()));
+    let mut read = |at: &[i64], _: &BTreeSet<String>| Ok((build(at), ()));
     let mut all = |graph: Graph, (): (), probes: &Probes| {
         let (graph, _) = run_passes(graph, &config, &mut |_, _| {});
         let one = |&(level, emitter): &(Level, Emitter)| {
-            let options = Options { emitter, ..Options::default() };
+            let options = Options { emitter, convolution, ..Options::default() };
             lower_and_schedule_for(graph.clone(), Some(probes), &Machine::x86_64(level), options, &Tuned::default(), &[])
         };
         WAYS.iter().map(one).collect()
@@ -34,8 +42,22 @@ fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, 
 }
 
 fn check(ranges: &[(&str, i64, i64)], at: &[&[i64]], build: Build<'_>) {
-    let parameters = parameters(ranges);
-    let all = compile(&parameters, build).unwrap_or_else(|problems| panic!("{problems:?}"));
+    check_as(&parameters(ranges), Convolution::Fastest, at, build);
+}
+
+/// Compares the program for a range with the interpreter, in all ways and at many sizes.
+pub(super) fn check_for(parameters: &[Parameter], at: &[&[i64]], build: Build<'_>) {
+    check_as(parameters, Convolution::Fastest, at, build);
+}
+
+/// The same with convolutions in one way.
+fn check_as(parameters: &[Parameter], convolution: Convolution, at: &[&[i64]], build: Build<'_>) {
+    let all = compile_as(parameters, convolution, build).unwrap_or_else(|problems| panic!("{problems:?}"));
+    if let Convolution::Winograd(_) = convolution {
+        for (way, compiled) in WAYS.iter().zip(&all) {
+            assert!(compiled.program.kernels.iter().any(|k| k.schedule.contains("winograd(")), "{way:?}");
+        }
+    }
     for ((level, emitter), compiled) in WAYS.into_iter().zip(all) {
         let machine = Machine::x86_64(level);
         if machine.check_host().is_err() {
@@ -190,20 +212,6 @@ fn updates_and_running_sums_over_lengths() {
         let sums = net.op("CumSum", &[x, axis], &[]);
         net.with_outputs(&[y, sums])
     });
-}
-
-#[test]
-fn what_mixes_sizes_is_refused_by_name() {
-    let problems = compile(&parameters(&[("batch", 1, 3), ("seq", 1, 20)]), &|at| {
-        let mut net = Net::new();
-        let x = net.input(&[n(at[0]), n(at[1]), 8]);
-        let shape = net.ints(&[at[0] * at[1], 8]);
-        let y = net.op("Reshape", &[x, shape], &[]);
-        let y = net.op("Relu", &[y], &[]);
-        net.with_outputs(&[y])
-    })
-    .unwrap_err();
-    assert!(problems[0].to_string().contains("joins or cuts an axis"), "{}", problems[0]);
 }
 
 #[test]
@@ -405,4 +413,123 @@ fn what_is_small_enough_to_be_computed_at_some_sizes_is_the_same_program() {
         let y = net.op("Add", &[x, filled], &[]);
         net.with_outputs(&[y])
     });
+}
+
+/// Windows over an axis that varies: short ones, down to images that are all border.
+#[test]
+fn windows_of_an_image_of_any_width() {
+    let widths: Vec<Vec<i64>> = (1..=19).chain([26, 39, 47]).map(|w| vec![1 + w % 2, w]).collect();
+    let at: Vec<&[i64]> = widths.iter().map(Vec::as_slice).collect();
+    check(&[("batch", 1, 2), ("width", 1, 47)], &at, &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 24, 7, n(at[1])]);
+        let depthwise = |net: &mut Net, x: Value, taps: i64, pads: [i64; 4], strides: [i64; 2]| {
+            let w = net.weight(&[24, 1, n(taps), n(taps)]);
+            let y = net.op("Conv", &[x, w], &[("pads", ints(&pads)), ("group", Attribute::Int(24)), ("strides", ints(&strides))]);
+            net.op("Relu", &[y], &[])
+        };
+        let a = depthwise(&mut net, x, 3, [1, 1, 1, 1], [1, 1]);
+        let b = depthwise(&mut net, a, 5, [2, 2, 2, 2], [2, 1]);
+        let c = depthwise(&mut net, a, 3, [1, 1, 1, 1], [1, 2]);
+        let d = depthwise(&mut net, a, 5, [2, 2, 2, 2], [1, 2]);
+        let e = net.op("MaxPool", &[a], &[("kernel_shape", ints(&[3, 3])), ("pads", ints(&[1, 1, 1, 1])), ("strides", ints(&[2, 1]))]);
+        let w = net.weight(&[20, 24, 1, 3]);
+        let f = net.op("Conv", &[b, w], &[("pads", ints(&[0, 1, 0, 1]))]);
+        net.with_outputs(&[b, c, d, e, f])
+    });
+}
+
+/// A product whose weights are far: panels are outermost, or only while there are few rows.
+#[test]
+fn rows_of_products_with_many_columns() {
+    let sizes = [[1, 1], [1, 13], [1, 14], [1, 15], [1, 29], [2, 31], [3, 64], [4, 97], [4, 200]];
+    let at: Vec<&[i64]> = sizes.iter().map(<[i64; 2]>::as_slice).collect();
+    check(&[("batch", 1, 4), ("rows", 1, 200)], &at, &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), n(at[1]), 200]);
+        let w = net.weight(&[200, 300]);
+        let y = net.op("MatMul", &[x, w], &[]);
+        let w = net.weight(&[200, 1000]);
+        let z = net.op("MatMul", &[x, w], &[]);
+        net.with_outputs(&[y, z])
+    });
+}
+
+/// Few rows: tiles of fewer rows than the others are wider, and begin where panels do.
+#[test]
+fn few_rows_of_products_with_panels_of_any_width() {
+    for columns in [24, 100, 258, 330] {
+        check(&[("rows", 1, 9)], &[&[1], &[2], &[3], &[5], &[7], &[9]], &|at| {
+            let mut net = Net::new();
+            let x = net.input(&[n(at[0]), 40]);
+            let w = net.weight(&[40, columns]);
+            let y = net.op("MatMul", &[x, w], &[]);
+            net.with_outputs(&[y])
+        });
+    }
+}
+
+/// Blocks of rows that attention is computed in, with what is left over.
+#[test]
+fn lengths_of_attention_in_blocks() {
+    let sizes = [[1, 1], [2, 15], [1, 16], [1, 17], [2, 33], [1, 47], [2, 64]];
+    let at: Vec<&[i64]> = sizes.iter().map(<[i64; 2]>::as_slice).collect();
+    check(&[("batch", 1, 2), ("length", 1, 64)], &at, &|at| {
+        let mut net = Net::new();
+        let [q, k, v] = [(); 3].map(|()| net.input(&[n(at[0]), 3, n(at[1]), 20]));
+        let k = net.op("Transpose", &[k], &[("perm", ints(&[0, 1, 3, 2]))]);
+        let s = net.op("MatMul", &[q, k], &[]);
+        let s = net.op("Softmax", &[s], &[("axis", Attribute::Int(-1))]);
+        let y = net.op("MatMul", &[s, v], &[]);
+        net.with_outputs(&[y])
+    });
+}
+
+/// A convolution between others, so that its channels are innermost.
+fn convolution_of(image: [usize; 3], taps: [usize; 2], pads: [i64; 4]) -> Graph {
+    let mut net = Net::new();
+    let [batch, height, width] = image;
+    let x = net.input(&[batch, 12, height, width]);
+    let w = net.weight(&[20, 12, 1, 1]);
+    let y = net.op("Conv", &[x, w], &[]);
+    let w = net.weight(&[36, 20, taps[0], taps[1]]);
+    let y = net.op("Conv", &[y, w], &[("pads", ints(&pads))]);
+    let y = net.op("Relu", &[y], &[]);
+    let w = net.weight(&[8, 36, 1, 1]);
+    let y = net.op("Conv", &[y, w], &[]);
+    net.with_outputs(&[y])
+}
+
+/// Convolutions by fewer products, of as many images as a run has.
+#[test]
+fn batches_of_images_by_fewer_products() {
+    check_as(&parameters(&[("batch", 1, 5)]), Convolution::Winograd(4), &[&[1], &[2], &[5]], &|at| {
+        convolution_of([n(at[0]), 9, 14], [3, 3], [1; 4])
+    });
+}
+
+/// The same of images of any width: tiles of which only a part is there, windows that begin and end outside.
+#[test]
+fn widths_of_images_by_fewer_products() {
+    let widths: Vec<[i64; 1]> = (1..=14).chain([21, 31, 38]).map(|w| [w]).collect();
+    let at: Vec<&[i64]> = widths.iter().map(<[i64; 1]>::as_slice).collect();
+    for m in [2, 4] {
+        check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(m), &at, &|at| convolution_of([2, 7, n(at[0])], [3, 3], [1; 4]));
+    }
+    check_as(&parameters(&[("width", 3, 38)]), Convolution::Winograd(4), &at[2..], &|at| {
+        convolution_of([1, 6, n(at[0])], [3, 3], [0, 0, 2, 0])
+    });
+    check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(2), &at, &|at| convolution_of([1, 5, n(at[0])], [1, 3], [0, 1, 0, 1]));
+    check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(2), &at, &|at| convolution_of([1, 5, n(at[0])], [3, 1], [1, 0, 1, 0]));
+}
+
+/// The same where both sides and the number of images vary.
+#[test]
+fn sides_of_images_by_fewer_products() {
+    let at: [&[i64]; 7] = [&[1, 1, 1], &[2, 2, 5], &[1, 6, 3], &[2, 7, 9], &[1, 12, 4], &[1, 5, 13], &[2, 13, 17]];
+    for m in [2, 4] {
+        check_as(&parameters(&[("batch", 1, 2), ("height", 1, 13), ("width", 1, 17)]), Convolution::Winograd(m), &at, &|at| {
+            convolution_of([n(at[0]), n(at[1]), n(at[2])], [3, 3], [1; 4])
+        });
+    }
 }

@@ -31,6 +31,23 @@ impl Asks<'_> {
 
 /// How the tiles of a panel ask for the next one.
 pub(super) fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, blocks: Option<&Blocks>) -> Option<Ahead> {
+    let rows = plan.rows.map(|r| (r, asking_rows(plan).map_or(plan.stage.axes[r], |n| n as usize)));
+    ahead_over(e, plan, packed, rows, blocks)
+}
+
+/// How one tile of rows asks for all of the next panel.
+pub(super) fn ahead_at_once(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>) -> Option<Ahead> {
+    ahead_over(e, plan, packed, None, None)
+}
+
+/// How tiles of these rows ask for the next panel.
+fn ahead_over(
+    e: &Emitter,
+    plan: &Plan,
+    packed: &HashMap<Expr, Packed>,
+    rows: Option<(usize, usize)>,
+    blocks: Option<&Blocks>,
+) -> Option<Ahead> {
     if plan.dot.is_some() {
         return None;
     }
@@ -40,8 +57,12 @@ pub(super) fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, bl
     let column = (packed.axis, packed.panel / packed.nr);
     let batch: Vec<(usize, i64)> =
         plan.outer.iter().filter_map(|a| packed.strides.iter().find(|s| s.0 == *a)).map(|s| (s.0, s.1)).collect();
-    let (panels, n_panels, outer) = if plan.columns_first {
-        (vec![column], packed.full as usize, outer)
+    let (panels, n_panels, outer) = if plan.columns_first || plan.few_rows.is_some() {
+        if plan.outer.iter().any(|a| packed.strides.iter().any(|s| s.0 == *a)) {
+            return None;
+        }
+        // Of an axis whose extent only a run knows, any iteration asks for all.
+        (vec![column], packed.full as usize, outer.into_iter().filter(|o| plan.stage.bound(o.0).is_none()).collect())
     } else if packed.full == 1 && batch.len() == plan.outer.len() && batch.iter().map(|b| b.1).min() == Some(packed.panel) {
         (batch, outer.iter().map(|o| o.1).product(), vec![])
     } else {
@@ -51,13 +72,22 @@ pub(super) fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, bl
         panels: &panels,
         n_panels,
         outer: &outer,
-        rows: plan.rows.map(|r| (r, plan.stage.axes[r])),
+        rows,
         mr: plan.tile.mr,
+        alone: rows.is_none() && plan.rows.is_some(),
         reduction: &plan.packed_reduction,
         steps: e.machine.choice.steps,
         blocks,
     };
     Ahead::new(e, packed, load.dtype().size_bytes(), &loops)
+}
+
+/// Where only a run knows how many rows there are: the first rows, whose tiles ask for the next panel. A run that has fewer of them than
+/// two tiles does not wait for that panel.
+pub(super) fn asking_rows(plan: &Plan) -> Option<i64> {
+    plan.stage.bound(plan.rows?)?;
+    let others: usize = plan.outer.iter().filter(|&&a| plan.stage.bound(a).is_none()).map(|&a| plan.stage.axes[a]).product();
+    Some((plan.tile.mr * if others > 1 { 1 } else { 2 }) as i64)
 }
 
 /// How the tiles of some rows ask for the next ones, where another thread may have written them.

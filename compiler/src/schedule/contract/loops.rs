@@ -1,11 +1,17 @@
 //! Loops over the tiles of a reduction, and over the reduction inside one.
 
+use std::ops::Range;
+
 use super::ask::Asks;
 use super::plan::Plan;
 use crate::expr::Stage;
 use crate::nest::Affine;
-use crate::schedule::emitter::{Emitter, Point, Rest, halves};
+use crate::schedule::emitter::{Emitter, Point, Rest, Run, halves};
 use crate::schedule::{ScheduleError, borders};
+use crate::tensor::Size;
+
+/// The most rows that what a run leaves over is one tile of, whatever their number.
+const MOST_AT_ONCE: i64 = 14;
 
 /// Called with the number of vectors and the valid lanes of the last one.
 pub(super) type Columns<'f> = dyn FnMut(&mut Emitter, Point, usize, u32) -> Result<(), ScheduleError> + 'f;
@@ -20,6 +26,12 @@ pub(super) fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: P
         at.axes[axis] = v;
         outer_loops(e, plan, rest, at, f)
     };
+    if let Some(pieces) = plan.pieces.get(&axis) {
+        for piece in pieces {
+            e.in_window(piece.window, |e| e.run_loop(&name, &piece.rest.clone().take(1), &mut body))?;
+        }
+        return Ok(());
+    }
     if plan.stage.bound(axis).is_some() {
         return e.run_loop(&name, &Emitter::whole(&plan.stage, axis).take(1), body);
     }
@@ -30,26 +42,50 @@ pub(super) fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: P
     cuts.windows(2).try_for_each(|part| e.run_loop(&name, &Rest::of(part[0]..part[1]).take(1), &mut body))
 }
 
-pub(super) fn row_loop(
-    e: &mut Emitter,
-    plan: &Plan,
-    point: Point,
-    f: &mut dyn FnMut(&mut Emitter, Point, usize) -> Result<(), ScheduleError>,
-) -> Result<(), ScheduleError> {
-    let Some(axis) = plan.rows else { return f(e, point, 1) };
+/// Called with the number of rows, and whether and how they ask for the next panel.
+type RowTile<'f> = dyn FnMut(&mut Emitter, Point, usize, Asking) -> Result<(), ScheduleError> + 'f;
+
+/// Which tile of some rows it is, as far as asking for the next panel goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asking {
+    /// One of those that share it.
+    Part,
+    /// One after them.
+    Nothing,
+    /// The last one, of what a run leaves over: there may be no other.
+    All,
+}
+
+/// Where only a run knows how many rows there are, tiles that begin at a row from `asking` on ask for nothing.
+pub(super) fn row_loop(e: &mut Emitter, plan: &Plan, asking: Option<i64>, point: Point, f: &mut RowTile<'_>) -> Result<(), ScheduleError> {
+    let Some(axis) = plan.rows else { return f(e, point, 1, Asking::Part) };
     let extent = plan.stage.axes[axis] as i64;
     let step = plan.tile.mr as i64;
     let full = extent / step * step;
-    if plan.stage.bound(axis).is_some() {
-        let mut rest = Emitter::whole(&plan.stage, axis);
-        for step in halves(step) {
-            e.run_loop(&format!("i{axis}"), &rest.take(step), |e, v| {
-                let mut at = point.clone();
-                at.axes[axis] = v;
-                f(e, at, step as usize)
-            })?;
+    let name = format!("i{axis}");
+    let mut tiles = |e: &mut Emitter, run: &Run, asks: Asking| {
+        e.run_loop(&name, run, |e, v| {
+            let mut at = point.clone();
+            at.axes[axis] = v;
+            f(e, at, run.step as usize, asks)
+        })
+    };
+    if let Some(pieces) = plan.pieces.get(&axis) {
+        for piece in pieces {
+            let mut rest = piece.rest.clone();
+            for step in halves(if piece.is_whole { step } else { 1 }) {
+                e.in_window(piece.window, |e| tiles(e, &rest.take(step), Asking::Part))?;
+            }
         }
         return Ok(());
+    }
+    if let Some(rows) = plan.stage.bound(axis) {
+        if let Some(n) = asking.filter(|&n| n < extent) {
+            return asking_tiles(e, (extent, rows), (step, n), &mut tiles);
+        }
+        let mut rest = Emitter::whole(&plan.stage, axis);
+        tiles(e, &rest.take(step), Asking::Part)?;
+        return last_rows(e, rest, (step, plan.padded.is_empty()), Asking::All, &mut tiles);
     }
     let mut parts = vec![(0..full, step), (full..extent, (extent - full).max(1))];
     if !plan.padded.is_empty() {
@@ -62,46 +98,95 @@ pub(super) fn row_loop(
         parts = alone(0, first).chain([(first..last, step)]).chain(alone(last, full)).chain(rest).collect();
     }
     for (range, step) in parts {
-        e.for_loop(&format!("i{axis}"), range, step, |e, v| {
-            let mut at = point.clone();
-            at.axes[axis] = v;
-            f(e, at, step as usize)
-        })?;
+        tiles(e, &Run { range, step, live: None }, Asking::Part)?;
     }
     Ok(())
 }
 
-/// `f` gets the number of vectors and the valid lanes of the last one.
-pub(super) fn column_loop(e: &mut Emitter, plan: &Plan, point: Point, f: &mut Columns<'_>) -> Result<(), ScheduleError> {
+type Tiles<'f> = dyn FnMut(&mut Emitter, &Run, Asking) -> Result<(), ScheduleError> + 'f;
+
+/// What a run leaves over of tiles of `step` rows.
+fn last_rows(
+    e: &mut Emitter,
+    mut rest: Rest,
+    (mut step, at_once): (i64, bool),
+    asking: Asking,
+    f: &mut Tiles<'_>,
+) -> Result<(), ScheduleError> {
+    while step > if e.machine.exact && at_once { MOST_AT_ONCE } else { 1 } {
+        step /= 2;
+        f(e, &rest.take(step), asking)?;
+    }
+    rest.at_once(step).iter().try_for_each(|run| f(e, run, asking))
+}
+
+/// All rows, of which the tiles of the first `n` ask for the next panel: each for its part where a run has as many, else the first for all
+/// of it.
+fn asking_tiles(e: &mut Emitter, (extent, rows): (i64, &Size), (step, n): (i64, i64), f: &mut Tiles<'_>) -> Result<(), ScheduleError> {
+    let full = rows.floor(step).times(step);
+    let run = |range: Range<i64>, to: Size| Run { live: Some((Size::Constant(range.start), to)), range, step };
+    let are_all = full.plus(&Size::Constant(1 - n)).at_least(0).at_most(1);
+    let some = full.at_most(1);
+    if n > step {
+        f(e, &run(0..step, some.minus(&are_all).times(step)), Asking::All)?;
+    }
+    f(e, &run(0..n, are_all.times(n)), Asking::Part)?;
+    f(e, &run(n..extent, full.at_least(n)), Asking::Nothing)?;
+    let (zero, none) = (Size::Constant(0), Size::Constant(1).minus(&some));
+    last_rows(e, Rest::live(0..(step - 1).min(extent), zero, rows.product(&none)), (step, true), Asking::All, f)?;
+    let after = full.plus(&rows.minus(&full).product(&some));
+    last_rows(e, Rest::live(0..extent, full, after), (step, true), Asking::Nothing, f)
+}
+
+/// Loops over columns in so many vectors at once, of panels where those are outermost; `f` gets the number of vectors and the valid
+/// lanes of the last one.
+pub(super) fn column_loop(
+    e: &mut Emitter,
+    plan: &Plan,
+    (nv, panels): (usize, bool),
+    point: Point,
+    f: &mut Columns<'_>,
+) -> Result<(), ScheduleError> {
     let Some(axis) = plan.vector else { return f(e, point, 1, 1) };
     let extent = plan.columns as i64;
     let lanes = plan.lanes as i64;
-    let step = plan.tile.nv as i64 * lanes;
+    let step = nv as i64 * lanes;
     if plan.stage.bound(axis).is_some() {
         let mut rest = Emitter::whole(&plan.stage, axis);
-        let steps = [(step, plan.tile.nv, lanes as u32), (lanes, 1, lanes as u32), (1, 1, 1)];
-        for (step, nv, valid) in steps {
+        // Parts of a vector are loads and stores of some of its lanes.
+        let parts = halves(if e.machine.exact { lanes } else { 1 }).filter(|&part| part < lanes).map(|part| (part, 1, part));
+        for (step, nv, valid) in [(step, nv, lanes), (lanes, 1, lanes)].into_iter().chain(parts) {
             e.run_loop(&format!("i{axis}"), &rest.take(step), |e, v| {
                 let mut at = point.clone();
                 at.axes[axis] = v;
-                f(e, at, nv, valid)
+                f(e, at, nv, valid as u32)
             })?;
         }
         return Ok(());
     }
     let full = extent / step * step;
-    e.for_loop(&format!("i{axis}"), 0..full, step, |e, v| {
+    // Where panels are outermost in some runs only, the others have none of them.
+    let few = plan.few_rows.as_ref().filter(|_| panels);
+    let run = Run { range: 0..full, step, live: few.map(|few| (Size::Constant(0), few.times(full))) };
+    e.run_loop(&format!("i{axis}"), &run, |e, v| {
         let mut at = point.clone();
         at.axes[axis] = v;
-        f(e, at, plan.tile.nv, lanes as u32)
+        f(e, at, nv, lanes as u32)
     })?;
-    last_columns(e, plan, axis, point, f)
+    match few {
+        Some(few) if full < extent => {
+            let few = e.size(few, 1);
+            e.branch((few, 1, 2), |e| last_columns(e, plan, nv, point, f), |_| Ok(()))
+        }
+        _ => last_columns(e, plan, nv, point, f),
+    }
 }
 
-/// The columns that fill no tile.
-pub(super) fn last_columns(e: &mut Emitter, plan: &Plan, axis: usize, point: Point, f: &mut Columns<'_>) -> Result<(), ScheduleError> {
+/// The columns that fill no tile of so many vectors.
+pub(super) fn last_columns(e: &mut Emitter, plan: &Plan, nv: usize, point: Point, f: &mut Columns<'_>) -> Result<(), ScheduleError> {
+    let Some(axis) = plan.vector else { return Ok(()) };
     let (extent, lanes) = (plan.columns as i64, plan.lanes as i64);
-    let full = extent - extent % (plan.tile.nv as i64 * lanes);
+    let full = extent - extent % (nv as i64 * lanes);
     let rest = extent - full;
     if rest > 0 {
         let mut at = point;

@@ -21,8 +21,8 @@ use crate::schedule::pack::{Reduction, pack};
 use crate::schedule::reduce::loads;
 use crate::schedule::rows_ahead::RowsAhead;
 use crate::tensor::DType;
-use ask::{Asks, ahead, rows_ahead};
-use loops::{column_loop, last_columns, outer_loops, row_loop};
+use ask::{Asks, ahead, ahead_at_once, asking_rows, rows_ahead};
+use loops::{Asking, column_loop, last_columns, outer_loops, row_loop};
 use plan::{Plan, plan, row_bytes};
 use tile::tile;
 
@@ -54,6 +54,8 @@ pub(super) struct Tiles {
     plan: Plan,
     packed: HashMap<Expr, Packed>,
     ahead: Option<Ahead>,
+    /// For a tile that may be the only one.
+    all_ahead: Option<Ahead>,
     rows_ahead: Option<RowsAhead>,
     blocks: Option<Blocks>,
 }
@@ -73,9 +75,10 @@ impl Tiles {
                 }
             }
         }
-        let ahead = ahead(e, &plan, &packed, None);
+        let next = ahead(e, &plan, &packed, None);
+        let all_ahead = asking_rows(&plan).and_then(|_| ahead_at_once(e, &plan, &packed));
         let rows_ahead = rows_ahead(e, &plan);
-        Tiles { plan, packed, ahead, rows_ahead, blocks: None }
+        Tiles { plan, packed, ahead: next, all_ahead, rows_ahead, blocks: None }
     }
 
     /// Cuts the reduction into blocks, where that is worth it.
@@ -99,9 +102,14 @@ impl Tiles {
     }
 
     /// What tiles of so many vectors ask for.
-    fn asks(&self, nv: usize) -> Asks<'_> {
+    fn asks(&self, nv: usize, asking: Asking) -> Asks<'_> {
         let whole = nv == self.plan.tile.nv;
-        Asks { weights: self.ahead.as_ref().filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }
+        let weights = match asking {
+            Asking::Part => self.ahead.as_ref(),
+            Asking::All => self.all_ahead.as_ref(),
+            Asking::Nothing => None,
+        };
+        Asks { weights: weights.filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }
     }
 
     /// Rows of a tile.
@@ -117,40 +125,49 @@ impl Tiles {
     /// The loops over all outputs whose `fixed` axes are those of the point.
     pub(super) fn emit(&self, e: &mut Emitter, point: Point, fixed: &[usize]) -> Result<(), ScheduleError> {
         e.packed = self.packed.clone();
-        let plan = &self.plan;
-        let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
-        let result = if plan.columns_first {
-            let panel = |e: &mut Emitter, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
-                let asks = self.asks(nv);
-                outer_loops(e, plan, &outer, point, &mut |e, point| {
-                    row_loop(e, plan, point, &mut |e, point, mr| tile(e, plan, (asks, block), point, (mr, nv, valid)))
-                })
-            };
-            match (&self.blocks, plan.vector) {
-                (Some(blocks), Some(axis)) => {
-                    let nr = self.nr() as i64;
-                    let panels = (plan.columns as i64 / nr, nr);
-                    let whole = (plan.tile.nv, plan.lanes as u32);
-                    blocks.emit(e, &format!("i{axis}"), panels, &mut |e, column, block| {
-                        let mut at = point.clone();
-                        at.axes[axis] = column;
-                        panel(e, at, whole, Some(block))
-                    })?;
-                    last_columns(e, plan, axis, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None))
-                }
-                _ => column_loop(e, plan, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None)),
-            }
-        } else {
-            outer_loops(e, plan, &outer, point, &mut |e, point| {
-                row_loop(e, plan, point, &mut |e, point, mr| {
-                    column_loop(e, plan, point, &mut |e, point, nv, valid| {
-                        let asks = self.asks(nv);
-                        tile(e, plan, (asks, None), point, (mr, nv, valid))
-                    })
-                })
-            })
+        let result = match self.plan.of_many_rows() {
+            None => self.loops(e, &self.plan, point, fixed, self.plan.columns_first),
+            Some(other) => self.loops(e, &self.plan, point.clone(), fixed, true).and_then(|()| self.loops(e, &other, point, fixed, false)),
         };
         e.packed.clear();
         result
+    }
+
+    fn loops(&self, e: &mut Emitter, plan: &Plan, point: Point, fixed: &[usize], columns_first: bool) -> Result<(), ScheduleError> {
+        let outer: Vec<usize> = plan.outer.iter().copied().filter(|a| !fixed.contains(a)).collect();
+        // In runs of many rows, weights are near.
+        let far = columns_first || self.plan.few_rows.is_none();
+        let asking = self.ahead.as_ref().filter(|_| far).and_then(|_| asking_rows(plan));
+        if !columns_first {
+            return outer_loops(e, plan, &outer, point, &mut |e, point| {
+                row_loop(e, plan, asking, point, &mut |e, point, mr, asking| {
+                    column_loop(e, plan, (plan.nv(mr), false), point, &mut |e, point, nv, valid| {
+                        let asks = self.asks(nv, if far { asking } else { Asking::Nothing });
+                        tile(e, plan, (asks, None), point, (mr, nv, valid))
+                    })
+                })
+            });
+        }
+        let panel = |e: &mut Emitter, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
+            outer_loops(e, plan, &outer, point, &mut |e, point| {
+                row_loop(e, plan, asking, point, &mut |e, point, mr, asking| {
+                    tile(e, plan, (self.asks(nv, asking), block), point, (mr, nv, valid))
+                })
+            })
+        };
+        match (&self.blocks, plan.vector) {
+            (Some(blocks), Some(axis)) => {
+                let nr = self.nr() as i64;
+                let panels = (plan.columns as i64 / nr, nr);
+                let whole = (plan.tile.nv, plan.lanes as u32);
+                blocks.emit(e, &format!("i{axis}"), panels, &mut |e, column, block| {
+                    let mut at = point.clone();
+                    at.axes[axis] = column;
+                    panel(e, at, whole, Some(block))
+                })?;
+                last_columns(e, plan, plan.tile.nv, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None))
+            }
+            _ => column_loop(e, plan, (plan.tile.nv, true), point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None)),
+        }
     }
 }

@@ -1,14 +1,21 @@
 //! The loops of a reduction in register tiles: which axes are rows, columns and outside them, and the tile.
 
+use std::collections::HashMap;
+
 use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::schedule::borders::{Piece, Walk};
 use crate::schedule::cost::{Tile, choose_tile, n_streams, shared_columns, window_tile};
 use crate::schedule::emitter::{Emitter, expr_depends, stride_along};
 use crate::schedule::pack::packable;
 use crate::schedule::reduce::loads;
 use crate::schedule::{borders, dot};
-use crate::tensor::{DType, n_elements};
+use crate::tensor::{DType, Size, n_elements};
+
+/// Multiply-adds that start before the first one is done, about.
+const LATENCY: usize = 4;
 
 /// A stage with its loops chosen.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) stage: Stage,
     pub(super) value: Expr,
@@ -26,10 +33,14 @@ pub(super) struct Plan {
     pub(super) packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     pub(super) columns_first: bool,
+    /// Where only a run knows whether the rows are few enough for panels to be outermost: 1 if they are, else 0.
+    pub(super) few_rows: Option<Size>,
     /// Parts of the reduction that are read side by side.
     pub(super) streams: usize,
     /// Reads whose padding the loops are split around.
     pub(super) padded: Vec<Expr>,
+    /// How they are split along axes whose extents only a run knows.
+    pub(super) pieces: HashMap<usize, Vec<Piece>>,
     pub(super) lanes: usize,
     /// Where several steps are taken at once.
     pub(super) dot: Option<dot::Product>,
@@ -40,10 +51,43 @@ impl Plan {
     pub(super) fn unit(&self) -> usize {
         self.dot.as_ref().map_or(1, |d| d.steps)
     }
+
+    /// The plan of the runs in which panels are not outermost, although they are in others.
+    pub(super) fn of_many_rows(&self) -> Option<Plan> {
+        let many = Size::Constant(1).minus(self.few_rows.as_ref()?);
+        let axis = self.outer.first().copied().or(self.rows)?;
+        let mut plan = self.clone();
+        let all = self.stage.bound(axis).cloned().unwrap_or(Size::Constant(self.stage.axes[axis] as i64));
+        plan.stage.bounds.resize(plan.stage.axes.len() + plan.stage.reduce.len(), None);
+        plan.stage.bounds[axis] = Some(all.product(&many));
+        plan.few_rows = None;
+        Some(plan)
+    }
+
+    /// Vectors in a row of a tile of so many rows: where tiles of fewer rows than the plan's are for what a run leaves over, enough sums
+    /// to hide the latency of a multiply-add. Those are whole panels, so that they begin where a packed one does.
+    pub(super) fn nv(&self, mr: usize) -> usize {
+        let live = |a: usize| self.stage.bound(a).is_some();
+        match (self.vector, self.rows) {
+            (Some(v), Some(r)) if live(r) && !live(v) && mr < self.tile.mr => {
+                let (wanted, most) = (LATENCY.div_ceil(mr).div_ceil(self.tile.nv), self.columns / (self.tile.nv * self.lanes));
+                self.tile.nv * wanted.min(most).max(1)
+            }
+            _ => self.tile.nv,
+        }
+    }
 }
 
 pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, vector: Option<usize>) -> Plan {
-    let padded: Vec<Expr> = loads(value).into_iter().filter(|l| borders::in_place(e, stage, op, value, l)).collect();
+    let mut padded: Vec<Expr> = loads(value).into_iter().filter(|l| borders::in_place(e, stage, op, value, l)).collect();
+    let walks: Vec<Walk> =
+        padded.iter().flat_map(|l| (0..stage.axes.len()).filter_map(|a| Walk::of(e, stage, l, a)).collect::<Vec<_>>()).collect();
+    let mut pieces: HashMap<usize, Vec<Piece>> = walks.iter().map(|w| (w.axis(), w.pieces(e))).collect();
+    if vector.is_some_and(|v| pieces.contains_key(&v)) {
+        // Lanes would lie across the parts: each decides for itself what it reads.
+        pieces.clear();
+        padded.clear();
+    }
     let mut stage = stage.clone();
     let n = stage.axes.len();
     let (_, _, out_strides) = e.memory_of(stage.out);
@@ -124,14 +168,34 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     } else {
         tile
     };
+    let mut few_rows = None;
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * element_bytes;
         let n_panels = columns / (tile.nv * lanes);
-        let far = bytes > e.machine.l2_bytes / 2
-            || machine.exact && n_panels >= 8 && bytes >= 128 << 10 && row_bytes(e, value, v) / 4 * element_bytes <= e.machine.l2_bytes / 4;
         let n_tiles = outer.iter().map(|&a| stage.axes[a]).product::<usize>() * n_rows.div_ceil(tile.mr);
-        far && n_tiles > 1 && !outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a)))
+        if n_tiles <= 1 || outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a))) {
+            return false;
+        }
+        if bytes > e.machine.l2_bytes / 2 {
+            return true;
+        }
+        if !machine.exact || n_panels < 8 || bytes < 128 << 10 {
+            return false;
+        }
+        let limit = e.machine.l2_bytes / 4 / element_bytes * 4;
+        let in_run = row_bytes_in_run(e, value, v);
+        match e.span(&in_run).filter(|_| in_run.constant().is_none()) {
+            None => row_bytes(e, value, v) / 4 * element_bytes <= e.machine.l2_bytes / 4,
+            Some((_, most)) if most as usize <= limit => true,
+            Some((least, _)) if least as usize > limit => false,
+            Some(_) => {
+                few_rows = Some(Size::Constant(limit as i64 + 1).minus(&in_run).at_least(0).at_most(1));
+                false
+            }
+        }
     });
+    let plain_value =
+        if pieces.is_empty() { value.clone() } else { value.rewrite(&mut |x| if padded.contains(&x) { borders::plain(&x) } else { x }) };
     let streams = match reduction[..] {
         _ if dot.is_some() => 1,
         [(axis, extent)] if stage.bound(axis).is_none() && e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => {
@@ -141,7 +205,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     };
     Plan {
         stage,
-        value: value.clone(),
+        value: plain_value,
         finish: finish.clone(),
         op,
         vector,
@@ -152,8 +216,10 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         reduction,
         packed_reduction,
         columns_first,
+        few_rows,
         streams,
         padded,
+        pieces,
         lanes,
         dot,
     }
@@ -166,6 +232,19 @@ pub(super) fn row_bytes(e: &Emitter, value: &Expr, columns: usize) -> usize {
         _ => 0,
     };
     loads(value).iter().filter(|l| !expr_depends(l, columns)).map(bytes).sum()
+}
+
+/// The same in one run.
+fn row_bytes_in_run(e: &Emitter, value: &Expr, columns: usize) -> Size {
+    let bytes = |l: &Expr| match l.node() {
+        Node::Load { tensor, .. } => {
+            let decl = e.program().tensor(*tensor);
+            let extent = |(k, &d): (usize, &usize)| decl.bound(k).cloned().unwrap_or(Size::Constant(d as i64));
+            decl.dims.iter().enumerate().map(extent).fold(Size::Constant(4), |n, d| n.product(&d))
+        }
+        _ => Size::Constant(0),
+    };
+    loads(value).iter().filter(|l| !expr_depends(l, columns)).fold(Size::Constant(0), |sum, l| sum.plus(&bytes(l)))
 }
 
 /// Whether the first lanes of a vector along `axis` are one load.

@@ -158,7 +158,7 @@ fn finish_from_memory(
 ) -> Result<(), ScheduleError> {
     let rows = plan.rows.expect("a tile of several rows");
     let (lanes, width) = (plan.lanes as i64, (nv * plan.lanes) as i64);
-    let buffer = e.tile_buffer(plan.value.dtype(), plan.tile.mr * plan.tile.nv * plan.lanes);
+    let buffer = e.tile_buffer(plan.value.dtype(), (plan.tile.mr * plan.tile.nv).max(mr * nv) * plan.lanes);
     for (i, &acc) in accs.iter().enumerate() {
         e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
     }

@@ -52,6 +52,18 @@ pub(in crate::schedule) struct Lanes {
     pub(in crate::schedule) valid: u32,
 }
 
+/// The steps of a reduction that read elements at some outputs along an axis: those that move the read from the output's place by at
+/// least, and at most, so much. The others read padding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::schedule) struct Window {
+    /// The output axis.
+    pub(in crate::schedule) axis: usize,
+    /// The least offset that reads an element.
+    pub(in crate::schedule) least: i64,
+    /// The greatest.
+    pub(in crate::schedule) most: i64,
+}
+
 impl Point {
     /// One lane of the point.
     pub(in crate::schedule) fn lane(&self, lane: u32) -> Point {
@@ -115,6 +127,8 @@ pub(in crate::schedule) struct Emitter {
     scopes: Vec<HashMap<Key, Reg>>,
     /// The extents of the current stage that only a run knows.
     pub(in crate::schedule) bounds: Vec<Option<Size>>,
+    /// Which steps along an output axis read elements, while a part of that axis is emitted.
+    pub(in crate::schedule) windows: Vec<Window>,
     sizes: Vec<(Size, i64, nest::Var)>,
     storages: HashMap<usize, BufferId>,
     constants: HashMap<TensorId, BufferId>,
@@ -136,6 +150,7 @@ impl Emitter {
             ranges: HashMap::new(),
             scopes: vec![HashMap::new()],
             bounds: vec![],
+            windows: vec![],
             sizes: vec![],
             storages: HashMap::new(),
             constants: HashMap::new(),
@@ -186,6 +201,11 @@ impl Emitter {
         let buffer = self.buffer(name, dtype, len, Arg::Scratch(len * dtype.size_bytes()));
         self.slots.push(Some(Slot::Memory { buffer, offset: 0, strides: dense_strides(dims, order) }));
         id
+    }
+
+    /// Gives a tensor the extents of one run.
+    pub(in crate::schedule) fn bound_tensor(&mut self, t: TensorId, bounds: Vec<Option<Size>>) {
+        self.program.tensors[t.0 as usize].bounds = bounds;
     }
 
     /// A new buffer of so many `f32` for sums that are not complete.
@@ -415,6 +435,19 @@ impl Emitter {
         self.ranges.insert(var, (0, high));
         self.sizes.push((size.clone(), high, var));
         Affine::var(var)
+    }
+
+    /// The least and the greatest value of a size, as far as the ranges of its parameters are known.
+    pub(in crate::schedule) fn span(&self, size: &Size) -> Option<(i64, i64)> {
+        size.span(&self.program.parameters)
+    }
+
+    /// What `f` emits where these steps along an axis read elements.
+    pub(in crate::schedule) fn in_window<T>(&mut self, window: Window, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.windows.push(window);
+        let done = f(self);
+        self.windows.pop();
+        done
     }
 
     /// The extent of a stage's axis in one run, where it is less than all of it in some.

@@ -42,12 +42,18 @@ impl Rest {
         Rest { from: range.start, end: range.end, live: None }
     }
 
+    /// A part of an axis of which `from..to` runs, `from` at most `to`; `range` holds it for all sizes, and begins there if `from` is a
+    /// number.
+    pub(in crate::schedule) fn live(range: Range<i64>, from: Size, to: Size) -> Self {
+        Rest { from: range.start, end: range.end, live: Some((from, to)) }
+    }
+
     /// All but the first elements.
     pub(in crate::schedule) fn after(mut self, n: i64) -> Self {
         self.from += n;
         if let Some((from, to)) = &mut self.live {
             *from = from.plus(&Size::Constant(n));
-            *to = to.at_least(n);
+            *to = to.at_least(self.from);
         }
         self
     }
@@ -79,6 +85,21 @@ impl Rest {
                 run
             }
         }
+    }
+}
+
+impl Rest {
+    /// What is left, fewer than `n` elements, as runs of one iteration, one for each number that it may be.
+    pub(in crate::schedule) fn at_once(mut self, n: i64) -> Vec<Run> {
+        let most = self.most().max(1);
+        let Some((from, to)) = &self.live else { return vec![self.take(most)] };
+        let left = to.minus(from);
+        let at_least = |k: i64| left.plus(&Size::Constant(1 - k)).at_least(0).at_most(1);
+        let run = |k: i64| {
+            let end = from.plus(&at_least(k).minus(&at_least(k + 1)).times(k));
+            Run { range: self.from..self.end, step: k, live: Some((from.clone(), end)) }
+        };
+        (1..n).rev().map(run).filter(|r| !r.is_never()).collect()
     }
 }
 

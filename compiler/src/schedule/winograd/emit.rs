@@ -1,6 +1,6 @@
 //! The nest: blocks of tiles; in each, the input's transform, then by panels the products and the output's transform.
 
-use super::cook_toom::Weights;
+use super::cook_toom::{CookToom, Weights};
 use super::plan::{Order, Plan};
 use super::shape::{Shape, Side};
 use super::transform;
@@ -8,9 +8,9 @@ use crate::expr::{Affine as StageAffine, BinaryOp, Body, Const, Expr, Ix, Node, 
 use crate::nest::{Affine, BufferId, Reg};
 use crate::schedule::ScheduleError;
 use crate::schedule::contract::Tiles;
-use crate::schedule::emitter::{Emitter, Lanes, Point};
+use crate::schedule::emitter::{Emitter, Lanes, Point, Run};
 use crate::schedule::reduce::loop_over;
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Size, Tensor};
 
 type Done = Result<(), ScheduleError>;
 
@@ -56,7 +56,7 @@ struct Emission<'a> {
     in_lanes: u32,
 }
 
-/// The tile columns of a block.
+/// The tile columns of a block. Along a side of which only a run knows the extent, what is inside is found out tile by tile.
 #[derive(Clone)]
 struct Block {
     point: Point,
@@ -102,7 +102,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
     loop_over(e, stage, &shape.batch, point, &mut |e, point| {
         let end = (plan.blocks[0] * plan.rows) as i64;
-        e.for_loop("row", 0..end, plan.rows as i64, |e, row| it.row_of_blocks(e, &point, row, &panels))
+        let run = blocks_run(&shape.sides[0], y.m, plan.rows, end);
+        e.run_loop("row", &run, |e, row| it.row_of_blocks(e, &point, row, &panels))
     })
 }
 
@@ -190,6 +191,13 @@ impl Emission<'_> {
 
     fn row_of_blocks(&self, e: &mut Emitter, point: &Point, row: Affine, panels: &[Panels]) -> Done {
         let n = self.plan.blocks[1];
+        let side = &self.shape.sides[1];
+        if side.live.is_some() {
+            let (m, cols) = (self.plan.forms[1].m, self.plan.cols);
+            return e.run_loop("col", &blocks_run(side, m, cols, (n * cols) as i64), |e, col| {
+                self.emit_block(e, &Block { point: point.clone(), row, col, inside: (0, 0), outputs: vec![] }, panels)
+            });
+        }
         let blocks: Vec<Block> = (0..n).map(|i| self.block(point, &row, i)).collect();
         let form = &self.plan.forms[1];
         let window = (form.m * self.plan.cols + form.n() - form.m) as i64;
@@ -255,26 +263,41 @@ impl Emission<'_> {
         let window = (x.m * self.plan.cols + x.n() - x.m) as i64;
         let (lo, hi) = block.inside;
         let slot = |j: usize, at: &Affine| at.times(self.rows.step).offset(j as i64 * self.rows.plane);
-        for range in [0..lo, hi..window] {
+        for range in if self.shape.sides[1].live.is_some() { [0..0, 0..0] } else { [0..lo, hi..window] } {
             e.for_loop("x", range, 1, |e, at| {
                 let zero = e.constant(DType::F32, Const::Float(0.0), lanes);
                 (0..y.n()).for_each(|j| e.b.store(self.rows.buffer, slot(j, &at), zero));
                 Ok(())
             })?;
         }
-        let inside = |row: i64| window_inside(side, row * y.m as i64, y.n() as i64);
-        by_class(e, &row, &inside, &mut |e, &(first, end)| {
-            e.for_loop("x", lo..hi, 1, |e, at| {
-                let column = block.col.times(x.m as i64).plus(&at);
+        by_window(e, side, y, &row, &mut |e, &(first, end)| {
+            let column = |e: &mut Emitter, at: &Affine| {
+                let column = block.col.times(x.m as i64).plus(at);
                 let data: Vec<Option<Reg>> = (0..y.n() as i64)
                     .map(|k| (first..end).contains(&k).then(|| self.load(e, block, &row.times(y.m as i64).offset(k), &column, channel)))
                     .collect();
                 let out = transform::input(e, y, &data);
                 for (j, value) in out.into_iter().enumerate() {
                     let value = value.unwrap_or_else(|| e.constant(DType::F32, Const::Float(0.0), lanes));
-                    e.b.store(self.rows.buffer, slot(j, &at), value);
+                    e.b.store(self.rows.buffer, slot(j, at), value);
                 }
                 Ok(())
+            };
+            let Some(live) = &self.shape.sides[1].live else {
+                return e.for_loop("x", lo..hi, 1, |e, at| column(e, &at));
+            };
+            let (first, dim) = (self.shape.sides[1].first, self.shape.sides[1].dim as i64);
+            let zeros = |e: &mut Emitter, at: &Affine| {
+                let zero = e.constant(DType::F32, Const::Float(0.0), lanes);
+                (0..y.n()).for_each(|j| e.b.store(self.rows.buffer, slot(j, at), zero));
+                Ok(())
+            };
+            e.for_loop("x", 0..window, 1, |e, at| {
+                let place = block.col.times(x.m as i64).plus(&at).offset(first);
+                let left = e.size(&live.dim, dim).plus(&place.times(-1));
+                let most = e.range(&left).1;
+                let after = |e: &mut Emitter| e.branch((left, 1, most + 1), |e| column(e, &at), |e| zeros(e, &at));
+                e.branch((place, 0, dim), after, |e| zeros(e, &at))
             })
         })?;
         let tile = r.times(self.plan.cols as i64);
@@ -317,10 +340,9 @@ impl Emission<'_> {
         let valid = if panels.count > 1 { panels.width } else { panels.valid } as i64;
         let full = valid / lanes * lanes;
         let n_whole = block.outputs.iter().take_while(|&&o| o == x.m).count();
-        let outputs_of = |row: i64| outputs(&self.shape.sides[0], y.m, row);
         e.for_loop("r", 0..self.plan.rows as i64, 1, |e, r| {
             let row = block.row.plus(&r);
-            by_class(e, &row, &outputs_of, &mut |e, &rows| {
+            by_outputs(e, &self.shape.sides[0], y.m, &row, &mut |e, &rows| {
                 if rows == 0 {
                     return Ok(());
                 }
@@ -334,6 +356,13 @@ impl Emission<'_> {
                     }
                     Ok(())
                 };
+                if self.shape.sides[1].live.is_some() {
+                    return e.for_loop("tile", 0..self.plan.cols as i64, 1, |e, col| {
+                        by_outputs(e, &self.shape.sides[1], x.m, &block.col.plus(&col), &mut |e, &columns| {
+                            if columns == 0 { Ok(()) } else { tile(e, &col, columns) }
+                        })
+                    });
+                }
                 e.for_loop("tile", 0..n_whole as i64, 1, |e, col| tile(e, &col, x.m))?;
                 for (col, &columns) in block.outputs.iter().enumerate().skip(n_whole).filter(|o| *o.1 > 0) {
                     tile(e, &Affine::constant(col as i64), columns)?;
@@ -415,6 +444,33 @@ fn window_inside(side: &Side, first: i64, window: i64) -> (i64, i64) {
 /// How many outputs of a tile exist.
 fn outputs(side: &Side, m: usize, tile: i64) -> usize {
     (side.extent as i64 - tile * m as i64).clamp(0, m as i64) as usize
+}
+
+/// The loop over a side in blocks of tiles: at most up to `end`.
+fn blocks_run(side: &Side, m: usize, block: usize, end: i64) -> Run {
+    let block = block as i64;
+    let live = side.live.as_ref().map(|live| {
+        let outputs = block * m as i64;
+        (Size::Constant(0), live.outputs.plus(&Size::Constant(outputs - 1)).floor(outputs).times(block))
+    });
+    Run { range: 0..end, step: block, live }
+}
+
+/// Branches over which places of a tile's window are inside what is read.
+fn by_window(e: &mut Emitter, side: &Side, form: &CookToom, tile: &Affine, f: &mut dyn FnMut(&mut Emitter, &(i64, i64)) -> Done) -> Done {
+    let (m, n) = (form.m as i64, form.n() as i64);
+    let Some(live) = &side.live else { return by_class(e, tile, &|tile| window_inside(side, tile * m, n), f) };
+    let left = e.size(&live.dim, side.dim as i64).plus(&tile.times(-m)).offset(-side.first);
+    by_class(e, tile, &|tile| (-(tile * m + side.first)).clamp(0, n), &mut |e, &first| {
+        by_class(e, &left, &|left| left.clamp(0, n), &mut |e, &end| f(e, &(first, end.max(first))))
+    })
+}
+
+/// Branches over how many outputs of a tile exist.
+fn by_outputs(e: &mut Emitter, side: &Side, m: usize, tile: &Affine, f: &mut dyn FnMut(&mut Emitter, &usize) -> Done) -> Done {
+    let Some(live) = &side.live else { return by_class(e, tile, &|tile| outputs(side, m, tile), f) };
+    let left = e.size(&live.outputs, side.extent as i64).plus(&tile.times(-(m as i64)));
+    by_class(e, &left, &|left| left.clamp(0, m as i64) as usize, f)
 }
 
 /// Branches over the classes of an affine form's values.

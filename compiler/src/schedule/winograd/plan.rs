@@ -59,6 +59,21 @@ impl Plan {
         self.forms[0].m.max(self.forms[1].m)
     }
 
+    /// How much more than is used blocks compute where only a run knows how many outputs there are, on average over some sizes: the last
+    /// block along a side is as large as the others.
+    fn unused(&self, shape: &Shape) -> f64 {
+        let of_side = |i: usize| {
+            let Some(live) = &shape.sides[i].live else { return 1.0 };
+            let (m, block) = (self.forms[i].m as i64, [self.rows, self.cols][i] as i64);
+            let (least, most) = (live.span.0.max(1), live.span.1.max(1));
+            let sizes = [least, (3 * least + most) / 4, (least + most) / 2, most];
+            let more = |n: &i64| (n.div_euclid(m) + i64::from(n % m != 0)).max(1);
+            let blocks = |n: &i64| (more(n) + block - 1) / block * block;
+            sizes.iter().map(|n| (blocks(n) * m) as f64 / *n as f64).sum::<f64>() / sizes.len() as f64
+        };
+        of_side(0) * of_side(1)
+    }
+
     /// Whether each thread may have its own scratch of a block.
     pub(super) fn is_private(&self) -> bool {
         self.order == Order::Panels && self.n_products() * self.n_tiles() * self.stride.max(self.nr) * 4 <= MAX_PRIVATE_BYTES
@@ -111,7 +126,8 @@ impl Plan {
         let large = n_products * 4 * (stride + columns);
         let fits = |rows: usize, cols: usize| rows * cols <= most || rows * cols * large <= MAX_SCRATCH * machine.l2_bytes;
         let mut plans = vec![];
-        for n_cols in (1..=small).filter(|&n| n == 1 || n == small) {
+        let is_live = [0, 1].map(|i| shape.sides[i].live.is_some());
+        for n_cols in (1..=small).filter(|&n| n == 1 || n == small).chain(if is_live[1] { small + 1..tiles[1] } else { 0..0 }) {
             let cols = tiles[1].div_ceil(n_cols);
             for rows in (1..=tiles[0]).filter(|&rows| rows * cols >= 2 && (rows == 1 && n_cols == small || fits(rows, cols))) {
                 let tile = choose_tile(&narrow, rows * cols, columns, usize::MAX);
@@ -122,7 +138,8 @@ impl Plan {
                         continue;
                     }
                     let plan = Plan { forms: forms.clone(), rows, cols, blocks, lanes, nr: tile.nv * lanes, stride, order };
-                    let [alone, shared] = [1, machine.threads].map(|threads| cost::cost(&plan, &narrow, shape, tile, threads));
+                    let unused = plan.unused(shape);
+                    let [alone, shared] = [1, machine.threads].map(|threads| unused * cost::cost(&plan, &narrow, shape, tile, threads));
                     plans.push((alone, shared, plan));
                 }
             }
@@ -144,7 +161,7 @@ mod tests {
 
     /// A convolution of a square image under padding.
     fn convolution(side: usize, channels: usize, columns: usize) -> Shape {
-        let side = |axis: usize| Side { axis: Some(axis), extent: side, tap: Some(3 + axis), first: -1, dim: side };
+        let side = |axis: usize| Side { axis: Some(axis), extent: side, tap: Some(3 + axis), first: -1, dim: side, live: None };
         Shape {
             input: (TensorId(0), vec![]),
             weights: (TensorId(1), vec![]),

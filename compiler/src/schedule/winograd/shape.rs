@@ -2,7 +2,7 @@
 
 use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
 use crate::schedule::emitter::{Emitter, Slot, index_depends, vector_ok};
-use crate::tensor::DType;
+use crate::tensor::{DType, Size};
 
 /// Taps that the template knows.
 const TAPS: usize = 3;
@@ -20,6 +20,23 @@ pub(super) struct Side {
     pub(super) first: i64,
     /// How much there is to read.
     pub(super) dim: usize,
+    /// Where only a run knows how much there is of either.
+    pub(super) live: Option<Live>,
+}
+
+/// The outputs and what there is to read along a side, in one run.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Live {
+    pub(super) outputs: Size,
+    pub(super) dim: Size,
+    /// The least and the most outputs.
+    pub(super) span: (i64, i64),
+}
+
+impl Live {
+    fn new(e: &Emitter, outputs: &Size, dim: &Size) -> Option<Self> {
+        Some(Live { outputs: outputs.clone(), dim: dim.clone(), span: e.span(outputs)? })
+    }
 }
 
 impl Side {
@@ -28,8 +45,8 @@ impl Side {
         if self.tap.is_some() { TAPS } else { 1 }
     }
 
-    fn plain(axis: Option<usize>, extent: usize) -> Self {
-        Side { axis, extent, tap: None, first: 0, dim: extent }
+    fn plain(axis: Option<usize>, extent: usize, live: Option<Live>) -> Self {
+        Side { axis, extent, tap: None, first: 0, dim: extent, live }
     }
 }
 
@@ -74,7 +91,7 @@ impl Shape {
     pub(super) fn of(e: &Emitter, stage: &Stage) -> Option<Self> {
         let Body::Reduce { op: ReduceOp::Sum, value, finish } = &stage.body else { return None };
         let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return None };
-        if stage.bounds.iter().any(Option::is_some) || value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
+        if value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
             return None;
         }
         let constant = |l: &Expr| matches!(l.node(), Node::Load { tensor, pad: None, .. } if e.packable_constant(*tensor).is_some());
@@ -153,18 +170,38 @@ impl Shape {
         let out_stride =
             |a: usize| -> i64 { stage.write.iter().zip(&out_strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum() };
         let mut others: Vec<usize> = live(0..n).into_iter().filter(|&a| a != columns && taps.iter().all(|t| t.0 != a)).collect();
-        let mut sides: Vec<Side> = taps
-            .iter()
-            .map(|&(o, a, place)| Side { axis: Some(o), extent: extent(o), tap: Some(a), first: index[place].constant, dim: dims[place] })
-            .collect();
+        let decl = e.program().tensor(*input_id);
+        let image = |d: usize, n: &Size| {
+            index[d].constant == 0 && matches!(index[d].terms[..], [(Var::Axis(a), 1)] if stage.bound(a as usize) == Some(n))
+        };
+        if (0..dims.len()).any(|d| decl.bound(d).is_some_and(|n| taps.iter().all(|t| t.2 != d) && !image(d, n))) {
+            return None;
+        }
+        let mut sides = vec![];
+        for &(o, a, place) in &taps {
+            let live = match (stage.bound(o), decl.bound(place)) {
+                (None, None) => None,
+                (Some(outputs), Some(dim)) => Some(Live::new(e, outputs, dim)?),
+                _ => return None,
+            };
+            sides.push(Side { axis: Some(o), extent: extent(o), tap: Some(a), first: index[place].constant, dim: dims[place], live });
+        }
         if sides.len() == 1 {
             let largest = others.iter().copied().max_by_key(|&a| extent(a));
             others.retain(|&a| Some(a) != largest);
-            sides.push(Side::plain(largest, largest.map_or(1, extent)));
+            let live = match largest.and_then(|a| stage.bound(a)) {
+                Some(n) => Some(Live::new(e, n, n)?),
+                None => None,
+            };
+            sides.push(Side::plain(largest, largest.map_or(1, extent), live));
         }
         sides.sort_by_key(|s| std::cmp::Reverse(s.axis.map_or(i64::MAX, out_stride)));
         let [y, x] = <[Side; 2]>::try_from(sides).ok()?;
         others.sort_by_key(|&a| std::cmp::Reverse(out_stride(a)));
+        // Channels and taps are not for a run to say.
+        if (0..all).any(|a| stage.bound(a).is_some() && !others.contains(&a) && y.axis != Some(a) && x.axis != Some(a)) {
+            return None;
+        }
         Some(Shape {
             input: (*input_id, index),
             weights: (*weights_id, weight_index),
