@@ -3,8 +3,10 @@
 //! A value of this kind is in the graph with its greatest extents; behind what is meant is padding. An operator may be applied where slicing
 //! the axis commutes with it, which its axes say; then its results vary along theirs. Everything else is refused.
 
+use std::ops::Range;
+
 use crate::graph::Value;
-use crate::ops::{self, Attribute, Attributes, Operands, Operator};
+use crate::ops::{self, Attribute, Attributes, InferError, Operands, Operator};
 use crate::tensor::Tensor;
 
 use super::model::Importer;
@@ -22,6 +24,19 @@ pub(super) struct Varying {
     cause: String,
     /// What it reads.
     deciding: Vec<Known>,
+}
+
+impl Varying {
+    /// The same of a value of another graph, where `count` gives what says how much.
+    pub(super) fn moved(self, v: Value, mut count: impl FnMut(Value) -> Value) -> Varying {
+        let axes = self.axes.into_iter().map(|(axis, c)| (axis, count(c))).collect();
+        Varying { axes, cause: self.cause, deciding: vec![Known::Value(v)] }
+    }
+
+    /// Whether the same is decided of both.
+    fn agrees(&self, other: &Varying) -> bool {
+        self.axes.len() == other.axes.len() && self.axes.iter().all(|a| other.axes.contains(a))
+    }
 }
 
 impl Importer<'_> {
@@ -91,6 +106,67 @@ impl Importer<'_> {
         }
     }
 
+    /// The extents of a body's outputs that data decides: the output and the axis of each, what began it, and more outputs that say how much.
+    pub(super) fn extents(&self, outputs: &[(String, Value)]) -> (Vec<(usize, usize, String)>, Vec<(String, Value)>) {
+        let (mut places, mut counts) = (vec![], vec![]);
+        for (i, (name, v)) in outputs.iter().enumerate() {
+            let Some(varying) = self.varying.get(v) else { continue };
+            let mut axes = varying.axes.clone();
+            axes.sort_by_key(|a| a.0);
+            for (axis, count) in axes {
+                places.push((i, axis, varying.cause.clone()));
+                counts.push((format!("{name}.extent{axis}"), count));
+            }
+        }
+        (places, counts)
+    }
+
+    /// Remembers extents of a node's results which others of its results say, in the order of [`Self::extents`].
+    pub(super) fn extents_are(&mut self, results: &[Known], places: Vec<(usize, usize, String)>, counts: &[Known]) {
+        for ((i, axis, cause), count) in places.into_iter().zip(counts) {
+            if let (Some(&Known::Value(v)), &Known::Value(count)) = (results.get(i), count) {
+                let varying = self.varying.entry(v).or_insert_with(|| Varying { axes: vec![], cause, deciding: vec![Known::Value(v)] });
+                varying.axes.push((axis, count));
+            }
+        }
+    }
+
+    /// The states of a loop vary in its body, which was just opened, as what they begin with does: `inputs` as `begins`.
+    pub(super) fn states_vary(&mut self, begins: &[Value], inputs: &[Value]) {
+        let outer = self.regions.len() - 1;
+        for (v, &input) in begins.iter().zip(inputs) {
+            if let Some(varying) = self.regions[outer].varying.get(v).cloned() {
+                let varying = varying.moved(input, |count| self.capture(outer, count));
+                self.varying.insert(input, varying);
+            }
+        }
+    }
+
+    /// A result varies as another value does.
+    pub(super) fn varies_as(&mut self, result: &Known, v: Value) {
+        if let (&Known::Value(result), Some(varying)) = (result, self.varying.get(&v).cloned()) {
+            self.varying.insert(result, varying);
+        }
+    }
+
+    /// Fails unless each value of a body varies as its input in `like` does; what has none does not vary.
+    pub(super) fn vary_alike(&mut self, values: &[(String, Value)], like: &[Value]) -> Result<(), Problem> {
+        for (i, (name, v)) in values.iter().enumerate() {
+            let [now, wanted] = [Some(v), like.get(i)].map(|v| v.and_then(|v| self.varying.get(v)).cloned().unwrap_or_default());
+            if !now.agrees(&wanted) {
+                for known in now.deciding.iter().chain(&wanted.deciding) {
+                    self.depends_on_values(known);
+                }
+                let cause = if now.axes.is_empty() { wanted.cause } else { now.cause };
+                let message = format!(
+                    "a shape depends on the values of inputs: `{cause}` decides an extent of `{name}`, which a loop reads or gives"
+                );
+                return Err(Problem::unsupported("dynamic-shape", message).with_help("make what decides the extent a constant"));
+            }
+        }
+        Ok(())
+    }
+
     /// The value with zeros for padding.
     fn masked(&mut self, v: Value, varying: &Varying) -> Value {
         let mut masked = v;
@@ -131,7 +207,11 @@ impl Importer<'_> {
             draft.outputs[s.count] = format!("{base}.extent{}", s.count);
         }
         x.n_results = draft.outputs.len();
-        let Ok(types) = op.infer(&x) else { return Ok(None) };
+        let types = match op.infer(&x) {
+            Ok(types) => types,
+            Err(e @ InferError::Unbounded { .. }) => return self.no_type(&draft, e).map(|()| Some(vec![])),
+            Err(_) => return Ok(None),
+        };
         self.follow(op.as_ref(), &mut draft.inputs, &x, types.len())?;
         let cause = self.cause(at, &draft.op);
         let deciding = draft.inputs.iter().flatten().filter(|k| matches!(k, Known::Value(_))).cloned().collect::<Vec<_>>();
@@ -148,22 +228,31 @@ impl Importer<'_> {
 
     /// An output whose extents data decides: its elements dense, and its shape as a value; `None` for any other.
     pub(super) fn actual(&mut self, name: &str, v: Value) -> Option<(Value, Value)> {
+        let dims = self.graph.ty(v).dims()?;
+        let shape = self.extents_of(v, 0..dims.len(), &format!("{name}.shape"))?;
+        let leading = self.varying[&v].axes.iter().all(|&(axis, _)| dims[..axis].iter().product::<usize>() == 1);
+        let dense = if leading { v } else { self.made("ai.tinsmith.Compact", &[], &[v, shape], &format!("{name}.dense")) };
+        Some((dense, shape))
+    }
+
+    /// The extents of these axes of a value, as a value; `None` if data decides none of them.
+    pub(super) fn extents_of(&mut self, v: Value, axes: Range<usize>, name: &str) -> Option<Value> {
         let varying = self.varying.get(&v)?.clone();
+        if !varying.axes.iter().any(|a| axes.contains(&a.0)) {
+            return None;
+        }
         let dims = self.graph.ty(v).dims()?;
         let mut parts = vec![];
-        for (axis, &extent) in dims.iter().enumerate() {
+        for axis in axes {
             let part = match varying.axes.iter().find(|a| a.0 == axis) {
                 Some(&(_, count)) => count,
-                None => match Known::constant(&format!("{name}.extent"), Tensor::from_slice(&[1], &[extent as i64])) {
+                None => match Known::constant(&format!("{name}.{axis}"), Tensor::from_slice(&[1], &[dims[axis] as i64])) {
                     Known::Constant(c) => self.pool.place(&mut self.graph, &c),
                     _ => return None,
                 },
             };
             parts.push(part);
         }
-        let shape = if parts.len() == 1 { parts[0] } else { self.made("Concat", &[("axis", 0)], &parts, &format!("{name}.shape")) };
-        let leading = varying.axes.iter().all(|&(axis, _)| dims[..axis].iter().product::<usize>() == 1);
-        let dense = if leading { v } else { self.made("ai.tinsmith.Compact", &[], &[v, shape], &format!("{name}.dense")) };
-        Some((dense, shape))
+        Some(if parts.len() == 1 { parts[0] } else { self.made("Concat", &[("axis", 0)], &parts, name) })
     }
 }

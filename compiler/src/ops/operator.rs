@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use dyn_clone::DynClone;
 
 use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
 use super::expansion::Expansion;
+use super::interval::Interval;
 use super::movement::{eval_view, lower_view};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
@@ -39,7 +41,21 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
     }
 
     /// The operator that stands in where operands which decide extents are not constant: its results have the greatest extents.
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    /// `of` says between which numbers the elements of the operands are.
+    fn padded(&self, _: &Operands, _of: &[Interval]) -> Option<Box<dyn Operator>> {
+        None
+    }
+
+    /// Between which numbers the elements of the first result are, where those of the operands are `of`. By default those of views only.
+    fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+        match (self.view(x), of.first()) {
+            (Some(_), Some(first)) => *first,
+            _ => Interval::ALL,
+        }
+    }
+
+    /// The axes of the first operand, where the only result lists their extents.
+    fn extents(&self, _: &Operands) -> Option<Range<usize>> {
         None
     }
 
@@ -333,6 +349,12 @@ pub enum InferError {
     /// A value decides a shape and must be constant.
     #[error("operand {operand} decides a shape and must be constant")]
     NotConstant {
+        /// Position.
+        operand: usize,
+    },
+    /// A value decides an extent, and nothing says how large it gets.
+    #[error("operand {operand} decides an extent, and nothing says how large it gets")]
+    Unbounded {
         /// Position.
         operand: usize,
     },

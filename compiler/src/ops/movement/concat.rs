@@ -4,7 +4,7 @@
 use super::copy::{Canvas, Place};
 use crate::expr::{self, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Dim, Tensor, Type};
 
 operator! {
@@ -51,6 +51,10 @@ impl Operator for Concat {
         let Ok(axis) = x.axis(0, self.axis) else { return Axes::unlinked(x) };
         let labels: Vec<Option<u32>> = (0..x.rank(0).unwrap_or(0)).map(|i| (i != axis).then_some(i as u32)).collect();
         Axes { operands: vec![labels.clone(); x.len()], results: vec![labels], elementwise: false }
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of.iter().copied().reduce(Interval::join).unwrap_or(Interval::ALL)
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

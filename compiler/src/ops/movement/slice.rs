@@ -5,7 +5,7 @@ use super::view::{identity_view, kept_axes};
 use crate::operator;
 use crate::ops::normalize_axis;
 use crate::ops::padded::PaddedSlice;
-use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::ops::{Axes, InferError, Interval, Operands, Operator, View};
 use crate::tensor::{Dim, Type};
 
 operator! {
@@ -84,7 +84,7 @@ impl Operator for Slice {
         Ok(vec![ty.with_dims(ty.shape.0.iter().zip(cuts).map(|(d, c)| c.map_or(d.clone(), |c| Dim::Fixed(c.extent))))])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedSlice {}))
     }
 

@@ -6,7 +6,7 @@ use crate::expr::{self, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
 use crate::ops::sorting;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
@@ -45,7 +45,7 @@ impl Operator for TopK {
         Ok(vec![ty, indices])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedTopK { axis: self.axis, largest: self.largest }))
     }
 

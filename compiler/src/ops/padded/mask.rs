@@ -2,7 +2,7 @@
 
 use crate::expr::{self, CompareOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index};
 
 operator! {
@@ -17,6 +17,10 @@ impl Operator for Mask {
         x.axis(0, self.axis)?;
         x.require_dtype(1, &[DType::I64])?;
         Ok(vec![x.ty(0)?.clone()])
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0].join(Interval::new(0.0, 0.0))
     }
 
     fn axes(&self, x: &Operands) -> Axes {

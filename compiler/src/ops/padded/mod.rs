@@ -8,6 +8,7 @@ mod compress;
 mod mask;
 mod non_max_suppression;
 mod non_zero;
+mod range;
 mod selection;
 mod slice;
 mod top_k;
@@ -20,6 +21,7 @@ pub use compress::{Compress, PaddedCompress};
 pub use mask::Mask;
 pub use non_max_suppression::{NonMaxSuppression, PaddedNonMaxSuppression};
 pub use non_zero::{NonZero, PaddedNonZero};
+pub use range::PaddedRange;
 pub use slice::PaddedSlice;
 pub use top_k::PaddedTopK;
 pub use unique::{PaddedUnique, Unique};
@@ -34,6 +36,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &PaddedCompress::SCHEMA,
     &PaddedNonMaxSuppression::SCHEMA,
     &PaddedNonZero::SCHEMA,
+    &PaddedRange::SCHEMA,
     &PaddedSlice::SCHEMA,
     &PaddedTopK::SCHEMA,
     &PaddedUnique::SCHEMA,

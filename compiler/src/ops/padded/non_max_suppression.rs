@@ -5,7 +5,7 @@ use super::selection::chosen;
 use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::sorting;
-use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -126,7 +126,7 @@ impl Operator for NonMaxSuppression {
         Ok(vec![Type::fixed(DType::I64, &[rows.len(), 3])])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedNonMaxSuppression { center_point_box: self.center_point_box }))
     }
 

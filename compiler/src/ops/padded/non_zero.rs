@@ -4,7 +4,7 @@
 use super::selection::{chosen, flag};
 use crate::expr::{self, BinaryOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Affine as AffineOver, DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
@@ -44,7 +44,7 @@ impl Operator for NonZero {
         Ok(vec![Type::fixed(DType::I64, &[x.rank(0)?, places(x.value(0)?).len()])])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedNonZero {}))
     }
 

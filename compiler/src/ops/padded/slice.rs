@@ -3,7 +3,7 @@
 use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::slice_of;
-use crate::ops::{Args, Axes, EvalError, Extent, InferError, LowerError, Operands, Operator, normalize_axis};
+use crate::ops::{Args, Axes, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator, normalize_axis};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
@@ -59,6 +59,10 @@ impl Operator for PaddedSlice {
     fn sizes(&self, x: &Operands) -> Vec<Extent> {
         let cuts = Self::cuts(x).unwrap_or_default();
         cuts.iter().enumerate().map(|(i, c)| Extent { result: 0, axis: c.0, count: 1 + i }).collect()
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0]
     }
 
     fn axes(&self, x: &Operands) -> Axes {
