@@ -197,6 +197,12 @@ impl Importer<'_> {
         {
             return Ok(vec![Known::Value(shape)]);
         }
+        if self.must_count(op.as_ref(), &draft.inputs, &x)
+            && op.counted(&x).is_some()
+            && let Some(results) = self.padded(at, op.clone(), draft.clone(), x.clone())?
+        {
+            return Ok(results);
+        }
         let varying = self.follow(op.as_ref(), &mut draft.inputs, &x, draft.outputs.len())?;
         if let Some(values) = self.fold(op.as_ref(), &x, &types) {
             return Ok(values.into_iter().zip(&draft.outputs).map(|(t, name)| Known::constant(name, t)).collect());

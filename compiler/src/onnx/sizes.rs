@@ -6,8 +6,10 @@
 use std::ops::Range;
 
 use crate::graph::Value;
-use crate::ops::{self, Attribute, Attributes, InferError, Operands, Operator};
-use crate::tensor::Tensor;
+use crate::ops::movement::Concat;
+use crate::ops::padded::{Compact, Mask};
+use crate::ops::{Fill, InferError, Operands, Operator};
+use crate::tensor::{Tensor, Type};
 
 use super::model::Importer;
 use super::node::At;
@@ -55,8 +57,12 @@ impl Importer<'_> {
         let Some((_, first)) = varying.iter().flatten().next() else { return Ok(vec![]) };
         let axes = op.axes(x);
         let mut results = vec![Varying { axes: vec![], ..first.clone() }; n_results];
+        let mut filled = vec![false; inputs.len()];
         for (i, (v, of)) in varying.iter().enumerate().filter_map(|(i, o)| Some((i, o.as_ref()?))) {
             for &(axis, count) in &of.axes {
+                if op.heeds(x, i, axis) {
+                    continue;
+                }
                 let label = axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten());
                 // Whatever else runs along the axis must end where this does.
                 let agrees = |j: usize| {
@@ -71,6 +77,11 @@ impl Importer<'_> {
                                 result.axes.push((place, count));
                             }
                         }
+                    }
+                    _ if let Some(fill) = op.fill(x, i, axis) => {
+                        let input = if let Some(Known::Value(input)) = inputs[i] { input } else { *v };
+                        filled[i] = true;
+                        inputs[i] = Some(Known::Value(self.masked(input, &Varying { axes: vec![(axis, count)], ..of.clone() }, fill)));
                     }
                     _ => {
                         for known in of.deciding.clone() {
@@ -88,9 +99,9 @@ impl Importer<'_> {
             }
         }
         if !axes.elementwise && op.view(x).is_none() {
-            for (input, of) in inputs.iter_mut().zip(varying) {
+            for ((input, of), _) in inputs.iter_mut().zip(varying).zip(filled).filter(|(_, filled)| !filled) {
                 if let Some((v, of)) = of.filter(|(v, _)| self.graph.ty(*v).dtype.is_int()) {
-                    *input = Some(Known::Value(self.masked(v, &of)));
+                    *input = Some(Known::Value(self.masked(v, &of, Fill::Zero)));
                 }
             }
         }
@@ -167,37 +178,63 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// The value with zeros for padding.
-    fn masked(&mut self, v: Value, varying: &Varying) -> Value {
+    /// The value with this for padding.
+    fn masked(&mut self, v: Value, varying: &Varying, fill: Fill) -> Value {
         let mut masked = v;
         for &(axis, count) in &varying.axes {
             let name = format!("{}.masked", self.graph.name_of(v));
-            masked = self.made("ai.tinsmith.Mask", &[("axis", axis as i64)], &[masked, count], &name);
+            masked = self.made(&Mask { axis: axis as i64, fill: fill.name().to_owned() }, &[masked, count], &name);
         }
-        self.varying.insert(masked, varying.clone());
+        if let Some(varying) = self.varying.get(&v).cloned() {
+            self.varying.insert(masked, varying);
+        }
         masked
     }
 
     /// The result of an operator that is not in the file.
-    fn made(&mut self, op: &str, attributes: &[(&str, i64)], operands: &[Value], name: &str) -> Value {
-        let mut list = Attributes::default();
-        list.0.extend(attributes.iter().map(|&(k, v)| (k.to_owned(), Attribute::Int(v))));
-        let op = ops::find(op).and_then(|schema| (schema.build)(&mut list).ok()).expect("an operator of the list");
+    fn made(&mut self, op: &dyn Operator, operands: &[Value], name: &str) -> Value {
         let operands: Vec<Option<Value>> = operands.iter().copied().map(Some).collect();
-        let node = self.graph.add_node(op, &operands, &[name.to_owned()], "").expect("operands that fit");
+        let node = self.graph.add_node(dyn_clone::clone_box(op), &operands, &[name.to_owned()], "").expect("operands that fit");
         Value { node, result: 0 }
+    }
+
+    /// Whether an operator needs to know how much of operands is meant.
+    pub(super) fn must_count(&self, op: &dyn Operator, inputs: &[Option<Known>], x: &Operands) -> bool {
+        let axes = op.axes(x);
+        inputs.iter().enumerate().any(|(i, known)| {
+            let varying = if let Some(Known::Value(v)) = known { self.varying.get(v) } else { None };
+            let label = |axis: usize| axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten());
+            varying.is_some_and(|v| v.axes.iter().any(|a| label(a.0).is_none() && op.fill(x, i, a.0).is_none() && !op.heeds(x, i, a.0)))
+        })
+    }
+
+    /// The operator with the actual extents of its operands, where it needs them.
+    fn counted(&mut self, op: Box<dyn Operator>, mut draft: Draft, mut x: Operands) -> (Box<dyn Operator>, Draft, Operands) {
+        if !self.must_count(op.as_ref(), &draft.inputs, &x) {
+            return (op, draft, x);
+        }
+        let Some(counted) = op.counted(&x) else { return (op, draft, x) };
+        let base = draft.outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default();
+        draft.inputs.resize(counted.at, None);
+        for i in counted.of {
+            let name = format!("{base}.extents{i}");
+            let dims = x.ty(i).ok().and_then(Type::dims).unwrap_or_default();
+            let varying = match draft.inputs[i] {
+                Some(Known::Value(v)) => self.extents_of(v, 0..dims.len(), &name).map(Known::Value),
+                _ => None,
+            };
+            let fixed = || Known::constant(&name, Tensor::from_slice(&[dims.len()], &dims.iter().map(|&d| d as i64).collect::<Vec<_>>()));
+            draft.inputs.push(Some(varying.unwrap_or_else(fixed)));
+        }
+        x.facts = draft.inputs.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
+        (counted.op, draft, x)
     }
 
     /// The results of the operator that stands in for one whose shapes would need `draft`'s operands to be constant; `None` where that does
     /// not take them either.
-    pub(super) fn padded(
-        &mut self,
-        at: At<'_>,
-        op: Box<dyn Operator>,
-        mut draft: Draft,
-        mut x: Operands,
-    ) -> Result<Option<Vec<Known>>, Problem> {
+    pub(super) fn padded(&mut self, at: At<'_>, op: Box<dyn Operator>, draft: Draft, x: Operands) -> Result<Option<Vec<Known>>, Problem> {
         let n_results = draft.outputs.len();
+        let (op, mut draft, mut x) = self.counted(op, draft, x);
         let base = draft.outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default();
         let sizes = op.sizes(&x);
         for s in &sizes {
@@ -212,11 +249,13 @@ impl Importer<'_> {
             Err(e @ InferError::Unbounded { .. }) => return self.no_type(&draft, e).map(|()| Some(vec![])),
             Err(_) => return Ok(None),
         };
-        self.follow(op.as_ref(), &mut draft.inputs, &x, types.len())?;
+        let followed = self.follow(op.as_ref(), &mut draft.inputs, &x, n_results)?;
         let cause = self.cause(at, &draft.op);
         let deciding = draft.inputs.iter().flatten().filter(|k| matches!(k, Known::Value(_))).cloned().collect::<Vec<_>>();
         let results = self.add_node(at, op, &draft.inputs, draft.outputs.into_iter().zip(types).collect());
-        let mut varying = vec![Varying { axes: vec![], cause, deciding }; n_results];
+        let axes = |r: usize| followed.get(r).map_or(vec![], |v: &Varying| v.axes.clone());
+        let mut varying: Vec<Varying> =
+            (0..n_results).map(|r| Varying { axes: axes(r), cause: cause.clone(), deciding: deciding.clone() }).collect();
         for s in sizes {
             if let (Some(varying), Known::Value(count)) = (varying.get_mut(s.result), &results[s.count]) {
                 varying.axes.push((s.axis, *count));
@@ -231,7 +270,7 @@ impl Importer<'_> {
         let dims = self.graph.ty(v).dims()?;
         let shape = self.extents_of(v, 0..dims.len(), &format!("{name}.shape"))?;
         let leading = self.varying[&v].axes.iter().all(|&(axis, _)| dims[..axis].iter().product::<usize>() == 1);
-        let dense = if leading { v } else { self.made("ai.tinsmith.Compact", &[], &[v, shape], &format!("{name}.dense")) };
+        let dense = if leading { v } else { self.made(&Compact {}, &[v, shape], &format!("{name}.dense")) };
         Some((dense, shape))
     }
 
@@ -253,6 +292,6 @@ impl Importer<'_> {
             };
             parts.push(part);
         }
-        Some(if parts.len() == 1 { parts[0] } else { self.made("Concat", &[("axis", 0)], &parts, name) })
+        Some(if parts.len() == 1 { parts[0] } else { self.made(&Concat { axis: 0 }, &parts, name) })
     }
 }

@@ -608,6 +608,44 @@ fn loops_keep_extents_that_data_decides() {
 }
 
 #[test]
+fn some_operators_take_the_whole_of_an_axis_that_data_decides() {
+    let x = || Tensor::from_slice(&[6], &[-1f32, 0., -2., 0., -3., 0.]);
+    let run = |nodes: Vec<NodeProto>| {
+        let places = vec![
+            node("NonZero", &["x"], &["n"], vec![]),
+            node("Squeeze", &["n"], &["i"], vec![]),
+            node("Gather", &["x", "i"], &["v"], vec![]),
+        ];
+        let mut g = graph(vec![value("x", 1, &[D::N(6)])], vec![], [places, nodes].concat(), &["y"]);
+        let scalar = |name: &str, v: f32| TensorProto { dims: vec![], ..floats(name, &[1], &[v]) };
+        g.initializer = vec![ints("one", &[1]), ints("two", &[2]), ints("zero", &[0]), ints("end", &[-1]), scalar("least", -2.5)];
+        evaluated(model(17, g), &[x()])
+    };
+    let reduced = |op: &str| run(vec![node(op, &["v"], &["y"], vec![int("keepdims", 0)])])[0].to_f64s()[0];
+    assert_eq!([reduced("ReduceMax"), reduced("ReduceMin"), reduced("ReduceSum"), reduced("ReduceProd")], [-1.0, -3.0, -6.0, -6.0]);
+    let meant = |y: &[Tensor]| y[0].to_f64s()[..y[1].to_ints()[0] as usize].to_vec();
+    assert_eq!(meant(&run(vec![node("Slice", &["v", "one", "two"], &["y"], vec![])])), [-2.0]);
+    assert_eq!(meant(&run(vec![node("Slice", &["v", "end", "zero", "zero", "end"], &["y"], vec![])])), [-3.0, -2.0]);
+    assert_eq!(meant(&run(vec![node("Slice", &["v", "zero", "end"], &["y"], vec![])])), [-1.0, -2.0]);
+    assert_eq!(meant(&run(vec![node("Concat", &["v", "v"], &["y"], vec![int("axis", 0)])])), [-1.0, -2.0, -3.0, -1.0, -2.0, -3.0]);
+    assert_eq!(meant(&run(vec![node("Concat", &["v", "x"], &["y"], vec![int("axis", 0)])])).len(), 9);
+    let best = vec![
+        node("Shape", &["v"], &["count"], vec![]),
+        node("Min", &["count", "two"], &["k"], vec![]),
+        node("TopK", &["v", "k"], &["y", "at"], vec![]),
+    ];
+    assert_eq!(meant(&run(best)), [-1.0, -2.0]);
+    assert_eq!(meant(&run(vec![node("TopK", &["v", "two"], &["y", "at"], vec![])])), [-1.0, -2.0]);
+    let again = vec![
+        node("Greater", &["v", "least"], &["good"], vec![]),
+        node("NonZero", &["good"], &["at"], vec![]),
+        node("Squeeze", &["at"], &["j"], vec![]),
+        node("Gather", &["v", "j"], &["y"], vec![]),
+    ];
+    assert_eq!(meant(&run(again)), [-1.0, -2.0]);
+}
+
+#[test]
 fn ranges_that_data_decides_have_a_bound() {
     let of = |nodes: Vec<NodeProto>, inputs: Vec<ValueInfoProto>, constants: Vec<TensorProto>| {
         model(17, graph(inputs, constants, nodes, &["y"]))

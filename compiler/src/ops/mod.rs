@@ -26,7 +26,9 @@ pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype
 pub use axes::{Axes, View};
 pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
 pub use interval::Interval;
-pub use operator::{Args, Described, EvalError, Extent, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
+pub use operator::{
+    Args, Counted, Described, EvalError, Extent, Fact, Fill, InferError, LowerError, Operands, Operator, Schema, normalize_axis,
+};
 
 /// The families of operators.
 const FAMILIES: [&[&Schema]; 9] = [

@@ -54,6 +54,21 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         }
     }
 
+    /// What must stand behind the elements of an axis of an operand that are meant, so that the results are as if nothing did.
+    fn fill(&self, _: &Operands, _operand: usize, _axis: usize) -> Option<Fill> {
+        None
+    }
+
+    /// The operator that takes the actual extents of operands as further ones, where how much of them is meant matters.
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        None
+    }
+
+    /// Whether what is behind the elements of an axis of an operand that are meant does not matter, as extents are operands.
+    fn heeds(&self, _: &Operands, _operand: usize, _axis: usize) -> bool {
+        false
+    }
+
     /// The axes of the first operand, where the only result lists their extents.
     fn extents(&self, _: &Operands) -> Option<Range<usize>> {
         None
@@ -87,6 +102,42 @@ pub struct Extent {
     pub axis: usize,
     /// The result, `i64[1]`, that says how much of the axis is meant.
     pub count: usize,
+}
+
+/// What stands behind the elements that are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fill {
+    /// 0.
+    Zero,
+    /// 1.
+    One,
+    /// The least value of the type, infinite for floats.
+    Lowest,
+    /// The greatest value of the type, infinite for floats.
+    Greatest,
+}
+
+impl Fill {
+    /// As an attribute says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fill::Zero => "zero",
+            Fill::One => "one",
+            Fill::Lowest => "lowest",
+            Fill::Greatest => "greatest",
+        }
+    }
+}
+
+/// An operator that takes the actual extents of operands.
+#[derive(Debug)]
+pub struct Counted {
+    /// The operator.
+    pub op: Box<dyn Operator>,
+    /// The operands whose extents it takes, `i64[rank]` each.
+    pub of: Vec<usize>,
+    /// The position of the first of these.
+    pub at: usize,
 }
 
 dyn_clone::clone_trait_object!(Operator);

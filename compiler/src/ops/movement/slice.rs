@@ -5,7 +5,7 @@ use super::view::{identity_view, kept_axes};
 use crate::operator;
 use crate::ops::normalize_axis;
 use crate::ops::padded::PaddedSlice;
-use crate::ops::{Axes, InferError, Interval, Operands, Operator, View};
+use crate::ops::{Axes, Counted, InferError, Interval, Operands, Operator, View};
 use crate::tensor::{Dim, Type};
 
 operator! {
@@ -82,6 +82,10 @@ impl Operator for Slice {
         let ty = x.ty(0)?;
         let cuts = self.cuts(x)?;
         Ok(vec![ty.with_dims(ty.shape.0.iter().zip(cuts).map(|(d, c)| c.map_or(d.clone(), |c| Dim::Fixed(c.extent))))])
+    }
+
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        Some(Counted { op: Box::new(PaddedSlice {}), of: vec![0], at: 5 })
     }
 
     fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {

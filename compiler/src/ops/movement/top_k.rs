@@ -6,7 +6,7 @@ use crate::expr::{self, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
 use crate::ops::sorting;
-use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
@@ -43,6 +43,10 @@ impl Operator for TopK {
         ty.shape.0[axis] = k.into();
         let indices = ty.with_dtype(DType::I64);
         Ok(vec![ty, indices])
+    }
+
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        Some(Counted { op: Box::new(PaddedTopK { axis: self.axis, largest: self.largest }), of: vec![0], at: 2 })
     }
 
     fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {

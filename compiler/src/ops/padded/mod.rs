@@ -5,6 +5,7 @@
 
 mod compact;
 mod compress;
+mod concat;
 mod mask;
 mod non_max_suppression;
 mod non_zero;
@@ -18,6 +19,7 @@ use super::Schema;
 
 pub use compact::Compact;
 pub use compress::{Compress, PaddedCompress};
+pub use concat::PaddedConcat;
 pub use mask::Mask;
 pub use non_max_suppression::{NonMaxSuppression, PaddedNonMaxSuppression};
 pub use non_zero::{NonZero, PaddedNonZero};
@@ -34,6 +36,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &NonMaxSuppression::SCHEMA,
     &NonZero::SCHEMA,
     &PaddedCompress::SCHEMA,
+    &PaddedConcat::SCHEMA,
     &PaddedNonMaxSuppression::SCHEMA,
     &PaddedNonZero::SCHEMA,
     &PaddedRange::SCHEMA,

@@ -4,7 +4,7 @@
 use super::selection::{chosen, flag};
 use crate::expr::{self, BinaryOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, Extent, Fill, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Affine as AffineOver, DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
@@ -66,6 +66,10 @@ impl Operator for PaddedNonZero {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         check(x)?;
         Ok(vec![Type::fixed(DType::I64, &[x.rank(0)?, n_elements(&x.dims(0)?)]), Type::fixed(DType::I64, &[1])])
+    }
+
+    fn fill(&self, _: &Operands, _: usize, _: usize) -> Option<Fill> {
+        Some(Fill::Zero)
     }
 
     fn sizes(&self, _: &Operands) -> Vec<Extent> {
