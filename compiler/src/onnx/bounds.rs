@@ -6,26 +6,29 @@ use super::scope::Known;
 use crate::graph::{NodeKind, Value};
 use crate::ops::Interval;
 
-/// So many operators are looked through.
+/// So many operators one behind the other are looked through, and so many in all.
 const MAX_DEPTH: usize = 24;
+const MAX_NODES: usize = 256;
 /// Elements of the constants that are looked at.
 const MAX_ELEMENTS: usize = 4096;
 
 impl Importer<'_> {
     /// Of each operand; absent ones have any.
     pub(super) fn intervals(&self, operands: &[Option<Known>]) -> Vec<Interval> {
+        let mut left = MAX_NODES;
         let of = |known: &Option<Known>| match known {
-            Some(Known::Value(v)) => self.interval(*v, MAX_DEPTH),
+            Some(Known::Value(v)) => self.interval(*v, MAX_DEPTH, &mut left),
             Some(Known::Constant(c)) if c.tensor.len() <= MAX_ELEMENTS => Interval::of_tensor(&c.tensor),
             _ => Interval::ALL,
         };
         operands.iter().map(of).collect()
     }
 
-    fn interval(&self, v: Value, depth: usize) -> Interval {
+    fn interval(&self, v: Value, depth: usize, left: &mut usize) -> Interval {
         let ty = self.graph.ty(v);
+        *left = left.saturating_sub(1);
         let found = match &self.graph.node(v.node).kind {
-            _ if depth == 0 => Interval::ALL,
+            _ if depth == 0 || *left == 0 => Interval::ALL,
             NodeKind::Constant(t) if t.len() <= MAX_ELEMENTS => Interval::of_tensor(t),
             NodeKind::Input if self.regions.is_empty() => {
                 let greatest = self.options.at_most.get(self.graph.name_of(v));
@@ -41,10 +44,11 @@ impl Importer<'_> {
                     }
                     None if v.result == 0 => {
                         let operands = self.graph.operands(v.node);
-                        let of: Vec<Interval> = operands.iter().map(|o| o.map_or(Interval::ALL, |o| self.interval(o, depth - 1))).collect();
+                        let of: Vec<Interval> =
+                            operands.iter().map(|o| o.map_or(Interval::ALL, |o| self.interval(o, depth - 1, left))).collect();
                         op.interval(&x, &of)
                     }
-                    None => Interval::ALL,
+                    None => op.interval_of_further(&x, v.result as usize),
                 }
             }
             _ => Interval::ALL,

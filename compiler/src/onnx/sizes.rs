@@ -55,12 +55,12 @@ impl Importer<'_> {
             |k: &Option<Known>| if let Some(Known::Value(v)) = k { self.varying.get(v).map(|varying| (*v, varying.clone())) } else { None };
         let varying: Vec<Option<(Value, Varying)>> = inputs.iter().map(of).collect();
         let Some((_, first)) = varying.iter().flatten().next() else { return Ok(vec![]) };
-        let axes = op.axes(x);
+        let (axes, intervals) = (op.axes(x), self.intervals(inputs));
         let mut results = vec![Varying { axes: vec![], ..first.clone() }; n_results];
         let mut filled = vec![false; inputs.len()];
         for (i, (v, of)) in varying.iter().enumerate().filter_map(|(i, o)| Some((i, o.as_ref()?))) {
             for &(axis, count) in &of.axes {
-                if op.heeds(x, i, axis) {
+                if op.heeds(x, i, axis, &intervals) {
                     continue;
                 }
                 let label = axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten());
@@ -200,11 +200,17 @@ impl Importer<'_> {
 
     /// Whether an operator needs to know how much of operands is meant.
     pub(super) fn must_count(&self, op: &dyn Operator, inputs: &[Option<Known>], x: &Operands) -> bool {
-        let axes = op.axes(x);
+        let varies = |known: &Option<Known>| matches!(known, Some(Known::Value(v)) if self.varying.contains_key(v));
+        if !inputs.iter().any(varies) {
+            return false;
+        }
+        let (axes, intervals) = (op.axes(x), self.intervals(inputs));
         inputs.iter().enumerate().any(|(i, known)| {
             let varying = if let Some(Known::Value(v)) = known { self.varying.get(v) } else { None };
             let label = |axis: usize| axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten());
-            varying.is_some_and(|v| v.axes.iter().any(|a| label(a.0).is_none() && op.fill(x, i, a.0).is_none() && !op.heeds(x, i, a.0)))
+            varying.is_some_and(|v| {
+                v.axes.iter().any(|a| label(a.0).is_none() && op.fill(x, i, a.0).is_none() && !op.heeds(x, i, a.0, &intervals))
+            })
         })
     }
 

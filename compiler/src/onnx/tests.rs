@@ -562,11 +562,11 @@ fn branches_give_extents_that_data_decides() {
             "If",
             &["c"],
             &["y"],
-            vec![body("then_branch", vec![], sum("ReduceSum", "a"), &["a"]), body("else_branch", vec![], sum("ReduceMax", "b"), &["b"])],
+            vec![body("then_branch", vec![], sum("ReduceMean", "a"), &["a"]), body("else_branch", vec![], sum("ReduceMax", "b"), &["b"])],
         ),
     ];
     let problems = problems_with(&model(17, graph(x(), vec![], whole, &["y"])), &options());
-    assert!(problems.contains("`ReduceSum` needs all of axis 1 of `n`, whose extent `NonZero n` decides at run time"), "{problems}");
+    assert!(problems.contains("`ReduceMean` needs all of axis 1 of `n`, whose extent `NonZero n` decides at run time"), "{problems}");
 }
 
 #[test]
@@ -643,6 +643,11 @@ fn some_operators_take_the_whole_of_an_axis_that_data_decides() {
         node("Gather", &["v", "j"], &["y"], vec![]),
     ];
     assert_eq!(meant(&run(again)), [-1.0, -2.0]);
+    // Positions from the back are others where more is there than is meant.
+    let mut m = model(17, graph(vec![value("x", 1, &[D::N(6)]), value("j", 7, &[D::N(1)])], vec![], vec![], &["y"]));
+    m.graph.as_mut().unwrap().node =
+        vec![node("NonZero", &["x"], &["n"], vec![]), node("Squeeze", &["n"], &["i"], vec![]), node("Gather", &["i", "j"], &["y"], vec![])];
+    assert!(problems_with(&m, &options()).contains("`Gather` needs all of axis 0 of `i`"));
 }
 
 #[test]

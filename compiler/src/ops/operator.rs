@@ -64,9 +64,15 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         None
     }
 
-    /// Whether what is behind the elements of an axis of an operand that are meant does not matter, as extents are operands.
-    fn heeds(&self, _: &Operands, _operand: usize, _axis: usize) -> bool {
+    /// Whether what is behind the elements of an axis of an operand that are meant does not matter, as extents are operands, or as
+    /// positions are never there. `of` is as for [`Operator::interval`].
+    fn heeds(&self, _: &Operands, _operand: usize, _axis: usize, _of: &[Interval]) -> bool {
         false
+    }
+
+    /// As [`Operator::interval`], of further results.
+    fn interval_of_further(&self, _: &Operands, _result: usize) -> Interval {
+        Interval::ALL
     }
 
     /// The axes of the first operand, where the only result lists their extents.

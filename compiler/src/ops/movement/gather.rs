@@ -82,6 +82,11 @@ impl Operator for Gather {
         Some(vec![View::Affine(forms.collect())])
     }
 
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, of: &[Interval]) -> bool {
+        // Positions from the back depend on where the end is.
+        operand == 0 && x.axis(0, self.axis).is_ok_and(|a| a == axis) && of.get(1).is_some_and(|of| of.low >= 0.0)
+    }
+
     fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
         of[0]
     }

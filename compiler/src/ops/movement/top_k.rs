@@ -45,6 +45,14 @@ impl Operator for TopK {
         Ok(vec![ty, indices])
     }
 
+    fn interval_of_further(&self, x: &Operands, result: usize) -> Interval {
+        let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed());
+        match extent {
+            Some(n) if result == 1 => Interval::new(0.0, n.saturating_sub(1) as f64),
+            _ => Interval::ALL,
+        }
+    }
+
     fn counted(&self, _: &Operands) -> Option<Counted> {
         Some(Counted { op: Box::new(PaddedTopK { axis: self.axis, largest: self.largest }), of: vec![0], at: 2 })
     }

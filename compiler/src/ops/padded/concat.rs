@@ -49,7 +49,7 @@ impl Operator for PaddedConcat {
         axes
     }
 
-    fn heeds(&self, x: &Operands, operand: usize, axis: usize) -> bool {
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> bool {
         (operand as i64) < self.n && x.axis(0, self.axis).is_ok_and(|a| a == axis)
     }
 

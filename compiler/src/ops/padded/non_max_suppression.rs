@@ -152,11 +152,16 @@ impl Operator for PaddedNonMaxSuppression {
         Ok(vec![Type::fixed(DType::I64, &[batches * classes * most, 3]), Type::fixed(DType::I64, &[1])])
     }
 
+    fn interval(&self, x: &Operands, _: &[Interval]) -> Interval {
+        let greatest = plan(x).map_or(0, |[batches, classes, n, _]| batches.max(classes).max(n));
+        Interval::new(0.0, greatest.saturating_sub(1) as f64)
+    }
+
     fn counted(&self, x: &Operands) -> Option<Counted> {
         (!x.has(5)).then(|| Counted { op: Box::new(self.clone()), of: vec![0], at: 5 })
     }
 
-    fn heeds(&self, x: &Operands, operand: usize, axis: usize) -> bool {
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> bool {
         x.has(5) && matches!((operand, axis), (0, 1) | (1, 2))
     }
 

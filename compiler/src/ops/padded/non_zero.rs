@@ -68,6 +68,11 @@ impl Operator for PaddedNonZero {
         Ok(vec![Type::fixed(DType::I64, &[x.rank(0)?, n_elements(&x.dims(0)?)]), Type::fixed(DType::I64, &[1])])
     }
 
+    fn interval(&self, x: &Operands, _: &[Interval]) -> Interval {
+        let greatest = x.dims(0).ok().and_then(|dims| dims.into_iter().max()).unwrap_or(0);
+        Interval::new(0.0, greatest.saturating_sub(1) as f64)
+    }
+
     fn fill(&self, _: &Operands, _: usize, _: usize) -> Option<Fill> {
         Some(Fill::Zero)
     }

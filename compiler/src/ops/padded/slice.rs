@@ -64,7 +64,7 @@ impl Operator for PaddedSlice {
         (!x.has(5)).then(|| Counted { op: Box::new(self.clone()), of: vec![0], at: 5 })
     }
 
-    fn heeds(&self, x: &Operands, operand: usize, axis: usize) -> bool {
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> bool {
         x.has(5) && operand == 0 && Self::cuts(x).is_ok_and(|cuts| cuts.iter().any(|c| c.0 == axis))
     }
 

@@ -3,7 +3,7 @@
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::TopK;
-use crate::ops::{Args, Axes, Counted, EvalError, Extent, Fact, Fill, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, Counted, EvalError, Extent, Fact, Fill, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -39,6 +39,14 @@ impl Operator for PaddedTopK {
         let mut types = op.infer(&operands)?;
         types.push(Type::fixed(DType::I64, &[1]));
         Ok(types)
+    }
+
+    fn interval_of_further(&self, x: &Operands, result: usize) -> Interval {
+        let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed());
+        match extent {
+            Some(n) if result == 1 => Interval::new(0.0, n.saturating_sub(1) as f64),
+            _ => Interval::ALL,
+        }
     }
 
     fn counted(&self, x: &Operands) -> Option<Counted> {
