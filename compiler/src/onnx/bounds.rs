@@ -6,7 +6,7 @@ use super::scope::Known;
 use crate::graph::{NodeKind, Value};
 use crate::ops::Interval;
 
-/// So many operators one behind the other are looked through, and so many in all.
+/// So many operators one behind the other are looked through, and so many in all of an operand.
 const MAX_DEPTH: usize = 24;
 const MAX_NODES: usize = 256;
 /// Elements of the constants that are looked at.
@@ -15,9 +15,8 @@ const MAX_ELEMENTS: usize = 4096;
 impl Importer<'_> {
     /// Of each operand; absent ones have any.
     pub(super) fn intervals(&self, operands: &[Option<Known>]) -> Vec<Interval> {
-        let mut left = MAX_NODES;
         let of = |known: &Option<Known>| match known {
-            Some(Known::Value(v)) => self.interval(*v, MAX_DEPTH, &mut left),
+            Some(Known::Value(v)) => self.interval(*v, MAX_DEPTH, &mut { MAX_NODES }),
             Some(Known::Constant(c)) if c.tensor.len() <= MAX_ELEMENTS => Interval::of_tensor(&c.tensor),
             _ => Interval::ALL,
         };

@@ -28,6 +28,9 @@ pub(super) struct Varying {
     deciding: Vec<Known>,
 }
 
+/// A result, an axis of it whose extent data decides, and what began that.
+pub(super) type Place = (usize, usize, String);
+
 impl Varying {
     /// The same of a value of another graph, where `count` gives what says how much.
     pub(super) fn moved(self, v: Value, mut count: impl FnMut(Value) -> Value) -> Varying {
@@ -118,7 +121,7 @@ impl Importer<'_> {
     }
 
     /// The extents of a body's outputs that data decides: the output and the axis of each, what began it, and more outputs that say how much.
-    pub(super) fn extents(&self, outputs: &[(String, Value)]) -> (Vec<(usize, usize, String)>, Vec<(String, Value)>) {
+    pub(super) fn extents(&self, outputs: &[(String, Value)]) -> (Vec<Place>, Vec<(String, Value)>) {
         let (mut places, mut counts) = (vec![], vec![]);
         for (i, (name, v)) in outputs.iter().enumerate() {
             let Some(varying) = self.varying.get(v) else { continue };
@@ -133,7 +136,7 @@ impl Importer<'_> {
     }
 
     /// Remembers extents of a node's results which others of its results say, in the order of [`Self::extents`].
-    pub(super) fn extents_are(&mut self, results: &[Known], places: Vec<(usize, usize, String)>, counts: &[Known]) {
+    pub(super) fn extents_are(&mut self, results: &[Known], places: Vec<Place>, counts: &[Known]) {
         for ((i, axis, cause), count) in places.into_iter().zip(counts) {
             if let (Some(&Known::Value(v)), &Known::Value(count)) = (results.get(i), count) {
                 let varying = self.varying.entry(v).or_insert_with(|| Varying { axes: vec![], cause, deciding: vec![Known::Value(v)] });

@@ -16,6 +16,7 @@ use super::problems::Problem;
 use super::region::Body;
 use super::scope::Known;
 use super::sequences;
+use super::sizes::Place;
 use crate::graph::{Branches, Control, Value};
 use crate::ops;
 use crate::tensor::DType;
@@ -171,7 +172,7 @@ impl<'m> Importer<'m> {
             let message = format!("the branches of `If` give `{}` as {} and as {}", n.output[i], others[i], forms[i]);
             return Err(Problem::unsupported("unsupported-form", message).with_help("make the condition a constant"));
         }
-        let axes = |places: &[(usize, usize, String)]| places.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>();
+        let axes = |places: &[Place]| places.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>();
         if axes(&extents[0]) != axes(&extents[1]) {
             self.depends_on_values(condition);
             let (i, axis, cause) = extents.concat().swap_remove(0);

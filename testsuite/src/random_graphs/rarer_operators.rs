@@ -48,7 +48,7 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
             format!("ai.tinsmith.Mask({}, {n}) axis={axis} fill=\"{fill}\"", x.name)
         }
         8 => {
-            let (from, step) = (d.random.within(-3, 3), *d.random.one_of(&[1, 2, -1]));
+            let (from, step) = (d.random.within(-3, 3), d.random.one_of(&[1, 2, -1]));
             let limit = d
                 .like(|v| v.dtype == DType::I64 && v.dims.iter().all(|&n| n == 1))
                 .map_or_else(|| d.ints("limit", &[from + step * 2]), |v| v.name);
