@@ -3,6 +3,7 @@
 use onnx_protobuf::GraphProto;
 
 use super::attribute;
+use super::iterations;
 use super::model::Importer;
 use super::node::At;
 use super::problems::Problem;
@@ -120,7 +121,17 @@ impl Importer<'_> {
             }
             return failed();
         }
-        let conditional = !(forever && condition.tensor(&self.graph).is_some());
+        let mut conditional = !(forever && condition.tensor(&self.graph).is_some());
+        if conditional && condition.tensor(&self.graph).is_some() {
+            let most = trip.as_ref().map(|k| k.tensor(&self.graph).filter(|t| t.len() == 1).map(|t| t.to_ints()[0] as i64));
+            if most.is_none_or(|n| n.is_some()) {
+                let given: Vec<Option<Tensor>> = states.iter().chain(&read.captured).map(|&v| self.graph.constant(v).cloned()).collect();
+                if let Some(n) = iterations::count(&read.graph, &given, n_states, most.flatten()) {
+                    trip = Some(Known::constant("iterations", Tensor::scalar(n)));
+                    conditional = false;
+                }
+            }
+        }
         let mut operands = vec![trip.as_ref().and_then(|k| self.value(k))];
         if conditional {
             operands.push(self.value(&condition));

@@ -11,6 +11,7 @@ mod function;
 #[cfg(test)]
 mod hostile_tests;
 mod initializer;
+mod iterations;
 mod loops;
 mod model;
 mod node;
