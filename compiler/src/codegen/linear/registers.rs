@@ -61,6 +61,23 @@ pub(in crate::codegen) fn allocate<I: Instruction, F: File<I>>(body: &mut Body<I
     Err(Refused("its registers do not settle".to_owned()))
 }
 
+/// How many registers of a bank hold something at each step, by what [`allocate`] counts.
+pub(in crate::codegen) fn pressure<I: Instruction, F: File<I>>(body: &Body<I>, bank: usize) -> Vec<usize> {
+    let lifetimes = Lifetimes::of(body);
+    let mut change = vec![0isize; 2 * body.steps.len() + 3];
+    let in_bank = lifetimes.range.iter().zip(&body.classes).filter(|(_, class)| F::bank(**class) == bank);
+    for (first, last) in in_bank.filter_map(|(range, _)| *range) {
+        change[first] += 1;
+        change[last + 1] -= 1;
+    }
+    let mut live = 0;
+    let at = change.iter().map(|c| {
+        live += c;
+        live as usize
+    });
+    at.collect::<Vec<_>>().chunks(2).map(|c| c.iter().copied().max().unwrap_or(0)).collect()
+}
+
 /// First and last position at which each virtual register holds something, and how much its uses weigh.
 struct Lifetimes {
     range: Vec<Option<(usize, usize)>>,

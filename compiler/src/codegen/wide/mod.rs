@@ -5,9 +5,11 @@
 //! [`super::clif`].
 //!
 //! [`legalize`] splits vectors that are longer than the machine's; [`select`] turns operations into instructions over virtual
-//! registers, loads folded into their users; [`super::linear`] finds registers; [`encode`] makes bytes.
+//! registers, loads folded into their users; [`constants`] keeps constants in registers where some are left; [`super::linear`] finds
+//! registers; [`encode`] makes bytes.
 
 mod arithmetic;
+mod constants;
 mod convert;
 mod division;
 mod encode;
@@ -88,6 +90,7 @@ pub(super) fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling, te
     let Some(unit) = Unit::of(machine) else { return Err(Refused(format!("{machine} is below x86-64-v2"))) };
     let kernel = legalize::legalize(kernel, unit.isa.lanes());
     let mut body = select::select(&kernel, unit)?;
+    constants::hoist(&mut body, unit.isa);
     let found = allocation::allocate(&mut body, &unit.isa)?;
     if spilling == Spilling::Refused {
         allocation::check_innermost(&body)?;
