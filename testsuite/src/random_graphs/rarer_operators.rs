@@ -58,11 +58,11 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
         }
         9 => {
             let axis = d.random.below(rank);
-            let extents = |d: &mut Draft<'_>| {
+            let extents = |d: &mut Draft<'_>, name: &str| {
                 let extents: Vec<i64> = x.dims.iter().map(|&n| d.random.within(0, n as i64)).collect();
-                d.ints("extents", &extents)
+                d.ints(name, &extents)
             };
-            let (a, b) = (extents(d), extents(d));
+            let (a, b) = (extents(d, "first"), extents(d, "second"));
             d.n_results = 2;
             format!("ai.tinsmith.PaddedConcat({0}, {0}, {a}, {b}) axis={axis} n=2", x.name)
         }
