@@ -35,7 +35,8 @@ fn fixtures_give_the_same_bits_on_any_number_of_threads() {
         let mut used = false;
         for (machine, emitter) in ways() {
             let label = format!("{} at {machine} by {emitter:?}", file.display());
-            let options = Options { emitter, threads: 7, ..Options::default() };
+            // Small loops too.
+            let options = Options { emitter, threads: 7, thread_work: 1000, ..Options::default() };
             let compiled = lower_and_schedule(graph.clone(), &machine, options).unwrap_or_else(|e| panic!("{label}: {}", e[0]));
             used |= compiled.program.kernels.iter().any(|k| k.schedule.contains(template));
             let exe = Executable::new(&compiled.program, &machine).unwrap_or_else(|e| panic!("{label}: {e}"));

@@ -9,12 +9,12 @@ use cranelift_codegen::ir::{self, Block, BlockArg, FuncRef, InstBuilder, MemFlag
 use cranelift_frontend::{FunctionBuilder, Variable};
 use cranelift_module::{DataId, Module};
 
-use super::entry::Piece;
+use super::entry::Call;
 use super::flow::{Flow, If, Loop, Trips};
 use super::fork::{self, Fork};
 use super::program::{Place, Program, Step};
 use crate::nest::Affine;
-use crate::nest::parallel::Spread;
+use crate::nest::pieces::{Spread, Turn};
 use crate::tensor::Size;
 
 /// What an entry of the table holds.
@@ -24,11 +24,16 @@ enum Slot<'a> {
     Size(&'a Size),
 }
 
+/// Calls by the loop that calls them in turn.
+pub(super) fn turns(calls: &[Call]) -> impl Iterator<Item = &[Call]> {
+    calls.chunk_by(|a, b| a.turn == b.turn)
+}
+
 /// What calls are made of.
 pub(super) struct Calls<'a, M: Module> {
     module: &'a mut M,
     program: &'a Program,
-    kernels: &'a [Vec<Piece>],
+    kernels: &'a [Vec<Call>],
     constants: &'a [DataId],
     fork: Option<Fork>,
     /// The inputs, then the outputs.
@@ -49,12 +54,12 @@ impl<'a, M: Module> Calls<'a, M> {
         module: &'a mut M,
         b: &mut FunctionBuilder<'_>,
         program: &'a Program,
-        (kernels, constants): (&'a [Vec<Piece>], &'a [DataId]),
+        (kernels, constants): (&'a [Vec<Call>], &'a [DataId]),
         fork: Option<Fork>,
         (args, workspace): (ir::Value, ir::Value),
         sizes: HashMap<&'a Size, ir::Value>,
     ) -> Self {
-        let n_slots = program.steps.iter().map(|s| s.args.len() + s.sizes.len()).max().unwrap_or(0).max(1);
+        let n_slots = program.steps.iter().map(|s| s.args.len() + s.sizes.len() + 1).max().unwrap_or(0).max(1);
         let table = b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, n_slots as u32 * 8, 3));
         let table = b.ins().stack_addr(types::I64, table, 0);
         let exit = b.create_block();
@@ -96,28 +101,56 @@ impl<'a, M: Module> Calls<'a, M> {
             let address = self.address(b, place);
             b.ins().store(MemFlagsData::trusted(), address, self.table, i as i32 * 8);
         }
-        for piece in &self.kernels[step.kernel] {
-            let function: FuncRef = self.module.declare_func_in_func(piece.code.id, b.func);
-            let skip = b.create_block();
-            let result = match (&self.fork, &piece.spread) {
-                (Some(fork), Some(spread)) => {
-                    let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
-                    let range = match &spread.live {
-                        None => [spread.n, most, fork::n_units(spread, spread.n, most, program.thread_work)]
-                            .map(|x| b.ins().iconst(types::I64, x)),
-                        Some(_) => self.live_range(b, step, spread, most, skip),
-                    };
-                    fork.call(b, function, range, self.table)
-                }
-                _ => {
-                    let nothing = b.ins().iconst(types::I64, 0);
-                    let call = b.ins().call(function, &[self.table, nothing, nothing, nothing]);
-                    b.inst_results(call)[0]
-                }
-            };
-            b.ins().brif(result, self.exit, &[BlockArg::from(result)], skip, &[]);
-            b.switch_to_block(skip);
+        let kernels = self.kernels;
+        for calls in turns(&kernels[step.kernel]) {
+            match calls[0].turn {
+                None => calls.iter().for_each(|call| self.call_one(b, step, call)),
+                Some(turn) => self.call_in_turn(b, step, turn, calls),
+            }
         }
+    }
+
+    fn call_one(&mut self, b: &mut FunctionBuilder<'_>, step: &Step, call: &Call) {
+        let program = self.program;
+        let function: FuncRef = self.module.declare_func_in_func(call.function, b.func);
+        let skip = b.create_block();
+        let result = match (&self.fork, &call.spread) {
+            (Some(fork), Some(spread)) => {
+                let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
+                let range = match &spread.live {
+                    None => {
+                        [spread.n, most, fork::n_units(spread, spread.n, most, program.thread_work)].map(|x| b.ins().iconst(types::I64, x))
+                    }
+                    Some(_) => self.live_range(b, step, spread, most, skip),
+                };
+                fork.call(b, function, range, self.table)
+            }
+            _ => {
+                let nothing = b.ins().iconst(types::I64, 0);
+                let call = b.ins().call(function, &[self.table, nothing, nothing, nothing]);
+                b.inst_results(call)[0]
+            }
+        };
+        b.ins().brif(result, self.exit, &[BlockArg::from(result)], skip, &[]);
+        b.switch_to_block(skip);
+    }
+
+    /// All calls once for each number of the turn, which is in the table behind the sizes.
+    fn call_in_turn(&mut self, b: &mut FunctionBuilder<'_>, step: &Step, turn: Turn, calls: &[Call]) {
+        let slot = step.args.len() + step.sizes.len();
+        self.current[slot] = None;
+        let (start, end, by) = turn.numbers;
+        let (body, done) = (b.create_block(), b.create_block());
+        let number = b.append_block_param(body, types::I64);
+        let first = b.ins().iconst(types::I64, start);
+        b.ins().jump(body, &[BlockArg::from(first)]);
+        b.switch_to_block(body);
+        b.ins().store(MemFlagsData::trusted(), number, self.table, slot as i32 * 8);
+        calls.iter().for_each(|call| self.call_one(b, step, call));
+        let next = b.ins().iadd_imm_s(number, by);
+        let more = b.ins().icmp_imm_s(IntCC::SignedLessThan, next, end);
+        b.ins().brif(more, body, &[BlockArg::from(next)], done, &[]);
+        b.switch_to_block(done);
     }
 
     /// The number of iterations of a loop that sizes end, of the threads that they are worth, and of units; goes to `skip` where

@@ -15,13 +15,13 @@ use tinsmith_targets::abi::StatusCode;
 
 use super::CodegenError;
 use super::calls::Calls;
-use super::clif::{self, Compiled, Listing, OK};
+use super::clif::{self, Compiled, Listing, N_PARAMS, OK};
 use super::fork::{self, Fork};
 use super::linear::{self, Spilling};
 use super::program::{ALIGN_BYTES, Bytes, Emitter, Program, StateBuffer};
 use super::target::Machine;
 use crate::nest::Kernel;
-use crate::nest::parallel::{Spread, pieces};
+use crate::nest::pieces::{Piece as Part, Spread, Turn, pieces};
 use crate::tensor::Size;
 
 /// What the exported function returns when a pointer is null or misaligned.
@@ -46,20 +46,24 @@ pub struct EntryOptions {
     pub reserve_constants: bool,
 }
 
-/// A piece of a kernel in a module.
+/// A call of a piece of a kernel, or of several that are joined.
 #[derive(Clone, Debug)]
-pub struct Piece {
-    /// Its function.
-    pub code: Compiled,
+pub struct Call {
+    /// The function.
+    pub function: FuncId,
     /// Its iterations, if they may run on several threads.
     pub spread: Option<Spread>,
+    /// The loop that calls it in turn with its neighbours.
+    pub turn: Option<Turn>,
 }
 
 /// What a program became in a module.
 #[derive(Clone, Debug)]
 pub struct Symbols {
     /// By index in [`Program::kernels`]: the pieces, in order.
-    pub kernels: Vec<Vec<Piece>>,
+    pub kernels: Vec<Vec<Compiled>>,
+    /// By index in [`Program::kernels`]: the calls, in order.
+    pub calls: Vec<Vec<Call>>,
     /// By index in [`Program::constants`].
     pub constants: Vec<DataId>,
     /// What runs pieces on several threads, if there are any to run so.
@@ -90,23 +94,27 @@ pub fn define_program<M: Module>(
         module.define_data(id, &data).map_err(error)?;
         constants.push(id);
     }
-    let mut kernels = vec![];
+    let (mut kernels, mut calls) = (vec![], vec![]);
     for kernel in &program.kernels {
-        let mut made = vec![];
-        for piece in pieces(kernel) {
-            let code = define_kernel(module, machine, &piece.kernel, program.emitter, options.listings)?;
-            made.push(Piece { code, spread: piece.spread });
+        let (mut made, mut called) = (vec![], vec![]);
+        for joined in pieces(kernel).chunk_by(|_, next| next.joined) {
+            let first = made.len();
+            for piece in joined {
+                made.push(define_kernel(module, machine, &piece.kernel, program.emitter, options.listings)?);
+            }
+            called.push(define_call(module, joined, &made[first..])?);
         }
         kernels.push(made);
+        calls.push(called);
     }
-    let mut listings: Vec<Listing> = kernels.iter().flatten().filter_map(|k| k.code.listing.clone()).collect();
-    let forks = kernels.iter().flatten().any(|p| p.spread.is_some());
+    let mut listings: Vec<Listing> = kernels.iter().flatten().filter_map(|k| k.listing.clone()).collect();
+    let forks = calls.iter().flatten().any(|c| c.spread.is_some());
     let fork = if forks { Some(fork::define(module, options, program.workers)?) } else { None };
     let entry_name = match &options.run {
         Some(name) => format!("{name}.steps"),
         None => "steps".to_owned(),
     };
-    let (entry, text) = define_entry(module, program, &kernels, &constants, fork, &entry_name, options.listings)?;
+    let (entry, text) = define_entry(module, program, &calls, &constants, fork, &entry_name, options.listings)?;
     listings.extend(text);
     let mut run = None;
     if let Some(name) = &options.run {
@@ -117,7 +125,46 @@ pub fn define_program<M: Module>(
     if let Some(name) = options.state_init.as_ref().filter(|_| !program.states.is_empty()) {
         listings.extend(define_state_init(module, program, name, options.listings)?.1);
     }
-    Ok(Symbols { kernels, constants, fork, entry, run, listings })
+    Ok(Symbols { kernels, calls, constants, fork, entry, run, listings })
+}
+
+/// What is called for pieces that are joined: a function of all their iterations, one piece's after the other's, where they are several.
+fn define_call<M: Module>(module: &mut M, joined: &[Part], code: &[Compiled]) -> Result<Call, CodegenError> {
+    let turn = joined[0].turn;
+    let spreads: Vec<&Spread> = joined.iter().filter_map(|p| p.spread.as_ref()).collect();
+    if joined.len() < 2 || spreads.len() < joined.len() {
+        return Ok(Call { function: code[0].id, spread: joined[0].spread.clone(), turn });
+    }
+    let sum = |f: fn(&Spread) -> u64| spreads.iter().fold(0u64, |sum, s| sum.saturating_add(f(s)));
+    let spread = Spread { n: spreads.iter().map(|s| s.n).sum(), work: sum(|s| s.work), live: None };
+    let name = format!("{}.joined", joined[0].kernel.name);
+    let (function, _) = define_function(module, &name, Linkage::Local, N_PARAMS, false, |module, b, params| {
+        let &[table, begin, end, worker] = params else { unreachable!("a kernel's parameters") };
+        let mut first = 0;
+        for (code, spread) in code.iter().zip(&spreads) {
+            let [zero, n] = [0, spread.n].map(|x| b.ins().iconst(types::I64, x));
+            let from = b.ins().iadd_imm_s(begin, -first);
+            let from = b.ins().smax(from, zero);
+            let to = b.ins().iadd_imm_s(end, -first);
+            let to = b.ins().smin(to, n);
+            let [run, failed, next] = [(); 3].map(|()| b.create_block());
+            let any = b.ins().icmp(IntCC::SignedLessThan, from, to);
+            b.ins().brif(any, run, &[], next, &[]);
+            b.switch_to_block(run);
+            let kernel = module.declare_func_in_func(code.id, b.func);
+            let call = b.ins().call(kernel, &[table, from, to, worker]);
+            let status = b.inst_results(call)[0];
+            b.ins().brif(status, failed, &[], next, &[]);
+            b.switch_to_block(failed);
+            b.set_cold_block(failed);
+            b.ins().return_(&[status]);
+            b.switch_to_block(next);
+            first += spread.n;
+        }
+        let ok = b.ins().iconst(types::I32, OK);
+        b.ins().return_(&[ok]);
+    })?;
+    Ok(Call { function, spread: Some(spread), turn })
 }
 
 /// Compiles a kernel by the emitter that is asked for.
@@ -191,7 +238,7 @@ pub(super) fn define_with<M: Module>(
 fn define_entry<M: Module>(
     module: &mut M,
     program: &Program,
-    kernels: &[Vec<Piece>],
+    kernels: &[Vec<Call>],
     constants: &[DataId],
     fork: Option<FuncId>,
     name: &str,

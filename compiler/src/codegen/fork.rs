@@ -17,7 +17,7 @@ use tinsmith_targets::abi::Pool;
 use super::CodegenError;
 use super::clif::{N_PARAMS, OK};
 use super::entry::{EntryOptions, define_with};
-use crate::nest::parallel::Spread;
+use crate::nest::pieces::Spread;
 
 /// Work, as nests count it, that is worth a thread of its own: some microseconds, more than a hand-off takes.
 pub const WORK_OF_A_THREAD: u64 = 25_000;
@@ -237,7 +237,7 @@ fn call_kernel<M: Module>(module: &mut M, b: &mut FunctionBuilder<'_>, kernel: i
 #[cfg(test)]
 mod tests {
     use super::{UNITS_OF_A_SHARE, most_workers, n_units};
-    use crate::nest::parallel::Spread;
+    use crate::nest::pieces::Spread;
 
     #[test]
     fn every_share_has_a_unit_and_none_is_empty_or_not_worth_it() {

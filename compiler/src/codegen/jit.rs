@@ -13,8 +13,9 @@ use cranelift_module::{Linkage, Module, default_libcall_names};
 use tinsmith_targets::abi::{Pool, StatusCode};
 
 use super::CodegenError;
+use super::calls::turns;
 use super::clif::Listing;
-use super::entry::{EntryOptions, Symbols, define_program};
+use super::entry::{Call, EntryOptions, Symbols, define_program};
 use super::flow::{Flow, Loop, Trips};
 use super::fork::{most_workers, n_units};
 use super::program::{ALIGN_BYTES, Bytes, Place, Program, Step};
@@ -95,7 +96,7 @@ pub struct Executable {
     // `None` only while it is dropped. Cranelift's module may move between threads but not be shared.
     module: Mutex<Option<JITModule>>,
     symbols: Symbols,
-    /// By index of the kernel: its pieces.
+    /// By index of the kernel: what is called, as in [`Symbols::calls`].
     kernels: Vec<Vec<Kernel>>,
     fork: Option<Fork>,
     entry: Entry,
@@ -148,13 +149,13 @@ impl Executable {
         debug_assert!(module.declarations().get_functions().all(|(_, f)| f.linkage == Linkage::Local));
         module.finalize_definitions().map_err(|e| error(e.to_string()))?;
         let kernels = symbols
-            .kernels
+            .calls
             .iter()
-            .map(|pieces| {
-                pieces
+            .map(|calls| {
+                calls
                     .iter()
-                    // SAFETY: `define_kernel` gave the function this signature, and the module keeps it alive as long as `self`.
-                    .map(|p| unsafe { std::mem::transmute::<*const u8, Kernel>(module.get_finalized_function(p.code.id)) })
+                    // SAFETY: `define_program` gave the function this signature, and the module keeps it alive as long as `self`.
+                    .map(|c| unsafe { std::mem::transmute::<*const u8, Kernel>(module.get_finalized_function(c.function)) })
                     .collect()
             })
             .collect();
@@ -265,26 +266,48 @@ impl Executable {
     }
 
     /// Runs the pieces of a step's kernel.
-    fn call(&self, step: &Step, sizes: &[i64], table: &[*mut u8], pool: Option<&Pool>) -> Result<(), Status> {
-        let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
-        let size_of = |var| self.size_vars[step.kernel].iter().position(|s| s.var == var).map_or(0, |i| step.sizes[i].value(sizes));
-        for (&kernel, piece) in self.kernels[step.kernel].iter().zip(&self.symbols.kernels[step.kernel]) {
-            status(match (self.fork, &piece.spread) {
-                (Some(fork), Some(spread)) => {
-                    let n = spread.live.as_ref().map_or(spread.n, |(live, step)| {
-                        let value = |a: &Affine| a.value(size_of);
-                        (value(&live.to) - value(&live.from)) / step
-                    });
-                    if n < 1 {
-                        continue;
-                    }
-                    let most = (most_workers(spread, self.workers, self.thread_work) as i64).min(n);
-                    fork(pool, kernel, n, most, n_units(spread, n, most, self.thread_work), table.as_ptr())
+    fn call(&self, step: &Step, sizes: &[i64], table: &mut Vec<*mut u8>, pool: Option<&Pool>) -> Result<(), Status> {
+        let slot = table.len();
+        table.push(std::ptr::null_mut());
+        let mut kernels = &self.kernels[step.kernel][..];
+        for calls in turns(&self.symbols.calls[step.kernel]) {
+            let (now, later) = kernels.split_at(calls.len());
+            kernels = later;
+            let (start, end, by) = calls[0].turn.map_or((0, 1, 1), |t| t.numbers);
+            for number in (start..end).step_by(by.max(1) as usize) {
+                table[slot] = std::ptr::without_provenance_mut(number as usize);
+                for (call, &kernel) in calls.iter().zip(now) {
+                    self.call_one(step, sizes, (call, kernel), table, pool)?;
                 }
-                _ => kernel(table.as_ptr(), 0, 0, 0),
-            })?;
+            }
         }
         Ok(())
+    }
+
+    fn call_one(
+        &self,
+        step: &Step,
+        sizes: &[i64],
+        (call, kernel): (&Call, Kernel),
+        table: &[*mut u8],
+        pool: Option<&Pool>,
+    ) -> Result<(), Status> {
+        let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
+        let size_of = |var| self.size_vars[step.kernel].iter().position(|s| s.var == var).map_or(0, |i| step.sizes[i].value(sizes));
+        status(match (self.fork, &call.spread) {
+            (Some(fork), Some(spread)) => {
+                let n = spread.live.as_ref().map_or(spread.n, |(live, step)| {
+                    let value = |a: &Affine| a.value(size_of);
+                    (value(&live.to) - value(&live.from)) / step
+                });
+                if n < 1 {
+                    return Ok(());
+                }
+                let most = (most_workers(spread, self.workers, self.thread_work) as i64).min(n);
+                fork(pool, kernel, n, most, n_units(spread, n, most, self.thread_work), table.as_ptr())
+            }
+            _ => kernel(table.as_ptr(), 0, 0, 0),
+        })
     }
 
     fn check_sizes(&self, memory: &Memory) {
@@ -355,7 +378,7 @@ impl<'a> Walk<'a> {
                         let sizes = self.exe.steps[step].sizes.iter().map(|s| s.value(self.sizes));
                         self.table.extend(sizes.map(|n| std::ptr::without_provenance_mut(n as usize)));
                         let start = Instant::now();
-                        self.exe.call(&self.exe.steps[step], self.sizes, &self.table, self.pool)?;
+                        self.exe.call(&self.exe.steps[step], self.sizes, &mut self.table, self.pool)?;
                         see(step, start.elapsed());
                     }
                 }

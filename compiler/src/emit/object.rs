@@ -59,8 +59,8 @@ pub fn object_file(program: &Program, interface: &Interface, listings: bool) -> 
     let bytes = file.write().map_err(|e| EmitError::Object(e.to_string()))?;
     Ok(ObjectFile {
         bytes,
-        kernel_bytes: symbols.kernels.iter().map(|k| k.iter().map(|p| p.code.code_bytes).sum()).collect(),
-        kernel_stack_bytes: symbols.kernels.iter().flatten().map(|p| p.code.stack_bytes).max().unwrap_or(0),
+        kernel_bytes: symbols.kernels.iter().map(|k| k.iter().map(|p| p.code_bytes).sum()).collect(),
+        kernel_stack_bytes: symbols.kernels.iter().flatten().map(|p| p.stack_bytes).max().unwrap_or(0),
         listings: symbols.listings,
     })
 }

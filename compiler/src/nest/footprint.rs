@@ -67,9 +67,35 @@ pub(super) fn collisions(kernel: &Kernel, l: &Loop) -> Vec<BufferId> {
     uses.into_iter().filter_map(|(buffer, mut u)| unproved(&mut u).then_some(buffer)).collect()
 }
 
+/// Whether neither of two statements writes what the other one touches. Private buffers are each one's own.
+pub(super) fn apart(kernel: &Kernel, a: &Stmt, b: &Stmt) -> bool {
+    // No variable is the one of this loop.
+    let around = Loop { var: Var(u32::MAX), start: 0, end: 1, step: 1, live: None, parallel: false, body: vec![] };
+    let [one, other] = [a, b].map(|s| {
+        let mut uses: BTreeMap<BufferId, Use> = BTreeMap::new();
+        survey(kernel, std::slice::from_ref(s), &around, &mut BTreeMap::new(), &mut uses);
+        for u in uses.values_mut() {
+            merge(&mut u.stores);
+            merge(&mut u.loads);
+        }
+        uses
+    });
+    let clear = |writer: &Use, of: &Use| writer.stores.iter().all(|s| of.stores.iter().chain(&of.loads).all(|t| never_meet(s, t, None)));
+    one.iter().all(|(buffer, u)| match other.get(buffer) {
+        Some(v) if (u.stored || v.stored) && !kernel.buffers[buffer.0 as usize].private => {
+            !u.dynamic && !v.dynamic && clear(u, v) && clear(v, u)
+        }
+        _ => true,
+    })
+}
+
 fn survey(kernel: &Kernel, block: &[Stmt], around: &Loop, inner: &mut BTreeMap<Var, Steps>, uses: &mut BTreeMap<BufferId, Use>) {
     for stmt in block {
         match stmt {
+            // One number that sizes say is the same for all iterations.
+            Stmt::Loop(l) if l.live.as_ref().is_some_and(|live| live.to == live.from.offset(l.step)) => {
+                survey(kernel, &l.body, around, inner, uses);
+            }
             Stmt::Loop(l) => {
                 inner.insert(l.var, Steps::of(l));
                 survey(kernel, &l.body, around, inner, uses);
@@ -170,24 +196,32 @@ type Term = (i128, i128, i128);
 
 /// Whether no two different iterations of `n` touch a common element, one by `a` and the other by `b`.
 fn disjoint(a: &Touched, b: &Touched, n: i64) -> bool {
-    if a.own != b.own || a.own == 0 || a.outer != b.outer {
+    if a.own != b.own || a.own == 0 {
         return false;
     }
     let n = i128::from(n);
     [(1, n - 1), (1 - n, -1)].into_iter().all(|(low, high)| {
-        let mut terms: Vec<Term> = vec![];
-        let mut add = |stride: i128, low: i128, high: i128| match terms.iter_mut().find(|t| t.0 == stride) {
-            Some(t) => (t.1, t.2) = (t.1 + low, t.2 + high),
-            None => terms.push((stride, low, high)),
-        };
         let (low, high) = if a.own > 0 { (low, high) } else { (-high, -low) };
-        add(a.own.abs(), low, high);
-        a.terms.iter().for_each(|&(stride, last)| add(stride, 0, last));
-        b.terms.iter().for_each(|&(stride, last)| add(stride, -last, 0));
-        add(1, 1 - b.lanes, a.lanes - 1);
-        terms.sort_unstable_by(|x, y| y.cmp(x));
-        nonzero(&terms, a.constant - b.constant)
+        never_meet(a, b, Some((a.own.abs(), low, high)))
     })
+}
+
+/// Whether `a` and `b` have no element in common, whatever their terms are, where `a` is moved by a term more.
+fn never_meet(a: &Touched, b: &Touched, moved: Option<Term>) -> bool {
+    if a.outer != b.outer {
+        return false;
+    }
+    let mut terms: Vec<Term> = vec![];
+    let mut add = |(stride, low, high): Term| match terms.iter_mut().find(|t| t.0 == stride) {
+        Some(t) => (t.1, t.2) = (t.1 + low, t.2 + high),
+        None => terms.push((stride, low, high)),
+    };
+    moved.into_iter().for_each(&mut add);
+    a.terms.iter().for_each(|&(stride, last)| add((stride, 0, last)));
+    b.terms.iter().for_each(|&(stride, last)| add((stride, -last, 0)));
+    add((1, 1 - b.lanes, a.lanes - 1));
+    terms.sort_unstable_by(|x, y| y.cmp(x));
+    nonzero(&terms, a.constant - b.constant)
 }
 
 /// Whether `constant + sum(stride * x)` is proved not to be zero for any `x` in their ranges; strides are positive and descend.

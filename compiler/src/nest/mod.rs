@@ -9,6 +9,7 @@ pub mod ir;
 pub mod math;
 pub mod parallel;
 mod parse;
+pub mod pieces;
 mod print;
 #[cfg(test)]
 mod random;

@@ -1,15 +1,14 @@
-//! Loops that run on several threads: which may, proved; and a kernel as the pieces of which each runs on one thread or on many.
+//! Loops that run on several threads: which may, proved, and which are worth it. [`super::pieces`] is a kernel cut at them.
 //!
 //! Iterations of a parallel loop are independent: no register goes from one to another, none writes what another touches
 //! ([`super::footprint`]), and of a private buffer, of which each thread has its own copy, each reads only what it has
 //! written ([`super::coverage`]). [`verify`](super::verify) asks for all of it; [`mark`] finds the outermost loops that
-//! have it.
-
-use std::collections::HashMap;
+//! have it, and those in a loop that takes turns.
 
 use super::coverage::writes_before_reads;
 use super::footprint::{Steps, collisions};
-use super::ir::{Access, Buffer, BufferId, Cond, Kernel, Live, Loop, Op, Reg, Stmt, for_each_operand, for_each_set, guarded};
+use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, guarded};
+use super::pieces::{joins, runs, split, turning};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
 
@@ -29,28 +28,8 @@ impl Buffer {
     }
 }
 
-/// A part of a kernel: all of it on one thread, or the iterations of one loop on many.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Piece {
-    /// The statements, with the buffers of the whole.
-    pub kernel: Kernel,
-    /// What its iterations do, if they may run on several threads.
-    pub spread: Option<Spread>,
-}
-
-/// The outermost loop of a piece.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Spread {
-    /// Number of iterations, at least two; where the loop is live, at most so many.
-    pub n: i64,
-    /// [`work`] of all iterations.
-    pub work: u64,
-    /// What runs of a live loop, and its step: without iterations, the piece must not be called.
-    pub live: Option<(Live, i64)>,
-}
-
 /// The loop that a statement is, alone or under the condition that it runs.
-fn top_loop(stmt: &Stmt) -> Option<&Loop> {
+pub(super) fn top_loop(stmt: &Stmt) -> Option<&Loop> {
     if let Stmt::Loop(l) = stmt { Some(l) } else { guarded(stmt) }
 }
 
@@ -69,6 +48,13 @@ pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
     buffers_of(std::slice::from_ref(stmt), &mut touched);
     let bytes: usize = kernel.buffers.iter().zip(touched).filter(|t| t.1).filter_map(|(b, _)| b.copy_bytes()).sum();
     operations(stmt).saturating_add(bytes as u64 / 16)
+}
+
+/// Whether statements read or write a buffer.
+fn touches(block: &[Stmt], buffer: BufferId, n_buffers: usize) -> bool {
+    let mut touched = vec![false; n_buffers];
+    buffers_of(block, &mut touched);
+    touched[buffer.0 as usize]
 }
 
 fn buffers_of(block: &[Stmt], touched: &mut [bool]) {
@@ -98,14 +84,48 @@ fn operations(stmt: &Stmt) -> u64 {
     }
 }
 
-/// Marks the outermost loops whose work is at least so much and whose iterations are independent; buffers for which `private` holds may
+/// Marks the outermost loops whose iterations are independent and whose work is at least so much, alone or with those that they are joined
+/// with; and of a loop that cannot be marked those in it, where that is so in each of its iterations. Buffers for which `private` holds may
 /// become private.
 pub fn mark(kernel: &mut Kernel, least_work: u64, private: impl Fn(BufferId, &Buffer) -> bool) {
-    for i in 0..kernel.body.len() {
-        let Some(l) = top_loop(&kernel.body[i]) else { continue };
-        if l.parallel || Steps::of(l).n < 2 || work(kernel, &kernel.body[i]) < least_work {
-            continue;
+    let candidate = |s: &Stmt| top_loop(s).is_some_and(|l| !l.parallel && Steps::of(l).n > 1);
+    let works: Vec<u64> = kernel.body.iter().map(|s| if candidate(s) { work(kernel, s) } else { 0 }).collect();
+    let mut chosen: Vec<bool> = works.iter().map(|&w| w > 0 && w >= least_work).collect();
+    let all = works.iter().fold(0u64, |sum, &w| sum.saturating_add(w));
+    if all >= least_work && works.iter().zip(&chosen).any(|(&w, &c)| w > 0 && !c) {
+        let mut trial = kernel.clone();
+        mark_outermost(&mut trial, |i| works[i] > 0, &private);
+        for group in together(&joins(&trial, &trial.body)) {
+            let sum = group.iter().fold(0u64, |sum, &i| sum.saturating_add(works[i]));
+            if sum >= least_work {
+                group.iter().for_each(|&i| chosen[i] |= works[i] > 0);
+            }
         }
+    }
+    mark_outermost(kernel, |i| chosen[i], &private);
+    for i in 0..kernel.body.len() {
+        if candidate(&kernel.body[i]) {
+            mark_in_turns(kernel, i, least_work);
+        }
+    }
+}
+
+/// The statements of each group that [`joins`] joins.
+fn together(joined: &[Option<bool>]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = vec![];
+    for (i, before) in joined.iter().enumerate().filter_map(|(i, j)| Some((i, (*j)?))) {
+        match groups.last_mut() {
+            Some(group) if before => group.push(i),
+            _ => groups.push(vec![i]),
+        }
+    }
+    groups
+}
+
+/// Marks those of the outermost loops that are chosen, by number of the statement, and independent.
+fn mark_outermost(kernel: &mut Kernel, chosen: impl Fn(usize) -> bool, private: &impl Fn(BufferId, &Buffer) -> bool) {
+    for i in (0..kernel.body.len()).filter(|&i| chosen(i)) {
+        let Some(l) = top_loop(&kernel.body[i]) else { continue };
         let fresh: Vec<BufferId> = collisions(kernel, l).into_iter().filter(|b| !kernel.buffers[b.0 as usize].private).collect();
         if fresh.iter().any(|&b| !private(b, &kernel.buffers[b.0 as usize])) {
             continue;
@@ -123,10 +143,41 @@ pub fn mark(kernel: &mut Kernel, least_work: u64, private: impl Fn(BufferId, &Bu
             }
             _ => {}
         }
-        if verify_structure(&marked).is_empty() && prove(&marked).is_empty() && split(&marked).is_some() {
+        if is_sound(&marked) {
             *kernel = marked;
         }
     }
+}
+
+/// Marks what is worth it in the iterations of the loop that is statement `i`.
+fn mark_in_turns(kernel: &mut Kernel, i: usize, least_work: u64) {
+    let Stmt::Loop(turn) = &kernel.body[i] else { return };
+    let worth = |s: &Stmt| match s {
+        Stmt::Loop(l) => {
+            !l.parallel && l.live.is_none() && Steps::of(l).n > 1 && work(kernel, s) >= least_work && collisions(kernel, l).is_empty()
+        }
+        _ => false,
+    };
+    let chosen: Vec<usize> = (0..turn.body.len()).filter(|&j| worth(&turn.body[j])).collect();
+    if chosen.is_empty() {
+        return;
+    }
+    let mut marked = kernel.clone();
+    if let Stmt::Loop(turn) = &mut marked.body[i] {
+        for j in chosen {
+            if let Stmt::Loop(l) = &mut turn.body[j] {
+                l.parallel = true;
+            }
+        }
+    }
+    if turning(&marked.body[i]).is_some() && is_sound(&marked) {
+        *kernel = marked;
+    }
+}
+
+/// Whether a kernel that was marked is proved and can be taken apart.
+fn is_sound(marked: &Kernel) -> bool {
+    verify_structure(marked).is_empty() && prove(marked).is_empty() && split(marked).is_some()
 }
 
 /// What is wrong with the parallel loops of a kernel whose structure is right.
@@ -141,6 +192,8 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
             let id = BufferId(i as u32);
             let sound = match top_loop(&run[0]) {
                 Some(l) if is_spread(&run[0]) => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
+                // What one piece of a turn writes, another may read on another thread.
+                _ if turning(&run[0]).is_some() => !touches(run, id, kernel.buffers.len()),
                 _ => writes_before_reads(kernel, id, run, &[]),
             };
             if !sound {
@@ -223,137 +276,18 @@ pub fn stays_parallel(kernel: &Kernel, same: &[(BufferId, BufferId, bool)]) -> b
     for &(to, from, _) in same {
         rename(&mut shared.body, from, to);
     }
+    let kept = |stmt: &Stmt, other: &Stmt| match (turning(stmt), turning(other)) {
+        (Some(a), Some(b)) => joins(kernel, &a.body) == joins(&shared, &b.body),
+        _ => true,
+    };
     prove(&shared).is_empty()
-}
-
-/// A kernel as a sequence of pieces that can be called one after the other. Where its parallel loops cannot be taken out of it, that
-/// is the kernel itself, on one thread.
-pub fn pieces(kernel: &Kernel) -> Vec<Piece> {
-    split(kernel).unwrap_or_else(|| vec![Piece { kernel: kernel.clone(), spread: None }])
+        && joins(kernel, &kernel.body) == joins(&shared, &shared.body)
+        && kernel.body.iter().zip(&shared.body).all(|(a, b)| kept(a, b))
 }
 
 /// Whether a statement of a kernel's body is a loop that threads share.
-fn is_spread(stmt: &Stmt) -> bool {
+pub(super) fn is_spread(stmt: &Stmt) -> bool {
     top_loop(stmt).is_some_and(|l| l.parallel && Steps::of(l).n > 1)
-}
-
-/// The statements of a kernel's body by pieces: each loop that threads share, and what is between them, which one thread runs.
-fn runs(body: &[Stmt]) -> impl Iterator<Item = &[Stmt]> {
-    body.chunk_by(|a, b| !is_spread(a) && !is_spread(b))
-}
-
-fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
-    if !kernel.body.iter().any(is_spread) {
-        return Some(vec![Piece { kernel: kernel.clone(), spread: None }]);
-    }
-    let definitions = Definitions::of(kernel);
-    let mut pieces = vec![];
-    let mut first = 0;
-    for run in runs(&kernel.body) {
-        let unguarded = top_loop(&run[0]).filter(|l| is_spread(&run[0]) && l.live.is_some()).map(|l| [Stmt::Loop(l.clone())]);
-        let n = run.len();
-        let run = unguarded.as_ref().map_or(run, |l| &l[..]);
-        let idle = run.iter().all(|s| matches!(s, Stmt::Set { op, .. } if !matches!(op, Op::Check(..))));
-        if !idle {
-            let mut body = definitions.before(first, run)?;
-            body.extend(run.iter().cloned());
-            let spread = match run {
-                [Stmt::Loop(l)] if is_spread(&run[0]) => {
-                    let live = l.live.clone().map(|live| (live, l.step));
-                    Some(Spread { n: Steps::of(l).n, work: work(kernel, &run[0]), live })
-                }
-                _ => None,
-            };
-            pieces.push(Piece { kernel: Kernel { body, ..kernel.clone() }, spread });
-        }
-        first += n;
-    }
-    if let [_, _, ..] = &pieces[..] {
-        for (i, piece) in pieces.iter_mut().enumerate() {
-            piece.kernel.name = format!("{}/{i}", kernel.name);
-        }
-    }
-    Some(pieces)
-}
-
-/// Registers that can be set again anywhere: set once, at the top, to what does not change.
-struct Definitions<'k> {
-    kernel: &'k Kernel,
-    at: HashMap<Reg, usize>,
-}
-
-impl<'k> Definitions<'k> {
-    fn of(kernel: &'k Kernel) -> Self {
-        let mut n_sets = vec![0; kernel.regs.len()];
-        for_each_set(&kernel.body, &mut |r, _| n_sets[r.0 as usize] += 1);
-        let mut at = HashMap::new();
-        for (i, stmt) in kernel.body.iter().enumerate() {
-            let Stmt::Set { reg, op } = stmt else { continue };
-            let stays = match op {
-                Op::Load { buffer, .. } => kernel.buffers[buffer.0 as usize].access == Access::Read,
-                Op::Check(..) => false,
-                _ => true,
-            };
-            if stays && n_sets[reg.0 as usize] == 1 {
-                at.insert(*reg, i);
-            }
-        }
-        Definitions { kernel, at }
-    }
-
-    /// What sets the registers that `run`, the statements from `first` on, reads from before.
-    fn before(&self, first: usize, run: &[Stmt]) -> Option<Vec<Stmt>> {
-        let mut set = vec![false; self.kernel.regs.len()];
-        let mut wanted = vec![];
-        exposed(run, &mut set, &mut wanted);
-        let mut needed = vec![false; first];
-        while let Some(r) = wanted.pop() {
-            let &i = self.at.get(&r)?;
-            if i >= first || std::mem::replace(&mut needed[i], true) {
-                if i >= first {
-                    return None;
-                }
-                continue;
-            }
-            if let Stmt::Set { op, .. } = &self.kernel.body[i] {
-                for_each_operand(op, |r| wanted.push(r));
-            }
-        }
-        Some((0..first).filter(|&i| needed[i]).map(|i| self.kernel.body[i].clone()).collect())
-    }
-}
-
-/// Registers that are read where they may not have been set inside.
-fn exposed(block: &[Stmt], set: &mut Vec<bool>, found: &mut Vec<Reg>) {
-    for stmt in block {
-        let mut read = |r: Reg| {
-            if !set[r.0 as usize] {
-                found.push(r);
-            }
-        };
-        match stmt {
-            Stmt::Set { reg, op } => {
-                for_each_operand(op, read);
-                set[reg.0 as usize] = true;
-            }
-            Stmt::Store { index, value, .. } => {
-                read(*value);
-                index.dynamic.iter().for_each(|d| read(d.0));
-            }
-            Stmt::Prefetch { .. } => {}
-            Stmt::Loop(l) => exposed(&l.body, set, found),
-            Stmt::If { cond, then, otherwise } => {
-                if let Cond::Reg(r) = cond {
-                    read(*r);
-                }
-                let before = set.clone();
-                exposed(then, set, found);
-                let one = std::mem::replace(set, before);
-                exposed(otherwise, set, found);
-                set.iter_mut().zip(one).for_each(|(a, b)| *a &= b);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::Options;
 use crate::codegen::program::{Place, Program};
 use crate::codegen::{Machine, linear};
-use crate::nest::parallel::{mark, pieces, serial, stays_parallel};
+use crate::nest::parallel::{mark, serial, stays_parallel, work};
+use crate::nest::pieces::{Piece, pieces};
 use crate::nest::{Access, Buffer, BufferId, Kernel};
 use crate::schedule::{Arg, MAX_PRIVATE_BYTES, Scheduled};
 
@@ -35,6 +36,33 @@ pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Mach
     }
 }
 
+/// Work, in what is worth a thread, from which a loop gains from two whatever is around it.
+const LARGE: u64 = 4;
+
+/// The work that is worth a thread in a program: more where most of it is in loops that are hardly worth two. What such a loop gains,
+/// the steps after it lose, which find what it wrote in the other core's cache. Loops that take turns pass little on.
+pub(super) fn worth_of_a_thread(program: &Program, thread_work: u64) -> u64 {
+    let (mut all, mut large) = (0u64, 0u64);
+    for kernel in program.steps.iter().map(|s| &program.kernels[s.kernel]) {
+        for joined in pieces(kernel).chunk_by(|_, next| next.joined) {
+            // A piece that takes turns on one thread is the loop with all its iterations.
+            let one = |p: &Piece| match &p.spread {
+                Some(spread) => spread.work,
+                None => p.kernel.body.iter().fold(0u64, |sum, s| sum.saturating_add(work(&p.kernel, s))),
+            };
+            let at_once = joined.iter().map(one).fold(0u64, u64::saturating_add);
+            let turns = joined[0].turn.filter(|_| joined[0].spread.is_some());
+            let total = at_once.saturating_mul(turns.map_or(1, |t| t.n()));
+            all = all.saturating_add(total);
+            let least = thread_work.saturating_mul(if turns.is_some() { 2 } else { LARGE });
+            if joined.iter().all(|p| p.spread.is_some()) && at_once >= least {
+                large = large.saturating_add(total);
+            }
+        }
+    }
+    if large < all / 2 { thread_work.saturating_mul(LARGE) } else { thread_work }
+}
+
 /// A kernel as it may run with its buffers in these places: one result may lie where an operand was.
 pub(super) fn placed(program: &Program, kernel: Kernel, args: &[Place]) -> Kernel {
     let mut same = vec![];
@@ -57,4 +85,39 @@ pub(super) fn placed(program: &Program, kernel: Kernel, args: &[Place]) -> Kerne
         }
     }
     if same.is_empty() || stays_parallel(&kernel, &same) { kernel } else { serial(&kernel) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worth_of_a_thread;
+    use crate::codegen::program::{Program, Step};
+    use crate::nest::{Access, Affine, BinaryOp, Builder};
+    use crate::tensor::DType;
+
+    /// A program of kernels that each double so many numbers, in a parallel loop.
+    fn program(lengths: &[usize]) -> Program {
+        let mut program = Program::default();
+        for (kernel, &n) in lengths.iter().enumerate() {
+            let mut b = Builder::new(format!("k{kernel}"), "");
+            let x = b.buffer("x", DType::F32, n, Access::ReadWrite);
+            b.par_loop("i", 0..n as i64, 1, |b, i| {
+                let place = Affine::var(i);
+                let value = b.load(x, place.clone(), 1);
+                let twice = b.binary(BinaryOp::Add, value, value);
+                b.store(x, place, twice);
+            });
+            program.kernels.push(b.finish());
+            program.steps.push(Step { label: String::new(), kernel, args: vec![], sizes: vec![] });
+        }
+        program
+    }
+
+    #[test]
+    fn small_loops_are_worth_a_thread_only_beside_large_ones() {
+        assert_eq!(worth_of_a_thread(&program(&[500; 9]), 1000), 4000);
+        assert_eq!(worth_of_a_thread(&program(&[2000, 90_000, 2000]), 100_000), 100_000);
+        assert_eq!(worth_of_a_thread(&program(&[500, 90_000, 500]), 1000), 1000);
+        assert_eq!(worth_of_a_thread(&program(&[500, 500]), 1000), 4000);
+        assert_eq!(worth_of_a_thread(&program(&[500]), 0), 0);
+    }
 }

@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(crate::nest::verify(&scheduled.kernel), []);
         assert_ne!(scheduled.kernel, serial, "blocks are independent");
         if serial.schedule.starts_with("blocks") {
-            assert_eq!(crate::nest::parallel::pieces(&scheduled.kernel).len(), 1, "{}", scheduled.kernel);
+            assert_eq!(crate::nest::pieces::pieces(&scheduled.kernel).len(), 1, "{}", scheduled.kernel);
         }
         serial.schedule
     }

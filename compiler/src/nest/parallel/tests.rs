@@ -1,7 +1,11 @@
 //! Kernels as text: which loops are independent, which scratch is private, and what the pieces are.
 
+use std::collections::HashMap;
+
 use super::*;
-use crate::nest::{parse, verify};
+use crate::nest::footprint::apart;
+use crate::nest::pieces::{Piece, pieces};
+use crate::nest::{Access, eval, eval_sized, parse, verify};
 
 /// The loops of a kernel after marking everything: `par` or `for` of each outermost one, and the private buffers.
 fn marked(buffers: &str, body: &str) -> String {
@@ -102,11 +106,11 @@ fn a_kernel_falls_into_pieces() {
 ";
     let kernel = parse(text).unwrap();
     assert_eq!(verify(&kernel), []);
-    let pieces = pieces(&kernel);
-    let names: Vec<_> = pieces.iter().map(|p| (p.kernel.name.as_str(), p.spread.as_ref().map(|s| s.n))).collect();
+    let parts = pieces(&kernel);
+    let names: Vec<_> = parts.iter().map(|p| (p.kernel.name.as_str(), p.spread.as_ref().map(|s| s.n))).collect();
     assert_eq!(names, [("t/0", None), ("t/1", Some(63))]);
-    assert!(pieces.iter().all(|p| verify(&p.kernel).is_empty()));
-    assert_eq!(pieces[1].kernel.body.len(), 2, "{}", pieces[1].kernel);
+    assert!(parts.iter().all(|p| verify(&p.kernel).is_empty()));
+    assert_eq!(parts[1].kernel.body.len(), 2, "{}", parts[1].kernel);
     // What a loop before has summed up cannot be had again.
     let sum = "kernel @t (x: f32[64] read, y: f32[64] write) {
   %0: f32 = const 0.0
@@ -120,7 +124,7 @@ fn a_kernel_falls_into_pieces() {
 }
 ";
     let kernel = parse(sum).unwrap();
-    assert_eq!(super::pieces(&kernel), [Piece { kernel: kernel.clone(), spread: None }]);
+    assert_eq!(pieces(&kernel), [Piece { kernel: kernel.clone(), spread: None, joined: false, turn: None }]);
     assert_eq!(
         marked(
             "x: f32[64] read, y: f32[64] write",
@@ -231,4 +235,124 @@ fn random_loops_that_are_called_parallel_are() {
         assert!(!(proved && collide), "seed {seed}: {kernel}");
     }
     assert!(parallel > 100, "{parallel}");
+}
+
+/// As above, of two loops: where they are called apart, neither writes what the other one touches.
+#[test]
+fn random_loops_that_are_joined_are_apart() {
+    let mut n_joined = 0;
+    for seed in 0..4000u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = |n: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 11) % n
+        };
+        let strides = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+        let mut one = |name: &str| {
+            let (n, m, a, b) = (2 + next(4), 1 + next(4), strides[next(9) as usize], strides[next(9) as usize]);
+            let (constant, lanes, stores) = (next(60), 1 << next(3), next(3) > 0);
+            let at = format!("y[{a}*{name} + {b}*{name}.1 + {constant}]");
+            let ty = if lanes == 1 { "f32".to_owned() } else { format!("f32x{lanes}") };
+            let access = if stores {
+                format!("%{lanes}: {ty} = const 0.0 store {at}, %{lanes}")
+            } else {
+                format!("%{}: {ty} = load {at}", lanes + 10)
+            };
+            let text = format!("for {name} in 0..{n} {{ for {name}.1 in 0..{m} {{ {access} }} }}");
+            let all = (0..n).flat_map(|i| (0..m).map(move |j| a * i + b * j + constant)).flat_map(|at| at..at + lanes);
+            (text, all.collect::<Vec<u64>>(), stores)
+        };
+        let (a, b) = (one("i"), one("j"));
+        let kernel = parse(&format!("kernel @t (y: f32[400] readwrite) {{ {} {} }}", a.0, b.0)).unwrap();
+        let meet = (a.2 || b.2) && a.1.iter().any(|x| b.1.contains(x));
+        let proved = apart(&kernel, &kernel.body[0], &kernel.body[1]);
+        n_joined += u32::from(proved && (a.2 || b.2));
+        assert!(!(proved && meet), "seed {seed}: {kernel}");
+    }
+    assert!(n_joined > 100, "{n_joined}");
+}
+
+#[test]
+fn loops_beside_each_other_are_joined() {
+    let joined = |body: &str| {
+        let kernel = parse(&format!("kernel @t ({XY}) {{ {body} }}")).unwrap();
+        assert_eq!(verify(&kernel), []);
+        pieces(&kernel).iter().map(|p| p.joined).collect::<Vec<_>>()
+    };
+    // A product in tiles: rows, then columns of the rows that are left.
+    let rows = "par i in 0..48 step 16 { for j in 0..64 { %0: f32 = load x[j] store y[64*i + j], %0 } }";
+    let rest = "%2: f32 = const 1.0 par j.1 in 0..64 step 8 { for i.1 in 48..52 { store y[64*i.1 + j.1], %2 } }";
+    assert_eq!(joined(&format!("{rows} {rest}")), [false, true]);
+    // What it reads, the one before has written; what is between them runs between them.
+    assert_eq!(joined(&format!("{rows} par k in 0..64 {{ %3: f32 = load y[k] store s[k], %3 }}")), [false, false]);
+    assert_eq!(joined(&format!("{rows} %3: f32 = const 0.0 store s[0], %3 {rest}")), [false, false, false]);
+    // Two loops that are hardly worth it alone are so together.
+    let text = format!("kernel @t ({XY}) {{ {} {} }}", rows.replace("par", "for"), rest.replace("par", "for"));
+    let marked = |least_work: u64| {
+        let mut kernel = parse(&text).unwrap();
+        mark(&mut kernel, least_work, |_, _| false);
+        pieces(&kernel).iter().filter(|p| p.spread.is_some()).count()
+    };
+    let works: Vec<u64> = parse(&text).map(|k| k.body.iter().map(|s| work(&k, s)).collect()).unwrap();
+    assert_eq!([marked(works[0] + works[2]), marked(works[0] + works[2] + 1), marked(works[0].max(works[2]) + 1)], [2, 0, 2]);
+}
+
+const OVER_TIME: &str = "kernel @t (x: f32[32] read, w: f32[64] read, h: f32[8] readwrite, g: f32[8] readwrite, y: f32[32] write) {
+  %9: f32 = const 0.5
+  for t in 0..4 {
+    %8: f32 = load x[8*t]
+    for j in 0..8 {
+      %0: f32 = load x[8*t + j]
+      for k in 0..8 {
+        %1: f32 = load w[8*j + k]
+        %2: f32 = load h[k]
+        %3: f32 = mul %1, %2
+        %0: f32 = add %0, %3
+      }
+      store g[j], %0
+    }
+    for j.1 in 0..8 {
+      %4: f32 = load g[j.1]
+      %5: f32 = mul %4, %9
+      %6: f32 = add %5, %8
+      store h[j.1], %6
+      store y[8*t + j.1], %6
+    }
+  }
+}
+";
+
+#[test]
+fn a_loop_over_time_takes_turns() {
+    let whole = parse(OVER_TIME).unwrap();
+    let mut kernel = whole.clone();
+    mark(&mut kernel, 0, |_, b| b.access == Access::ReadWrite);
+    assert_eq!(verify(&kernel), []);
+    let parts = pieces(&kernel);
+    let spreads: Vec<_> = parts.iter().map(|p| (p.spread.as_ref().map(|s| s.n), p.joined, p.turn.map(|t| t.numbers))).collect();
+    assert_eq!(spreads, [(Some(8), false, Some((0, 4, 1))); 2]);
+    assert!(parts.iter().all(|p| verify(&p.kernel).is_empty() && p.kernel.sizes.len() == 1), "{}", parts[0].kernel);
+    let buffers: Vec<Vec<u8>> = whole
+        .buffers
+        .iter()
+        .map(|b| (0..b.len).flat_map(|i| (((i * 7 + b.name.len()) % 11) as f32 / 8.0).to_le_bytes()).collect())
+        .collect();
+    let (mut expected, mut found) = (buffers.clone(), buffers);
+    eval(&whole, &mut expected).unwrap();
+    for t in 0..4 {
+        for part in &parts {
+            eval_sized(&part.kernel, &mut found, &[t], true).unwrap();
+        }
+    }
+    assert_eq!(found, expected);
+    // Where threads would pass registers or scratch of their own on, one of them does all.
+    let carried = OVER_TIME.replace("%9: f32 = const 0.5", "%9: f32 = const 0.5 %8: f32 = const 0.0");
+    let mut kernel = parse(&carried).unwrap();
+    mark(&mut kernel, 0, |_, _| true);
+    assert!(pieces(&kernel).iter().all(|p| p.turn.is_none()));
+    let text = OVER_TIME.replace("g: f32[8] readwrite", "g: f32[8] readwrite private").replace("for j", "par j");
+    let errors: Vec<String> = verify(&parse(&text).unwrap()).iter().map(|e| e.to_string()).collect();
+    assert_eq!(errors, ["cannot prove that private `g` is written before it is read, in `for t in 0..4`"]);
 }
