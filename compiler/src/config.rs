@@ -25,6 +25,8 @@ pub struct Config {
     pub sequences: BTreeMap<String, Vec<Vec<usize>>>,
     /// Inputs that are constants in the compiled model: their values.
     pub constants: BTreeMap<String, Tensor>,
+    /// The greatest values of integer inputs, where they decide how large something is: a run with greater ones ends with a status.
+    pub at_most: BTreeMap<String, i64>,
     /// Pairs of an input and an output that are one tensor between runs, kept in a block that the caller owns.
     pub states: Vec<(String, String)>,
     /// Store weights in fewer bits; changes results.
@@ -61,6 +63,7 @@ impl Default for Config {
             input_shapes: BTreeMap::new(),
             sequences: BTreeMap::new(),
             constants: BTreeMap::new(),
+            at_most: BTreeMap::new(),
             states: vec![],
             quantize_weights: None,
             prune: true,

@@ -124,6 +124,7 @@ fn import_options(config: &Config) -> onnx::ImportOptions {
         input_shapes,
         sequences,
         constants: config.constants.clone(),
+        at_most: config.at_most.clone(),
         variables,
         ..onnx::ImportOptions::default()
     }

@@ -1,5 +1,6 @@
 """The cases of verify_opsets.py: operators of the default domain in the forms of every opset, one function for each family."""
 import dataclasses
+import math
 import typing
 
 import numpy as np
@@ -33,6 +34,128 @@ class Case:
     slack: float = 1.0
 
 
+@dataclasses.dataclass
+class Right:
+    """What the specification says where no reference computes it: `expected` takes the attributes and the operands."""
+
+    op: str
+    # Names of numpy types; an operand has one of them.
+    dtypes: set
+    expected: typing.Callable
+    # What the references do instead.
+    reason: str
+    applies: typing.Callable = lambda case: True
+
+
+def wide(function):
+    """A function of numbers in double precision, rounded once to the type of the first operand."""
+    return lambda attributes, x, *rest: np.asarray(function(attributes, np.asarray(x, np.float64), *[np.asarray(r, np.float64) for r in rest])).astype(x.dtype)
+
+
+def gelu(attributes, x):
+    if attributes.get("approximate") == "tanh":
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
+
+
+def lrn(attributes, x):
+    size = attributes["size"]
+    square = np.pad(x**2, [(0, 0), ((size - 1) // 2, size // 2), (0, 0), (0, 0)])
+    total = sum(square[:, k : k + x.shape[1]] for k in range(size))
+    bias, alpha, beta = [np.float64(np.float32(attributes[name])) for name in ["bias", "alpha", "beta"]]
+    return x / (bias + alpha / size * total) ** beta
+
+
+def lp_normalization(attributes, x):
+    p, axis = attributes["p"], attributes["axis"]
+    return x / (np.abs(x) ** p).sum(axis, keepdims=True) ** (1 / p)
+
+
+def mean_variance(attributes, x):
+    return (x - x.mean((0, 2, 3), keepdims=True)) / (np.sqrt((x**2).mean((0, 2, 3), keepdims=True) - x.mean((0, 2, 3), keepdims=True) ** 2) + 1e-9)
+
+
+def rms_normalization(attributes, x, scale):
+    x = np.asarray(x, np.float64)
+    return ((x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5)) * np.asarray(scale, np.float64)).astype(scale.dtype)
+
+
+def log_sum_exp(attributes, x, axes=None):
+    axes = attributes.get("axes") if axes is None else axes
+    total = np.exp(np.asarray(x, np.float64)).sum(None if axes is None else tuple(int(a) for a in axes), keepdims=bool(attributes.get("keepdims", 1)))
+    return np.trunc(np.log(total)).astype(x.dtype)
+
+
+def sum_square(attributes, x, axes=None):
+    axes = attributes.get("axes") if axes is None else axes
+    return (x.astype(np.uint64) ** 2).sum(None if axes is None else tuple(int(a) for a in axes), keepdims=bool(attributes.get("keepdims", 1))).astype(x.dtype)
+
+
+def pad_exponents(attributes, x, pads):
+    (top, left, bottom, right), zero = pads, np.frombuffer(b"\0", x.dtype)[0]
+    y = np.full((x.shape[0] + top + bottom, x.shape[1] + left + right), zero, x.dtype)
+    y[top : top + x.shape[0], left : left + x.shape[1]] = x
+    return y
+
+
+def resize_linear(attributes, x, _, scales):
+    """Between the middles of elements, along the last two axes; of integers what is left of a fraction goes."""
+    y = np.asarray(x, np.float64)
+    for axis, scale in enumerate(np.asarray(scales, np.float64)):
+        n = y.shape[axis]
+        at = np.clip((np.arange(int(n * scale)) + 0.5) / scale - 0.5, 0, n - 1)
+        low = np.floor(at).astype(int)
+        part = (at - low).reshape([-1 if a == axis else 1 for a in range(y.ndim)])
+        y = np.take(y, low, axis) * (1 - part) + np.take(y, np.minimum(low + 1, n - 1), axis) * part
+    return np.trunc(np.round(y, 9)).astype(x.dtype)
+
+
+def affine_grid(attributes, theta, size):
+    n, _, h, w = size
+    middles = [(np.arange(k) * 2 + 1) / k - 1 for k in (h, w)]
+    base = np.stack([*np.meshgrid(middles[1], middles[0]), np.ones((h, w))], -1)
+    return np.einsum("hwk,njk->nhwj", base, np.asarray(theta, np.float64)).astype(theta.dtype)
+
+
+def quantize(attributes, x, scale, zero):
+    return (np.rint(np.asarray(x, np.float64) / scale) + np.float64(zero)).astype(zero.dtype)
+
+
+FLOAT8 = {"float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"}
+RIGHT = [
+    Right("Erf", {"float64"}, wide(lambda _, x: np.vectorize(math.erf)(x)), "onnx's reference has an approximation of single precision"),
+    Right("HardSwish", {"float64"}, wide(lambda _, x: x * np.clip(x / 6 + 0.5, 0, 1)), "a sixth in single precision"),
+    Right("Gelu", {"float64"}, wide(gelu), "onnx has constants in single precision, onnxruntime computes the `tanh` form in it"),
+    Right("Det", {"bfloat16"}, wide(lambda _, x: np.linalg.det(x)), "the result is of type T, and onnx's reference gives f64"),
+    Right("RMSNormalization", {"float16", "bfloat16", "float64"}, rms_normalization, "the result is of the type of `scale`, V, and onnx's reference gives that of `X`"),
+    Right("LRN", {"float64", "bfloat16"}, wide(lrn), "onnx's reference sums squares in f32 or in bf16, rounding each"),
+    Right("LpNormalization", {"bfloat16"}, wide(lp_normalization), "onnx's reference sums in bf16, by numpy, which loses all but the first few"),
+    Right("MeanVarianceNormalization", {"float64"}, wide(mean_variance), "onnxruntime has f32 only"),
+    Right("ReduceLogSumExp", {"int32", "int64", "uint32", "uint64"}, log_sum_exp,
+          "its function computes in f64 and casts once; onnxruntime adds a truncated logarithm to the maximum"),
+    Right("ReduceSumSquare", {"uint32"}, sum_square, "the result is of type T, and numpy's sum widens it"),
+    Right("Pad", {"float8_e8m0fnu"}, pad_exponents, "the type has no zero; that of the specification's `Cast` is the least number, code 0, and ml_dtypes says NaN",
+          lambda case: case.attributes.get("mode") == "constant" and len(case.operands) == 2),
+    Right("Resize", {"uint8", "uint16", "uint32", "uint64", "int16", "int64"}, resize_linear,
+          "the specification does not say how fractions become integers: onnxruntime drops them for the types that it has, in fixed point for u8, "
+          "where 2 may become 1; onnx's reference rounds", lambda case: case.attributes == {"mode": "linear"} and len(case.operands) == 3),
+    Right("AffineGrid", {"bfloat16", "float16"}, affine_grid, "the result is of type T1, and onnx's reference gives f32"),
+    Right("QuantizeLinear", FLOAT8, quantize, "zero points are added for floats too, and onnx's reference leaves them out", lambda case: len(case.operands) == 3),
+]
+
+
+def coarser(job, tolerances):
+    """Tolerances of narrower types that a reference computed something in."""
+    names = {np.dtype(x.dtype).name for x in job.operands if x is not None}
+    if job.case.op in ["GroupNormalization", "RMSNormalization"]:
+        # `stash_type` asks for statistics in f32 at least, where ours are of the type.
+        return [tolerances["float32"]] if "float64" in names else []
+    if job.case.op == "GridSample" and job.case.attributes["mode"] == "linear":
+        # Places in the image, and so weights, are as exact as the type of the grid: onnx's reference computes them in it.
+        return [tolerances.get(np.dtype(job.operands[1].dtype).name, 0)]
+    return []
+
+
 # Operators with tests elsewhere: control flow, sequences, random numbers, strings, files.
 ELSEWHERE = {"If", "Loop", "Scan", "SequenceMap", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
              "ConcatFromSequence", "SplitToSequence", "Optional", "OptionalGetElement", "OptionalHasElement", "RandomNormal", "RandomNormalLike",
@@ -45,6 +168,9 @@ def i64(*values):
 
 def f32(*values):
     return np.array(values, np.float32)
+
+
+GAMMA, ALPHA = np.float64(np.float32(1.0507)), np.float64(np.float32(1.6732))
 
 
 def unary():
@@ -62,8 +188,8 @@ def unary():
     yield Case("Elu", [X(2, 3)], {"alpha": 0.5})
     yield Case("LeakyRelu", [X(2, 3)], {"alpha": 0.25})
     yield Case("Selu", [X(2, 3)], {"alpha": 1.5, "gamma": 2.0})
-    # The constants had four digits first.
-    yield Case("Selu", [X(2, 3)], until=6, expected=lambda x: (1.0507 * np.where(x > 0, x, 1.6732 * np.expm1(x.astype(np.float64)))).astype(x.dtype))
+    # The constants had four digits first; they are attributes, and so of single precision.
+    yield Case("Selu", [X(2, 3)], until=6, expected=lambda x: (GAMMA * np.where(x > 0, x, ALPHA * np.expm1(x.astype(np.float64)))).astype(x.dtype))
     yield Case("HardSigmoid", [X(2, 3)], {"alpha": 0.25, "beta": 0.625})
     yield Case("ThresholdedRelu", [X(2, 3)], {"alpha": 1.5})
     yield Case("Shrink", [X(2, 3)], {"bias": 1.0, "lambd": 1.5})

@@ -22,6 +22,10 @@ pub(crate) struct ModelOptions {
     /// without a value
     #[arg(long, value_name = "INPUT=N,N,...", value_parser = input_shape)]
     input_shape: Vec<(String, Vec<Vec<usize>>)>,
+    /// Say that no element of an integer input is greater, where it decides how large something is; a run with a greater one ends with a
+    /// status
+    #[arg(long, value_name = "INPUT=N", value_parser = at_most)]
+    at_most: Vec<(String, i64)>,
     /// Keep an input's value from one run to the next, as what this output was; repeatable
     #[arg(long, value_name = "INPUT=OUTPUT", value_parser = state)]
     state: Vec<(String, String)>,
@@ -91,6 +95,7 @@ impl ModelOptions {
             input_shapes: self.input_shape.iter().filter_map(|(name, shapes)| Some((name.clone(), one(shapes)?.clone()))).collect(),
             sequences: self.input_shape.iter().filter(|(_, shapes)| one(shapes).is_none()).cloned().collect(),
             constants: std::collections::BTreeMap::new(),
+            at_most: self.at_most.iter().cloned().collect(),
             states: self.state.clone(),
             quantize_weights: self.quantize_weights.map(|Weights::Int8| WeightFormat::Int8),
             prune: !self.no_prune,
@@ -142,6 +147,12 @@ fn binding(text: &str) -> Result<(String, usize), String> {
     Ok((name.to_owned(), value))
 }
 
+fn at_most(text: &str) -> Result<(String, i64), String> {
+    let (name, value) = text.rsplit_once('=').ok_or("expected INPUT=N")?;
+    let value = value.parse().map_err(|_| format!("`{value}` is not an integer"))?;
+    Ok((name.to_owned(), value))
+}
+
 fn range(text: &str) -> Result<(String, Range), String> {
     let (name, range) = text.rsplit_once('=').ok_or("expected DIM=LOW..HIGH")?;
     let (low, high) = range.split_once("..").ok_or("expected DIM=LOW..HIGH")?;
@@ -189,6 +200,8 @@ mod tests {
         assert_eq!(range("seq=1..512"), Ok(("seq".to_owned(), (1, 512).into())));
         assert_eq!(range("h=32..640:32"), Ok(("h".to_owned(), Range { low: 32, high: 640, step: 32 })));
         assert!(range("seq=512").is_err());
+        assert_eq!(at_most("length=512"), Ok(("length".to_owned(), 512)));
+        assert!(at_most("length=many").is_err());
         assert_eq!(binding("batch=4"), Ok(("batch".to_owned(), 4)));
         assert_eq!(binding("batch=-4"), Err("`-4` is not a number of elements".to_owned()));
         assert_eq!(binding("batch"), Err("expected DIM=N".to_owned()));

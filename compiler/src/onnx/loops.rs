@@ -93,6 +93,7 @@ impl Importer<'_> {
         ];
         types.extend(states.iter().zip(&body.input[2..]).map(|(&v, i)| (i.name.clone(), self.graph.ty(v).clone(), Some(v))));
         let values = self.open(&body_name(body), &types);
+        self.states_vary(&states, &values[2..]);
         let mut known: Vec<Known> = values.iter().map(|&v| Known::Value(v)).collect();
         // An iteration runs only where the condition holds.
         known[1] = Known::constant("true", Tensor::from_bools(&[], [true]));
@@ -111,9 +112,11 @@ impl Importer<'_> {
             }
             _ => None,
         };
+        let alike = self.vary_alike(named.as_deref().and_then(|n| n.get(1..)).unwrap_or_default(), &values[2..]);
         let mut read = self.close(named.clone().unwrap_or_default());
         let outputs = outputs?;
         again?;
+        alike?;
         if named.is_none() {
             tensors_only(&outputs)?;
             for known in trip.iter().chain([&condition]) {
@@ -147,7 +150,13 @@ impl Importer<'_> {
         let n_states = n_states + usize::from(conditional);
         let l = graph::Loop { body: read.graph, n_states, n_scanned: 0, conditional, backward: vec![] };
         match self.add_control(Control::Loop(Box::new(l)), &operands, &names, &label) {
-            Ok(results) => Ok(results[usize::from(conditional)..].iter().take(n.output.len()).cloned().collect()),
+            Ok(results) => {
+                let results: Vec<Known> = results[usize::from(conditional)..].iter().take(n.output.len()).cloned().collect();
+                for (known, v) in results.iter().zip(&states) {
+                    self.varies_as(known, *v);
+                }
+                Ok(results)
+            }
             Err(e) => {
                 for known in trip.iter().chain([&condition]) {
                     self.depends_on_values(known);
@@ -189,6 +198,8 @@ impl Importer<'_> {
             let message = format!("the body of a scan over {n_scanned} of {all} operands has {i} inputs and {o} outputs");
             return Err(Problem::invalid(message));
         }
+        let all: Vec<(String, Value)> = values.iter().map(|&v| (self.graph.name_of(v).to_owned(), v)).collect();
+        self.vary_alike(&all, &[])?;
         let scanned = values.split_off(values.len() - n_scanned);
         let n_outputs = body.output.len() - values.len();
         let list = |this: &Self, name: &str, n: usize| -> Result<Vec<i64>, Problem> {
@@ -266,8 +277,10 @@ impl Importer<'_> {
         let values = self.open(&body_name(body), &types);
         let outputs = self.read_body(body, values[1..].iter().map(|&v| Known::Value(v)).collect(), at.frame);
         let named = outputs.as_ref().ok().and_then(|outputs| self.named_outputs(body, outputs));
+        let alike = self.vary_alike(named.as_deref().unwrap_or_default(), &[]);
         let read = self.close(named.clone().unwrap_or_default());
         let outputs = outputs?;
+        alike?;
         if named.is_none() {
             tensors_only(&outputs)?;
             return Ok(None);

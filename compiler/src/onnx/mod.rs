@@ -5,6 +5,7 @@
 
 mod attribute;
 mod binding;
+mod bounds;
 mod external_data;
 mod flex_attention;
 mod function;
@@ -67,6 +68,8 @@ pub struct ImportOptions {
     pub sequences: BTreeMap<String, Vec<Vec<usize>>>,
     /// Inputs that are constants instead: their values, of the declared types.
     pub constants: BTreeMap<String, Tensor>,
+    /// The greatest value of inputs, where it decides extents.
+    pub at_most: BTreeMap<String, i64>,
     /// Inputs that stay inputs though the file gives them values.
     pub variables: BTreeSet<String>,
 }

@@ -175,7 +175,7 @@ impl Importer<'_> {
         let facts = draft.inputs.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
         let x = Operands { facts, n_results: draft.outputs.len() };
         let types = match op.infer(&x) {
-            Err(InferError::NotConstant { operand }) if let Some(padded) = op.padded(&x) => {
+            Err(InferError::NotConstant { operand }) if let Some(padded) = op.padded(&x, &self.intervals(&draft.inputs)) => {
                 match self.padded(at, padded, draft.clone(), x)? {
                     Some(results) => return Ok(results),
                     None => return self.no_type(&draft, InferError::NotConstant { operand }).map(|()| vec![]),
@@ -191,6 +191,17 @@ impl Importer<'_> {
         }
         if let Some(ty) = types.iter().find(|ty| is_too_large(ty)) {
             return Err(Problem::invalid(format!("the result is too large: `{ty}`")));
+        }
+        if let (Some(axes), Some(Some(Known::Value(v)))) = (op.extents(&x), draft.inputs.first())
+            && let Some(shape) = self.extents_of(*v, axes, &draft.outputs[0])
+        {
+            return Ok(vec![Known::Value(shape)]);
+        }
+        if self.must_count(op.as_ref(), &draft.inputs, &x)
+            && op.counted(&x).is_some()
+            && let Some(results) = self.padded(at, op.clone(), draft.clone(), x.clone())?
+        {
+            return Ok(results);
         }
         let varying = self.follow(op.as_ref(), &mut draft.inputs, &x, draft.outputs.len())?;
         if let Some(values) = self.fold(op.as_ref(), &x, &types) {
@@ -304,11 +315,13 @@ impl Importer<'_> {
     }
 
     /// Why an operator has no type. An unbound dimension is reported once for all operators.
-    fn no_type(&mut self, draft: &Draft, e: InferError) -> Result<(), Problem> {
+    pub(super) fn no_type(&mut self, draft: &Draft, e: InferError) -> Result<(), Problem> {
         let operand = |i: usize| draft.inputs.get(i).and_then(Option::as_ref);
         let name = &draft.op;
         match e {
-            InferError::UnboundDimension { operand: i, .. } | InferError::NotConstant { operand: i }
+            InferError::UnboundDimension { operand: i, .. }
+            | InferError::NotConstant { operand: i }
+            | InferError::Unbounded { operand: i }
                 if operand(i).is_some_and(|k| self.depends_on_unbound(k)) =>
             {
                 Ok(())
@@ -322,6 +335,14 @@ impl Importer<'_> {
                 let message = format!("a shape depends on the values of inputs, in `{name}`: {e}");
                 Err(Problem::unsupported("dynamic-shape", message)
                     .with_help("export the model with fixed shapes, or make that input a constant"))
+            }
+            InferError::Unbounded { operand: i } => {
+                if let Some(k) = operand(i) {
+                    self.depends_on_values(k);
+                }
+                let message = format!("a shape depends on the values of inputs, in `{name}`: {e}");
+                Err(Problem::unsupported("dynamic-shape", message)
+                    .with_help("say the greatest value of the input that decides it, --at-most INPUT=N, or make that input a constant"))
             }
             InferError::MissingOperand { .. } | InferError::Invalid(_) => Err(Problem::invalid(format!("`{name}`: {e}"))),
             InferError::ElementType { .. } => Err(Problem::unsupported("unsupported-dtype", format!("`{name}`: {e}"))),

@@ -49,7 +49,8 @@ impl Importer<'_> {
         }
         let (types, problems) = binding::bind(&inputs, &collections, self.options);
         problems.into_iter().for_each(|p| self.problem(p));
-        for name in self.options.constants.keys().filter(|name| !inputs.iter().any(|i| i.name == **name)) {
+        for name in self.options.constants.keys().chain(self.options.at_most.keys()).filter(|name| !inputs.iter().any(|i| i.name == **name))
+        {
             let message = format!("there is no input `{name}`");
             self.problem(Problem { code: "invalid-binding", severity: Severity::Input, message, help: None });
         }

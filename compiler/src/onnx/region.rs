@@ -1,5 +1,6 @@
 //! Bodies of branches and loops while they are read: graphs of their own, whose inputs are made as they read what is around them.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use onnx_protobuf::GraphProto;
@@ -8,6 +9,7 @@ use super::initializer;
 use super::model::{self, Frame, Importer};
 use super::problems::Problem;
 use super::scope::{Known, Pool};
+use super::sizes::Varying;
 use crate::graph::{Control, Graph, NodeId, Value};
 use crate::ops::{Attributes, InferError, find};
 use crate::tensor::{Tensor, Type};
@@ -20,6 +22,8 @@ pub(super) struct Region {
     captures: Vec<(Value, Value)>,
     /// Values around the body that its other inputs come from.
     begins: Vec<(Value, Value)>,
+    /// Its values with extents that data decides.
+    pub(super) varying: HashMap<Value, Varying>,
 }
 
 impl Region {
@@ -54,23 +58,32 @@ impl Importer<'_> {
     }
 
     /// A value of the graph at some depth in the innermost body.
-    pub(super) fn capture(&mut self, depth: usize, mut v: Value) -> Value {
-        for depth in depth..self.regions.len() {
-            if let Some(known) = self.regions[depth].captures.iter().find(|c| c.0 == v) {
-                v = known.1;
-                continue;
-            }
-            let outer = &self.regions[depth].graph;
-            let (name, ty) = (outer.name_of(v).to_owned(), outer.ty(v).clone());
-            let inner = match self.regions.get_mut(depth + 1) {
-                Some(region) => &mut region.graph,
-                None => &mut self.graph,
-            };
-            let input = inner.add_input(&name, ty);
-            self.regions[depth].captures.push((v, input));
-            v = input;
+    pub(super) fn capture(&mut self, depth: usize, v: Value) -> Value {
+        (depth..self.regions.len()).fold(v, |v, depth| self.capture_once(depth, v))
+    }
+
+    /// A value of the graph at some depth in the body that is just inside.
+    fn capture_once(&mut self, depth: usize, v: Value) -> Value {
+        if let Some(known) = self.regions[depth].captures.iter().find(|c| c.0 == v) {
+            return known.1;
         }
-        v
+        let outer = &self.regions[depth].graph;
+        let (name, ty) = (outer.name_of(v).to_owned(), outer.ty(v).clone());
+        let inner = match self.regions.get_mut(depth + 1) {
+            Some(region) => &mut region.graph,
+            None => &mut self.graph,
+        };
+        let input = inner.add_input(&name, ty);
+        self.regions[depth].captures.push((v, input));
+        if let Some(varying) = self.regions[depth].varying.get(&v).cloned() {
+            let varying = varying.moved(input, |count| self.capture_once(depth, count));
+            let inner = match self.regions.get_mut(depth + 1) {
+                Some(region) => &mut region.varying,
+                None => &mut self.varying,
+            };
+            inner.insert(input, varying);
+        }
+        input
     }
 
     /// What is known at some depth, in the innermost body.
@@ -91,7 +104,8 @@ impl Importer<'_> {
         let graph = std::mem::replace(&mut self.graph, Graph::new(name));
         let values: Vec<Value> = inputs.iter().map(|(name, ty, _)| self.graph.add_input(name, ty.clone())).collect();
         let begins = inputs.iter().zip(&values).filter_map(|((_, _, from), &input)| Some(((*from)?, input))).collect();
-        self.regions.push(Region { graph, pool, captures: vec![], begins });
+        let varying = std::mem::take(&mut self.varying);
+        self.regions.push(Region { graph, pool, captures: vec![], begins, varying });
         values
     }
 
@@ -100,6 +114,7 @@ impl Importer<'_> {
         self.graph.set_outputs(unique(outputs));
         let region = self.regions.pop().expect("an open body");
         self.pool = region.pool;
+        self.varying = region.varying;
         let graph = std::mem::replace(&mut self.graph, region.graph);
         Body { graph, captured: region.captures.into_iter().map(|c| c.0).collect() }
     }

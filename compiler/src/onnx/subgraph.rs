@@ -16,6 +16,7 @@ use super::problems::Problem;
 use super::region::Body;
 use super::scope::Known;
 use super::sequences;
+use super::sizes::Place;
 use crate::graph::{Branches, Control, Value};
 use crate::ops;
 use crate::tensor::DType;
@@ -136,6 +137,7 @@ impl<'m> Importer<'m> {
             return Ok(vec![Known::Failed; n.output.len()]);
         };
         let mut bodies: Vec<Option<(Body, Vec<Form>)>> = vec![];
+        let mut extents = vec![];
         for name in ["then_branch", "else_branch"] {
             let branch = self.graph_of(at, name)?;
             if branch.output.len() != n.output.len() {
@@ -151,7 +153,12 @@ impl<'m> Importer<'m> {
             let outputs = outputs.unwrap_or_default();
             let forms: Vec<Form> = outputs.iter().map(Form::of).collect();
             let names: Vec<String> = branch.output.iter().map(|o| o.name.clone()).collect();
-            let values = if outputs.len() == names.len() { self.spread(&names, &outputs) } else { None };
+            let mut values = if outputs.len() == names.len() { self.spread(&names, &outputs) } else { None };
+            if let Some(values) = &mut values {
+                let (places, counts) = self.extents(values);
+                values.extend(counts);
+                extents.push(places);
+            }
             let body = self.close(values.clone().unwrap_or_default());
             bodies.push(values.map(|_| (body, forms)));
         }
@@ -165,14 +172,29 @@ impl<'m> Importer<'m> {
             let message = format!("the branches of `If` give `{}` as {} and as {}", n.output[i], others[i], forms[i]);
             return Err(Problem::unsupported("unsupported-form", message).with_help("make the condition a constant"));
         }
+        let axes = |places: &[Place]| places.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>();
+        if axes(&extents[0]) != axes(&extents[1]) {
+            self.depends_on_values(condition);
+            let (i, axis, cause) = extents.concat().swap_remove(0);
+            let message = format!("`{cause}` decides an extent of `If` in one branch, axis {axis} of result {i}, and not in the other");
+            return Err(Problem::unsupported("dynamic-shape", message).with_help("make the condition a constant"));
+        }
         then_branch.capture_as(&else_branch);
         let mut operands: Vec<Option<Value>> = vec![Some(chosen)];
         operands.extend(then_branch.captured.iter().map(|&v| Some(v)));
         let control = Control::If(Box::new(Branches { then_branch: then_branch.graph, else_branch: else_branch.graph }));
         let (names, label) = self.names(at, n.output.len());
-        let names: Vec<String> = forms.iter().zip(&names).flat_map(|(form, name)| form.names(name)).collect();
+        let mut names: Vec<String> = forms.iter().zip(&names).flat_map(|(form, name)| form.names(name)).collect();
+        let n_values = names.len();
+        let places = extents.swap_remove(0);
+        let counts: Vec<String> = places.iter().map(|(i, axis, _)| format!("{}.extent{axis}", names[*i])).collect();
+        names.extend(counts);
         match self.add_control(control, &operands, &names, &label) {
-            Ok(results) => Ok(gathered(&forms, results)),
+            Ok(mut results) => {
+                let counts = results.split_off(n_values);
+                self.extents_are(&results, places, &counts);
+                Ok(gathered(&forms, results))
+            }
             Err(e) => {
                 self.depends_on_values(condition);
                 self.no_control("If", &operands, e)?;

@@ -149,6 +149,7 @@ impl<'a> Steps<'a> {
                 Some(operand) => InferError::NotConstant { operand },
                 None => InferError::Unsupported(format!("operand {operand} of its step `{name}` must be constant")),
             },
+            InferError::Unbounded { operand } => InferError::Unbounded { operand: outer(operand).unwrap_or(0) },
             InferError::UnboundDimension { operand, ty } => InferError::UnboundDimension { operand: outer(operand).unwrap_or(0), ty },
             InferError::ElementType { operand, dtype } => match outer(operand) {
                 Some(operand) => InferError::ElementType { operand, dtype },

@@ -10,6 +10,7 @@ pub mod composite;
 pub mod contrib;
 pub mod elementwise;
 mod expansion;
+mod interval;
 mod macros;
 pub mod ml;
 pub mod movement;
@@ -24,7 +25,10 @@ pub mod training;
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};
 pub use axes::{Axes, View};
 pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
-pub use operator::{Args, Described, EvalError, Extent, Fact, InferError, LowerError, Operands, Operator, Schema, normalize_axis};
+pub use interval::Interval;
+pub use operator::{
+    Args, Counted, Described, EvalError, Extent, Fact, Fill, InferError, LowerError, Operands, Operator, Schema, normalize_axis,
+};
 
 /// The families of operators.
 const FAMILIES: [&[&Schema]; 9] = [

@@ -3,12 +3,14 @@
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use dyn_clone::DynClone;
 
 use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
 use super::expansion::Expansion;
+use super::interval::Interval;
 use super::movement::{eval_view, lower_view};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
@@ -39,7 +41,42 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
     }
 
     /// The operator that stands in where operands which decide extents are not constant: its results have the greatest extents.
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    /// `of` says between which numbers the elements of the operands are.
+    fn padded(&self, _: &Operands, _of: &[Interval]) -> Option<Box<dyn Operator>> {
+        None
+    }
+
+    /// Between which numbers the elements of the first result are, where those of the operands are `of`. By default those of views only.
+    fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+        match (self.view(x), of.first()) {
+            (Some(_), Some(first)) => *first,
+            _ => Interval::ALL,
+        }
+    }
+
+    /// What must stand behind the elements of an axis of an operand that are meant, so that the results are as if nothing did.
+    fn fill(&self, _: &Operands, _operand: usize, _axis: usize) -> Option<Fill> {
+        None
+    }
+
+    /// The operator that takes the actual extents of operands as further ones, where how much of them is meant matters.
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        None
+    }
+
+    /// Whether what is behind the elements of an axis of an operand that are meant does not matter, as extents are operands, or as
+    /// positions are never there. `of` is as for [`Operator::interval`].
+    fn heeds(&self, _: &Operands, _operand: usize, _axis: usize, _of: &[Interval]) -> bool {
+        false
+    }
+
+    /// As [`Operator::interval`], of further results.
+    fn interval_of_further(&self, _: &Operands, _result: usize) -> Interval {
+        Interval::ALL
+    }
+
+    /// The axes of the first operand, where the only result lists their extents.
+    fn extents(&self, _: &Operands) -> Option<Range<usize>> {
         None
     }
 
@@ -71,6 +108,42 @@ pub struct Extent {
     pub axis: usize,
     /// The result, `i64[1]`, that says how much of the axis is meant.
     pub count: usize,
+}
+
+/// What stands behind the elements that are meant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fill {
+    /// 0.
+    Zero,
+    /// 1.
+    One,
+    /// The least value of the type, infinite for floats.
+    Lowest,
+    /// The greatest value of the type, infinite for floats.
+    Greatest,
+}
+
+impl Fill {
+    /// As an attribute says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fill::Zero => "zero",
+            Fill::One => "one",
+            Fill::Lowest => "lowest",
+            Fill::Greatest => "greatest",
+        }
+    }
+}
+
+/// An operator that takes the actual extents of operands.
+#[derive(Debug)]
+pub struct Counted {
+    /// The operator.
+    pub op: Box<dyn Operator>,
+    /// The operands whose extents it takes, `i64[rank]` each.
+    pub of: Vec<usize>,
+    /// The position of the first of these.
+    pub at: usize,
 }
 
 dyn_clone::clone_trait_object!(Operator);
@@ -333,6 +406,12 @@ pub enum InferError {
     /// A value decides a shape and must be constant.
     #[error("operand {operand} decides a shape and must be constant")]
     NotConstant {
+        /// Position.
+        operand: usize,
+    },
+    /// A value decides an extent, and nothing says how large it gets.
+    #[error("operand {operand} decides an extent, and nothing says how large it gets")]
+    Unbounded {
         /// Position.
         operand: usize,
     },

@@ -33,7 +33,7 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
         return None;
     }
     let rank = x.dims.len();
-    let text = match d.random.below(8) {
+    let text = match d.random.below(10) {
         0 => {
             d.n_results = 2;
             format!("ai.tinsmith.PaddedNonZero({})", x.name)
@@ -44,7 +44,27 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
             let n = d
                 .like(|v| v.dtype == DType::I64 && v.dims.is_empty())
                 .map_or_else(|| d.constant("n", format!("[{n}]"), DType::I64, &[]), |v| v.name);
-            format!("ai.tinsmith.Mask({}, {n}) axis={axis}", x.name)
+            let fill = d.random.one_of(&["zero", "one", "lowest", "greatest"]);
+            format!("ai.tinsmith.Mask({}, {n}) axis={axis} fill=\"{fill}\"", x.name)
+        }
+        8 => {
+            let (from, step) = (d.random.within(-3, 3), d.random.one_of(&[1, 2, -1]));
+            let limit = d
+                .like(|v| v.dtype == DType::I64 && v.dims.iter().all(|&n| n == 1))
+                .map_or_else(|| d.ints("limit", &[from + step * 2]), |v| v.name);
+            let (start, delta) = (d.ints("from", &[from]), d.ints("step", &[step]));
+            d.n_results = 2;
+            format!("ai.tinsmith.PaddedRange({start}, {limit}, {delta}) extent=9")
+        }
+        9 => {
+            let axis = d.random.below(rank);
+            let extents = |d: &mut Draft<'_>, name: &str| {
+                let extents: Vec<i64> = x.dims.iter().map(|&n| d.random.within(0, n as i64)).collect();
+                d.ints(name, &extents)
+            };
+            let (a, b) = (extents(d, "first"), extents(d, "second"));
+            d.n_results = 2;
+            format!("ai.tinsmith.PaddedConcat({0}, {0}, {a}, {b}) axis={axis} n=2", x.name)
         }
         7 => {
             let shape: Vec<i64> = x.dims.iter().map(|&n| d.random.within(0, n as i64)).collect();

@@ -4,6 +4,7 @@
 
 use super::broadcast::{NUMBERS, binary};
 use crate::operator;
+use crate::ops::Interval;
 
 operator! {
     /// `c = a + b`, element by element with broadcasting. Integers wrap.
@@ -25,10 +26,10 @@ operator! {
     Div(a, b) -> (c) since [1, 6, 7, 13, 14];
 }
 
-binary!(Add, NUMBERS, |a, b| a + b, |a, b| a + b, |a, b| a + b);
-binary!(Sub, NUMBERS, |a, b| a - b, |a, b| a - b, |a, b| a - b);
-binary!(Mul, NUMBERS, |a, b| a * b, |a, b| a.wrapping_mul(b), |a, b| a * b);
-binary!(Div, NUMBERS, |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0), |a, b| a / b);
+binary!(Add, NUMBERS, |a, b| a + b, |a, b| a + b, |a, b| a + b, |a, b| a + b);
+binary!(Sub, NUMBERS, |a, b| a - b, |a, b| a - b, |a, b| a - b, |a, b| a - b);
+binary!(Mul, NUMBERS, |a, b| a * b, |a, b| a.wrapping_mul(b), |a, b| a * b, Interval::times);
+binary!(Div, NUMBERS, |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0), |a, b| a / b, Interval::over);
 
 #[cfg(test)]
 mod tests {

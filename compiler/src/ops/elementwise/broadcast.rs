@@ -164,9 +164,13 @@ macro_rules! unary {
 }
 pub(super) use unary;
 
-/// As [`unary!`], for two operands of one type, broadcast. The functions have no attributes.
+/// As [`unary!`], for two operands of one type, broadcast. The functions have no attributes. The last, if any, says between which
+/// numbers the results are.
 macro_rules! binary {
     ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr) => {
+        $crate::ops::elementwise::broadcast::binary!($name, $allowed, $float, $int, $lower, |_, _| $crate::ops::Interval::ALL);
+    };
+    ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr, $interval:expr) => {
         impl $crate::ops::Operator for $name {
             fn infer(&self, x: &$crate::ops::Operands) -> Result<Vec<$crate::tensor::Type>, $crate::ops::InferError> {
                 x.ty(1)?;
@@ -181,6 +185,11 @@ macro_rules! binary {
                 let (f, g): (fn(f64, f64) -> f64, fn(i128, i128) -> i128) = ($float, $int);
                 let operands = [x.tensor(0), x.tensor(1)];
                 Ok(vec![$crate::ops::elementwise::broadcast::numbers(operands, |[a, b]| f(a, b), |[a, b]| g(a, b))])
+            }
+
+            fn interval(&self, _: &$crate::ops::Operands, of: &[$crate::ops::Interval]) -> $crate::ops::Interval {
+                let f: fn($crate::ops::Interval, $crate::ops::Interval) -> $crate::ops::Interval = $interval;
+                f(of[0], of[1])
             }
 
             fn lower(

@@ -4,7 +4,7 @@
 use crate::expr::{Builder, TensorId};
 use crate::operator;
 use crate::ops::small_types::{Decoder, Encoder};
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, SmallFloat, Tensor, Type};
 
 operator! {
@@ -49,6 +49,10 @@ macro_rules! conversion {
                 let to: fn(&$name, &Operands) -> Result<DType, InferError> = $to;
                 let to = to(self, x).map_err(|e| EvalError::Invalid(e.to_string()))?;
                 Ok(vec![cast(x.tensor(0), to, self.saturate, &self.round_mode)])
+            }
+
+            fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+                of[0]
             }
 
             fn lower(&self, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {

@@ -6,7 +6,7 @@
 use super::broadcast::{self, FLOATS, NUMBERS, zip};
 use crate::expr::{Affine, Builder, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, broadcast_dims, n_elements};
 
 operator! {
@@ -35,7 +35,7 @@ operator! {
 }
 
 macro_rules! variadic {
-    ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr, $finish:expr, $finish_lower:expr) => {
+    ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr, $finish:expr, $finish_lower:expr, $interval:expr) => {
         impl Operator for $name {
             fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
                 broadcast::same_type(x, $allowed)
@@ -58,6 +58,11 @@ macro_rules! variadic {
                 }])
             }
 
+            fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+                let f: fn(Interval, Interval) -> Interval = $interval;
+                of.iter().copied().reduce(f).unwrap_or(Interval::ALL)
+            }
+
             fn lower(&self, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
                 let operands: Vec<TensorId> = (0..x.facts.len()).map(|i| x.tensor(i)).collect();
                 let dtype = b.dtype(operands[0]);
@@ -69,10 +74,10 @@ macro_rules! variadic {
         }
     };
 }
-variadic!(Min, NUMBERS, least, i128::min, |a, b| a.min_nan(b), |y, _| y, |y, _| y);
-variadic!(Max, NUMBERS, greatest, i128::max, |a, b| a.max_nan(b), |y, _| y, |y, _| y);
-variadic!(Sum, FLOATS, |a, b| a + b, |a, _| a, |a, b| a + b, |y, _| y, |y, _| y);
-variadic!(Mean, FLOATS, |a, b| a + b, |a, _| a, |a, b| a + b, |y, n| y / n, |y, n| y / n);
+variadic!(Min, NUMBERS, least, i128::min, |a, b| a.min_nan(b), |y, _| y, |y, _| y, Interval::least);
+variadic!(Max, NUMBERS, greatest, i128::max, |a, b| a.max_nan(b), |y, _| y, |y, _| y, Interval::greatest);
+variadic!(Sum, FLOATS, |a, b| a + b, |a, _| a, |a, b| a + b, |y, _| y, |y, _| y, |a, b| a + b);
+variadic!(Mean, FLOATS, |a, b| a + b, |a, _| a, |a, b| a + b, |y, n| y / n, |y, n| y / n, Interval::join);
 
 /// The combination of all values, in order, and its extents.
 fn fold<T: Copy>(values: &[&Tensor], read: impl Fn(&Tensor) -> Vec<T>, f: impl Fn(T, T) -> T) -> (Vec<usize>, Vec<T>) {
@@ -104,6 +109,11 @@ impl Operator for Clip {
             }
         }
         Ok(vec![x.ty(0)?.clone()])
+    }
+
+    fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+        let above = if x.has(1) { of[0].greatest(of[1]) } else { of[0] };
+        if x.has(2) { above.least(of[2]) } else { above }
     }
 
     fn axes(&self, x: &Operands) -> Axes {

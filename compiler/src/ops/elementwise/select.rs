@@ -4,7 +4,7 @@
 use super::broadcast::{self, zip};
 use crate::expr::{Builder, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, n_elements};
 
 operator! {
@@ -21,6 +21,10 @@ impl Operator for Where {
 
     fn axes(&self, x: &Operands) -> Axes {
         Axes::elementwise(x)
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[1].join(of[2])
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

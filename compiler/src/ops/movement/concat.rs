@@ -4,7 +4,8 @@
 use super::copy::{Canvas, Place};
 use crate::expr::{self, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::padded::PaddedConcat;
+use crate::ops::{Args, Axes, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Dim, Tensor, Type};
 
 operator! {
@@ -51,6 +52,15 @@ impl Operator for Concat {
         let Ok(axis) = x.axis(0, self.axis) else { return Axes::unlinked(x) };
         let labels: Vec<Option<u32>> = (0..x.rank(0).unwrap_or(0)).map(|i| (i != axis).then_some(i as u32)).collect();
         Axes { operands: vec![labels.clone(); x.len()], results: vec![labels], elementwise: false }
+    }
+
+    fn counted(&self, x: &Operands) -> Option<Counted> {
+        let op = PaddedConcat { axis: self.axis, n: x.len() as i64 };
+        Some(Counted { op: Box::new(op), of: (0..x.len()).collect(), at: x.len() })
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of.iter().copied().reduce(Interval::join).unwrap_or(Interval::ALL)
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

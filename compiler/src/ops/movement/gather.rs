@@ -8,7 +8,7 @@ use super::pieces::{lower_tables, pieces};
 use super::{wrap_index, wrap_index_expr};
 use crate::expr::{self, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator, View};
 use crate::tensor::{Affine, Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
@@ -80,6 +80,15 @@ impl Operator for Gather {
             Ordering::Greater => Affine::var(i + dims.len() - 1),
         });
         Some(vec![View::Affine(forms.collect())])
+    }
+
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, of: &[Interval]) -> bool {
+        // Positions from the back depend on where the end is.
+        operand == 0 && x.axis(0, self.axis).is_ok_and(|a| a == axis) && of.get(1).is_some_and(|of| of.low >= 0.0)
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0]
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

@@ -4,7 +4,7 @@
 use super::{wrap_index, wrap_index_expr};
 use crate::expr::{self, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
@@ -41,6 +41,10 @@ impl Operator for GatherElements {
             axes.results = vec![axes.operands[1].clone()];
         }
         axes
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0]
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

@@ -4,7 +4,7 @@
 use super::{wrap_index, wrap_index_expr};
 use crate::expr::{self, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Affine, Tensor, Type, row_major_strides};
 
 operator! {
@@ -60,6 +60,10 @@ impl Operator for GatherND {
             axes.results = vec![(0..outer + inner).map(label).collect()];
         }
         axes
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0]
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

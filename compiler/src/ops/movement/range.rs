@@ -4,7 +4,8 @@
 use super::literal;
 use crate::expr::{self, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::padded::PaddedRange;
+use crate::ops::{Args, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -40,6 +41,12 @@ impl Range {
     }
 }
 
+/// How many numbers there are between these at most, in steps of `delta`; `None` if that is not bounded.
+pub(in crate::ops) fn greatest_count(start: Interval, limit: Interval, delta: f64) -> Option<usize> {
+    let count = if delta > 0.0 { (limit.high - start.low) / delta } else { (start.high - limit.low) / -delta };
+    count.is_finite().then(|| count.ceil().max(0.0) as usize)
+}
+
 impl Operator for Range {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         let dtype = x.dtype(0)?;
@@ -49,6 +56,16 @@ impl Operator for Range {
         x.require_same_dtype(1, 0)?;
         x.require_same_dtype(2, 0)?;
         Ok(vec![super::sized(dtype, &[self.count(x)?])?])
+    }
+
+    fn padded(&self, x: &Operands, of: &[Interval]) -> Option<Box<dyn Operator>> {
+        let delta = x.value(2).ok().filter(|t| t.len() == 1)?.to_f64s()[0];
+        let extent = greatest_count(of[0], of[1], delta).and_then(|n| i64::try_from(n).ok());
+        Some(Box::new(PaddedRange { extent: extent.unwrap_or(-1) }))
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0].join(of[1])
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

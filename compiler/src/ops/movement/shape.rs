@@ -35,6 +35,10 @@ impl Operator for Shape {
         Ok(vec![Type::fixed(DType::I64, &[self.range(x)?.len()])])
     }
 
+    fn extents(&self, x: &Operands) -> Option<std::ops::Range<usize>> {
+        self.range(x).ok()
+    }
+
     fn value_from_types(&self, x: &Operands) -> Option<Vec<Tensor>> {
         let dims = &x.ty(0).ok()?.shape.0[self.range(x).ok()?];
         let extents: Vec<i64> = dims.iter().map(|d| d.fixed().map(|d| d as i64)).collect::<Option<_>>()?;

@@ -5,7 +5,7 @@ use super::view::{identity_view, kept_axes};
 use crate::operator;
 use crate::ops::normalize_axis;
 use crate::ops::padded::PaddedSlice;
-use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::ops::{Axes, Counted, InferError, Interval, Operands, Operator, View};
 use crate::tensor::{Dim, Type};
 
 operator! {
@@ -84,7 +84,11 @@ impl Operator for Slice {
         Ok(vec![ty.with_dims(ty.shape.0.iter().zip(cuts).map(|(d, c)| c.map_or(d.clone(), |c| Dim::Fixed(c.extent))))])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        Some(Counted { op: Box::new(PaddedSlice {}), of: vec![0], at: 5 })
+    }
+
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedSlice {}))
     }
 

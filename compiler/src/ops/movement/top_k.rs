@@ -6,7 +6,7 @@ use crate::expr::{self, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
 use crate::ops::sorting;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
@@ -45,7 +45,19 @@ impl Operator for TopK {
         Ok(vec![ty, indices])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn interval_of_further(&self, x: &Operands, result: usize) -> Interval {
+        let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed());
+        match extent {
+            Some(n) if result == 1 => Interval::new(0.0, n.saturating_sub(1) as f64),
+            _ => Interval::ALL,
+        }
+    }
+
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        Some(Counted { op: Box::new(PaddedTopK { axis: self.axis, largest: self.largest }), of: vec![0], at: 2 })
+    }
+
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedTopK { axis: self.axis, largest: self.largest }))
     }
 

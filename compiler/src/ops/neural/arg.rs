@@ -5,7 +5,7 @@ use super::softmax::with;
 use super::widen::{NUMBERS, load_wide};
 use crate::expr::{self, Affine, ReduceOp, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Dim, Tensor, Type, n_elements};
 
 macro_rules! arguments {
@@ -24,6 +24,11 @@ macro_rules! arguments {
         impl Operator for $name {
             fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
                 infer(x, self.axis, self.keepdims)
+            }
+
+            fn interval(&self, x: &Operands, _: &[Interval]) -> Interval {
+                let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed());
+                extent.map_or(Interval::ALL, |n| Interval::new(0.0, n.saturating_sub(1) as f64))
             }
 
             fn axes(&self, x: &Operands) -> Axes {

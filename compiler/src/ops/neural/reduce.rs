@@ -4,7 +4,7 @@
 use super::widen::{NUMBERS, PRODUCTS, load_wide, wide};
 use crate::expr::{self, Affine, CompareOp, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, Fill, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Dim, Tensor, Type, for_each_index, n_elements, row_major_strides};
 
 /// What is reduced, and how.
@@ -40,6 +40,23 @@ macro_rules! reductions {
 
             fn axes(&self, x: &Operands) -> Axes {
                 Plan::new(Kind::$kind, self.keepdims, self.noop_with_empty_axes, x).map_or_else(|_| Axes::unlinked(x), |p| p.axes(x))
+            }
+
+            fn fill(&self, x: &Operands, operand: usize, _: usize) -> Option<Fill> {
+                match Kind::$kind {
+                    _ if operand > 0 => None,
+                    Kind::Sum | Kind::L1 | Kind::L2 | Kind::SumSquare | Kind::LogSum => Some(Fill::Zero),
+                    Kind::Prod => Some(Fill::One),
+                    Kind::Max => Some(Fill::Lowest),
+                    Kind::Min => Some(Fill::Greatest),
+                    Kind::LogSumExp => x.dtype(0).ok().filter(|d| d.is_float()).map(|_| Fill::Lowest),
+                    Kind::Mean => None,
+                }
+            }
+
+            fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+                let plan = Plan::new(Kind::$kind, self.keepdims, self.noop_with_empty_axes, x);
+                plan.map_or(Interval::ALL, |p| p.interval(x, of[0]))
             }
 
             fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
@@ -111,6 +128,17 @@ impl Plan {
             (true, false) => None,
         });
         Ok(vec![Type::new(ty.dtype, dims.collect())])
+    }
+
+    fn interval(&self, x: &Operands, of: Interval) -> Interval {
+        match (self.kind, x.dims(0)) {
+            (Kind::Max | Kind::Min | Kind::Mean, _) => of,
+            (Kind::Sum, Ok(dims)) => {
+                let count: usize = dims.iter().zip(&self.reduced).filter_map(|(&d, &r)| r.then_some(d)).product();
+                of.times(Interval::new(count as f64, count as f64))
+            }
+            _ => Interval::ALL,
+        }
     }
 
     fn axes(&self, x: &Operands) -> Axes {

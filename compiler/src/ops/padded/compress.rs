@@ -4,7 +4,7 @@
 use super::selection::{chosen, flag};
 use crate::expr::{self, Expr, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
@@ -76,7 +76,7 @@ impl Operator for Compress {
         Ok(vec![Type::fixed(x.dtype(0)?, &dims)])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedCompress { axis: self.axis }))
     }
 

@@ -2,21 +2,49 @@
 
 use crate::expr::{self, CompareOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index};
 
 operator! {
-    /// `x`, and zero from position `count` of the axis on.
+    /// `x`, and from position `count` of the axis on zero, or what `fill` says.
     Mask(x, count) -> (y) since [1] in "ai.tinsmith";
     /// The axis.
     axis: i64 = 0,
+    /// `zero`, `one`, or the `lowest` or `greatest` value of the type.
+    fill: String = "zero",
+}
+
+impl Mask {
+    /// The number that fills an element type, in that type.
+    fn filling(&self, dtype: DType) -> Option<Tensor> {
+        let (low, high) = if dtype.is_int() { dtype.int_range() } else { (0, 1) };
+        let extreme = |float: f64, int: i128| match dtype {
+            DType::Bool => Tensor::from_bools(&[], [int != 0]),
+            dtype if dtype.is_float() => Tensor::from_f64s(dtype, &[], &[float]),
+            dtype => Tensor::from_ints(dtype, &[], &[int]),
+        };
+        match &self.fill[..] {
+            "zero" => Some(Tensor::from_bytes(dtype, &[], &vec![0; dtype.size_bytes()])),
+            "one" => Some(extreme(1.0, 1)),
+            "lowest" => Some(extreme(f64::NEG_INFINITY, low)),
+            "greatest" => Some(extreme(f64::INFINITY, high)),
+            _ => None,
+        }
+    }
 }
 
 impl Operator for Mask {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         x.axis(0, self.axis)?;
         x.require_dtype(1, &[DType::I64])?;
+        if self.filling(x.dtype(0)?).is_none() {
+            return Err(InferError::Invalid(format!("`fill` is `{}`", self.fill)));
+        }
         Ok(vec![x.ty(0)?.clone()])
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        if self.fill == "zero" { of[0].join(Interval::new(0.0, 0.0)) } else { Interval::ALL }
     }
 
     fn axes(&self, x: &Operands) -> Axes {
@@ -34,18 +62,20 @@ impl Operator for Mask {
         let mut keep = vec![];
         for_each_index(input.dims(), |_, at| keep.push((at[axis] as i128) < count));
         let size = input.dtype().size_bytes();
+        let fill = self.filling(input.dtype()).ok_or_else(|| EvalError::Invalid(format!("`fill` is `{}`", self.fill)))?;
         let bytes: Vec<u8> =
-            input.bytes().chunks(size).zip(keep).flat_map(|(e, keep)| if keep { e.to_vec() } else { vec![0; size] }).collect();
+            input.bytes().chunks(size).zip(keep).flat_map(|(e, keep)| if keep { e.to_vec() } else { fill.bytes().to_vec() }).collect();
         Ok(vec![Tensor::from_bytes(input.dtype(), input.dims(), &bytes)])
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let axis = x.facts.axis(0, self.axis)?;
         let (input, count) = (x.tensor(0), x.tensor(1));
-        let zero = Expr::int(b.dtype(input), 0);
+        let fill = self.filling(x.facts.dtype(0)?).ok_or_else(|| LowerError::Unsupported(format!("`fill` is `{}`", self.fill)))?;
+        let fill = b.constant("fill", Tensor::from_bytes(b.dtype(input), &[], fill.bytes()));
         Ok(vec![b.compute(&x.dims(0), |b, at| {
             let meant = Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(count, [0i64]));
-            meant.select(&b.load(input, at), &zero)
+            meant.select(&b.load(input, at), &b.load(fill, Vec::<i64>::new()))
         })])
     }
 }
@@ -60,5 +90,10 @@ mod tests {
         assert_eq!(check_op("ai.tinsmith.Mask axis=1", [x(), t("i64[1] 2")]), [t("i64[2,3] 1 2 0 4 5 0")]);
         assert_eq!(check_op("ai.tinsmith.Mask", [x(), t("i64[1] 1")]), [t("i64[2,3] 1 2 3 0 0 0")]);
         check_op("ai.tinsmith.Mask", [random("f16[5]", 1), t("i64[1] 9")]);
+        let lowest = check_op("ai.tinsmith.Mask fill=\"lowest\"", [t("i8[3] 1 2 3"), t("i64[1] 1")]);
+        assert_eq!(lowest, [t("i8[3] 1 -128 -128")]);
+        let greatest = check_op("ai.tinsmith.Mask fill=\"greatest\"", [t("f32[3] 1 2 3"), t("i64[1] 2")]);
+        assert_eq!(greatest, [t("f32[3] 1 2 inf")]);
+        check_op("ai.tinsmith.Mask fill=\"one\"", [random("bool[5]", 1), t("i64[1] 2")]);
     }
 }

@@ -5,9 +5,11 @@
 
 mod compact;
 mod compress;
+mod concat;
 mod mask;
 mod non_max_suppression;
 mod non_zero;
+mod range;
 mod selection;
 mod slice;
 mod top_k;
@@ -17,9 +19,11 @@ use super::Schema;
 
 pub use compact::Compact;
 pub use compress::{Compress, PaddedCompress};
+pub use concat::PaddedConcat;
 pub use mask::Mask;
 pub use non_max_suppression::{NonMaxSuppression, PaddedNonMaxSuppression};
 pub use non_zero::{NonZero, PaddedNonZero};
+pub use range::PaddedRange;
 pub use slice::PaddedSlice;
 pub use top_k::PaddedTopK;
 pub use unique::{PaddedUnique, Unique};
@@ -32,8 +36,10 @@ pub const SCHEMAS: &[&Schema] = &[
     &NonMaxSuppression::SCHEMA,
     &NonZero::SCHEMA,
     &PaddedCompress::SCHEMA,
+    &PaddedConcat::SCHEMA,
     &PaddedNonMaxSuppression::SCHEMA,
     &PaddedNonZero::SCHEMA,
+    &PaddedRange::SCHEMA,
     &PaddedSlice::SCHEMA,
     &PaddedTopK::SCHEMA,
     &PaddedUnique::SCHEMA,

@@ -5,7 +5,7 @@ use super::selection::chosen;
 use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
 use crate::operator;
 use crate::ops::sorting;
-use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Counted, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -17,8 +17,10 @@ operator! {
 }
 
 operator! {
-    /// `NonMaxSuppression` of what is not constant: as many rows as there could be, of which the first `count` are meant.
-    PaddedNonMaxSuppression(boxes, scores, "max_output_boxes_per_class?", "iou_threshold?", "score_threshold?") -> (selected_indices, count)
+    /// `NonMaxSuppression` of what is not constant: as many rows as there could be, of which the first `count` are meant. `extents` says
+    /// how much of `boxes` is meant.
+    PaddedNonMaxSuppression(boxes, scores, "max_output_boxes_per_class?", "iou_threshold?", "score_threshold?", "extents?")
+        -> (selected_indices, count)
         since [1] in "ai.tinsmith";
     /// Whether boxes are a center and two sizes, not two corners.
     center_point_box: bool = false,
@@ -95,6 +97,7 @@ fn classes(center: bool, x: &Operands) -> Result<Vec<Class>, EvalError> {
         let corner: Vec<[f32; 4]> = (0..n).map(|i| corners(center, std::array::from_fn(|k| boxes[(batch * n + i) * 4 + k]))).collect();
         for class in 0..classes {
             let score = |i: usize| scores[(batch * classes + class) * n + i];
+            let n = x.tensor_opt(5).map_or(n, |t| (t.to_ints()[1].max(0) as usize).min(n));
             let mut order: Vec<usize> = (0..n).collect();
             order.sort_by(|&a, &b| score(b).partial_cmp(&score(a)).unwrap_or_else(|| score(b).is_nan().cmp(&score(a).is_nan())));
             let mut kept: Vec<usize> = vec![];
@@ -126,7 +129,7 @@ impl Operator for NonMaxSuppression {
         Ok(vec![Type::fixed(DType::I64, &[rows.len(), 3])])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedNonMaxSuppression { center_point_box: self.center_point_box }))
     }
 
@@ -147,6 +150,19 @@ impl Operator for PaddedNonMaxSuppression {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         let [batches, classes, _, most] = plan(x)?;
         Ok(vec![Type::fixed(DType::I64, &[batches * classes * most, 3]), Type::fixed(DType::I64, &[1])])
+    }
+
+    fn interval(&self, x: &Operands, _: &[Interval]) -> Interval {
+        let greatest = plan(x).map_or(0, |[batches, classes, n, _]| batches.max(classes).max(n));
+        Interval::new(0.0, greatest.saturating_sub(1) as f64)
+    }
+
+    fn counted(&self, x: &Operands) -> Option<Counted> {
+        (!x.has(5)).then(|| Counted { op: Box::new(self.clone()), of: vec![0], at: 5 })
+    }
+
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> bool {
+        x.has(5) && matches!((operand, axis), (0, 1) | (1, 2))
     }
 
     fn sizes(&self, _: &Operands) -> Vec<Extent> {
@@ -192,6 +208,10 @@ impl Operator for PaddedNonMaxSuppression {
         let keys = b.compute(&all, |b, at| {
             let score = b.load(x.tensor(1), at);
             let key = sorting::packed(&sorting::order_of(&score), &ones.binary(BinaryOp::Sub, &Expr::index(&at[2])));
+            let key = match x.get(5) {
+                Some(extents) => Expr::index(&at[2]).compare(CompareOp::Lt, &b.load(extents, [1i64])).select(&key, &least),
+                None => key,
+            };
             match only(b, 4) {
                 Some(threshold) => score.compare(CompareOp::Gt, &threshold).select(&key, &least),
                 None => key,
@@ -271,6 +291,9 @@ mod tests {
         assert_eq!(check_op("NonMaxSuppression", limits(1)), [t("i64[1,3] 0 0 1")]);
         let check = |text: &str| Check::new(&format!("ai.tinsmith.PaddedNonMaxSuppression {text}")).results(2);
         assert_eq!(check("").run(limits(3))[1], t("i64[1] 2"));
+        let mut of_two = limits(3).to_vec();
+        of_two.push(t("i64[3] 1 2 4"));
+        assert_eq!(check("").run(of_two)[1], t("i64[1] 1"));
         for seed in 0..3 {
             let scores = crate::ops::check::random("f32[2,3,11]", seed);
             for center in ["", "center_point_box=1"] {

@@ -4,7 +4,7 @@
 use super::selection::{chosen, flag};
 use crate::expr::{self, BinaryOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, Extent, Fill, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Affine as AffineOver, DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
@@ -44,7 +44,7 @@ impl Operator for NonZero {
         Ok(vec![Type::fixed(DType::I64, &[x.rank(0)?, places(x.value(0)?).len()])])
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedNonZero {}))
     }
 
@@ -66,6 +66,15 @@ impl Operator for PaddedNonZero {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         check(x)?;
         Ok(vec![Type::fixed(DType::I64, &[x.rank(0)?, n_elements(&x.dims(0)?)]), Type::fixed(DType::I64, &[1])])
+    }
+
+    fn interval(&self, x: &Operands, _: &[Interval]) -> Interval {
+        let greatest = x.dims(0).ok().and_then(|dims| dims.into_iter().max()).unwrap_or(0);
+        Interval::new(0.0, greatest.saturating_sub(1) as f64)
+    }
+
+    fn fill(&self, _: &Operands, _: usize, _: usize) -> Option<Fill> {
+        Some(Fill::Zero)
     }
 
     fn sizes(&self, _: &Operands) -> Vec<Extent> {

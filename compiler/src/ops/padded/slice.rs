@@ -3,12 +3,13 @@
 use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::slice_of;
-use crate::ops::{Args, Axes, EvalError, Extent, InferError, LowerError, Operands, Operator, normalize_axis};
+use crate::ops::{Args, Axes, Counted, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator, normalize_axis};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
-    /// `Slice` where `starts` or `ends` are not constant: of each axis in `axes`, `counts` says how many elements are meant.
-    PaddedSlice(data, starts, ends, "axes?", "steps?") -> (output, "counts*") since [1] in "ai.tinsmith";
+    /// `Slice` where `starts`, `ends` or the extents of `data` are not constant: of each axis in `axes`, `counts` says how many elements
+    /// are meant. `extents` says how much of `data` is meant.
+    PaddedSlice(data, starts, ends, "axes?", "steps?", "extents?") -> (output, "counts*") since [1] in "ai.tinsmith";
 }
 
 impl PaddedSlice {
@@ -26,6 +27,9 @@ impl PaddedSlice {
                 axes.len(),
                 steps.len()
             )));
+        }
+        if x.has(5) && (x.dtype(5)? != DType::I64 || x.dims(5)? != [dims.len()]) {
+            return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(5)?, x.ty(0)?)));
         }
         let mut cuts = vec![];
         for (&axis, &step) in axes.iter().zip(&steps) {
@@ -56,9 +60,21 @@ impl Operator for PaddedSlice {
         Ok(types)
     }
 
+    fn counted(&self, x: &Operands) -> Option<Counted> {
+        (!x.has(5)).then(|| Counted { op: Box::new(self.clone()), of: vec![0], at: 5 })
+    }
+
+    fn heeds(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> bool {
+        x.has(5) && operand == 0 && Self::cuts(x).is_ok_and(|cuts| cuts.iter().any(|c| c.0 == axis))
+    }
+
     fn sizes(&self, x: &Operands) -> Vec<Extent> {
         let cuts = Self::cuts(x).unwrap_or_default();
         cuts.iter().enumerate().map(|(i, c)| Extent { result: 0, axis: c.0, count: 1 + i }).collect()
+    }
+
+    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
+        of[0]
     }
 
     fn axes(&self, x: &Operands) -> Axes {
@@ -78,6 +94,7 @@ impl Operator for PaddedSlice {
         let mut from: Vec<(i64, i64)> = vec![(0, 1); out.len()];
         let mut results = vec![];
         for (i, &(axis, extent, step)) in cuts.iter().enumerate() {
+            let extent = x.tensor_opt(5).map_or(extent, |t| (t.to_ints()[axis].max(0) as usize).min(extent));
             let (start, count) = slice_of(starts[i] as i64, ends[i] as i64, step, extent);
             from[axis] = (start, step);
             results.push(Tensor::from_slice(&[1], &[count as i64]));
@@ -98,17 +115,26 @@ impl Operator for PaddedSlice {
         let mut starts = vec![];
         let mut results = vec![];
         for (i, &(axis, extent, step)) in cuts.iter().enumerate() {
-            let n = extent as i64;
             let given = |b: &expr::Builder, operand: usize| b.load(x.tensor(operand), [i as i64]).cast(DType::I64);
-            let clamped = |at: &Expr, low: i64, high: i64| {
-                let from_front = at.compare(CompareOp::Lt, &int(0)).select(&at.binary(BinaryOp::Add, &int(n)), at);
-                from_front.binary(BinaryOp::Max, &int(low)).binary(BinaryOp::Min, &int(high))
+            let clamped = |at: &Expr, low: i64, high: &Expr, n: &Expr| {
+                let from_front = at.compare(CompareOp::Lt, &int(0)).select(&at.binary(BinaryOp::Add, n), at);
+                from_front.binary(BinaryOp::Max, &int(low)).binary(BinaryOp::Min, high)
             };
-            let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
-            let start = b.compute(&[1], |b, _| clamped(&given(b, 1), 0, high.max(0)));
+            let low = if step > 0 { 0 } else { -1 };
+            // How much of the axis there is, and the place that is clamped to.
+            let all = |b: &expr::Builder| {
+                let n = x.get(5).map_or_else(|| int(extent as i64), |t| b.load(t, [axis as i64]));
+                let high = if step > 0 { n.clone() } else { n.binary(BinaryOp::Sub, &int(1)) };
+                (n, high)
+            };
+            let start = b.compute(&[1], |b, _| {
+                let (n, high) = all(b);
+                clamped(&given(b, 1), 0, &high.binary(BinaryOp::Max, &int(0)), &n)
+            });
             results.push(b.compute(&[1], |b, _| {
                 let end = given(b, 2);
-                let mut to = clamped(&end, low, high.max(low));
+                let (n, high) = all(b);
+                let mut to = clamped(&end, low, &high.binary(BinaryOp::Max, &int(low)), &n);
                 if step < 0 {
                     // The greatest number is the last element in the direction of the step.
                     for open in [i64::from(i32::MAX), i64::MAX] {
@@ -119,7 +145,7 @@ impl Operator for PaddedSlice {
                 let (a, z) = if step > 0 { (&to, &from) } else { (&from, &to) };
                 let distance = a.binary(BinaryOp::Sub, z).binary(BinaryOp::Max, &int(0));
                 let count = distance.binary(BinaryOp::Add, &int(step.abs() - 1)).binary(BinaryOp::Div, &int(step.abs()));
-                if extent == 0 { int(0) } else { count }
+                if extent == 0 { int(0) } else { n.compare(CompareOp::Gt, &int(0)).select(&count, &int(0)) }
             }));
             starts.push((axis, start, step));
         }
@@ -164,6 +190,19 @@ mod tests {
         assert_eq!(counts("3", "3", 1), 0);
         assert_eq!(counts("4", "0", -3), 2);
         assert_eq!(counts("0", "5", 9), 1);
+        for (start, end, step, wanted) in [("0", "4", "1", 3), ("-2", "9", "1", 2), ("9", "-9", "-1", 3), ("1", "2", "1", 1)] {
+            let operands = [random("f32[2,5]", 1), t(&format!("i64[1] {start}")), t(&format!("i64[1] {end}")), t("i64[1] 1")];
+            let [data, start, end, axis] = operands;
+            let results = Check::new("ai.tinsmith.PaddedSlice").results(2).run([
+                data,
+                start,
+                end,
+                axis,
+                t(&format!("i64[1] {step}")),
+                t("i64[2] 2 3"),
+            ]);
+            assert_eq!(results[1].to_ints()[0], wanted);
+        }
         run("u8[3,6,2]", "i32[2] 1 -1", "i32[2] 3 0", "i64[2] 0 1", "i64[2] 1 -2");
         run("f32[0,2]", "i64[1] 0", "i64[1] 3", "i64[1] 0", "i64[1] 1");
     }

@@ -1,15 +1,15 @@
 //! `TopK` of as many elements as data says.
 
-use crate::expr::{self, Ix, TensorId};
+use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::TopK;
-use crate::ops::{Args, EvalError, Extent, Fact, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, Counted, EvalError, Extent, Fact, Fill, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
     /// `TopK` where `k` is not constant: all elements in order, of which the first `count` are meant. A `k` that is negative or greater
-    /// than the extent stops the program.
-    PaddedTopK(x, k) -> (values, indices, count) since [1] in "ai.tinsmith";
+    /// than the extent, that of `extents` where it is given, stops the program.
+    PaddedTopK(x, k, "extents?") -> (values, indices, count) since [1] in "ai.tinsmith";
     /// The axis.
     axis: i64 = -1,
     /// Whether the greatest are wanted.
@@ -26,6 +26,9 @@ impl PaddedTopK {
         }
         let k = Fact::from(Tensor::from_slice(&[1], &[n as i64]));
         let operands = Operands { facts: vec![x.facts[0].clone(), Some(k)], n_results: 2 };
+        if x.has(2) && (x.dtype(2)? != DType::I64 || x.dims(2)? != [x.rank(0)?]) {
+            return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(2)?, x.ty(0)?)));
+        }
         Ok((TopK { axis: self.axis, largest: self.largest, sorted: true }, operands, axis))
     }
 }
@@ -38,6 +41,32 @@ impl Operator for PaddedTopK {
         Ok(types)
     }
 
+    fn interval_of_further(&self, x: &Operands, result: usize) -> Interval {
+        let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed());
+        match extent {
+            Some(n) if result == 1 => Interval::new(0.0, n.saturating_sub(1) as f64),
+            _ => Interval::ALL,
+        }
+    }
+
+    fn counted(&self, x: &Operands) -> Option<Counted> {
+        (!x.has(2)).then(|| Counted { op: Box::new(self.clone()), of: vec![0], at: 2 })
+    }
+
+    fn fill(&self, x: &Operands, operand: usize, axis: usize) -> Option<Fill> {
+        let ordered = x.has(2) && operand == 0 && x.axis(0, self.axis).is_ok_and(|a| a == axis);
+        ordered.then_some(if self.largest { Fill::Lowest } else { Fill::Greatest })
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if let Ok(axis) = x.axis(0, self.axis) {
+            axes.operands[0] = (0..axes.operands[0].len()).map(|i| (i != axis).then_some(i as u32)).collect();
+            axes.results = vec![axes.operands[0].clone(); 2];
+        }
+        axes
+    }
+
     fn sizes(&self, x: &Operands) -> Vec<Extent> {
         x.axis(0, self.axis).map(|axis| [0, 1].map(|result| Extent { result, axis, count: 2 }).to_vec()).unwrap_or_default()
     }
@@ -46,6 +75,7 @@ impl Operator for PaddedTopK {
         let (op, operands, axis) = self.whole(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
         let extent = x.tensor(0).dims()[axis];
         let k = x.tensor(1).to_ints()[0] as i64;
+        let extent = x.tensor_opt(2).map_or(extent, |t| t.to_ints()[axis] as usize);
         if !(0..=extent as i64).contains(&k) {
             return Err(EvalError::IndexOutOfRange { index: k, extent: extent + 1 });
         }
@@ -61,7 +91,14 @@ impl Operator for PaddedTopK {
         let table = b.constant("k", Tensor::from_slice(&[n as usize + 1], &(0..=n).collect::<Vec<_>>()));
         let k = x.tensor(1);
         let first = vec![0i64; b.dims(k).len()];
-        results.push(b.compute(&[1], |b, _| b.load(table, [Ix::Checked(b.load(k, first).cast(DType::I64))])));
+        results.push(b.compute(&[1], |b, _| {
+            let k = b.load(k, first).cast(DType::I64);
+            let at = x.get(2).map_or_else(
+                || k.clone(),
+                |extents| k.compare(CompareOp::Le, &b.load(extents, [axis as i64])).select(&k, &Expr::int(DType::I64, n + 1)),
+            );
+            b.load(table, [Ix::Checked(at)])
+        }));
         Ok(results)
     }
 }
@@ -76,6 +113,10 @@ mod tests {
         let x = || t("f32[4] 1 3 2 3");
         assert_eq!(check("").run([x(), t("i64[1] 2")]), [t("f32[4] 3 3 2 1"), t("i64[4] 1 3 2 0"), t("i64[1] 2")]);
         check("axis=0 largest=0").run([random("i32[5,3]", 1), t("i64[1] 0")]);
+        let of_two = [t("f32[4] 1 3 -inf -inf"), t("i64[1] 2"), t("i64[1] 2")];
+        assert_eq!(check("").run(of_two.clone())[2], t("i64[1] 2"));
+        let [x2, _, extents] = of_two;
+        assert_eq!(check_error("ai.tinsmith.PaddedTopK", [x2, t("i64[1] 3"), extents]), "index 3 is out of range for extent 3");
         assert_eq!(check_error("ai.tinsmith.PaddedTopK", [x(), t("i64[1] 5")]), "index 5 is out of range for extent 5");
     }
 }

@@ -7,7 +7,7 @@ use super::selection::{chosen, running_sums};
 use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::sorting;
-use crate::ops::{Args, EvalError, Extent, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
@@ -160,7 +160,7 @@ impl Operator for Unique {
         Ok(types)
     }
 
-    fn padded(&self, _: &Operands) -> Option<Box<dyn Operator>> {
+    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
         Some(Box::new(PaddedUnique { axis: self.axis, sorted: self.sorted }))
     }
 
