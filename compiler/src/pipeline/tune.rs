@@ -221,6 +221,7 @@ fn measure(task: &Tunable, scheduled: &Scheduled, target: &Machine) -> Option<f6
 mod tests {
     use super::*;
     use crate::graph;
+    use crate::pipeline::Options;
     use crate::pipeline::lower_and_schedule_as;
 
     fn product() -> Graph {
@@ -253,6 +254,39 @@ mod tests {
         assert_eq!(schedule_of(&tuned, &machine), "contract(mr=3 nr=24 ku=2)");
         let other = Machine::x86_64(crate::codegen::target::Level::V4);
         assert_eq!(schedule_of(&tuned, &other), schedule_of(&none, &other));
+    }
+
+    #[test]
+    fn a_file_says_how_convolutions_are_computed_but_where_direct_sums_are_asked_for() {
+        let text = "graph @g(%x: f32[1,32,28,28]) -> (%d) {
+  @w = const rand(1) : f32[32,32,3,3]
+  %a = Conv(%x, @w) pads=[1,1,1,1]
+  %b = Conv(%a, @w) pads=[1,1,1,1]
+  %c = Conv(%b, @w) pads=[1,1,1,1]
+  %d = Conv(%c, @w) pads=[1,1,1,1]
+}
+";
+        let machine = Machine::x86_64(crate::codegen::target::Level::V4);
+        let schedule_of = |options: Options, tuned: &Tuned| {
+            let mut tuner = Tuner::new(&machine, options, tuned).unwrap();
+            tuner.tunable = Some(vec![]);
+            let compiled = schedule_with(graph::parse(text).unwrap(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
+            let keys: Vec<String> = tuner.tunable.unwrap().into_iter().map(|t| t.key).collect();
+            (compiled.program.kernels.iter().map(|k| k.schedule.clone()).collect::<Vec<_>>().join(" "), keys)
+        };
+        let file = |keys: &[String], choice: &str| {
+            let lines: String = keys.iter().map(|key| format!("{key} order=at-use steps=4 {choice}\n")).collect();
+            Tuned::parse(&lines).unwrap()
+        };
+        let (plain, keys) = schedule_of(Options::default(), &Tuned::default());
+        assert!(plain.contains("winograd("), "{plain}");
+        let (direct, _) = schedule_of(Options::default(), &file(&keys, "convolution=direct"));
+        assert!(direct.contains("contract(") && !direct.contains("winograd("), "{direct}");
+        let (winograd, _) = schedule_of(Options::default(), &file(&keys, "convolution=winograd2"));
+        assert!(winograd.contains("winograd(m=2") && !winograd.contains("winograd(m=4"), "{winograd}");
+        let exact = Options { convolution: schedule::Convolution::Direct, ..Options::default() };
+        let (sums, keys) = schedule_of(exact, &Tuned::default());
+        assert_eq!(schedule_of(exact, &file(&keys, "convolution=winograd4")).0, sums);
     }
 
     #[test]

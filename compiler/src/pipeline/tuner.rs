@@ -132,7 +132,8 @@ impl<'a> Tuner<'a> {
         scheduled: Scheduled,
     ) -> Result<Scheduled, ScheduleError> {
         let idle = self.tuned.is_empty() && self.tunable.is_none();
-        if idle || !scheduled.sizes.is_empty() || !has_forms(program, &scheduled) {
+        let has_forms = has_forms(program, &scheduled) || scheduled.kernel.schedule.contains("winograd(");
+        if idle || !scheduled.sizes.is_empty() || !has_forms {
             return Ok(scheduled);
         }
         let key = tune::key(&self.target, &scheduled.kernel);

@@ -69,7 +69,7 @@ enum Next {
 }
 
 impl Blocks {
-    /// How to cut a product that does not fit; `None` where it fits, or where no cut helps.
+    /// How to cut a product that does not fit, or as the choice asks; `None` where it fits, or where no cut helps.
     pub(super) fn new(e: &mut Emitter, product: &Product<'_>) -> Option<Self> {
         let &(axis, extent) = product.reduction.first()?;
         let depth: usize = product.reduction.iter().map(|r| r.1).product();
@@ -78,13 +78,16 @@ impl Blocks {
         // A panel, and the next one on its way.
         let read = product.row_bytes + 2 * depth * product.nr * size;
         let sums = GROUP_PANELS[0] as usize * n_rows * product.nr * size;
-        if !e.machine.exact || read <= e.machine.l2_bytes / 8 * 5 || product.n_panels < 2 * GROUP_PANELS[0] as usize {
+        if !e.machine.exact || product.n_panels < 2 * GROUP_PANELS[0] as usize {
             return None;
         }
         let steps = if product.reduction.len() == 1 { e.machine.choice.steps } else { 1 };
-        let n = (2..=MOST_BLOCKS)
-            .filter(|n| extent.is_multiple_of(n * steps) && depth / n >= LEAST_STEPS)
-            .find(|n| read / n + sums <= e.machine.l2_bytes / 2)?;
+        let mut ways = (2..=MOST_BLOCKS).filter(|n| extent.is_multiple_of(n * steps) && depth / n >= LEAST_STEPS);
+        let n = match e.machine.choice.blocks {
+            Some(asked) => ways.find(|&n| n == asked)?,
+            None if read <= e.machine.l2_bytes / 8 * 5 => return None,
+            None => ways.find(|n| read / n + sums <= e.machine.l2_bytes / 2)?,
+        };
         let scratch = e.sums_buffer(*GROUP_PANELS.iter().max().expect("some") as usize * n_rows * product.nr);
         let mut strides = vec![];
         let mut stride = product.nr as i64;
@@ -177,17 +180,22 @@ mod tests {
     use super::Blocks;
     use crate::nest::{Buffer, eval};
     use crate::schedule::ahead::tests::{is_blocked, product};
-    use crate::schedule::{Arg, Machine, Scheduled};
+    use crate::schedule::{Arg, Choice, Machine, Scheduled};
     use crate::tensor::Tensor;
 
     #[test]
     fn sums_in_blocks_are_those_of_one_loop() {
-        let machine = Machine { l2_bytes: 204 << 10, ..Machine::wide(16, 32) };
+        let small = Machine { l2_bytes: 204 << 10, ..Machine::wide(16, 32) };
+        let asked = Machine { choice: Choice { blocks: Some(3), ..Machine::wide(16, 32).choice }, ..Machine::wide(16, 32) };
+        [small, asked].iter().for_each(sums_agree);
+    }
+
+    fn sums_agree(machine: &Machine) {
         // Three blocks; groups of panels of which the last is smaller, and columns beyond the panels.
         let dims @ [rows, depth, columns] = [20, 780, 356];
         let weights: Vec<f32> = (0..depth * columns).map(|i| ((i * 7919) % 1013) as f32 / 1013.0 - 0.5).collect();
         let x: Vec<f32> = (0..rows * depth).map(|i| ((i * 104_729) % 997) as f32 / 997.0 - 0.5).collect();
-        let Scheduled { kernel, args, .. } = product(&machine, dims, Tensor::from_slice(&[depth, columns], &weights));
+        let Scheduled { kernel, args, .. } = product(machine, dims, Tensor::from_slice(&[depth, columns], &weights));
         assert_eq!(crate::nest::verify(&kernel), []);
         assert!(is_blocked(&kernel));
         let contents = |(arg, buffer): (&Arg, &Buffer)| match arg {

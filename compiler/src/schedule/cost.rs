@@ -87,14 +87,28 @@ impl Machine {
 
     /// What may be better than the choice that this machine comes with, the most promising first.
     pub fn other_choices(&self) -> Vec<Choice> {
+        let sums = [Convolution::Direct, Convolution::Winograd(4), Convolution::Winograd(2)];
+        let sums = sums.into_iter().filter(|_| self.convolution == Convolution::Fastest);
+        let sums = sums.map(|convolution| Choice { convolution: Some(convolution), ..self.choice });
         if !self.exact {
-            return Choice::ALL.into_iter().filter(|c| *c != self.choice).collect();
+            return sums.chain(Choice::ALL.into_iter().filter(|c| *c != self.choice)).collect();
         }
+        let blocks = (1..=4).map(|n| Choice { blocks: Some(n), ..self.choice });
         let steps = [self.choice.steps, 8, 2].into_iter();
         let tiled = |steps: usize| {
-            wide_tiles(self).map(move |(mr, nv)| Choice { order: Order::AtUse, steps, tile: Some(Tile { mr, nv }) }).collect::<Vec<_>>()
+            wide_tiles(self)
+                .map(move |(mr, nv)| Choice { tile: Some(Tile { mr, nv }), ..Choice::new(Order::AtUse, steps) })
+                .collect::<Vec<_>>()
         };
-        steps.flat_map(tiled).collect()
+        sums.chain(blocks).chain(steps.flat_map(tiled)).collect()
+    }
+
+    /// How convolutions are computed: a choice only where nothing is asked for.
+    pub(super) fn convolution(&self) -> Convolution {
+        match self.convolution {
+            Convolution::Fastest => self.choice.convolution.unwrap_or_default(),
+            asked => asked,
+        }
     }
 
     /// The same machine with vectors of fewer lanes, at least four: the most of which `n` elements fill nearly all.
@@ -139,6 +153,10 @@ pub struct Choice {
     pub steps: usize,
     /// The register tile of products, instead of the model's, as far as rows and columns go.
     pub tile: Option<Tile>,
+    /// The blocks of a long reduction, instead of the model's, where it can be cut so.
+    pub blocks: Option<usize>,
+    /// How convolutions are computed, instead of the model's choice.
+    pub convolution: Option<Convolution>,
 }
 
 impl Choice {
@@ -154,9 +172,9 @@ impl Choice {
         Choice::new(Order::BroadcastsFirst, 3),
     ];
 
-    /// A choice that leaves the tile to the model.
+    /// A choice that leaves all else to the model.
     pub const fn new(order: Order, steps: usize) -> Self {
-        Choice { order, steps, tile: None }
+        Choice { order, steps, tile: None, blocks: None, convolution: None }
     }
 }
 
@@ -168,9 +186,16 @@ impl fmt::Display for Choice {
             Order::AtUse => "at-use",
         };
         write!(f, "order={order} steps={}", self.steps)?;
-        match self.tile {
-            Some(Tile { mr, nv }) => write!(f, " tile={mr}x{nv}"),
-            None => Ok(()),
+        if let Some(Tile { mr, nv }) = self.tile {
+            write!(f, " tile={mr}x{nv}")?;
+        }
+        if let Some(n) = self.blocks {
+            write!(f, " blocks={n}")?;
+        }
+        match self.convolution {
+            Some(Convolution::Direct) => f.write_str(" convolution=direct"),
+            Some(Convolution::Winograd(m)) => write!(f, " convolution=winograd{m}"),
+            Some(Convolution::Fastest) | None => Ok(()),
         }
     }
 }
@@ -192,6 +217,10 @@ impl FromStr for Choice {
                     let (mr, nv) = tile.split_once('x').ok_or_else(bad)?;
                     choice.tile = Some(Tile { mr: number(mr)?, nv: number(nv)? });
                 }
+                ("blocks", n) => choice.blocks = Some(number(n)?),
+                ("convolution", "direct") => choice.convolution = Some(Convolution::Direct),
+                ("convolution", "winograd2") => choice.convolution = Some(Convolution::Winograd(2)),
+                ("convolution", "winograd4") => choice.convolution = Some(Convolution::Winograd(4)),
                 _ => return Err(bad()),
             }
         }
@@ -380,6 +409,7 @@ mod tests {
             }
         }
         assert_eq!("order=ahead steps=0".parse::<Choice>(), Err("`steps=0` is not a part of a choice".to_owned()));
+        assert_eq!("convolution=winograd3".parse::<Choice>(), Err("`convolution=winograd3` is not a part of a choice".to_owned()));
         assert_eq!("tile=3".parse::<Choice>(), Err("`tile=3` is not a part of a choice".to_owned()));
     }
 

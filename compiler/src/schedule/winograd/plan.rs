@@ -83,7 +83,7 @@ impl Plan {
     /// if for one thread; blocks are chosen for one thread and for all that may share them.
     pub(super) fn choose(machine: &Machine, shape: &Shape) -> Option<Self> {
         let fastest = |m: usize| Self::fastest(machine, shape, m);
-        match machine.convolution {
+        match machine.convolution() {
             Convolution::Direct => None,
             Convolution::Winograd(m) => fastest(m).map(|p| p.1),
             Convolution::Fastest => {
