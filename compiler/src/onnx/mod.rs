@@ -6,6 +6,8 @@
 mod attribute;
 mod binding;
 mod bounds;
+#[cfg(test)]
+mod extent_tests;
 mod external_data;
 mod flex_attention;
 mod function;
