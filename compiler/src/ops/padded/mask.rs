@@ -3,7 +3,7 @@
 use crate::expr::{self, CompareOp, Expr, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, for_each_index};
+use crate::tensor::{DType, Tensor, Type, for_each_index, n_elements};
 
 operator! {
     /// `x`, and from position `count` of the axis on zero, or what `fill` says.
@@ -37,6 +37,9 @@ impl Operator for Mask {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         x.axis(0, self.axis)?;
         x.require_dtype(1, &[DType::I64])?;
+        if x.ty(1)?.dims().is_some_and(|dims| n_elements(&dims) != 1) {
+            return Err(InferError::Invalid(format!("a count of type `{}`", x.ty(1)?)));
+        }
         if self.filling(x.dtype(0)?).is_none() {
             return Err(InferError::Invalid(format!("`fill` is `{}`", self.fill)));
         }
@@ -73,8 +76,9 @@ impl Operator for Mask {
         let (input, count) = (x.tensor(0), x.tensor(1));
         let fill = self.filling(x.facts.dtype(0)?).ok_or_else(|| LowerError::Unsupported(format!("`fill` is `{}`", self.fill)))?;
         let fill = b.constant("fill", Tensor::from_bytes(b.dtype(input), &[], fill.bytes()));
+        let first = vec![0i64; x.dims(1).len()];
         Ok(vec![b.compute(&x.dims(0), |b, at| {
-            let meant = Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(count, [0i64]));
+            let meant = Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(count, first.clone()));
             meant.select(&b.load(input, at), &b.load(fill, Vec::<i64>::new()))
         })])
     }
@@ -82,14 +86,16 @@ impl Operator for Mask {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::check::{check_op, random, t};
+    use crate::ops::check::{check_error, check_op, random, t};
 
     #[test]
     fn what_is_behind_the_count_is_zero() {
+        assert!(check_error("ai.tinsmith.Mask", [random("f16[5]", 1), t("i64[2] 1 2")]).contains("a count of type `i64[2]`"));
         let x = || t("i64[2,3] 1 2 3 4 5 6");
         assert_eq!(check_op("ai.tinsmith.Mask axis=1", [x(), t("i64[1] 2")]), [t("i64[2,3] 1 2 0 4 5 0")]);
         assert_eq!(check_op("ai.tinsmith.Mask", [x(), t("i64[1] 1")]), [t("i64[2,3] 1 2 3 0 0 0")]);
         check_op("ai.tinsmith.Mask", [random("f16[5]", 1), t("i64[1] 9")]);
+        check_op("ai.tinsmith.Mask", [random("f16[5]", 1), t("i64[] 3")]);
         let lowest = check_op("ai.tinsmith.Mask fill=\"lowest\"", [t("i8[3] 1 2 3"), t("i64[1] 1")]);
         assert_eq!(lowest, [t("i8[3] 1 -128 -128")]);
         let greatest = check_op("ai.tinsmith.Mask fill=\"greatest\"", [t("f32[3] 1 2 3"), t("i64[1] 2")]);
