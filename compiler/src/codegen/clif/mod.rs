@@ -103,7 +103,12 @@ pub fn define_kernel(module: &mut dyn Module, machine: &Machine, kernel: &Kernel
 
 fn caps(machine: &Machine) -> Caps {
     let x86 = machine.target.arch == Arch::X86_64;
-    Caps { x86, fma: machine.target.has_fma(), sse42: !x86 || machine.target.has(Feature::Sse42) }
+    Caps {
+        x86,
+        fma: machine.target.has_fma(),
+        sse42: !x86 || machine.target.has(Feature::Sse42),
+        avx: !x86 || machine.target.has(Feature::Avx),
+    }
 }
 
 fn clif_text(kernel: &Kernel, ctx: &Context) -> String {

@@ -1,7 +1,7 @@
 //! Kernels through Cranelift against the loop interpreter, at every level of this machine.
 
 use crate::codegen::{Emitter, Executable, IoBuffer, Level, Machine, Memory, Place, Program, Status, Step};
-use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Cond, Index, Kernel, Op, Reg, Scalar, UnaryOp, VecType};
+use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Cond, Index, Kernel, Op, Reg, Scalar, UnaryOp, VecType, parse};
 use crate::tensor::{DType, Tensor};
 
 /// The levels that this machine can execute.
@@ -730,6 +730,26 @@ fn random_kernels_agree_with_the_interpreter() {
         assert!(errors.is_empty(), "{}: {errors:?}", k.name);
     }
     check_all(&kernels, 2);
+}
+
+/// Rows of five elements: whatever reads them must take any address.
+#[test]
+fn comparisons_read_unaligned_vectors() {
+    let compares = ["lt %1, %2", "lt %2, %1", "le %1, %2", "eq %1, %2", "ne %2, %1"];
+    let kernel = |(i, compare): (usize, &&str), f: &str, lanes: u32| {
+        let v = format!("{f}x{lanes}");
+        let text = format!(
+            "kernel @{f}_{i} (x: {f}[40] read, y: {f}[40] write) {{
+              for i in 0..7 {{
+                %0: {f} = const 0.25 %1: {v} = splat %0 %2: {v} = load x[5*i] %3: boolx{lanes} = {compare}
+                %4: {f} = const 1.0 %5: {v} = splat %4 %6: {v} = select %3, %5, %1 store y[5*i], %6
+              }}
+            }}"
+        );
+        parse(&text).unwrap()
+    };
+    let kernels: Vec<Kernel> = compares.iter().enumerate().flat_map(|c| [kernel(c, "f32", 4), kernel(c, "f64", 2)]).collect();
+    check_all(&kernels, 5);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) struct Caps {
     pub(super) fma: bool,
     /// Rounding instructions, blends, and 64-bit comparisons.
     pub(super) sse42: bool,
+    /// Operands in memory at any address.
+    pub(super) avx: bool,
 }
 
 /// The value of a register.
@@ -199,7 +201,15 @@ impl Lower<'_, '_> {
                 let x = self.b.ins().scalar_to_vector(vector, x);
                 vec![self.cast(x, part)]
             }
-            _ => (0..total / 16).map(|i| self.b.ins().load(part, flags, address, displacement + i as i32 * 16)).collect(),
+            _ => {
+                // Cranelift 0.135 makes a load the operand of `cmpps` and `cmppd` wherever it is; without AVX these trap unless it is aligned.
+                let loaded = if self.caps.avx { part } else { int_vector(ty.dtype.size_bytes()) };
+                let load = |i: usize| {
+                    let x = self.b.ins().load(loaded, flags, address, displacement + i as i32 * 16);
+                    self.cast(x, part)
+                };
+                (0..total / 16).map(load).collect()
+            }
         };
         if ty.dtype != DType::Bool {
             return Val::vector(parts);
