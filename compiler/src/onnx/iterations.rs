@@ -1,17 +1,38 @@
 //! How often a loop runs whose condition follows from constants alone, as in the recurrences that TensorFlow's models are exported with: what decides
 //! it is run when compiling.
 
-use crate::graph::{self, Graph};
+use super::model::Importer;
+use super::region::Body;
+use super::scope::Known;
+use crate::graph::{self, Graph, Value};
 use crate::tensor::Tensor;
 
 /// Elements that are computed at most while iterations are counted.
 const MAX_ELEMENTS: usize = 1 << 18;
 
+impl Importer<'_> {
+    /// A trip count that is a constant.
+    pub(super) fn constant_trip(&self, trip: &Known) -> Option<i64> {
+        trip.tensor(&self.graph).filter(|t| t.len() == 1).map(|t| t.to_ints()[0] as i64)
+    }
+
+    /// How often a loop runs whose body was read and whose condition at the beginning is `condition`; `None` if data decides it.
+    pub(super) fn iterations(&self, body: &Body, trip: Option<&Known>, condition: &Known, states: &[Value]) -> Option<i64> {
+        condition.tensor(&self.graph)?;
+        let limit = match trip {
+            Some(trip) => Some(self.constant_trip(trip)?),
+            None => None,
+        };
+        let given: Vec<Option<Tensor>> = states.iter().chain(&body.captured).map(|&v| self.graph.constant(v).cloned()).collect();
+        count(&body.graph, &given, states.len(), limit)
+    }
+}
+
 /// The number of iterations of a conditional loop that begins, at most `limit`; `None` if data decides, or counting takes too long.
 ///
 /// `body` has the inputs iteration, condition, states, captured values; its outputs are the condition, the states, and slices. `given` are the states at
 /// the beginning and the captured values, where they are constants.
-pub(super) fn count(body: &Graph, given: &[Option<Tensor>], n_states: usize, limit: Option<i64>) -> Option<i64> {
+fn count(body: &Graph, given: &[Option<Tensor>], n_states: usize, limit: Option<i64>) -> Option<i64> {
     let (decides, inputs) = deciding(body, n_states);
     let mut values = vec![];
     for &i in &inputs {

@@ -3,7 +3,6 @@
 use onnx_protobuf::GraphProto;
 
 use super::attribute;
-use super::iterations;
 use super::model::Importer;
 use super::node::At;
 use super::problems::Problem;
@@ -125,15 +124,9 @@ impl Importer<'_> {
             return failed();
         }
         let mut conditional = !(forever && condition.tensor(&self.graph).is_some());
-        if conditional && condition.tensor(&self.graph).is_some() {
-            let most = trip.as_ref().map(|k| k.tensor(&self.graph).filter(|t| t.len() == 1).map(|t| t.to_ints()[0] as i64));
-            if most.is_none_or(|n| n.is_some()) {
-                let given: Vec<Option<Tensor>> = states.iter().chain(&read.captured).map(|&v| self.graph.constant(v).cloned()).collect();
-                if let Some(n) = iterations::count(&read.graph, &given, n_states, most.flatten()) {
-                    trip = Some(Known::constant("iterations", Tensor::scalar(n)));
-                    conditional = false;
-                }
-            }
+        if conditional && let Some(n) = self.iterations(&read, trip.as_ref(), &condition, &states) {
+            trip = Some(Known::constant("iterations", Tensor::scalar(n)));
+            conditional = false;
         }
         let mut operands = vec![trip.as_ref().and_then(|k| self.value(k))];
         if conditional {

@@ -32,7 +32,7 @@ impl Importer<'_> {
 
     /// Whether a loop may be written out because it failed as a loop of the graph.
     pub(super) fn may_unroll(&self, start: &Start) -> bool {
-        let trip = start.trip.as_ref().and_then(|k| k.tensor(&self.graph)).filter(|t| t.len() == 1).map(|t| t.to_ints()[0] as i64);
+        let trip = start.trip.as_ref().and_then(|k| self.constant_trip(k));
         let constant = start.condition.as_ref().is_none_or(|k| k.tensor(&self.graph).is_some());
         constant && trip.is_some_and(|n| n <= MAX_ITERATIONS)
     }

@@ -136,6 +136,28 @@ impl<I: Instruction> Body<I> {
         self.depths.push(self.depth);
     }
 
+    /// The first and the last step of every loop without loops inside, in order.
+    pub(in crate::codegen) fn innermost_loops(&self) -> Vec<(usize, usize)> {
+        let mut head: HashMap<Label, usize> = HashMap::new();
+        let (mut loops, mut inner_end) = (vec![], 0);
+        for (i, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Label(label) => {
+                    head.insert(*label, i);
+                }
+                Step::Jump(_, label) => {
+                    let Some(&first) = head.get(label) else { continue };
+                    if first >= inner_end {
+                        loops.push((first, i));
+                    }
+                    inner_end = i;
+                }
+                Step::Inst(_) => {}
+            }
+        }
+        loops
+    }
+
     /// Starts a loop; what follows is one deeper.
     pub(in crate::codegen) fn open_loop(&mut self) -> Label {
         let head = self.label();

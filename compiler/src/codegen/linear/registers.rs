@@ -302,25 +302,11 @@ fn spill<I: Instruction, F: File<I>>(body: &mut Body<I>, file: &F, v: Virtual) {
 
 /// Refuses a function that moves registers in and out of the stack all the time in a loop without loops inside.
 pub(in crate::codegen) fn check_innermost<I: Instruction>(body: &Body<I>) -> Result<(), Refused> {
-    let mut head: HashMap<Label, usize> = HashMap::new();
-    let mut inner_end = 0;
-    for (i, step) in body.steps.iter().enumerate() {
-        match step {
-            Step::Label(label) => {
-                head.insert(*label, i);
-            }
-            Step::Jump(_, label) => {
-                let Some(&first) = head.get(label) else { continue };
-                if first >= inner_end {
-                    let touches = |s: &&Step<I>| matches!(s, Step::Inst(inst) if inst.touches_slot());
-                    let n = body.steps[first..i].iter().filter(touches).count();
-                    if n * 10 > i - first {
-                        return Err(Refused(format!("{n} of {} instructions of a loop would be moves to and from the stack", i - first)));
-                    }
-                }
-                inner_end = i;
-            }
-            Step::Inst(_) => {}
+    for (first, last) in body.innermost_loops() {
+        let touches = |s: &&Step<I>| matches!(s, Step::Inst(inst) if inst.touches_slot());
+        let n = body.steps[first..last].iter().filter(touches).count();
+        if n * 10 > last - first {
+            return Err(Refused(format!("{n} of {} instructions of a loop would be moves to and from the stack", last - first)));
         }
     }
     Ok(())

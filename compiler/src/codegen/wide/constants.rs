@@ -7,7 +7,7 @@ use iced_x86::Code;
 
 use super::Isa;
 use super::forms;
-use super::inst::{Base, Body, Class, Inst, Label, Mem, Operand, Step, View, Virtual};
+use super::inst::{Base, Body, Class, Inst, Mem, Operand, Step, View, Virtual};
 use crate::codegen::linear::list::Instruction as _;
 use crate::codegen::linear::registers::{File as _, pressure};
 
@@ -27,7 +27,7 @@ struct Held {
 /// Loads constants before the innermost loops that read them.
 pub(super) fn hoist(body: &mut Body, isa: Isa) {
     let reading = |&(first, last): &(usize, usize)| Some((first, last, reads(&body.steps[first..=last]))).filter(|r| !r.2.is_empty());
-    let loops: Vec<_> = innermost(body).iter().filter_map(reading).collect();
+    let loops: Vec<_> = body.innermost_loops().iter().filter_map(reading).collect();
     if isa == Isa::V2 || loops.is_empty() {
         return;
     }
@@ -42,28 +42,6 @@ pub(super) fn hoist(body: &mut Body, isa: Isa) {
         held.push(Held { first, last, registers });
     }
     rewrite(body, isa, &held);
-}
-
-/// First and last step of the loops without loops inside.
-fn innermost(body: &Body) -> Vec<(usize, usize)> {
-    let mut head: HashMap<Label, usize> = HashMap::new();
-    let (mut loops, mut inner_end) = (vec![], 0);
-    for (i, step) in body.steps.iter().enumerate() {
-        match step {
-            Step::Label(label) => {
-                head.insert(*label, i);
-            }
-            Step::Jump(_, label) => {
-                let Some(&first) = head.get(label) else { continue };
-                if first >= inner_end {
-                    loops.push((first, i));
-                }
-                inner_end = i;
-            }
-            Step::Inst(_) => {}
-        }
-    }
-    loops
 }
 
 /// How often the steps of a loop read each constant.
@@ -156,7 +134,7 @@ fn rewrite(body: &mut Body, isa: Isa, loops: &[Held]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{hoist, innermost, reads};
+    use super::{hoist, reads};
     use crate::codegen::linear::registers;
     use crate::codegen::wide::{Isa, Unit, select};
     use crate::nest::{Access, Affine, Builder, Kernel, math};
@@ -182,7 +160,7 @@ mod tests {
         let unit = Unit { isa: Isa::V4, f16c: true, vnni: false };
         let mut body = select::select(kernel, unit).unwrap();
         let in_loops =
-            |body: &super::Body| innermost(body).iter().map(|&(first, last)| reads(&body.steps[first..=last]).len()).sum::<usize>();
+            |body: &super::Body| body.innermost_loops().iter().map(|&(first, last)| reads(&body.steps[first..=last]).len()).sum::<usize>();
         let before = in_loops(&body);
         hoist(&mut body, unit.isa);
         let after = in_loops(&body);

@@ -178,36 +178,42 @@ fn one_place_for_two_buffers_is_looked_at_as_one_buffer() {
     assert!(!serial(&next).to_string().contains("par "));
 }
 
+const STRIDES: [u64; 9] = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+
+/// Random numbers below what is asked for.
+fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    move |n| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % n
+    }
+}
+
+/// An access of `lanes` elements of `y`, as text.
+fn access_of_y(at: &str, lanes: u64, stores: bool) -> String {
+    let ty = if lanes == 1 { "f32".to_owned() } else { format!("f32x{lanes}") };
+    if stores { format!("%{lanes}: {ty} = const 0.0 store y[{at}], %{lanes}") } else { format!("%{}: {ty} = load y[{at}]", lanes + 10) }
+}
+
 /// Affine accesses with random strides: no two iterations of a loop that is called parallel touch an element that one of them writes.
 #[test]
 fn random_loops_that_are_called_parallel_are() {
     let mut parallel = 0;
     for seed in 0..4000u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = |n: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) % n
-        };
-        let strides = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+        let mut next = numbers(seed);
         let (n, m, k) = (2 + next(4), 1 + next(4), 1 + next(3));
-        let own = strides[next(9) as usize] * (1 + next(4));
+        let own = STRIDES[next(9) as usize] * (1 + next(4));
         let mut access = |verb: &str| {
-            let [a, b, c] = [0; 3].map(|_| strides[next(9) as usize]);
+            let [a, b, c] = [0; 3].map(|_| STRIDES[next(9) as usize]);
             let a = if next(4) == 0 { a } else { own };
             let lanes = 1 << next(3);
             (a, b, c, next(30), lanes, verb.to_owned())
         };
         let accesses = [access("store"), access("store"), access("load")];
         let text = |(a, b, c, d, lanes, verb): &(u64, u64, u64, u64, u64, String)| {
-            let ty = if *lanes == 1 { "f32".to_owned() } else { format!("f32x{lanes}") };
-            let at = format!("y[{a}*i + {b}*j + {c}*h + {d}]");
-            if verb == "store" {
-                format!("%{lanes}: {ty} = const 0.0 store {at}, %{lanes}")
-            } else {
-                format!("%{}: {ty} = load {at}", lanes + 10)
-            }
+            access_of_y(&format!("{a}*i + {b}*j + {c}*h + {d}"), *lanes, verb == "store")
         };
         let body: Vec<String> = accesses.iter().take(2 + (seed % 2) as usize).map(text).collect();
         let kernel = format!(
@@ -242,24 +248,11 @@ fn random_loops_that_are_called_parallel_are() {
 fn random_loops_that_are_joined_are_apart() {
     let mut n_joined = 0;
     for seed in 0..4000u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut next = |n: u64| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) % n
-        };
-        let strides = [1, 2, 3, 4, 6, 8, 12, 16, 24];
+        let mut next = numbers(seed);
         let mut one = |name: &str| {
-            let (n, m, a, b) = (2 + next(4), 1 + next(4), strides[next(9) as usize], strides[next(9) as usize]);
+            let (n, m, a, b) = (2 + next(4), 1 + next(4), STRIDES[next(9) as usize], STRIDES[next(9) as usize]);
             let (constant, lanes, stores) = (next(60), 1 << next(3), next(3) > 0);
-            let at = format!("y[{a}*{name} + {b}*{name}.1 + {constant}]");
-            let ty = if lanes == 1 { "f32".to_owned() } else { format!("f32x{lanes}") };
-            let access = if stores {
-                format!("%{lanes}: {ty} = const 0.0 store {at}, %{lanes}")
-            } else {
-                format!("%{}: {ty} = load {at}", lanes + 10)
-            };
+            let access = access_of_y(&format!("{a}*{name} + {b}*{name}.1 + {constant}"), lanes, stores);
             let text = format!("for {name} in 0..{n} {{ for {name}.1 in 0..{m} {{ {access} }} }}");
             let all = (0..n).flat_map(|i| (0..m).map(move |j| a * i + b * j + constant)).flat_map(|at| at..at + lanes);
             (text, all.collect::<Vec<u64>>(), stores)

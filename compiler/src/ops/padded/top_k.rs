@@ -42,11 +42,7 @@ impl Operator for PaddedTopK {
     }
 
     fn interval_of_further(&self, x: &Operands, result: usize) -> Interval {
-        let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed());
-        match extent {
-            Some(n) if result == 1 => Interval::new(0.0, n.saturating_sub(1) as f64),
-            _ => Interval::ALL,
-        }
+        self.whole(x).map_or(Interval::ALL, |(op, operands, _)| op.interval_of_further(&operands, result))
     }
 
     fn counted(&self, x: &Operands) -> Option<Counted> {
