@@ -62,37 +62,31 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
     };
     // More probes are more beside the same, and stored for the same sizes.
     let few = probe_sizes(parameters, DENSE_PROBES[0]);
+    let mut read = |at: &[i64], computed: &Arc<BTreeSet<String>>| {
+        let (mut graph, about) = read(at, computed)?;
+        (graph.any_padding, graph.any_size, graph.computed) = (any_padding, true, Arc::clone(computed));
+        Ok::<_, E>((graph, about))
+    };
     let mut computed = Arc::new(BTreeSet::new());
-    let (first, about, mut unchanged) = loop {
-        let mut read_as = |at: &[i64]| {
-            let (mut graph, about) = read(at, &computed)?;
-            (graph.any_padding, graph.any_size, graph.computed) = (any_padding, true, Arc::clone(&computed));
-            Ok::<_, E>((graph, about))
-        };
-        let (mut first, about) = read_as(&few[0])?;
+    let (first, about, mut unchanged, (stored, folded, report)) = loop {
+        let (mut first, about) = read(&few[0], &computed)?;
         let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
         for at in &few[1..] {
-            let (mut graph, _) = read_as(at)?;
+            let (mut graph, _) = read(at, &computed)?;
             share_constants(&mut graph, &first);
             fold_alike(&mut first, &graph);
             unchanged.insert(at.clone(), graph);
         }
         // What constants decide, but not the same for all sizes, is computed in a run.
-        let folded = |graph: &Graph| passed(graph.clone(), None).1;
-        let all: Vec<Graph> = unchanged.values().map(folded).collect();
-        let varying = varying_constants(&folded(&first), &all);
+        let of_first = passed(first.clone(), None);
+        let others: Vec<Graph> = unchanged.values().map(|graph| passed(graph.clone(), None).1).collect();
+        let varying = varying_constants(&of_first.1, &others);
         let known = computed.len();
         Arc::make_mut(&mut computed).extend(varying);
         if computed.len() == known {
-            break (first, about, unchanged);
+            break (first, about, unchanged, of_first);
         }
     };
-    let mut read = |at: &[i64]| {
-        let (mut graph, about) = read(at, &computed)?;
-        (graph.any_padding, graph.any_size, graph.computed) = (any_padding, true, Arc::clone(&computed));
-        Ok::<_, E>((graph, about))
-    };
-    let (stored, folded, report) = passed(first.clone(), None);
     let split = split_constants(folded.clone());
     // How large a result is decides whether it is folded, already where it is read: as for the first, so for all.
     let mut names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
@@ -103,7 +97,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let sizes = probe_sizes(parameters, dense.next().unwrap_or(1));
         for at in &sizes[1..] {
             if !known.contains_key(at) {
-                let mut graph = unchanged.remove(at).map_or_else(|| Ok(read(at)?.0), Ok::<_, E>)?;
+                let mut graph = unchanged.remove(at).map_or_else(|| Ok(read(at, &computed)?.0), Ok::<_, E>)?;
                 fold_alike(&mut graph, &first);
                 let (mut graph, mut other, _) = passed(graph, Some(&names));
                 share_constants(&mut graph, &stored);
@@ -124,7 +118,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
             passed(graph, Some(&names)).1
         };
         for at in edge_sizes(parameters, &sizes) {
-            let found = check_edge(&split, &sizer, &split_constants(at_edge(read(&at)?.0)), &at);
+            let found = check_edge(&split, &sizer, &split_constants(at_edge(read(&at, &computed)?.0)), &at);
             if !found.is_empty() {
                 return Err(found.into());
             }
