@@ -1,13 +1,15 @@
 //! Functions of a run's parameters from values at some of them: what is a number at every probe becomes a [`Size`].
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::composed::Known;
+use super::quotient::{Search, search};
 use super::refuse;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeId};
 use crate::tensor::{Parameter, Size};
 
-/// The largest divisor that is looked for.
-const MAX_DIVISOR: i64 = 64;
 /// The code of problems that more probes may solve.
 const UNFITTED: &str = "unfitted-size";
 /// The code of problems that may come of padding that some sizes have.
@@ -54,6 +56,35 @@ pub(super) fn wants_more_probes(problems: &[Diagnostic]) -> bool {
     problems.iter().any(|p| p.code == UNFITTED)
 }
 
+/// Sizes at which values would tell functions apart; nothing is asked where it is closed.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Wanted {
+    sizes: Arc<Mutex<BTreeSet<Vec<i64>>>>,
+    /// Whether no more sizes are read.
+    pub(super) closed: bool,
+}
+
+impl Wanted {
+    /// Where nothing was asked yet.
+    pub(super) fn new(closed: bool) -> Self {
+        Wanted { closed, ..Wanted::default() }
+    }
+
+    fn ask(&self, at: Vec<i64>) {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(at);
+    }
+
+    /// What was asked for until now.
+    pub(super) fn take(&self) -> BTreeSet<Vec<i64>> {
+        std::mem::take(&mut self.sizes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Whether a model is read for this value of a parameter: a power of two would let divisions become products, below 3 axes may vanish.
+pub(super) fn is_usable(n: i64) -> bool {
+    n >= 3 && n & (n - 1) != 0
+}
+
 /// Where the values were taken: the first probe is the one that others are compared with.
 #[derive(Clone, Debug)]
 pub(super) struct Fitter {
@@ -63,6 +94,8 @@ pub(super) struct Fitter {
     pub(super) probes: Vec<Vec<i64>>,
     /// Sizes that others may be made of.
     pub(super) known: Known,
+    /// Probes that would help.
+    pub(super) wanted: Wanted,
 }
 
 impl Fitter {
@@ -89,15 +122,37 @@ impl Fitter {
         if self.holds(&linear, values) {
             return Ok(Some(linear));
         }
+        let told = || {
+            let told: Vec<String> = self.probes.iter().zip(values).take(4).map(|(at, v)| format!("{v} for {at:?}")).collect();
+            Misfit::Unfitted(format!(
+                "{}: not a sum of multiples, nor a quotient, nor a product, of the sizes, or of other extents",
+                told.join(", ")
+            ))
+        };
         if let [p] = moving[..] {
-            let common = values.iter().fold(0, |g, &v| gcd(g, v.abs())).max(1);
             let counted = self.counted(p);
-            // One that falls is minus one that grows.
-            for unit in [common, -common] {
-                let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v / unit)).collect();
-                if let Some(size) = quotient(&counted, &points).map(|s| s.times(unit)).filter(|s| self.holds(s, values)) {
-                    return Ok(Some(size));
+            let Parameter { low, high, step, .. } = self.parameters[p];
+            let points: Vec<(i64, i64)> = values.iter().enumerate().map(|(i, &v)| (steps(i, p), v)).collect();
+            let (least, most) = (self.counted_value(p, low), points.iter().map(|x| x.0).fold(self.counted_value(p, high), i64::max));
+            let of_step = |x: i64| if step == 1 { x } else { low + x * step };
+            // What is a quarter of the greatest size and less may have extents so small that its graph is another.
+            let usable = |x: i64| x >= (3 * least + most) / 4 && is_usable(of_step(x));
+            match search(&points, least..=most, &usable) {
+                Search::Found(q) => {
+                    let size = counted.times(q.times).plus(&Size::Constant(q.plus)).floor(q.over).times(q.unit);
+                    if self.holds(&size, values) {
+                        return Ok(Some(size));
+                    }
                 }
+                Search::Open(more) if !self.wanted.closed => {
+                    for x in more {
+                        let mut at = self.probes[0].clone();
+                        at[p] = of_step(x);
+                        self.wanted.ask(at);
+                    }
+                    return Err(told());
+                }
+                Search::Open(_) | Search::Nothing => {}
             }
         }
         if let [p, q] = moving[..]
@@ -115,11 +170,7 @@ impl Fitter {
         if let Some(size) = self.known.composed(values, self.is_complete()).filter(|s| self.holds(s, values)) {
             return Ok(Some(size));
         }
-        let told: Vec<String> = self.probes.iter().zip(values).take(4).map(|(at, v)| format!("{v} for {at:?}")).collect();
-        Err(Misfit::Unfitted(format!(
-            "{}: not a sum of multiples, nor a quotient, nor a product, of the sizes, or of other extents",
-            told.join(", ")
-        )))
+        Err(told())
     }
 
     /// Whether every value of the parameters is a probe.
@@ -155,6 +206,11 @@ impl Fitter {
         if *step == 1 { x } else { x.plus(&Size::Constant(-low)).floor(*step) }
     }
 
+    fn counted_value(&self, p: usize, n: i64) -> i64 {
+        let Parameter { low, step, .. } = self.parameters[p];
+        if step == 1 { n } else { (n - low).div_euclid(step) }
+    }
+
     /// A multiple of a parameter's steps, but for a constant.
     fn times(&self, p: usize, slope: i64) -> Size {
         let step = self.parameters[p].step;
@@ -168,29 +224,6 @@ impl Fitter {
 
 pub(super) fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
-}
-
-/// `(a * x + b) / d` through all points; every remainder must be among them, so that there is no other.
-fn quotient(x: &Size, points: &[(i64, i64)]) -> Option<Size> {
-    let (first, last) = (points.iter().min()?, points.iter().max()?);
-    for d in 2..=MAX_DIVISOR {
-        let mut seen: Vec<i64> = points.iter().map(|x| x.0.rem_euclid(d)).collect();
-        seen.sort_unstable();
-        seen.dedup();
-        if seen.len() < d as usize {
-            continue;
-        }
-        let slope = d * (last.1 - first.1) / (last.0 - first.0).max(1);
-        for a in (slope - 1).max(1)..=slope + 1 {
-            // d * v <= a * x + b < d * (v + 1)
-            let low = points.iter().map(|&(x, v)| d * v - a * x).max()?;
-            let high = points.iter().map(|&(x, v)| d * (v + 1) - 1 - a * x).min()?;
-            if low <= high {
-                return Some(x.times(a).plus(&Size::Constant(low)).floor(d));
-            }
-        }
-    }
-    None
 }
 
 /// A problem that may come of padding that some sizes have.
@@ -210,7 +243,12 @@ mod tests {
     fn fitter() -> Fitter {
         let mut probes: Vec<Vec<i64>> = (0..9).map(|i| vec![7, 101 - i]).collect();
         probes.extend([vec![7, 20], vec![6, 101], vec![2, 101], vec![3, 50], vec![6, 99]]);
-        Fitter { parameters: vec![Parameter::new("b", 1, 7, 1), Parameter::new("s", 1, 101, 1)], probes, known: Known::default() }
+        Fitter {
+            parameters: vec![Parameter::new("b", 1, 7, 1), Parameter::new("s", 1, 101, 1)],
+            probes,
+            known: Known::default(),
+            wanted: Wanted::default(),
+        }
     }
 
     fn fit(fitter: &Fitter, f: &dyn Fn(i64, i64) -> i64) -> Result<Option<Size>, Misfit> {
@@ -250,6 +288,7 @@ mod tests {
             parameters: vec![Parameter::new("h", 96, 640, 32)],
             probes: values.iter().map(|&h| vec![h]).collect(),
             known: Known::default(),
+            wanted: Wanted::default(),
         };
         let known: [fn(i64) -> i64; 5] = [|h| h / 4, |h| h / 32, |h| 2 * h + 1, |h| (h - 8) / 16, |h| (h + 63) / 64];
         for f in known {

@@ -8,6 +8,7 @@ mod fit;
 mod homes;
 mod in_place;
 mod ports;
+mod quotient;
 mod ranged;
 mod threads;
 mod tune;

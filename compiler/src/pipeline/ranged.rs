@@ -1,18 +1,21 @@
-//! The way to a program for a range of sizes: the model is read for several sizes, with more of them until all extents are functions of
-//! the sizes, then once more for those at the edges of the range.
+//! The way to a program for a range of sizes: the model is read for several sizes, and for those that tell functions of them apart, until all
+//! extents are functions of the sizes; then once more for those at the edges of the range.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, varying_constants};
-use super::{fit, run_passes_as};
+use super::fit::{self, Wanted};
+use super::run_passes_as;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeKind};
 use crate::tensor::{Parameter, Tensor};
 
 /// Numbers of sizes side by side that a model is read for, in turn.
-const DENSE_PROBES: [i64; 3] = [2, 18, 66];
+const DENSE_PROBES: [i64; 4] = [2, 8, 18, 66];
+/// The most sizes that are read because functions differ there.
+const MOST_ASKED: usize = 64;
 
 /// Gives the graph for some sizes, and what else is known of the model; reading computes no values of these names.
 pub type ReadAt<'a, S, E> = dyn FnMut(&[i64], &BTreeSet<String>) -> Result<(Graph, S), E> + 'a;
@@ -93,8 +96,12 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
     names_of_constants(&first, &mut names);
     let mut known: BTreeMap<Vec<i64>, (Graph, Graph)> = BTreeMap::new();
     let mut dense = DENSE_PROBES.into_iter();
+    let mut near = dense.next().unwrap_or(1);
+    let mut asked: BTreeSet<Vec<i64>> = BTreeSet::new();
     loop {
-        let sizes = probe_sizes(parameters, dense.next().unwrap_or(1));
+        let mut sizes = probe_sizes(parameters, near);
+        let others: Vec<Vec<i64>> = asked.iter().filter(|at| !sizes.contains(at)).cloned().collect();
+        sizes.extend(others);
         for at in &sizes[1..] {
             if !known.contains_key(at) {
                 let mut graph = unchanged.remove(at).map_or_else(|| Ok(read(at, &computed)?.0), Ok::<_, E>)?;
@@ -105,10 +112,36 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
                 known.insert(at.clone(), (graph, split_constants(other)));
             }
         }
-        let (graphs, all_folded) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
-        let probes = Probes { parameters: parameters.to_vec(), sizes: sizes.clone(), graphs, as_stored: false, any_padding, known: vec![] };
+        let (graphs, all_folded): (Vec<Graph>, Vec<Graph>) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
+        let wanted = Wanted::new(asked.len() >= MOST_ASKED);
+        let mut more = |wanted: &Wanted| {
+            let before = asked.len();
+            asked.extend(wanted.take().into_iter().filter(|at| !sizes.contains(at)));
+            asked.len() > before
+        };
+        let probes = Probes {
+            parameters: parameters.to_vec(),
+            sizes: sizes.clone(),
+            graphs: all_folded,
+            as_stored: false,
+            any_padding,
+            known: vec![],
+            wanted,
+        };
+        // Extents alone say most of what is asked.
+        let _ = Sizer::partial(&split, &probes);
+        if more(&probes.wanted) {
+            continue;
+        }
+        let all_folded = probes.graphs;
+        let probes = Probes { graphs, ..probes };
         let done = match compile(first.clone(), about.clone(), &probes) {
-            Err(e) if dense.len() > 0 && fit::wants_more_probes(problems(&e)) => continue,
+            Err(e) if fit::wants_more_probes(problems(&e)) => {
+                if !more(&probes.wanted) {
+                    near = dense.next().ok_or(e)?;
+                }
+                continue;
+            }
             done => done?,
         };
         let probes = Probes { graphs: all_folded, ..probes };

@@ -17,7 +17,7 @@ mod shapes;
 use std::collections::{HashMap, HashSet};
 
 use super::composed::Known;
-use super::fit::{Fitter, Misfit, of_structure};
+use super::fit::{Fitter, Misfit, Wanted, is_usable, of_structure};
 use super::refuse;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Item, Program};
@@ -47,20 +47,22 @@ pub struct Probes {
     pub any_padding: bool,
     /// Sizes around a body, which its own may be made of.
     pub known: Vec<Size>,
+    /// Sizes that would help to find functions.
+    pub(super) wanted: Wanted,
 }
 
 impl Probes {
     fn without_graphs(&self) -> Probes {
-        let Probes { parameters, sizes, graphs: _, as_stored, any_padding, known } = self;
-        let (parameters, sizes, known) = (parameters.clone(), sizes.clone(), known.clone());
-        Probes { parameters, sizes, graphs: vec![], as_stored: *as_stored, any_padding: *any_padding, known }
+        let Probes { parameters, sizes, graphs: _, as_stored, any_padding, known, wanted } = self;
+        let (parameters, sizes, known, wanted) = (parameters.clone(), sizes.clone(), known.clone(), wanted.clone());
+        Probes { parameters, sizes, graphs: vec![], as_stored: *as_stored, any_padding: *any_padding, known, wanted }
     }
 }
 
 /// Other sizes to read a model for, where its parameters have these ranges, `dense` of them side by side; the first are those that it
 /// is stored for. None is a power of two, which would let divisions become products, nor below 3, where axes may vanish.
 pub(super) fn probe_sizes(parameters: &[Parameter], dense: i64) -> Vec<Vec<i64>> {
-    let usable = |n: i64| n >= 3 && n & (n - 1) != 0;
+    let usable = is_usable;
     // The first usable value from `n` on; negative steps go down.
     let next = |p: &Parameter, n: i64, step: i64| {
         let n = p.low + (n - p.low).div_euclid(p.step) * p.step;
@@ -158,7 +160,8 @@ impl<'p> Sizer<'p> {
             let what = format!("its graph has another structure with {sizes}; `--dynamic` cannot give it one library");
             nodes.push(correspondence(graph, other, false).map_err(|n| vec![of_structure(refuse(graph, &[n], &what))])?);
         }
-        let mut fitter = Fitter { parameters: probes.parameters.clone(), probes: probes.sizes.clone(), known: Known::default() };
+        let (parameters, sizes, wanted) = (probes.parameters.clone(), probes.sizes.clone(), probes.wanted.clone());
+        let mut fitter = Fitter { parameters, probes: sizes, known: Known::default(), wanted };
         probes.known.iter().for_each(|size| fitter.learn(size));
         let mut sizer = Sizer { probes, fitter, nodes, values: HashMap::new() };
         let (values, misfits) = sizer.extents_of_values(graph);

@@ -84,8 +84,10 @@ pub(super) fn row_loop(e: &mut Emitter, plan: &Plan, asking: Option<i64>, point:
             return asking_tiles(e, (extent, rows), (step, n), &mut tiles);
         }
         let mut rest = Emitter::whole(&plan.stage, axis);
-        tiles(e, &rest.take(step), Asking::Part)?;
-        return last_rows(e, rest, (step, plan.padded.is_empty()), Asking::All, &mut tiles);
+        let at_once = plan.padded.is_empty();
+        let run = if is_even(e, step, at_once) { rest.take_evenly(step) } else { rest.take(step) };
+        tiles(e, &run, Asking::Part)?;
+        return last_rows(e, rest, (step, at_once), Asking::All, &mut tiles);
     }
     let mut parts = vec![(0..full, step), (full..extent, (extent - full).max(1))];
     if !plan.padded.is_empty() {
@@ -105,6 +107,11 @@ pub(super) fn row_loop(e: &mut Emitter, plan: &Plan, asking: Option<i64>, point:
 
 type Tiles<'f> = dyn FnMut(&mut Emitter, &Run, Asking) -> Result<(), ScheduleError> + 'f;
 
+/// Whether what a run leaves over of tiles of `step` rows is even tiles of so many rows.
+fn is_even(e: &Emitter, step: i64, at_once: bool) -> bool {
+    e.machine.exact && at_once && step <= MOST_AT_ONCE
+}
+
 /// What a run leaves over of tiles of `step` rows.
 fn last_rows(
     e: &mut Emitter,
@@ -123,7 +130,9 @@ fn last_rows(
 /// All rows, of which the tiles of the first `n` ask for the next panel: each for its part where a run has as many, else the first for all
 /// of it.
 fn asking_tiles(e: &mut Emitter, (extent, rows): (i64, &Size), (step, n): (i64, i64), f: &mut Tiles<'_>) -> Result<(), ScheduleError> {
-    let full = rows.floor(step).times(step);
+    let mut rest = Rest::new(extent, Some(rows));
+    let tiles = if is_even(e, step, true) { rest.take_evenly(step) } else { rest.take(step) };
+    let full = tiles.live.map_or(Size::Constant(0), |live| live.1);
     let run = |range: Range<i64>, to: Size| Run { live: Some((Size::Constant(range.start), to)), range, step };
     let are_all = full.plus(&Size::Constant(1 - n)).at_least(0).at_most(1);
     let some = full.at_most(1);
@@ -133,7 +142,7 @@ fn asking_tiles(e: &mut Emitter, (extent, rows): (i64, &Size), (step, n): (i64, 
     f(e, &run(0..n, are_all.times(n)), Asking::Part)?;
     f(e, &run(n..extent, full.at_least(n)), Asking::Nothing)?;
     let (zero, none) = (Size::Constant(0), Size::Constant(1).minus(&some));
-    last_rows(e, Rest::live(0..(step - 1).min(extent), zero, rows.product(&none)), (step, true), Asking::All, f)?;
+    last_rows(e, Rest::live(0..(2 * step - 1).min(extent), zero, rows.product(&none)), (step, true), Asking::All, f)?;
     let after = full.plus(&rows.minus(&full).product(&some));
     last_rows(e, Rest::live(0..extent, full, after), (step, true), Asking::Nothing, f)
 }

@@ -89,21 +89,88 @@ impl Rest {
 }
 
 impl Rest {
-    /// What is left, fewer than `n` elements, as runs of one iteration, one for each number that it may be.
+    /// As many steps of this length as there are, but one less where what would be left after them is little: [`Rest::at_once`] makes
+    /// two even ones of it.
+    pub(in crate::schedule) fn take_evenly(&mut self, step: i64) -> Run {
+        let Some((from, to)) = &self.live else { return self.take(step) };
+        let all = to.minus(from);
+        let n = all.floor(step);
+        let left = all.minus(&n.times(step));
+        let little = left.at_most(1).minus(&at_least(&left, little(step)));
+        let kept =
+            Rest { from: self.from, end: self.end, live: Some((from.clone(), to.minus(&little.product(&n.at_most(1)).times(step)))) };
+        let (to, run) = (to.clone(), { kept }.take(step));
+        if let (false, Some((_, end))) = (run.is_never(), &run.live) {
+            self.live = Some((end.clone(), to));
+        }
+        run
+    }
+
+    /// What is left, fewer than `n` elements or few more, as runs of blocks of each length that there may be: one block, or two whose
+    /// lengths are even.
     pub(in crate::schedule) fn at_once(mut self, n: i64) -> Vec<Run> {
         let most = self.most().max(1);
         let Some((from, to)) = &self.live else { return vec![self.take(most)] };
         let left = to.minus(from);
-        let at_least = |k: i64| left.plus(&Size::Constant(1 - k)).at_least(0).at_most(1);
+        let of_two = n + 1..n + little(n);
+        // Blocks of `k` where `m` elements are left, one of `k` and one of more or of less among them.
+        let blocks = |k: i64, m: i64| at_least(&left, m).minus(&at_least(&left, m + 1)).times(if m == 2 * k { 2 } else { 1 });
         let run = |k: i64| {
-            let end = from.plus(&at_least(k).minus(&at_least(k + 1)).times(k));
-            Run { range: self.from..self.end, step: k, live: Some((from.clone(), end)) }
+            let pairs = [2 * k - 1, 2 * k, 2 * k + 1].into_iter().filter(|m| of_two.contains(m) && *m <= most);
+            let alone = Some(k).filter(|&k| k < n);
+            let blocks_of = alone.into_iter().chain(pairs.clone()).fold(Size::Constant(0), |all, m| all.plus(&blocks(k, m)));
+            let after = if pairs.clone().any(|m| m == 2 * k + 1) { blocks(k, 2 * k + 1).times(k + 1) } else { Size::Constant(0) };
+            let from = from.plus(&after);
+            let end = from.plus(&blocks_of.times(k));
+            Run { range: self.from..self.end, step: k, live: Some((from, end)) }
         };
-        (1..n).rev().map(run).filter(|r| !r.is_never()).collect()
+        (1..=n).rev().filter(|&k| k < n || of_two.contains(&(2 * k))).map(run).filter(|r| !r.is_never()).collect()
     }
+}
+
+/// From so many elements on, what blocks of `n` leave over is a block of its own, not one with the last of them.
+fn little(n: i64) -> i64 {
+    (n + 1) / 2
+}
+
+/// 1 where a size is at least so large, else 0.
+fn at_least(size: &Size, least: i64) -> Size {
+    size.plus(&Size::Constant(1 - least)).at_least(0).at_most(1)
 }
 
 /// Block lengths for what a length leaves over: its halves down to one.
 pub(in crate::schedule) fn halves(step: i64) -> impl Iterator<Item = i64> {
     std::iter::successors(Some(step), |&s| (s > 1).then_some(s / 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_a_run_cover_it_once_and_evenly() {
+        let (most, step) = (60, 14);
+        let rows = Size::Parameter(0);
+        for n in 0..=most {
+            let mut rest = Rest::new(most, Some(&rows));
+            let mut runs = vec![rest.take_evenly(step)];
+            runs.extend(rest.at_once(step));
+            let mut blocks: Vec<(i64, i64)> = vec![];
+            for run in &runs {
+                let (from, to) = run.live.as_ref().map(|(a, b)| (a.value(&[n]), b.value(&[n]))).unwrap();
+                assert!(run.range.start <= from && from <= to && to <= run.range.end, "{from}..{to} of {run:?} for {n}");
+                assert_eq!((to - from) % run.step, 0, "{run:?} for {n}");
+                blocks.extend((from..to).step_by(run.step as usize).map(|at| (at, at + run.step)));
+            }
+            blocks.sort_unstable();
+            let ends: Vec<i64> = blocks.iter().flat_map(|b| [b.0, b.1]).collect();
+            assert!(ends.first().copied().unwrap_or(0) == 0 && ends.last().copied().unwrap_or(0) == n, "{blocks:?} for {n}");
+            assert!(
+                ends.iter().skip(1).take(ends.len().saturating_sub(2)).collect::<Vec<_>>().chunks(2).all(|c| c[0] == c[1]),
+                "{blocks:?} for {n}"
+            );
+            assert!(n < step || blocks.iter().all(|b| b.1 - b.0 >= step / 2), "{blocks:?} for {n}");
+            assert!(blocks.len() as i64 <= (n + step - 1) / step);
+        }
+    }
 }

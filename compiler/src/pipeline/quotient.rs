@@ -1,0 +1,207 @@
+//! Rounded quotients of a size, `unit * floor((a * x + b) / d)`, from their values at some points: all that agree with the points are
+//! held against each other, and where they differ is what to ask next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+
+use super::fit::gcd;
+
+/// The largest divisor of a size itself.
+const MAX_DIVISOR: i64 = 1 << 12;
+/// The largest divisor of a multiple of a size.
+const MAX_DIVISOR_OF_MULTIPLE: i64 = 64;
+/// So many functions are held against each other at once.
+const MAX_COMPARED: usize = 96;
+/// At so many points at first.
+const SAMPLED: i64 = 512;
+/// The most points that are asked for at once.
+const ASKED: usize = 3;
+
+/// `unit * floor((times * x + plus) / over)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Quotient {
+    /// The factor of the rounded quotient.
+    pub(super) unit: i64,
+    /// The factor of `x`.
+    pub(super) times: i64,
+    /// What is added to that.
+    pub(super) plus: i64,
+    /// What it is divided by, at least 1.
+    pub(super) over: i64,
+}
+
+impl Quotient {
+    /// The value at `x`.
+    pub(super) fn value(&self, x: i64) -> i64 {
+        (self.times * x + self.plus).div_euclid(self.over) * self.unit
+    }
+}
+
+/// What is known of a function that may be a quotient.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Search {
+    /// No quotient has these values.
+    Nothing,
+    /// All quotients with these values are this one, for every `x`.
+    Found(Quotient),
+    /// Values at these points would tell.
+    Open(Vec<i64>),
+}
+
+/// Finds the quotient that has these values `(x, value)`, of all `x` of a range; only `usable` points can be asked for.
+///
+/// One is found where every remainder is among the points, or where no other has the same values and both sides of two steps of it were
+/// seen.
+pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: &dyn Fn(i64) -> bool) -> Search {
+    let (candidates, too_many) = candidates(points);
+    let seen: BTreeSet<i64> = points.iter().map(|p| p.0).collect();
+    let is_whole = |q: &&Quotient| seen.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
+    if let Some(&whole) = candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())) {
+        return Search::Found(whole);
+    }
+    let Some(&first) = candidates.first() else { return Search::Nothing };
+    let asked = telling(&candidates, &range, points, usable);
+    match asked {
+        Some(asked) if !asked.is_empty() => return Search::Open(asked),
+        None if !too_many => {}
+        // They differ, where nothing can be asked.
+        _ => return Search::Nothing,
+    }
+    let steps: Vec<i64> = (range.start() + 1..=*range.end())
+        .filter(|&x| first.value(x) != first.value(x - 1) && [x - 1, x].iter().all(|&x| usable(x) || seen.contains(&x)))
+        .collect();
+    let is_seen = |x: &i64| seen.contains(x) && seen.contains(&(x - 1));
+    if steps.iter().filter(|x| is_seen(x)).count() >= steps.len().min(2) {
+        return Search::Found(first);
+    }
+    let ends = steps.first().into_iter().chain(steps.last());
+    Search::Open(ends.flat_map(|&x| [x - 1, x]).filter(|x| !seen.contains(x)).collect())
+}
+
+/// Quotients that have these values, for each divisor those with the least, a middle and the greatest `plus`; whether there are more.
+fn candidates(points: &[(i64, i64)]) -> (Vec<Quotient>, bool) {
+    let (Some(&first), Some(&last)) = (points.iter().min(), points.iter().max()) else { return (vec![], false) };
+    let common = points.iter().fold(0, |g, p| gcd(g, p.1.abs()));
+    let (dx, rises) = (last.0 - first.0, last.1 - first.1);
+    if common == 0 || rises == 0 {
+        return (vec![], false);
+    }
+    let mut found: BTreeMap<(i64, i64), Vec<Quotient>> = BTreeMap::new();
+    let mut of_unit = |unit: i64| {
+        let dv = rises / unit;
+        let mut add = |times: i64, over: i64| {
+            // over * v <= times * x + plus < over * (v + 1)
+            let low = points.iter().map(|&(x, v)| over * (v / unit) - times * x).max().unwrap_or(0);
+            let high = points.iter().map(|&(x, v)| over * (v / unit + 1) - 1 - times * x).min().unwrap_or(0);
+            let quotient = |plus: i64| Quotient { unit, times, plus, over };
+            if low <= high {
+                let mut list: Vec<Quotient> = [low, (low + high).div_euclid(2), high].map(quotient).to_vec();
+                list.dedup();
+                found.insert((-unit.abs(), over * MAX_DIVISOR + times), list);
+            }
+        };
+        let most = if dv > 1 { (dx - 1) / (dv - 1) } else { MAX_DIVISOR };
+        ((dx + 1) / (dv + 1)..=most.min(MAX_DIVISOR)).filter(|&over| over > 1).for_each(|over| add(1, over));
+        for over in 2..=MAX_DIVISOR_OF_MULTIPLE {
+            let slope = over * dv / dx.max(1);
+            ((slope - 1).max(2)..=slope + 1).filter(|&times| gcd(times, over) == 1).for_each(|times| add(times, over));
+        }
+    };
+    let divisors = (1..).take_while(|d| d * d <= common).filter(|d| common % d == 0).flat_map(|d| [d, common / d]);
+    divisors.collect::<BTreeSet<i64>>().into_iter().for_each(|unit| of_unit(unit * rises.signum()));
+    let n = found.len();
+    let every = (3 * n).div_ceil(MAX_COMPARED).max(1);
+    (found.into_values().step_by(every).flatten().collect(), every > 1)
+}
+
+/// Usable points at which functions differ, the most telling first; `None` if they are the same at all points of the range.
+fn telling(functions: &[Quotient], range: &RangeInclusive<i64>, points: &[(i64, i64)], usable: &dyn Fn(i64) -> bool) -> Option<Vec<i64>> {
+    let every = ((range.end() - range.start()) / SAMPLED).max(1);
+    let differ = |x: &i64| functions.iter().any(|f| f.value(*x) != functions[0].value(*x));
+    let sampled = |every: i64| range.clone().step_by(every as usize).filter(differ).collect::<Vec<i64>>();
+    let mut at = sampled(every);
+    let can_ask = |x: &i64| usable(*x) && points.iter().all(|p| p.0 != *x);
+    if every > 1 && !at.iter().any(can_ask) {
+        at = sampled(1);
+    }
+    if at.is_empty() {
+        return None;
+    }
+    let mut classes: Vec<Vec<i64>> = vec![vec![]; functions.len()];
+    let mut asked: Vec<i64> = vec![];
+    let mut largest = functions.len();
+    while asked.len() < ASKED {
+        let left = |x: i64| {
+            let mut n: BTreeMap<(&[i64], i64), usize> = BTreeMap::new();
+            functions.iter().zip(&classes).for_each(|(f, class)| *n.entry((class, f.value(x))).or_default() += 1);
+            n.into_values().max().unwrap_or(0)
+        };
+        let Some((n, x)) = at.iter().copied().filter(can_ask).map(|x| (left(x), x)).min() else { break };
+        if n >= largest {
+            break;
+        }
+        largest = n;
+        functions.iter().zip(&mut classes).for_each(|(f, class)| class.push(f.value(x)));
+        asked.push(x);
+    }
+    Some(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for values of a function until it is found; with the number of points that it took.
+    fn asked(f: &dyn Fn(i64) -> i64, range: RangeInclusive<i64>) -> (Option<Quotient>, usize) {
+        let (low, high) = (*range.start(), *range.end());
+        let mut xs = BTreeSet::from([high, high - 1, high - 2, (low + high) / 2, (3 * low + high) / 4]);
+        loop {
+            let points: Vec<(i64, i64)> = xs.iter().map(|&x| (x, f(x))).collect();
+            match search(&points, range.clone(), &|x| x >= (3 * low + high) / 4 && x >= 3 && x & (x - 1) != 0) {
+                Search::Nothing => return (None, xs.len()),
+                Search::Found(q) => return (Some(q), xs.len()),
+                Search::Open(more) => {
+                    assert!(!more.is_empty() && more.iter().all(|x| !xs.contains(x) && range.contains(x)), "{more:?}");
+                    xs.extend(more);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn quotients_are_found_with_few_points() {
+        let known: [(fn(i64) -> i64, RangeInclusive<i64>); 9] = [
+            (|x| (x + 80) / 160, 1600..=16000),
+            (|x| (x - 400) / 160 + 1, 1600..=16000),
+            (|x| 3 * (x / 512), 1000..=9000),
+            (|x| 100 - 5 * ((x + 3) / 8), 1..=160),
+            (|x| (11 * x + 15) / 16, 100..=16000),
+            (|x| (x + 7) / 8, 32..=640),
+            (|x| 480 * ((x + 15) / 16), 32..=640),
+            (|x| x / 2000, 1600..=16000),
+            (|x| (x + 1) / 2, 3..=20),
+        ];
+        for (f, range) in known {
+            let (found, n) = asked(&f, range.clone());
+            let found = found.unwrap_or_else(|| panic!("{range:?}"));
+            assert!(range.clone().all(|x| found.value(x) == f(x)), "{found:?} for {range:?}");
+            assert!(n <= 30, "{n} points for {range:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_quotient_is_not_taken_for_one() {
+        let unknown: [(fn(i64) -> i64, RangeInclusive<i64>); 5] = [
+            (|x| x.min(30), 1..=101),
+            (|x| x / 160 + x / 100, 1600..=16000),
+            (|x| x * x / 50, 20..=400),
+            (|x| x / 7 * 2 + x / 3, 20..=400),
+            (|x| x / 10 + i64::from(x > 200), 20..=400),
+        ];
+        for (f, range) in unknown {
+            if let (Some(found), _) = asked(&f, range.clone()) {
+                assert!(range.clone().all(|x| found.value(x) == f(x)), "{found:?} for {range:?}");
+            }
+        }
+    }
+}
