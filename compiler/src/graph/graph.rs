@@ -7,7 +7,7 @@ use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 
-use super::Control;
+use super::{Control, Evaluated};
 use crate::ops::{Fact, InferError, Operands, Operator};
 use crate::tensor::{Tensor, Type};
 
@@ -146,6 +146,8 @@ pub struct Graph {
     pub any_size: bool,
     /// Names of values that are computed by the program though they depend on constants alone: they are others at other sizes.
     pub computed: Arc<BTreeSet<String>>,
+    /// What was computed when it was read for other sizes.
+    pub evaluated: Option<Arc<Evaluated>>,
     graph: StableDiGraph<Node, Edge, u32>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,

@@ -65,7 +65,11 @@ fn values(g: &Graph, node: NodeId, facts: &Operands, any_size: bool) -> Result<O
             let limit = SMALL_BYTES.max(operand_bytes.saturating_mul(MAX_GROWTH));
             let result_bytes = g.node(node).results.iter().try_fold(0usize, |sum, r| sum.checked_add(r.ty.size_bytes()?));
             match result_bytes {
-                Some(bytes) if any_size || bytes <= limit => op.eval(facts).map_err(|e| e.to_string())?,
+                Some(bytes) if any_size || bytes <= limit => match &g.evaluated {
+                    Some(evaluated) => evaluated.eval(op, facts),
+                    None => op.eval(facts),
+                }
+                .map_err(|e| e.to_string())?,
                 Some(bytes) => return Err(format!("{bytes} bytes out of {operand_bytes} are left to code")),
                 None => return Ok(None),
             }

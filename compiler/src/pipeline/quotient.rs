@@ -151,6 +151,8 @@ fn telling(functions: &[Quotient], range: &RangeInclusive<i64>, points: &[(i64, 
 mod tests {
     use super::*;
 
+    type Case = (fn(i64) -> i64, RangeInclusive<i64>);
+
     /// Asks for values of a function until it is found; with the number of points that it took.
     fn asked(f: &dyn Fn(i64) -> i64, range: RangeInclusive<i64>) -> (Option<Quotient>, usize) {
         let (low, high) = (*range.start(), *range.end());
@@ -170,7 +172,7 @@ mod tests {
 
     #[test]
     fn quotients_are_found_with_few_points() {
-        let known: [(fn(i64) -> i64, RangeInclusive<i64>); 9] = [
+        let known: [Case; 9] = [
             (|x| (x + 80) / 160, 1600..=16000),
             (|x| (x - 400) / 160 + 1, 1600..=16000),
             (|x| 3 * (x / 512), 1000..=9000),
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_no_quotient_is_not_taken_for_one() {
-        let unknown: [(fn(i64) -> i64, RangeInclusive<i64>); 5] = [
+        let unknown: [Case; 5] = [
             (|x| x.min(30), 1..=101),
             (|x| x / 160 + x / 100, 1600..=16000),
             (|x| x * x / 50, 20..=400),

@@ -9,7 +9,7 @@ use super::fit::{self, Wanted};
 use super::run_passes_as;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Graph, NodeKind};
+use crate::graph::{Evaluated, Graph, NodeKind};
 use crate::tensor::{Parameter, Tensor};
 
 /// Numbers of sizes side by side that a model is read for, in turn.
@@ -65,8 +65,15 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
     };
     // More probes are more beside the same, and stored for the same sizes.
     let few = probe_sizes(parameters, DENSE_PROBES[0]);
+    let evaluated = Arc::new(Evaluated::default());
+    let mut weights: Option<Graph> = None;
     let mut read = |at: &[i64], computed: &Arc<BTreeSet<String>>| {
         let (mut graph, about) = read(at, computed)?;
+        graph.evaluated = Some(Arc::clone(&evaluated));
+        match &weights {
+            Some(with) => share_constants(&mut graph, with),
+            None => weights = Some(graph.clone()),
+        }
         (graph.any_padding, graph.any_size, graph.computed) = (any_padding, true, Arc::clone(computed));
         Ok::<_, E>((graph, about))
     };
@@ -75,8 +82,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let (mut first, about) = read(&few[0], &computed)?;
         let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
         for at in &few[1..] {
-            let (mut graph, _) = read(at, &computed)?;
-            share_constants(&mut graph, &first);
+            let (graph, _) = read(at, &computed)?;
             fold_alike(&mut first, &graph);
             unchanged.insert(at.clone(), graph);
         }

@@ -286,6 +286,13 @@ pub fn for_each_index(dims: &[usize], mut f: impl FnMut(usize, &[usize])) {
     }
 }
 
+impl Tensor {
+    /// Whether it is a copy of another that shares its bytes.
+    pub fn shares(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.words, &other.words) && self.dtype == other.dtype && self.dims == other.dims
+    }
+}
+
 impl PartialEq for Tensor {
     /// Equality of bits: NaN equals itself, `-0.0` differs from `0.0`.
     fn eq(&self, other: &Self) -> bool {

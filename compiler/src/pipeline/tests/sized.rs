@@ -439,6 +439,22 @@ fn windows_of_an_image_of_any_width() {
     });
 }
 
+/// Quotients by more than there are sizes side by side.
+#[test]
+fn windows_far_apart_of_a_signal_of_any_length() {
+    let lengths: Vec<Vec<i64>> = [210, 211, 259, 260, 261, 339, 340, 341, 499, 500, 659, 660, 899, 900].map(|n| vec![n]).to_vec();
+    let at: Vec<&[i64]> = lengths.iter().map(Vec::as_slice).collect();
+    check(&[("length", 210, 900)], &at, &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[1, 1, n(at[0])]);
+        let w = net.weight(&[3, 1, 100]);
+        let a = net.op("Conv", &[x, w], &[("strides", ints(&[80]))]);
+        let b = net.op("Conv", &[x, w], &[("strides", ints(&[90])), ("pads", ints(&[50, 50]))]);
+        let c = net.op("Relu", &[a], &[]);
+        net.with_outputs(&[b, c])
+    });
+}
+
 /// A product whose weights are far: panels are outermost, or only while there are few rows.
 #[test]
 fn rows_of_products_with_many_columns() {

@@ -128,9 +128,10 @@ impl Rest {
     }
 }
 
-/// From so many elements on, what blocks of `n` leave over is a block of its own, not one with the last of them.
+/// From so many elements on, what blocks of `n` leave over is a block of its own, not one with the last of them: it has about enough
+/// sums to hide the latency of a multiply-add.
 fn little(n: i64) -> i64 {
-    (n + 1) / 2
+    (n + 3) / 4
 }
 
 /// 1 where a size is at least so large, else 0.
@@ -169,7 +170,7 @@ mod tests {
                 ends.iter().skip(1).take(ends.len().saturating_sub(2)).collect::<Vec<_>>().chunks(2).all(|c| c[0] == c[1]),
                 "{blocks:?} for {n}"
             );
-            assert!(n < step || blocks.iter().all(|b| b.1 - b.0 >= step / 2), "{blocks:?} for {n}");
+            assert!(n < step || blocks.iter().all(|b| b.1 - b.0 >= step / 4), "{blocks:?} for {n}");
             assert!(blocks.len() as i64 <= (n + step - 1) / step);
         }
     }
