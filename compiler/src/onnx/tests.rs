@@ -109,7 +109,7 @@ pub(super) fn problems_with(m: &ModelProto, options: &ImportOptions) -> String {
     let bytes = m.write_to_bytes().unwrap();
     let start = Instant::now();
     let problems = import(&bytes, options).expect_err("a model with problems");
-    assert!(start.elapsed().as_secs_f64() < 1.0, "took {:?}", start.elapsed());
+    assert!(start.elapsed().as_secs_f64() < 5.0, "took {:?}", start.elapsed());
     problems.iter().map(|d| format!("{d}\n")).collect()
 }
 
