@@ -5,6 +5,7 @@ use super::model::Importer;
 use super::scope::Known;
 use crate::graph::{NodeKind, Value};
 use crate::ops::Interval;
+use crate::tensor::Tensor;
 
 /// Elements of a value that are looked at.
 const MAX_ELEMENTS: usize = 16;
@@ -54,6 +55,18 @@ impl Importer<'_> {
         }
         let mut left = MAX_NODES;
         Some((0..n).map(|place| self.element(*v, place, MAX_DEPTH, &mut left)).collect())
+    }
+
+    /// A small integer value as a constant, where extents that data decides leave only one number for each element.
+    pub(super) fn numbers(&self, known: &Option<Known>) -> Option<Known> {
+        let Some(Known::Value(v)) = known else { return None };
+        if self.varying.is_empty() || self.varying.contains_key(v) || self.graph.constant(*v).is_some() {
+            return None;
+        }
+        let numbers: Option<Vec<i128>> = self.each_element(known)?.iter().map(|e| e.number().map(i128::from)).collect();
+        let ty = self.graph.ty(*v);
+        let tensor = Tensor::from_ints(ty.dtype, &ty.dims()?, &numbers.filter(|numbers| !numbers.is_empty())?);
+        Some(Known::constant(&format!("{}.known", self.graph.name_of(*v)), tensor))
     }
 
     /// An element of an operand as a part of what decides something.

@@ -172,6 +172,11 @@ impl Importer<'_> {
         if draft.inputs.iter().flatten().any(|k| matches!(k, Known::Failed)) || draft.outputs.is_empty() {
             return Ok(vec![]);
         }
+        for known in &mut draft.inputs {
+            if let Some(number) = self.numbers(known) {
+                *known = Some(number);
+            }
+        }
         let facts = draft.inputs.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
         let x = Operands { facts, n_results: draft.outputs.len() };
         let inferred = op.infer(&x);

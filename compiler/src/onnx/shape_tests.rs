@@ -1,6 +1,6 @@
 //! Shapes that models compute of extents which data decides.
 
-use onnx_protobuf::NodeProto;
+use onnx_protobuf::{NodeProto, TensorProto};
 
 use super::extent_tests::{body, evaluated};
 use super::tests::{D, floats, graph, int, ints, model, node, options, problems_with, value};
@@ -17,10 +17,10 @@ fn of_rows(nodes: Vec<NodeProto>, c: &[f32; 3]) -> Vec<Tensor> {
         node("Unsqueeze", &["n", "zero"], &["n1"], vec![]),
     ];
     let mut g = graph(vec![value("x", 1, &[D::N(3), D::N(4)]), value("c", 1, &[D::N(3)])], vec![], [rows, nodes].concat(), &["y"]);
-    let mut first = ints("first", &[0]);
-    first.dims.clear();
+    let scalar = |name: &str, v: i64| TensorProto { dims: vec![], ..ints(name, &[v]) };
     g.initializer = vec![
-        first,
+        scalar("first", 0),
+        scalar("second", 1),
         ints("zero", &[0]),
         ints("one", &[1]),
         ints("two", &[2]),
@@ -53,6 +53,14 @@ fn shapes_are_computed_of_extents() {
     let filled = vec![node("ConstantOfShape", &["shape"], &["o"], vec![]), node("Add", &["o", "v"], &["y"], vec![])];
     assert_eq!(meant(&of_rows(filled.clone(), &ends)), (all.clone(), vec![2, 4]));
     assert_eq!(meant(&of_rows(filled, &[0.0; 3])), (vec![], vec![0, 4]));
+    // The other elements of a shape are constants.
+    let columns = vec![
+        node("Gather", &["shape", "second"], &["m"], vec![]),
+        node("Range", &["first", "m", "second"], &["r"], vec![]),
+        node("Cast", &["r"], &["rf"], vec![int("to", 1)]),
+        node("Add", &["v", "rf"], &["y"], vec![]),
+    ];
+    assert_eq!(meant(&of_rows(columns, &ends)), (vec![0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0], vec![2, 4]));
     // What exporters write of `expand`: no extent is -1.
     let expanded = vec![
         node("ConstantOfShape", &["two"], &["z"], vec![]),
@@ -136,14 +144,13 @@ fn branches_may_differ_in_extents() {
 #[test]
 fn updates_that_data_counts_are_scattered() {
     let scatter = vec![
-        node("Concat", &["one", "four"], &["s"], vec![int("axis", 0)]),
         node("Unsqueeze", &["i", "one"], &["i1"], vec![]),
         node("Concat", &["n1", "four"], &["s"], vec![int("axis", 0)]),
         node("Expand", &["i1", "s"], &["rows"], vec![]),
         node("Sub", &["x", "x"], &["o"], vec![]),
         node("ScatterElements", &["o", "rows", "v"], &["y"], vec![]),
     ];
-    let y = of_rows(scatter[1..].to_vec(), &[0.0, 1.0, 0.0]);
+    let y = of_rows(scatter, &[0.0, 1.0, 0.0]);
     assert_eq!(y[0].to_f64s(), [0.0, 0.0, 0.0, 0.0, 4.0, 5.0, 6.0, 7.0, 0.0, 0.0, 0.0, 0.0]);
 }
 

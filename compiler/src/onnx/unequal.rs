@@ -13,8 +13,8 @@ pub(super) fn alike(bodies: [&mut Body; 2], extents: &[Vec<Place>], n_values: us
     let dims = |body: &Body| (0..n_values).map(|i| body.graph.ty(body.graph.outputs()[i]).dims()).collect::<Vec<_>>();
     let of = [dims(bodies[0]), dims(bodies[1])];
     let mut places: Vec<Place> = vec![];
-    for i in 0..n_values {
-        let (Some(a), Some(b)) = (&of[0][i], &of[1][i]) else {
+    for (i, (a, b)) in of[0].iter().zip(&of[1]).enumerate() {
+        let (Some(a), Some(b)) = (a, b) else {
             // Sizes of a range are the same or an error, which says so.
             if extents.iter().flatten().any(|p| p.0 == i) && extents[0] != extents[1] {
                 return None;

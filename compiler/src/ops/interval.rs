@@ -62,11 +62,6 @@ impl Interval {
         Interval { low: f64::from(u8::from(always)), high: f64::from(u8::from(!never)) }
     }
 
-    /// Of one that is 0, 1 or either, what the opposite is.
-    pub fn not(self) -> Interval {
-        Interval { low: 1.0 - self.high, high: 1.0 - self.low }
-    }
-
     /// What is in either.
     pub fn join(self, other: Interval) -> Interval {
         Interval::new(self.low.min(other.low), self.high.max(other.high))
@@ -116,6 +111,15 @@ impl Interval {
     }
 }
 
+/// Of one that is 0, 1 or either, what the opposite is.
+impl std::ops::Not for Interval {
+    type Output = Interval;
+
+    fn not(self) -> Interval {
+        Interval { low: 1.0 - self.high, high: 1.0 - self.low }
+    }
+}
+
 impl std::ops::Add for Interval {
     type Output = Interval;
 
@@ -148,6 +152,17 @@ mod tests {
         assert_eq!(a.least(b), Interval::new(-2.0, 3.0));
         assert_eq!(a.greatest(Interval::ALL), Interval::new(-2.0, f64::INFINITY));
         assert_eq!(Interval::ALL - Interval::ALL, Interval::ALL);
+        assert_eq!(a.both(b), Interval::new(4.0, 3.0));
+    }
+
+    #[test]
+    fn relations_hold_for_all_elements_or_none() {
+        let (a, b, three) = (Interval::new(-2.0, 3.0), Interval::new(4.0, 5.0), Interval::new(3.0, 3.0));
+        let either = Interval::new(0.0, 1.0);
+        assert_eq!([a.less(b).number(), b.less(a).number(), a.less(three).number()], [Some(1.0), Some(0.0), None]);
+        assert_eq!(three.less(a).number(), Some(0.0));
+        assert_eq!([a.equals(b).number(), three.equals(three).number(), a.equals(a).number()], [Some(0.0), Some(1.0), None]);
+        assert_eq!([!a.less(b), !either], [Interval::new(0.0, 0.0), either]);
     }
 
     #[test]

@@ -52,9 +52,9 @@ operator! {
 
 relation!(Equal, &DType::ALL, f64::eq, i128::eq, Eq, Interval::equals);
 relation!(Greater, NUMBERS, f64::gt, i128::gt, Gt, |a, b| b.less(a));
-relation!(GreaterOrEqual, NUMBERS, f64::ge, i128::ge, Ge, |a, b| a.less(b).not());
+relation!(GreaterOrEqual, NUMBERS, f64::ge, i128::ge, Ge, |a, b| !a.less(b));
 relation!(Less, NUMBERS, f64::lt, i128::lt, Lt, Interval::less);
-relation!(LessOrEqual, NUMBERS, f64::le, i128::le, Le, |a, b| b.less(a).not());
+relation!(LessOrEqual, NUMBERS, f64::le, i128::le, Le, |a, b| !b.less(a));
 
 /// The types of 8 bits that have values which are no numbers.
 const F8: &[DType] = &[DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ];
