@@ -21,14 +21,16 @@ operator! {
 impl ScatterElements {
     /// The result as an expression, where `places` has the position along the axis of each update, or -1 where there is none.
     pub(in crate::ops) fn lower_at(&self, b: &mut expr::Builder, x: &Args<'_>, places: TensorId) -> Result<TensorId, LowerError> {
-        let (data, updates) = (x.tensor(0), x.tensor(2));
         let (dims, index_dims, axis) = (x.dims(0), x.dims(1), x.facts.axis(0, self.axis)?);
-        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
+        let dtype = b.dtype(x.tensor(0));
+        let reduction = Reduction::parse(&self.reduction, dtype)?;
+        let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
         if Reduction::sorts(b, dims.iter().product(), index_dims[axis]) {
-            return Ok(reduction.lower_sorted(b, data, &Updates { places, values: updates, axis }));
+            let out = reduction.lower_sorted(b, data, &Updates { places, values: updates, axis });
+            return Ok(Reduction::elements(b, out, dtype));
         }
         let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
-        reduction.lower_search(
+        let out = reduction.lower_search(
             b,
             data,
             index_dims[axis],
@@ -42,7 +44,8 @@ impl ScatterElements {
                 from[axis] = k;
                 b.load_padded(updates, from, zero.clone())
             },
-        )
+        )?;
+        Ok(Reduction::elements(b, out, dtype))
     }
 
     /// The places of indices, checked.
@@ -120,9 +123,12 @@ impl Operator for ScatterElements {
             let targets = self.targets(x.facts, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
             let n = dims.iter().product::<usize>();
             if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
+                let dtype = b.dtype(data);
+                let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
                 let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));
                 let out = reduction.lower_inverse(b, flat, rows, &inverse);
-                return Ok(vec![b.reshape(out, &dims)]);
+                let out = b.reshape(out, &dims);
+                return Ok(vec![Reduction::elements(b, out, dtype)]);
             }
         }
         let places = self.checked(b, x)?;
@@ -150,6 +156,17 @@ mod tests {
         );
         check_op("ScatterElements", [random("u8[3,4]", 1), t("i32[2,1] 2 0"), random("u8[2,1]", 2)]);
         check_op("ScatterElements", [random("f32[3,4]", 1), t("i64[0,1]"), t("f32[0,1]")]);
+    }
+
+    #[test]
+    fn truth_values_are_joined() {
+        for (reduction, y) in [("add", "1 1 0 1"), ("max", "1 1 0 1"), ("mul", "1 0 0 0"), ("min", "1 0 0 0")] {
+            let op = |name: &str| format!("{name} reduction=\"{reduction}\"");
+            let x = || t("bool[4] 1 0 0 1");
+            let y = [t(&format!("bool[4] {y}"))];
+            assert_eq!(check_op(&op("ScatterElements"), [x(), t("i64[4] 1 1 3 3"), t("bool[4] 1 0 0 1")]), y);
+            assert_eq!(check_op(&op("ScatterND"), [x(), t("i64[4,1] 1 1 3 3"), t("bool[4] 1 0 0 1")]), y);
+        }
     }
 
     #[test]
