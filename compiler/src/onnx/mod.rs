@@ -6,6 +6,8 @@
 mod attribute;
 mod binding;
 mod bounds;
+mod counts;
+mod elements;
 #[cfg(test)]
 mod extent_tests;
 mod external_data;
@@ -28,12 +30,15 @@ mod scope;
 #[cfg(test)]
 mod sequence_tests;
 mod sequences;
+#[cfg(test)]
+mod shape_tests;
 mod signature;
 mod sizes;
 mod subgraph;
 mod tensor_file;
 #[cfg(test)]
 mod tests;
+mod unequal;
 mod unroll;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,6 +6,7 @@ use std::ops::Range;
 use onnx_protobuf::{FunctionProto, GraphProto, Message, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 
 use super::attribute::Arguments;
+use super::counts::Counts;
 use super::problems::{Problem, Problems};
 use super::region::Region;
 use super::scope::{Known, Pool, Scopes};
@@ -78,6 +79,7 @@ fn read<'m>(model: &'m ModelProto, weights: Vec<Result<Tensor, Problem>>, option
         fold_budget: super::node::FOLD_BUDGET,
         defaults: Defaults::new(),
         varying: HashMap::new(),
+        counts: Counts::default(),
         shapes: vec![],
         sequences: vec![],
         n_unrolled: 0,
@@ -158,6 +160,8 @@ pub(super) struct Importer<'m> {
     defaults: Defaults,
     /// Values with extents that data decides.
     pub(super) varying: HashMap<Value, Varying>,
+    /// What says how much of them is meant, once.
+    pub(super) counts: Counts,
     /// Outputs with such extents, and the outputs that are their shapes.
     pub(super) shapes: Vec<(usize, usize)>,
     /// Outputs that are elements of one.

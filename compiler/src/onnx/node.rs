@@ -172,9 +172,21 @@ impl Importer<'_> {
         if draft.inputs.iter().flatten().any(|k| matches!(k, Known::Failed)) || draft.outputs.is_empty() {
             return Ok(vec![]);
         }
+        for known in &mut draft.inputs {
+            if let Some(number) = self.numbers(known) {
+                *known = Some(number);
+            }
+        }
         let facts = draft.inputs.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
         let x = Operands { facts, n_results: draft.outputs.len() };
-        let types = match op.infer(&x) {
+        let inferred = op.infer(&x);
+        if let Err(InferError::NotConstant { operand }) = inferred
+            && op.shape_operand() == Some(operand)
+            && let Some(results) = self.extended(at, op.as_ref(), draft.clone(), operand)?
+        {
+            return Ok(results);
+        }
+        let types = match inferred {
             Err(InferError::NotConstant { operand }) if let Some(padded) = op.padded(&x, &self.intervals(&draft.inputs)) => {
                 match self.padded(at, padded, draft.clone(), x)? {
                     Some(results) => return Ok(results),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use onnx_protobuf::GraphProto;
 
+use super::counts::Counts;
 use super::initializer;
 use super::model::{self, Frame, Importer};
 use super::problems::Problem;
@@ -24,6 +25,8 @@ pub(super) struct Region {
     begins: Vec<(Value, Value)>,
     /// Its values with extents that data decides.
     pub(super) varying: HashMap<Value, Varying>,
+    /// What says how much of them is meant.
+    counts: Counts,
 }
 
 impl Region {
@@ -105,7 +108,8 @@ impl Importer<'_> {
         let values: Vec<Value> = inputs.iter().map(|(name, ty, _)| self.graph.add_input(name, ty.clone())).collect();
         let begins = inputs.iter().zip(&values).filter_map(|((_, _, from), &input)| Some(((*from)?, input))).collect();
         let varying = std::mem::take(&mut self.varying);
-        self.regions.push(Region { graph, pool, captures: vec![], begins, varying });
+        let counts = std::mem::take(&mut self.counts);
+        self.regions.push(Region { graph, pool, captures: vec![], begins, varying, counts });
         values
     }
 
@@ -115,6 +119,7 @@ impl Importer<'_> {
         let region = self.regions.pop().expect("an open body");
         self.pool = region.pool;
         self.varying = region.varying;
+        self.counts = region.counts;
         let graph = std::mem::replace(&mut self.graph, region.graph);
         Body { graph, captured: region.captures.into_iter().map(|c| c.0).collect() }
     }

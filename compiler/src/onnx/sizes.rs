@@ -17,6 +17,9 @@ use super::opset::Draft;
 use super::problems::Problem;
 use super::scope::Known;
 
+/// No extent that data decides is greater.
+const MAX_COUNT: f64 = (1 << 24) as f64;
+
 /// What is decided at run time about a value.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Varying {
@@ -63,6 +66,15 @@ impl Importer<'_> {
         let mut filled = vec![false; inputs.len()];
         for (i, (v, of)) in varying.iter().enumerate().filter_map(|(i, o)| Some((i, o.as_ref()?))) {
             for &(axis, count) in &of.axes {
+                if let Some((to, times)) = op.carries(x, i, axis, &intervals)
+                    && axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten()).is_none()
+                {
+                    let place = (to, self.count_times(count, times));
+                    if !results[0].axes.contains(&place) {
+                        results[0].axes.push(place);
+                    }
+                    continue;
+                }
                 if op.heeds(x, i, axis, &intervals) {
                     continue;
                 }
@@ -195,7 +207,7 @@ impl Importer<'_> {
     }
 
     /// The result of an operator that is not in the file.
-    fn made(&mut self, op: &dyn Operator, operands: &[Value], name: &str) -> Value {
+    pub(super) fn made(&mut self, op: &dyn Operator, operands: &[Value], name: &str) -> Value {
         let operands: Vec<Option<Value>> = operands.iter().copied().map(Some).collect();
         let node = self.graph.add_node(dyn_clone::clone_box(op), &operands, &[name.to_owned()], "").expect("operands that fit");
         Value { node, result: 0 }
@@ -212,7 +224,10 @@ impl Importer<'_> {
             let varying = if let Some(Known::Value(v)) = known { self.varying.get(v) } else { None };
             let label = |axis: usize| axes.operands.get(i).and_then(|labels| labels.get(axis).copied().flatten());
             varying.is_some_and(|v| {
-                v.axes.iter().any(|a| label(a.0).is_none() && op.fill(x, i, a.0).is_none() && !op.heeds(x, i, a.0, &intervals))
+                v.axes.iter().any(|a| {
+                    let carried = op.carries(x, i, a.0, &intervals).is_some();
+                    label(a.0).is_none() && op.fill(x, i, a.0).is_none() && !op.heeds(x, i, a.0, &intervals) && !carried
+                })
             })
         })
     }
@@ -261,17 +276,74 @@ impl Importer<'_> {
         let followed = self.follow(op.as_ref(), &mut draft.inputs, &x, n_results)?;
         let cause = self.cause(at, &draft.op);
         let deciding = draft.inputs.iter().flatten().filter(|k| matches!(k, Known::Value(_))).cloned().collect::<Vec<_>>();
-        let results = self.add_node(at, op, &draft.inputs, draft.outputs.into_iter().zip(types).collect());
+        let typed: Vec<(String, Type)> = draft.outputs.iter().cloned().zip(types).collect();
+        let results = self.made_once(op.as_ref(), &draft.inputs, |i| i.add_node(at, op.clone(), &draft.inputs, typed));
         let axes = |r: usize| followed.get(r).map_or(vec![], |v: &Varying| v.axes.clone());
         let mut varying: Vec<Varying> =
             (0..n_results).map(|r| Varying { axes: axes(r), cause: cause.clone(), deciding: deciding.clone() }).collect();
         for s in sizes {
-            if let (Some(varying), Known::Value(count)) = (varying.get_mut(s.result), &results[s.count]) {
-                varying.axes.push((s.axis, *count));
+            if let (Some(varying), &Known::Value(own)) = (varying.get_mut(s.result), &results[s.count]) {
+                varying.axes.push((s.axis, self.count_of(op.as_ref(), &draft, &x, s.count, own)));
             }
         }
         self.varies(&results, varying);
         Ok(Some(results.into_iter().take(n_results).collect()))
+    }
+
+    /// The results of an operator whose shape is computed, where its elements have bounds: those of the greatest shape. `None` if that
+    /// is not what such a shape means here.
+    pub(super) fn extended(
+        &mut self,
+        at: At<'_>,
+        op: &dyn Operator,
+        mut draft: Draft,
+        operand: usize,
+    ) -> Result<Option<Vec<Known>>, Problem> {
+        let known = draft.inputs[operand].clone();
+        let Some(elements) = self.each_element(&known) else { return Ok(None) };
+        let data = draft.inputs.first().and_then(|k| if let (Some(Known::Value(v)), true) = (k, operand > 0) { Some(*v) } else { None });
+        let (mut greatest, mut counts) = (vec![], vec![]);
+        for (i, element) in elements.iter().enumerate() {
+            if let Some(n) = element.number() {
+                greatest.push(n);
+                continue;
+            }
+            if element.within.high > MAX_COUNT {
+                return if data.is_some() {
+                    Ok(None)
+                } else {
+                    self.no_type(&draft, InferError::Unbounded { operand }).map(|()| Some(vec![]))
+                };
+            }
+            let most = element.within.high as i64;
+            let count = self.count_at(element.at, most);
+            let dims = data.and_then(|v| self.graph.ty(v).dims());
+            let along = data.and_then(|v| self.varying.get(&v)).and_then(|v| v.axes.iter().find(|a| a.1 == count));
+            greatest.push(dims.zip(along).map_or(most, |(dims, a)| dims[a.0] as i64));
+            counts.push((i, count));
+        }
+        let base = draft.outputs[0].clone();
+        let rank = greatest.len();
+        draft.inputs[operand] = Some(Known::constant(&format!("{base}.greatest"), Tensor::from_slice(&[rank], &greatest)));
+        let facts = draft.inputs.iter().map(|k| k.as_ref().and_then(|k| k.fact(&self.graph))).collect();
+        let x = Operands { facts, n_results: draft.outputs.len() };
+        let Ok(types) = op.infer(&x) else { return Ok(None) };
+        let skip = types[0].rank() - rank;
+        let mut varying = self.follow(op, &mut draft.inputs, &x, draft.outputs.len())?;
+        if varying.is_empty() {
+            let varies = Varying { axes: vec![], cause: self.cause(at, &draft.op), deciding: known.into_iter().collect() };
+            varying = vec![varies; draft.outputs.len()];
+        }
+        for (i, count) in counts {
+            match varying[0].axes.iter().find(|a| a.0 == i + skip) {
+                Some(along) if along.1 == count => {}
+                None if op.repeats(&x, i + skip) => varying[0].axes.push((i + skip, count)),
+                _ => return Ok(None),
+            }
+        }
+        let results = self.add_node(at, dyn_clone::clone_box(op), &draft.inputs, draft.outputs.into_iter().zip(types).collect());
+        self.varies(&results, varying);
+        Ok(Some(results))
     }
 
     /// An output whose extents data decides: its elements dense, and its shape as a value; `None` for any other.

@@ -16,7 +16,7 @@ use super::problems::Problem;
 use super::region::Body;
 use super::scope::Known;
 use super::sequences;
-use super::sizes::Place;
+use super::unequal::alike;
 use crate::graph::{Branches, Control, Value};
 use crate::ops;
 use crate::tensor::DType;
@@ -162,7 +162,7 @@ impl<'m> Importer<'m> {
             let body = self.close(values.clone().unwrap_or_default());
             bodies.push(values.map(|_| (body, forms)));
         }
-        let (Some(Some((else_branch, forms))), Some(Some((mut then_branch, others)))) = (bodies.pop(), bodies.pop()) else {
+        let (Some(Some((mut else_branch, forms))), Some(Some((mut then_branch, others)))) = (bodies.pop(), bodies.pop()) else {
             // One of them may make sense for other values only.
             self.depends_on_values(condition);
             return Ok(vec![Known::Failed; n.output.len()]);
@@ -172,21 +172,19 @@ impl<'m> Importer<'m> {
             let message = format!("the branches of `If` give `{}` as {} and as {}", n.output[i], others[i], forms[i]);
             return Err(Problem::unsupported("unsupported-form", message).with_help("make the condition a constant"));
         }
-        let axes = |places: &[Place]| places.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>();
-        if axes(&extents[0]) != axes(&extents[1]) {
+        let n_values = forms.iter().map(|form| form.names("").len()).sum();
+        let Some(places) = alike([&mut then_branch, &mut else_branch], &extents, n_values, &self.cause(at, "If")) else {
             self.depends_on_values(condition);
             let (i, axis, cause) = extents.concat().swap_remove(0);
             let message = format!("`{cause}` decides an extent of `If` in one branch, axis {axis} of result {i}, and not in the other");
             return Err(Problem::unsupported("dynamic-shape", message).with_help("make the condition a constant"));
-        }
+        };
         then_branch.capture_as(&else_branch);
         let mut operands: Vec<Option<Value>> = vec![Some(chosen)];
         operands.extend(then_branch.captured.iter().map(|&v| Some(v)));
         let control = Control::If(Box::new(Branches { then_branch: then_branch.graph, else_branch: else_branch.graph }));
         let (names, label) = self.names(at, n.output.len());
         let mut names: Vec<String> = forms.iter().zip(&names).flat_map(|(form, name)| form.names(name)).collect();
-        let n_values = names.len();
-        let places = extents.swap_remove(0);
         let counts: Vec<String> = places.iter().map(|(i, axis, _)| format!("{}.extent{axis}", names[*i])).collect();
         names.extend(counts);
         match self.add_control(control, &operands, &names, &label) {

@@ -43,9 +43,33 @@ impl Interval {
         Interval::new(values.iter().copied().fold(f64::INFINITY, f64::min), values.iter().copied().fold(f64::NEG_INFINITY, f64::max))
     }
 
+    /// The only number in it.
+    pub fn number(self) -> Option<f64> {
+        (self.low == self.high && self.low.is_finite()).then_some(self.low)
+    }
+
+    /// Whether `a < b` for all pairs of an element of each, or for none: 1 or 0, or either.
+    pub fn less(self, other: Interval) -> Interval {
+        let always = self.high < other.low;
+        let never = self.low >= other.high;
+        Interval { low: f64::from(u8::from(always)), high: f64::from(u8::from(!never)) }
+    }
+
+    /// As [`Interval::less`], whether they are equal.
+    pub fn equals(self, other: Interval) -> Interval {
+        let always = self.number().is_some() && self.number() == other.number();
+        let never = self.high < other.low || other.high < self.low;
+        Interval { low: f64::from(u8::from(always)), high: f64::from(u8::from(!never)) }
+    }
+
     /// What is in either.
     pub fn join(self, other: Interval) -> Interval {
         Interval::new(self.low.min(other.low), self.high.max(other.high))
+    }
+
+    /// What is in both.
+    pub fn both(self, other: Interval) -> Interval {
+        Interval::new(self.low.max(other.low), self.high.min(other.high))
     }
 
     /// The lesser of an element of each.
@@ -83,7 +107,16 @@ impl Interval {
             return self;
         }
         let whole = Interval::new(self.low.floor(), self.high.ceil());
-        if whole.low >= all.low && whole.high <= all.high && dtype != DType::Bool { whole } else { all }
+        if whole.low >= all.low && whole.high <= all.high { whole } else { all }
+    }
+}
+
+/// Of one that is 0, 1 or either, what the opposite is.
+impl std::ops::Not for Interval {
+    type Output = Interval;
+
+    fn not(self) -> Interval {
+        Interval { low: 1.0 - self.high, high: 1.0 - self.low }
     }
 }
 
@@ -119,6 +152,17 @@ mod tests {
         assert_eq!(a.least(b), Interval::new(-2.0, 3.0));
         assert_eq!(a.greatest(Interval::ALL), Interval::new(-2.0, f64::INFINITY));
         assert_eq!(Interval::ALL - Interval::ALL, Interval::ALL);
+        assert_eq!(a.both(b), Interval::new(4.0, 3.0));
+    }
+
+    #[test]
+    fn relations_hold_for_all_elements_or_none() {
+        let (a, b, three) = (Interval::new(-2.0, 3.0), Interval::new(4.0, 5.0), Interval::new(3.0, 3.0));
+        let either = Interval::new(0.0, 1.0);
+        assert_eq!([a.less(b).number(), b.less(a).number(), a.less(three).number()], [Some(1.0), Some(0.0), None]);
+        assert_eq!(three.less(a).number(), Some(0.0));
+        assert_eq!([a.equals(b).number(), three.equals(three).number(), a.equals(a).number()], [Some(0.0), Some(1.0), None]);
+        assert_eq!([!a.less(b), !either], [Interval::new(0.0, 0.0), either]);
     }
 
     #[test]

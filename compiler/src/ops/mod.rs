@@ -27,7 +27,7 @@ pub use axes::{Axes, View};
 pub use expansion::{Expansion, ExpansionNode, Source, Step, Steps};
 pub use interval::Interval;
 pub use operator::{
-    Args, Counted, Described, EvalError, Extent, Fact, Fill, InferError, LowerError, Operands, Operator, Schema, normalize_axis,
+    Args, Counted, Deciding, Described, EvalError, Extent, Fact, Fill, InferError, LowerError, Operands, Operator, Schema, normalize_axis,
 };
 
 /// The families of operators.

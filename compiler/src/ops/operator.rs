@@ -11,7 +11,7 @@ use super::attribute::{Attribute, AttributeError, Attributes};
 use super::axes::{Axes, View};
 use super::expansion::Expansion;
 use super::interval::Interval;
-use super::movement::{eval_view, lower_view};
+use super::movement::{eval_view, lower_view, source_of};
 use crate::expr::{self, TensorId};
 use crate::tensor::{DType, Tensor, Type};
 
@@ -52,6 +52,44 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
             (Some(_), Some(first)) => *first,
             _ => Interval::ALL,
         }
+    }
+
+    /// The element of an operand that an element of the first result is, whatever the operands hold: the operand, and the place in it;
+    /// places are row-major. By default those of views.
+    fn source(&self, x: &Operands, place: usize) -> Option<(usize, usize)> {
+        let dims = self.infer(x).ok()?.first()?.dims()?;
+        Some((0, source_of(self.view(x)?.first()?, &x.dims(0).ok()?, &dims, place)))
+    }
+
+    /// The operand whose element an element of the result of an element-wise operator is, where those of the operands are between `of`.
+    fn same_as(&self, _: &Operands, _of: &[Interval]) -> Option<usize> {
+        None
+    }
+
+    /// Between which numbers the only element of the result is, where `all` elements of the first operand are reduced to it.
+    fn reduced(&self, _: &Operands, _all: &[Interval]) -> Option<Interval> {
+        None
+    }
+
+    /// The operand that lists the extents of the first result.
+    fn shape_operand(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether an axis of the result repeats what the operands hold, so that it may be as long as anything says.
+    fn repeats(&self, _: &Operands, _axis: usize) -> bool {
+        false
+    }
+
+    /// The axis of the first result of which so much is meant as of this axis of an operand, times a number; it follows. `of` is as for
+    /// [`Operator::interval`].
+    fn carries(&self, _: &Operands, _operand: usize, _axis: usize, _of: &[Interval]) -> Option<(usize, usize)> {
+        None
+    }
+
+    /// What alone decides a result of [`Operator::sizes`] that says how much is meant; by default all operands do.
+    fn decides(&self, _: &Operands, _count: usize) -> Option<Deciding> {
+        None
     }
 
     /// What must stand behind the elements of an axis of an operand that are meant, so that the results are as if nothing did.
@@ -108,6 +146,16 @@ pub struct Extent {
     pub axis: usize,
     /// The result, `i64[1]`, that says how much of the axis is meant.
     pub count: usize,
+}
+
+/// What alone decides how much of a result is meant: of two operators of one name, what is equal in all of this gives equal extents. One
+/// element without numbers is how much is meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Deciding {
+    /// Numbers.
+    pub numbers: Vec<i64>,
+    /// Elements of operands: the operand, and the place.
+    pub elements: Vec<(usize, usize)>,
 }
 
 /// What stands behind the elements that are meant.

@@ -26,10 +26,10 @@ operator! {
     Div(a, b) -> (c) since [1, 6, 7, 13, 14];
 }
 
-binary!(Add, NUMBERS, |a, b| a + b, |a, b| a + b, |a, b| a + b, |a, b| a + b);
-binary!(Sub, NUMBERS, |a, b| a - b, |a, b| a - b, |a, b| a - b, |a, b| a - b);
-binary!(Mul, NUMBERS, |a, b| a * b, |a, b| a.wrapping_mul(b), |a, b| a * b, Interval::times);
-binary!(Div, NUMBERS, |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0), |a, b| a / b, Interval::over);
+binary!(Add, NUMBERS, |a, b| a + b, |a, b| a + b, |a, b| a + b, |a, b| a + b, [Some(0.0); 2]);
+binary!(Sub, NUMBERS, |a, b| a - b, |a, b| a - b, |a, b| a - b, |a, b| a - b, [None, Some(0.0)]);
+binary!(Mul, NUMBERS, |a, b| a * b, |a, b| a.wrapping_mul(b), |a, b| a * b, Interval::times, [Some(1.0); 2]);
+binary!(Div, NUMBERS, |a, b| a / b, |a, b| a.checked_div(b).unwrap_or(0), |a, b| a / b, Interval::over, [None, Some(1.0)]);
 
 #[cfg(test)]
 mod tests {

@@ -165,12 +165,15 @@ macro_rules! unary {
 pub(super) use unary;
 
 /// As [`unary!`], for two operands of one type, broadcast. The functions have no attributes. The last, if any, says between which
-/// numbers the results are.
+/// numbers the results are, and which number on the left and right leaves the other operand as it is.
 macro_rules! binary {
     ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr) => {
         $crate::ops::elementwise::broadcast::binary!($name, $allowed, $float, $int, $lower, |_, _| $crate::ops::Interval::ALL);
     };
     ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr, $interval:expr) => {
+        $crate::ops::elementwise::broadcast::binary!($name, $allowed, $float, $int, $lower, $interval, [None, None]);
+    };
+    ($name:ident, $allowed:expr, $float:expr, $int:expr, $lower:expr, $interval:expr, $neutral:expr) => {
         impl $crate::ops::Operator for $name {
             fn infer(&self, x: &$crate::ops::Operands) -> Result<Vec<$crate::tensor::Type>, $crate::ops::InferError> {
                 x.ty(1)?;
@@ -192,6 +195,13 @@ macro_rules! binary {
                 f(of[0], of[1])
             }
 
+            fn same_as(&self, x: &$crate::ops::Operands, of: &[$crate::ops::Interval]) -> Option<usize> {
+                let neutral: [Option<f64>; 2] = $neutral;
+                let is = |i: usize| neutral[i].is_some() && of[i].number() == neutral[i];
+                let int = x.dtype(0).is_ok_and(|d| d.is_int());
+                if int && is(1) { Some(0) } else { (int && is(0)).then_some(1) }
+            }
+
             fn lower(
                 &self,
                 b: &mut $crate::expr::Builder,
@@ -209,7 +219,7 @@ pub(super) use binary;
 
 /// As [`binary!`], for relations: the result is `bool`.
 macro_rules! relation {
-    ($name:ident, $allowed:expr, $float:expr, $int:expr, $op:ident) => {
+    ($name:ident, $allowed:expr, $float:expr, $int:expr, $op:ident, $interval:expr) => {
         impl $crate::ops::Operator for $name {
             fn infer(&self, x: &$crate::ops::Operands) -> Result<Vec<$crate::tensor::Type>, $crate::ops::InferError> {
                 x.ty(1)?;
@@ -225,6 +235,13 @@ macro_rules! relation {
                 let (f, g): (fn(&f64, &f64) -> bool, fn(&i128, &i128) -> bool) = ($float, $int);
                 let operands = [x.tensor(0), x.tensor(1)];
                 Ok(vec![$crate::ops::elementwise::broadcast::tests(operands, |[a, b]| f(&a, &b), |[a, b]| g(&a, &b))])
+            }
+
+            fn interval(&self, x: &$crate::ops::Operands, of: &[$crate::ops::Interval]) -> $crate::ops::Interval {
+                // Nothing relates to NaN.
+                let f: fn($crate::ops::Interval, $crate::ops::Interval) -> $crate::ops::Interval = $interval;
+                let known = x.dtype(0).is_ok_and(|d| d.is_int());
+                if known { f(of[0], of[1]) } else { $crate::ops::Interval::new(0.0, 1.0) }
             }
 
             fn lower(

@@ -55,6 +55,13 @@ macro_rules! conversion {
                 of[0]
             }
 
+            fn same_as(&self, x: &Operands, of: &[Interval]) -> Option<usize> {
+                let to: fn(&$name, &Operands) -> Result<DType, InferError> = $to;
+                let to = Interval::of_dtype(to(self, x).ok().filter(|to| to.is_int())?);
+                let int = x.dtype(0).is_ok_and(|from| from.is_int());
+                (int && of[0].low >= to.low && of[0].high <= to.high).then_some(0)
+            }
+
             fn lower(&self, b: &mut Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
                 let to: fn(&$name, &Operands) -> Result<DType, InferError> = $to;
                 let (from, to) = (x.facts.dtype(0)?, to(self, x.facts)?);

@@ -8,7 +8,7 @@ use super::broadcast::{self, FLOATS, NUMBERS, relation};
 use crate::expr::{Builder, CompareOp, Expr, TensorId};
 use crate::operator;
 use crate::ops::small_types::Decoder;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -50,11 +50,11 @@ operator! {
     detect_positive: bool = true,
 }
 
-relation!(Equal, &DType::ALL, f64::eq, i128::eq, Eq);
-relation!(Greater, NUMBERS, f64::gt, i128::gt, Gt);
-relation!(GreaterOrEqual, NUMBERS, f64::ge, i128::ge, Ge);
-relation!(Less, NUMBERS, f64::lt, i128::lt, Lt);
-relation!(LessOrEqual, NUMBERS, f64::le, i128::le, Le);
+relation!(Equal, &DType::ALL, f64::eq, i128::eq, Eq, Interval::equals);
+relation!(Greater, NUMBERS, f64::gt, i128::gt, Gt, |a, b| b.less(a));
+relation!(GreaterOrEqual, NUMBERS, f64::ge, i128::ge, Ge, |a, b| !a.less(b));
+relation!(Less, NUMBERS, f64::lt, i128::lt, Lt, Interval::less);
+relation!(LessOrEqual, NUMBERS, f64::le, i128::le, Le, |a, b| !b.less(a));
 
 /// The types of 8 bits that have values which are no numbers.
 const F8: &[DType] = &[DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ];

@@ -23,8 +23,12 @@ impl Operator for Where {
         Axes::elementwise(x)
     }
 
-    fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {
-        of[1].join(of[2])
+    fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+        self.same_as(x, of).map_or(of[1].join(of[2]), |i| of[i])
+    }
+
+    fn same_as(&self, _: &Operands, of: &[Interval]) -> Option<usize> {
+        of[0].number().map(|chosen| if chosen == 0.0 { 2 } else { 1 })
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

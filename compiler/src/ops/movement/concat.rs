@@ -50,8 +50,23 @@ impl Operator for Concat {
 
     fn axes(&self, x: &Operands) -> Axes {
         let Ok(axis) = x.axis(0, self.axis) else { return Axes::unlinked(x) };
-        let labels: Vec<Option<u32>> = (0..x.rank(0).unwrap_or(0)).map(|i| (i != axis).then_some(i as u32)).collect();
+        let labels: Vec<Option<u32>> = (0..x.rank(0).unwrap_or(0)).map(|i| (i != axis || x.len() == 1).then_some(i as u32)).collect();
         Axes { operands: vec![labels.clone(); x.len()], results: vec![labels], elementwise: false }
+    }
+
+    fn source(&self, x: &Operands, place: usize) -> Option<(usize, usize)> {
+        let axis = x.axis(0, self.axis).ok()?;
+        let (dims, all) = (x.dims(0).ok()?, self.infer(x).ok()?[0].dims()?);
+        let inner: usize = dims[axis + 1..].iter().product();
+        let (outer, mut at) = (place / (inner * all[axis]).max(1), place % (inner * all[axis]).max(1));
+        for i in 0..x.len() {
+            let part = inner * x.dims(i).ok()?[axis];
+            if at < part {
+                return Some((i, outer * part + at));
+            }
+            at -= part;
+        }
+        None
     }
 
     fn counted(&self, x: &Operands) -> Option<Counted> {

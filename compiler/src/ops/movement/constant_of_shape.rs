@@ -5,7 +5,7 @@ use super::copy::Canvas;
 use super::literal;
 use crate::expr::{self, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{Tensor, Type};
 
 operator! {
@@ -29,6 +29,18 @@ impl Operator for ConstantOfShape {
             return Err(InferError::Invalid(format!("`value` must have one element, not {}", element.len())));
         }
         Ok(vec![super::sized(element.dtype(), &dims)?])
+    }
+
+    fn shape_operand(&self) -> Option<usize> {
+        Some(0)
+    }
+
+    fn repeats(&self, _: &Operands, _: usize) -> bool {
+        true
+    }
+
+    fn interval(&self, _: &Operands, _: &[Interval]) -> Interval {
+        Interval::of_tensor(&self.element())
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

@@ -34,6 +34,15 @@ impl Operator for Expand {
         axes
     }
 
+    fn shape_operand(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn repeats(&self, x: &Operands, axis: usize) -> bool {
+        let (Ok(from), Ok(to)) = (x.dims(0), self.infer(x)) else { return false };
+        (axis + from.len()).checked_sub(to[0].rank()).is_none_or(|i| from[i] == 1)
+    }
+
     fn view(&self, x: &Operands) -> Option<Vec<View>> {
         let from = x.dims(0).ok()?;
         let skip = self.infer(x).ok()?[0].rank() - from.len();

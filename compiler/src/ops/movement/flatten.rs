@@ -1,9 +1,9 @@
 //! `Flatten`: a matrix of all elements.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Flatten.html>
 
-use super::view::reshaped_axes;
+use super::view::{outermost, reshaped_axes};
 use crate::operator;
-use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::ops::{Axes, InferError, Interval, Operands, Operator, View};
 use crate::tensor::{Dim, Type};
 
 operator! {
@@ -49,6 +49,11 @@ impl Operator for Flatten {
 
     fn view(&self, _: &Operands) -> Option<Vec<View>> {
         Some(vec![View::Reshape])
+    }
+
+    fn carries(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> Option<(usize, usize)> {
+        let to = self.infer(x).ok()?[0].dims()?;
+        if operand == 0 { outermost(&x.dims(0).ok()?, &to, axis) } else { None }
     }
 }
 

@@ -38,7 +38,7 @@ mod unsqueeze;
 mod upsample;
 mod view;
 
-pub(super) use view::{eval_view, lower_view};
+pub(super) use view::{eval_view, lower_view, source_of};
 
 use super::{InferError, Schema};
 use crate::expr::{BinaryOp, Builder, CompareOp, Expr, TensorId};

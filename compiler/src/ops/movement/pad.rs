@@ -7,7 +7,7 @@ use super::view::{eval_view, identity_view, kept_axes, lower_view};
 use super::{extent, scalar_of};
 use crate::expr::{self, BinaryOp, Expr, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View, normalize_axis};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator, View, normalize_axis};
 use crate::tensor::{DType, Dim, Tensor, Type};
 
 operator! {
@@ -148,6 +148,13 @@ impl Operator for Pad {
         }
         let forms = identity_view(borders.len());
         Some(vec![View::Affine(forms.iter().zip(borders).map(|(f, (before, _))| f.offset(-before)).collect())])
+    }
+
+    fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+        match &self.mode[..] {
+            "constant" => of[0].join(if x.has(2) { of[2] } else { Interval::new(0.0, 0.0) }),
+            _ => of[0],
+        }
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

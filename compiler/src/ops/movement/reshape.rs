@@ -1,9 +1,9 @@
 //! `Reshape`: the same elements under other extents.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Reshape.html>
 
-use super::view::reshaped_axes;
+use super::view::{outermost, reshaped_axes};
 use crate::operator;
-use crate::ops::{Axes, InferError, Operands, Operator, View};
+use crate::ops::{Axes, InferError, Interval, Operands, Operator, View};
 use crate::tensor::{Dim, Type};
 
 operator! {
@@ -80,6 +80,15 @@ impl Operator for Reshape {
 
     fn view(&self, _: &Operands) -> Option<Vec<View>> {
         Some(vec![View::Reshape])
+    }
+
+    fn carries(&self, x: &Operands, operand: usize, axis: usize, _: &[Interval]) -> Option<(usize, usize)> {
+        let to = self.infer(x).ok()?[0].dims()?;
+        if operand == 0 { outermost(&x.dims(0).ok()?, &to, axis) } else { None }
+    }
+
+    fn shape_operand(&self) -> Option<usize> {
+        Some(1)
     }
 }
 

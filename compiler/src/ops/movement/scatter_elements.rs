@@ -5,7 +5,8 @@ use super::scatter::{Reduction, Updates, checked_indices, constant_indices};
 use super::wrap_index;
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::padded::PaddedScatterElements;
+use crate::ops::{Args, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
@@ -18,6 +19,41 @@ operator! {
 }
 
 impl ScatterElements {
+    /// The result as an expression, where `places` has the position along the axis of each update, or -1 where there is none.
+    pub(in crate::ops) fn lower_at(&self, b: &mut expr::Builder, x: &Args<'_>, places: TensorId) -> Result<TensorId, LowerError> {
+        let (dims, index_dims, axis) = (x.dims(0), x.dims(1), x.facts.axis(0, self.axis)?);
+        let dtype = b.dtype(x.tensor(0));
+        let reduction = Reduction::parse(&self.reduction, dtype)?;
+        let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
+        if Reduction::sorts(b, dims.iter().product(), index_dims[axis]) {
+            let out = reduction.lower_sorted(b, data, &Updates { places, values: updates, axis });
+            return Ok(Reduction::elements(b, out, dtype));
+        }
+        let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
+        let out = reduction.lower_search(
+            b,
+            data,
+            index_dims[axis],
+            |b, at, k| {
+                let mut from = at.to_vec();
+                from[axis] = k.clone();
+                b.load_padded(places, from, nowhere.clone()).compare(CompareOp::Eq, &Expr::index(&at[axis]))
+            },
+            |b, at, k| {
+                let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
+                from[axis] = k;
+                b.load_padded(updates, from, zero.clone())
+            },
+        )?;
+        Ok(Reduction::elements(b, out, dtype))
+    }
+
+    /// The places of indices, checked.
+    pub(in crate::ops) fn checked(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<TensorId, LowerError> {
+        let axis = x.facts.axis(0, self.axis)?;
+        Ok(checked_indices(b, x.tensor(1), &x.dims(0)[axis..=axis], false))
+    }
+
     /// The flat place in `data` of each update.
     fn targets(&self, x: &Operands, indices: &[i64]) -> Result<Vec<usize>, EvalError> {
         let invalid = |e: InferError| EvalError::Invalid(e.to_string());
@@ -57,6 +93,17 @@ impl Operator for ScatterElements {
         Ok(vec![data.clone()])
     }
 
+    fn carries(&self, x: &Operands, operand: usize, axis: usize, of: &[Interval]) -> Option<(usize, usize)> {
+        // Positions from the back depend on where the end is.
+        let along = x.axis(0, self.axis).is_ok_and(|a| a == axis);
+        (operand == 0 && (!along || of.get(1).is_some_and(|of| of.low >= 0.0))).then_some((axis, 1))
+    }
+
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        let op = PaddedScatterElements { axis: self.axis, reduction: self.reduction.clone() };
+        Some(Counted { op: Box::new(op), of: vec![1], at: 3 })
+    }
+
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let data = x.tensor(0);
         let reduction = Reduction::parse(&self.reduction, data.dtype()).map_err(|e| EvalError::Invalid(e.to_string()))?;
@@ -65,58 +112,27 @@ impl Operator for ScatterElements {
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
-        let dtype = b.dtype(data);
-        let reduction = Reduction::parse(&self.reduction, dtype)?;
-        let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
-        let out = self.lower_numbers(b, x, reduction, [data, indices, updates])?;
-        Ok(vec![Reduction::elements(b, out, dtype)])
-    }
-}
-
-impl ScatterElements {
-    fn lower_numbers(
-        &self,
-        b: &mut expr::Builder,
-        x: &Args<'_>,
-        reduction: Reduction,
-        [data, indices, updates]: [TensorId; 3],
-    ) -> Result<TensorId, LowerError> {
+        let (data, updates) = (x.tensor(0), x.tensor(2));
         let (dims, index_dims) = (x.dims(0), x.dims(1));
+        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
         let n_updates = index_dims.iter().product::<usize>();
         if n_updates == 0 {
-            return Ok(b.compute(&dims, |b, at| b.load(data, at)));
+            return Ok(vec![b.compute(&dims, |b, at| b.load(data, at))]);
         }
         if let Some(values) = constant_indices(x.facts) {
             let targets = self.targets(x.facts, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
             let n = dims.iter().product::<usize>();
             if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
+                let dtype = b.dtype(data);
+                let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
                 let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));
                 let out = reduction.lower_inverse(b, flat, rows, &inverse);
-                return Ok(b.reshape(out, &dims));
+                let out = b.reshape(out, &dims);
+                return Ok(vec![Reduction::elements(b, out, dtype)]);
             }
         }
-        let axis = x.facts.axis(0, self.axis)?;
-        let places = checked_indices(b, indices, &dims[axis..=axis], false);
-        if Reduction::sorts(b, dims.iter().product(), index_dims[axis]) {
-            return Ok(reduction.lower_sorted(b, data, &Updates { places, values: updates, axis }));
-        }
-        let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
-        reduction.lower_search(
-            b,
-            data,
-            index_dims[axis],
-            |b, at, k| {
-                let mut from = at.to_vec();
-                from[axis] = k.clone();
-                b.load_padded(places, from, nowhere.clone()).compare(CompareOp::Eq, &Expr::index(&at[axis]))
-            },
-            |b, at, k| {
-                let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-                from[axis] = k;
-                b.load_padded(updates, from, zero.clone())
-            },
-        )
+        let places = self.checked(b, x)?;
+        Ok(vec![self.lower_at(b, x, places)?])
     }
 }
 

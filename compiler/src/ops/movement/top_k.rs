@@ -53,12 +53,15 @@ impl Operator for TopK {
         }
     }
 
-    fn counted(&self, _: &Operands) -> Option<Counted> {
-        Some(Counted { op: Box::new(PaddedTopK { axis: self.axis, largest: self.largest }), of: vec![0], at: 2 })
+    fn counted(&self, x: &Operands) -> Option<Counted> {
+        let most = self.plan(x).ok().map(|(_, k)| k as i64);
+        Some(Counted { op: Box::new(PaddedTopK { axis: self.axis, largest: self.largest, most }), of: vec![0], at: 2 })
     }
 
-    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
-        Some(Box::new(PaddedTopK { axis: self.axis, largest: self.largest }))
+    fn padded(&self, x: &Operands, of: &[Interval]) -> Option<Box<dyn Operator>> {
+        let extent = x.axis(0, self.axis).ok().and_then(|axis| x.ty(0).ok()?.shape.0[axis].fixed())?;
+        let most = Some(of[1].high.max(0.0)).filter(|&most| most < extent as f64).map(|most| most as i64);
+        Some(Box::new(PaddedTopK { axis: self.axis, largest: self.largest, most }))
     }
 
     fn axes(&self, x: &Operands) -> Axes {

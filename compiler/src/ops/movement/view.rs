@@ -28,6 +28,32 @@ pub(in crate::ops) fn lower_view(b: &mut Builder, input: TensorId, view: &View, 
     }
 }
 
+/// The place, row-major in extents `from`, of the element at `place` of the extents `dims` that `view` has.
+pub(in crate::ops) fn source_of(view: &View, from: &[usize], dims: &[usize], place: usize) -> usize {
+    let View::Affine(forms) = view else { return place };
+    let at = |axis: usize| {
+        let stride: usize = dims[axis + 1..].iter().product();
+        (place / stride.max(1) % dims[axis].max(1)) as i64
+    };
+    forms.iter().zip(row_major_strides(from)).map(|(form, stride)| form.value(at).max(0) as usize * stride).sum()
+}
+
+/// Of two shapes that hold the same elements in row-major order: the axis of `to` that an axis of `from` is the outermost part of, and how
+/// many elements of that axis it takes for each of its own.
+pub(super) fn outermost(from: &[usize], to: &[usize], axis: usize) -> Option<(usize, usize)> {
+    let outer: usize = from[..axis].iter().product();
+    let mut inner = 1;
+    for next in axis..from.len() {
+        inner *= if next == axis { 1 } else { from[next] };
+        let wanted = from[axis].checked_mul(inner)?;
+        let found = (0..to.len()).find(|&j| to[j] == wanted && to[..j].iter().product::<usize>() == outer);
+        if let Some(j) = found {
+            return Some((j, inner));
+        }
+    }
+    None
+}
+
 /// The view that leaves everything where it is.
 pub(super) fn identity_view(rank: usize) -> Vec<Affine<usize>> {
     (0..rank).map(Affine::var).collect()

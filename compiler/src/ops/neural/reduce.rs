@@ -59,6 +59,18 @@ macro_rules! reductions {
                 plan.map_or(Interval::ALL, |p| p.interval(x, of[0]))
             }
 
+            fn reduced(&self, x: &Operands, all: &[Interval]) -> Option<Interval> {
+                let int = x.dtype(0).is_ok_and(|d| d.is_int());
+                let fold = match Kind::$kind {
+                    Kind::Max => Interval::greatest,
+                    Kind::Min => Interval::least,
+                    Kind::Sum => |a, b| a + b,
+                    Kind::Prod => Interval::times,
+                    _ => return None,
+                };
+                if int { all.iter().copied().reduce(fold) } else { None }
+            }
+
             fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
                 let plan = Plan::new(Kind::$kind, self.keepdims, self.noop_with_empty_axes, x);
                 Ok(vec![plan.map_err(|e| EvalError::Invalid(e.to_string()))?.eval(x.tensor(0))])

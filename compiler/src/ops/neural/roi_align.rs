@@ -4,7 +4,7 @@
 use super::widen::{FLOATS, wide};
 use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
-use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, n_elements};
 
 operator! {
@@ -186,6 +186,17 @@ impl Operator for RoiAlign {
             return Err(InferError::Unsupported(format!("bins, and values in each, of {sizes:?} over {}", x.ty(0)?)));
         }
         Ok(vec![Type::fixed(dtype, &[rois[0], image[1], self.output_height as usize, self.output_width as usize])])
+    }
+
+    fn axes(&self, x: &Operands) -> Axes {
+        let mut axes = Axes::unlinked(x);
+        if axes.operands.len() == 3 && axes.operands[1..].iter().all(|labels| !labels.is_empty()) {
+            // Every region gives its own part of the result.
+            axes.operands[1][0] = Some(0);
+            axes.operands[2][0] = Some(0);
+            axes.results = vec![vec![Some(0), None, None, None]];
+        }
+        axes
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

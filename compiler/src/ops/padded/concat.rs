@@ -4,7 +4,7 @@ use super::selection::chosen;
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::Concat;
-use crate::ops::{Args, Axes, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, Deciding, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
@@ -55,6 +55,13 @@ impl Operator for PaddedConcat {
 
     fn sizes(&self, x: &Operands) -> Vec<Extent> {
         x.axis(0, self.axis).map(|axis| vec![Extent { result: 0, axis, count: 1 }]).unwrap_or_default()
+    }
+
+    fn decides(&self, x: &Operands, _: usize) -> Option<Deciding> {
+        let (_, operands, axis) = self.whole(x).ok()?;
+        let n = operands.len();
+        let numbers = (0..n).map(|i| x.dims(i).map(|dims| dims[axis] as i64)).collect::<Result<_, _>>().ok()?;
+        Some(Deciding { numbers, elements: (n..2 * n).map(|i| (i, axis)).collect() })
     }
 
     fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {

@@ -6,10 +6,12 @@
 mod compact;
 mod compress;
 mod concat;
+mod count;
 mod mask;
 mod non_max_suppression;
 mod non_zero;
 mod range;
+mod scatter_elements;
 mod selection;
 mod slice;
 mod top_k;
@@ -20,10 +22,12 @@ use super::Schema;
 pub use compact::Compact;
 pub use compress::{Compress, PaddedCompress};
 pub use concat::PaddedConcat;
+pub use count::Count;
 pub use mask::Mask;
 pub use non_max_suppression::{NonMaxSuppression, PaddedNonMaxSuppression};
 pub use non_zero::{NonZero, PaddedNonZero};
 pub use range::PaddedRange;
+pub use scatter_elements::PaddedScatterElements;
 pub use slice::PaddedSlice;
 pub use top_k::PaddedTopK;
 pub use unique::{PaddedUnique, Unique};
@@ -32,6 +36,7 @@ pub use unique::{PaddedUnique, Unique};
 pub const SCHEMAS: &[&Schema] = &[
     &Compact::SCHEMA,
     &Compress::SCHEMA,
+    &Count::SCHEMA,
     &Mask::SCHEMA,
     &NonMaxSuppression::SCHEMA,
     &NonZero::SCHEMA,
@@ -40,6 +45,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &PaddedNonMaxSuppression::SCHEMA,
     &PaddedNonZero::SCHEMA,
     &PaddedRange::SCHEMA,
+    &PaddedScatterElements::SCHEMA,
     &PaddedSlice::SCHEMA,
     &PaddedTopK::SCHEMA,
     &PaddedUnique::SCHEMA,

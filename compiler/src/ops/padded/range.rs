@@ -2,7 +2,7 @@
 
 use crate::expr::{self, BinaryOp, Expr, Ix, TensorId, UnaryOp};
 use crate::operator;
-use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
+use crate::ops::{Args, Deciding, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -62,6 +62,12 @@ impl Operator for PaddedRange {
 
     fn sizes(&self, _: &Operands) -> Vec<Extent> {
         vec![Extent { result: 0, axis: 0, count: 1 }]
+    }
+
+    fn decides(&self, x: &Operands, _: usize) -> Option<Deciding> {
+        let from_zero = x.ints(0).is_ok_and(|v| v == [0]) && x.ints(2).is_ok_and(|v| v == [1]);
+        // A limit that is negative gives nothing.
+        from_zero.then(|| Deciding { numbers: vec![], elements: vec![(1, 0)] })
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {

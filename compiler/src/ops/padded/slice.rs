@@ -3,7 +3,7 @@
 use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::slice_of;
-use crate::ops::{Args, Axes, Counted, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator, normalize_axis};
+use crate::ops::{Args, Axes, Counted, Deciding, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator, normalize_axis};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
@@ -71,6 +71,13 @@ impl Operator for PaddedSlice {
     fn sizes(&self, x: &Operands) -> Vec<Extent> {
         let cuts = Self::cuts(x).unwrap_or_default();
         cuts.iter().enumerate().map(|(i, c)| Extent { result: 0, axis: c.0, count: 1 + i }).collect()
+    }
+
+    fn decides(&self, x: &Operands, count: usize) -> Option<Deciding> {
+        let i = count.checked_sub(1)?;
+        let (axis, extent, step) = *Self::cuts(x).ok()?.get(i)?;
+        let elements = [(1, i), (2, i)].into_iter().chain(x.has(5).then_some((5, axis))).collect();
+        Some(Deciding { numbers: vec![extent as i64, step], elements })
     }
 
     fn interval(&self, _: &Operands, of: &[Interval]) -> Interval {

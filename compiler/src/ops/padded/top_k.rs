@@ -3,17 +3,19 @@
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::TopK;
-use crate::ops::{Args, Axes, Counted, EvalError, Extent, Fact, Fill, InferError, Interval, LowerError, Operands, Operator};
+use crate::ops::{Args, Axes, Counted, Deciding, EvalError, Extent, Fact, Fill, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
-    /// `TopK` where `k` is not constant: all elements in order, of which the first `count` are meant. A `k` that is negative or greater
+    /// `TopK` where `k` is not constant: the first `most` elements in order, or all, of which the first `count` are meant. A `k` that is negative or greater
     /// than the extent, that of `extents` where it is given, stops the program.
     PaddedTopK(x, k, "extents?") -> (values, indices, count) since [1] in "ai.tinsmith";
     /// The axis.
     axis: i64 = -1,
     /// Whether the greatest are wanted.
     largest: bool = true,
+    /// No `k` is greater.
+    most: Option<i64>,
 }
 
 impl PaddedTopK {
@@ -24,7 +26,8 @@ impl PaddedTopK {
         if !x.dtype(1)?.is_int() || x.dims(1)?.iter().any(|&d| d != 1) {
             return Err(InferError::Invalid("`k` must be one number".to_owned()));
         }
-        let k = Fact::from(Tensor::from_slice(&[1], &[n as i64]));
+        let most = self.most.map_or(n as i64, |most| most.clamp(0, n as i64));
+        let k = Fact::from(Tensor::from_slice(&[1], &[most]));
         let operands = Operands { facts: vec![x.facts[0].clone(), Some(k)], n_results: 2 };
         if x.has(2) && (x.dtype(2)? != DType::I64 || x.dims(2)? != [x.rank(0)?]) {
             return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(2)?, x.ty(0)?)));
@@ -43,6 +46,10 @@ impl Operator for PaddedTopK {
 
     fn interval_of_further(&self, x: &Operands, result: usize) -> Interval {
         self.whole(x).map_or(Interval::ALL, |(op, operands, _)| op.interval_of_further(&operands, result))
+    }
+
+    fn decides(&self, _: &Operands, _: usize) -> Option<Deciding> {
+        Some(Deciding { numbers: vec![], elements: vec![(1, 0)] })
     }
 
     fn counted(&self, x: &Operands) -> Option<Counted> {
@@ -72,6 +79,7 @@ impl Operator for PaddedTopK {
         let extent = x.tensor(0).dims()[axis];
         let k = x.tensor(1).to_ints()[0] as i64;
         let extent = x.tensor_opt(2).map_or(extent, |t| t.to_ints()[axis] as usize);
+        let extent = self.most.map_or(extent, |most| extent.min(most.max(0) as usize));
         if !(0..=extent as i64).contains(&k) {
             return Err(EvalError::IndexOutOfRange { index: k, extent: extent + 1 });
         }
@@ -83,7 +91,7 @@ impl Operator for PaddedTopK {
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (op, operands, axis) = self.whole(x.facts)?;
         let mut results = op.lower(b, &Args { facts: &operands, tensors: vec![x.tensors[0], None], results: &x.results[..2] })?;
-        let n = x.dims(0)[axis] as i64;
+        let n = x.result_dims(0)[axis] as i64;
         let table = b.constant("k", Tensor::from_slice(&[n as usize + 1], &(0..=n).collect::<Vec<_>>()));
         let k = x.tensor(1);
         let first = vec![0i64; b.dims(k).len()];
