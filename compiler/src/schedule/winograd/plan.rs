@@ -89,11 +89,14 @@ impl Plan {
     /// if for one thread; blocks are chosen for one thread and for all that may share them.
     pub(super) fn choose(machine: &Machine, shape: &Shape) -> Option<Self> {
         let fastest = |m: [usize; 2]| Self::fastest(machine, shape, m);
+        // Fewer weights for more products: only where those are too many to stay near in any model.
+        let weights = |p: &Self| p.n_products() * shape.channels.1 * shape.columns.1 * 4;
+        let may_wait = |p: &(f64, Self)| p.1.forms.iter().all(|f| f.m > 1 || f.r == 1) || weights(&p.1) > machine.l2_bytes;
         match machine.convolution() {
             Convolution::Direct => None,
             Convolution::Winograd(down, across) => fastest([down, across]).map(|p| p.1),
             Convolution::Fastest => {
-                let (time, plan) = FORMS.into_iter().filter_map(fastest).min_by(|a, b| a.0.total_cmp(&b.0))?;
+                let (time, plan) = FORMS.into_iter().filter_map(fastest).filter(may_wait).min_by(|a, b| a.0.total_cmp(&b.0))?;
                 (time * MARGIN < cost::direct(machine, shape)).then_some(plan)
             }
         }
