@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onnx_protobuf::tensor_shape_proto::dimension;
-use onnx_protobuf::{ValueInfoProto, type_proto};
+use onnx_protobuf::{TypeProto, ValueInfoProto, type_proto};
 
 use super::initializer;
 use super::problems::Problem;
@@ -53,6 +53,22 @@ pub(super) fn declared(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
         shape.dim.iter().enumerate().map(dim).collect::<Shape>()
     });
     Ok(ValueSignature { name: v.name.clone(), dtype, shape, form })
+}
+
+/// As [`declared`], of an output; a sequence of maps, with which classifiers end, is the tensor of their values, with a column for each key.
+pub(super) fn declared_output(v: &ValueInfoProto) -> Result<ValueSignature, Problem> {
+    let inner = |t: &TypeProto| match &t.value {
+        Some(type_proto::Value::SequenceType(s)) => s.elem_type.as_ref().cloned(),
+        Some(type_proto::Value::MapType(m)) => m.value_type.as_ref().cloned(),
+        _ => None,
+    };
+    let map = v.type_.as_ref().and_then(inner).filter(|t| matches!(t.value, Some(type_proto::Value::MapType(_))));
+    match map.as_ref().and_then(inner).and_then(|t| t.value) {
+        Some(type_proto::Value::TensorType(t)) => {
+            Ok(ValueSignature { name: v.name.clone(), dtype: initializer::dtype(t.elem_type)?, shape: None, form: Form::Tensor })
+        }
+        _ => declared(v),
+    }
 }
 
 /// The tensors that an input stands for which is a sequence or an optional value: as the user says; `None` if there is no value.

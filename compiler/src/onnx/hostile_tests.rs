@@ -51,6 +51,7 @@ fn all_problems_are_found() {
     insta::assert_snapshot!(problems(&model(17, graph(inputs, vec![], nodes, &["c", "d", "e", "f", "h", "i", "nothing", "c"]))), @r#"
         error[unsupported-dtype]: `text`: element type `string` is not supported
           --> m.onnx
+           = help: put numbers in their place: a classifier is exported without strings when it learns from integers as labels
         error[unsupported-operator]: `Unheard` cannot be compiled (2 nodes)
           --> m.onnx: node "/a/first", opset 17
            |  %a = Unheard(%x)

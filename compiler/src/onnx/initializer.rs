@@ -44,10 +44,17 @@ const DTYPE_NAMES: [&str; 27] = [
     "int2",
 ];
 
+/// What is said of strings.
+pub(super) fn strings() -> Problem {
+    Problem::unsupported("unsupported-dtype", "element type `string` is not supported")
+        .with_help("put numbers in their place: a classifier is exported without strings when it learns from integers as labels")
+}
+
 /// The element type of this number.
 pub(super) fn dtype(number: i32) -> Result<DType, Problem> {
     dtype_of_onnx(number.into()).ok_or_else(|| match usize::try_from(number).ok().and_then(|n| DTYPE_NAMES.get(n)) {
         Some(&"undefined") => Problem::invalid("an element type is missing"),
+        Some(&"string") => strings(),
         Some(name) => Problem::unsupported("unsupported-dtype", format!("element type `{name}` is not supported")),
         None => Problem::unsupported("unsupported-dtype", format!("element type number {number} is not known")),
     })

@@ -145,7 +145,7 @@ impl Importer<'_> {
             Attribute::Floats(x) => Tensor::from_slice(&[x.len()], &x),
             Attribute::Ints(x) => Tensor::from_slice(&[x.len()], &x),
             Attribute::String(_) | Attribute::Strings(_) => {
-                return Err(Problem::unsupported("unsupported-dtype", "element type `string` is not supported"));
+                return Err(initializer::strings());
             }
         };
         Ok(Known::constant(&format!("{}{name}", at.frame.prefix), tensor))

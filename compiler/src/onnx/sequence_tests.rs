@@ -1,9 +1,11 @@
 //! Sequences, optional values and written-out loops in models made of messages.
 
-use onnx_protobuf::{Message, NodeProto, TypeProto, ValueInfoProto, type_proto};
+use onnx_protobuf::{Message, NodeProto, OperatorSetIdProto, TypeProto, ValueInfoProto, type_proto};
 
 use super::ImportOptions;
-use super::tests::{D, floats, graph, int, ints, model, node, options, problems, problems_with, read, subgraph, text, text_with, value};
+use super::tests::{
+    D, floats, graph, int, int_list, ints, model, node, options, problems, problems_with, read, subgraph, text, text_with, value,
+};
 use crate::graph::eval;
 use crate::tensor::Tensor;
 
@@ -196,4 +198,27 @@ fn what_is_no_constant_is_refused_with_its_node() {
 fn loops_that_never_end_are_refused_quickly() {
     let problems = problems(&appending(i64::MAX, "SequenceInsert"));
     assert!(problems.contains("too many nodes once functions are inlined and loops written out"), "{problems}");
+}
+
+#[test]
+fn maps_that_a_classifier_ends_with_are_columns() {
+    let maps = |name: &str| {
+        let map = type_proto::Map { key_type: 7, value_type: value(name, 1, &[]).type_, ..type_proto::Map::default() };
+        let map = TypeProto { value: Some(type_proto::Value::MapType(map)), ..TypeProto::default() };
+        let sequence = type_proto::Sequence { elem_type: Some(map).into(), ..type_proto::Sequence::default() };
+        let ty = TypeProto { value: Some(type_proto::Value::SequenceType(sequence)), ..TypeProto::default() };
+        ValueInfoProto { type_: Some(ty).into(), ..value(name, 1, &[]) }
+    };
+    let zip =
+        NodeProto { domain: "ai.onnx.ml".to_owned(), ..node("ZipMap", &["x"], &["y"], vec![int_list("classlabels_int64s", &[4, 9])]) };
+    let mut g = graph(vec![value("x", 1, &[D::N(3), D::N(2)])], vec![], vec![zip], &[]);
+    g.output = vec![maps("y")];
+    let domain = OperatorSetIdProto { domain: "ai.onnx.ml".to_owned(), version: 1, ..OperatorSetIdProto::default() };
+    let mut m = model(17, g);
+    m.opset_import.push(domain);
+    assert_eq!(eval(&read(&m, &options()).unwrap(), &[one(&[3, 2], 0.0)]).unwrap(), [one(&[3, 2], 0.0)]);
+    let s = super::signature(&m.write_to_bytes().unwrap(), "m.onnx").unwrap();
+    assert_eq!((s.outputs[0].form, s.outputs[0].tensor()), (super::Form::Tensor, "f32 of any rank".to_owned()));
+    let g = graph(vec![maps("x")], vec![], vec![node("Identity", &["x"], &["y"], vec![])], &["y"]);
+    assert!(problems(&model(17, g)).contains("`x` is a map; only tensors are supported"));
 }

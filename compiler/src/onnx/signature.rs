@@ -7,6 +7,7 @@ use onnx_protobuf::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use super::binding;
 use super::model;
+use super::problems::Problem;
 use crate::diagnostic::Diagnostic;
 use crate::tensor::{DType, Shape};
 
@@ -103,14 +104,11 @@ pub fn signature(bytes: &[u8], file: &str) -> Result<Signature, Vec<Diagnostic>>
     let model = model::parse(bytes, file)?;
     let graph = model.graph.get_or_default();
     let mut problems = vec![];
-    let mut declared = |v| binding::declared(v).map_err(|p| problems.push(p.at(file))).ok();
-    let inputs = model::true_inputs(graph).into_iter().filter_map(&mut declared).collect();
-    let outputs = graph.output.iter().filter_map(|o| match o.type_.value {
-        // Some writers leave out the types of outputs, which follow from the graph.
-        None => None,
-        Some(_) => declared(o),
-    });
-    let outputs = outputs.collect();
+    let mut known = |declared: Result<ValueSignature, Problem>| declared.map_err(|p| problems.push(p.at(file))).ok();
+    let inputs = model::true_inputs(graph).into_iter().filter_map(|v| known(binding::declared(v))).collect();
+    // Some writers leave out the types of outputs, which follow from the graph.
+    let outputs = graph.output.iter().filter(|o| o.type_.value.is_some());
+    let outputs = outputs.filter_map(|o| known(binding::declared_output(o))).collect();
     if !problems.is_empty() {
         return Err(problems);
     }

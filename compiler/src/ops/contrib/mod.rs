@@ -4,6 +4,7 @@
 mod attention;
 mod bias;
 mod bias_softmax;
+mod conv_transpose_pads;
 mod crop_and_resize;
 mod decoder_attention;
 mod distance;
@@ -41,6 +42,7 @@ use super::Schema;
 pub use attention::Attention;
 pub use bias::{BiasAdd, BiasGelu, BiasSplitGelu, FastGelu, QuickGelu};
 pub use bias_softmax::{BiasDropout, BiasSoftmax, GemmFastGelu};
+pub use conv_transpose_pads::ConvTransposeWithDynamicPads;
 pub use crop_and_resize::CropAndResize;
 pub use decoder_attention::DecoderMaskedMultiHeadAttention;
 pub use distance::CDist;
@@ -79,6 +81,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &BiasSoftmax::SCHEMA,
     &BiasSplitGelu::SCHEMA,
     &CDist::SCHEMA,
+    &ConvTransposeWithDynamicPads::SCHEMA,
     &CropAndResize::SCHEMA,
     &DecoderMaskedMultiHeadAttention::SCHEMA,
     &DynamicQuantizeLSTM::SCHEMA,

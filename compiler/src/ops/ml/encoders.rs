@@ -16,7 +16,7 @@ operator! {
     cats_int64s: Vec<i64> = Vec::<i64>::new(),
     /// The categories; not supported.
     cats_strings: Vec<String> = Vec::<String>::new(),
-    /// Whether an element of no category gives zeros; otherwise it is an error, which is not supported.
+    /// Whether an element of no category gives zeros; otherwise the run ends with a status.
     zeros: bool = true,
 }
 
@@ -57,16 +57,34 @@ composite!(LabelEncoder);
 impl OneHotEncoder {
     fn steps(&self, s: &mut Steps<'_>) -> Result<Vec<Step>, InferError> {
         s.operands().require_dtype(0, FEATURES)?;
-        if !self.cats_strings.is_empty() || !self.zeros {
-            return Err(InferError::Unsupported("categories that are strings, and errors for others, are not supported".to_owned()));
+        if !self.cats_strings.is_empty() || self.cats_int64s.is_empty() {
+            return Err(InferError::Unsupported("categories that are not integers are not supported".to_owned()));
         }
         let x = s.operand(0)?;
         let x = s.cast(x, DType::I64)?;
         let x = s.unsqueeze(x, -1)?;
         let categories = s.ints(&self.cats_int64s);
         let same = s.apply(Equal {}, &[x, categories])?;
-        Ok(vec![s.cast(same, DType::F32)?])
+        if self.zeros {
+            return Ok(vec![s.cast(same, DType::F32)?]);
+        }
+        // A row of the identity; there is none for an element of no category.
+        let n = self.cats_int64s.len();
+        let mut rows = vec![0.0f32; n * n];
+        rows.iter_mut().step_by(n + 1).for_each(|x| *x = 1.0);
+        let (rows, none) = (s.constant(Tensor::from_slice(&[n, n], &rows)), s.number(DType::I64, n as f64));
+        let (place, found) = first_of(s, same)?;
+        let place = s.choose(found, place, none)?;
+        Ok(vec![s.apply(Gather { axis: 0 }, &[rows, place])?])
     }
+}
+
+/// Where the first `true` of the last axis is, and whether there is one.
+fn first_of(s: &mut Steps<'_>, found: Step) -> Result<(Step, Step), InferError> {
+    let (found, axes) = (s.cast(found, DType::I32)?, s.ints(&[-1]));
+    let place = s.apply(ArgMax { axis: -1, keepdims: false, select_last_index: false }, &[found])?;
+    let any = s.apply(ReduceMax { keepdims: false, noop_with_empty_axes: false }, &[found, axes])?;
+    Ok((place, s.cast(any, DType::Bool)?))
 }
 
 /// One of the forms that a list is given in.
@@ -108,10 +126,7 @@ impl LabelEncoder {
             let both = s.apply(crate::ops::elementwise::And {}, &[unordered, nan])?;
             same = s.apply(Or {}, &[same, both])?;
         }
-        let (same, axes) = (s.cast(same, DType::I32)?, s.ints(&[-1]));
-        let place = s.apply(ArgMax { axis: -1, keepdims: false, select_last_index: false }, &[same])?;
-        let found = s.apply(ReduceMax { keepdims: false, noop_with_empty_axes: false }, &[same, axes])?;
-        let found = s.cast(found, DType::Bool)?;
+        let (place, found) = first_of(s, same)?;
         let value = s.apply(Gather { axis: 0 }, &[values, place])?;
         Ok(vec![s.choose(found, value, default)?])
     }
@@ -125,8 +140,10 @@ mod tests {
     fn categories_are_places() {
         let y = check_op("ai.onnx.ml.OneHotEncoder cats_int64s=[3,5]", [t("f32[2,1] 5 4")]);
         assert_eq!(y[0], t("f32[2,1,2] 0 1 0 0"));
+        let y = check_op("ai.onnx.ml.OneHotEncoder cats_int64s=[3,5] zeros=0", [t("i64[3] 5 3 5")]);
+        assert_eq!(y[0], t("f32[3,2] 0 1 1 0 0 1"));
         let error = check_error("ai.onnx.ml.OneHotEncoder cats_strings=[\"a\"]", [t("i64[1]")]);
-        assert_eq!(error, "categories that are strings, and errors for others, are not supported");
+        assert_eq!(error, "categories that are not integers are not supported");
     }
 
     #[test]

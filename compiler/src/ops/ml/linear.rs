@@ -105,6 +105,6 @@ mod tests {
         let y = crate::ops::check::Check::new(op).results(2).run([random("f32[5,2]", 1)]);
         assert_eq!(y[1].dims(), [5, 2]);
         let error = check_error("ai.onnx.ml.LinearClassifier classlabels_strings=[\"a\"] coefficients=[1.0]", [t("f32[1,1]")]);
-        assert_eq!(error, "labels that are strings are not supported");
+        assert_eq!(error, "labels that are strings are not supported: let the classifier learn from integers");
     }
 }

@@ -11,6 +11,7 @@ mod transform;
 mod tree_ensemble;
 mod tree_leaves;
 mod tree_models;
+mod zip_map;
 
 use super::Schema;
 
@@ -23,6 +24,7 @@ pub use svm_classifier::SVMClassifier;
 pub use tree_ensemble::TreeEnsemble;
 pub use tree_leaves::TreeLeaves;
 pub use tree_models::{TreeEnsembleClassifier, TreeEnsembleRegressor};
+pub use zip_map::ZipMap;
 
 /// The operators of this family.
 pub const SCHEMAS: &[&Schema] = &[
@@ -43,4 +45,5 @@ pub const SCHEMAS: &[&Schema] = &[
     &TreeEnsembleClassifier::SCHEMA,
     &TreeEnsembleRegressor::SCHEMA,
     &TreeLeaves::SCHEMA,
+    &ZipMap::SCHEMA,
 ];

@@ -60,7 +60,9 @@ fn softmax_zero(s: &mut Steps<'_>, x: Step) -> Result<Step, InferError> {
 /// The labels of a classifier: integers, as nothing else has a tensor here.
 pub(super) fn integer_labels<'a>(ints: &'a [i64], strings: &[String]) -> Result<&'a [i64], InferError> {
     match (ints, strings) {
-        (_, [_, ..]) => Err(InferError::Unsupported("labels that are strings are not supported".to_owned())),
+        (_, [_, ..]) => {
+            Err(InferError::Unsupported("labels that are strings are not supported: let the classifier learn from integers".to_owned()))
+        }
         ([], []) => Err(InferError::Invalid("there are no labels".to_owned())),
         (ints, []) => Ok(ints),
     }

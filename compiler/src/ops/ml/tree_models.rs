@@ -271,7 +271,9 @@ impl TreeEnsembleClassifier {
         let f = forest(&nodes, &weights)?;
         let classes: BTreeSet<usize> = f.weights.iter().map(|w| w.1).collect();
         let x = features(s)?;
-        if labels.len() > 2 && classes.len() == labels.len() {
+        // A class without a weight in any leaf has the score 0, which is the greatest only where all are.
+        let positive = f.weights.iter().all(|w| w.2 >= 0.0);
+        if labels.len() > 2 && (classes.len() == labels.len() || positive) {
             let scores = f.scores(s, x, labels.len(), Aggregate::Sum)?;
             let scores = based(s, scores, &base, labels.len())?;
             let label = best_label(s, scores, labels)?;
@@ -285,7 +287,6 @@ impl TreeEnsembleClassifier {
             return Err(InferError::Unsupported(message));
         }
         // One score decides between two labels.
-        let positive = f.weights.iter().all(|w| w.2 >= 0.0);
         let score = f.scores(s, x, 1, Aggregate::Sum)?;
         let score = based(s, score, &base, 1)?;
         let score = s.cast(score, DType::F32)?;
@@ -302,5 +303,29 @@ impl TreeEnsembleClassifier {
             (_, other) => return Err(InferError::Unsupported(format!("`post_transform` \"{other}\" of one score is not supported"))),
         };
         binary(s, score, threshold, labels, scores)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::check::{check_error, check_op, t};
+
+    /// One tree of three leaves, whose weights are for these classes.
+    fn classifier(classes: &str, weights: &str) -> String {
+        format!(
+            "ai.onnx.ml.TreeEnsembleClassifier nodes_treeids=[0,0,0,0,0] nodes_nodeids=[0,1,2,3,4] nodes_featureids=[0,0,0,0,0] \
+             nodes_modes=[\"BRANCH_LEQ\",\"LEAF\",\"BRANCH_LEQ\",\"LEAF\",\"LEAF\"] nodes_values=[1.0,0.0,2.0,0.0,0.0] \
+             nodes_truenodeids=[1,0,3,0,0] nodes_falsenodeids=[2,0,4,0,0] class_treeids=[0,0,0] class_nodeids=[1,3,4] \
+             class_ids=[{classes}] class_weights=[{weights}] classlabels_int64s=[10,11,12,13]"
+        )
+    }
+
+    #[test]
+    fn classes_without_weights_have_the_score_0() {
+        let y = check_op(&classifier("3,1,3", "0.5,0.25,1.0"), [t("f32[3,1] 0 2 3")]);
+        assert_eq!(y, [t("i64[3] 13 11 13"), t("f32[3,4] 0 0 0 0.5 0 0.25 0 0 0 0 0 1")]);
+        // Here 0 would be greater than the score of a class that has weights.
+        let error = check_error(&classifier("3,1,3", "0.5,-0.25,1.0"), [t("f32[3,1]")]);
+        assert_eq!(error, "weights for {1, 3} of 4 classes, with 0 base values, are not supported");
     }
 }

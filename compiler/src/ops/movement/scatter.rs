@@ -16,6 +16,11 @@ const MAX_STEPS: usize = 1 << 32;
 /// More comparisons than this take longer than sorting the updates.
 const MAX_SEARCH: usize = 1 << 15;
 
+fn converted(b: &mut Builder, x: TensorId, dtype: DType) -> TensorId {
+    let dims = b.dims(x).to_vec();
+    b.compute(&dims, |b, at| b.load(x, at).cast(dtype))
+}
+
 /// Updates that go to places along one axis of what they change.
 pub(super) struct Updates {
     /// The places, checked: `i64`, with the extents of the values, or 1 where all elements share them.
@@ -40,7 +45,9 @@ impl Reduction {
     pub(super) fn parse(name: &str, dtype: DType) -> Result<Self, InferError> {
         match name {
             "none" => Ok(Reduction::None),
-            _ if dtype == DType::Bool => Err(InferError::ElementType { operand: 0, dtype }),
+            // Of truth values the sum is whether any is true, and the product whether all are.
+            "add" if dtype == DType::Bool => Ok(Reduction::Max),
+            "mul" if dtype == DType::Bool => Ok(Reduction::Min),
             "add" => Ok(Reduction::Add),
             "mul" => Ok(Reduction::Mul),
             "max" => Ok(Reduction::Max),
@@ -80,6 +87,16 @@ impl Reduction {
             Reduction::Max => a.max_nan(b),
             Reduction::Min => a.min_nan(b),
         }
+    }
+
+    /// A tensor as what updates combine in: truth values as bytes.
+    pub(super) fn numbers(self, b: &mut Builder, x: TensorId) -> TensorId {
+        if self == Reduction::None || b.dtype(x) != DType::Bool { x } else { converted(b, x, DType::U8) }
+    }
+
+    /// What [`Self::numbers`] gave, combined, as the elements that they were.
+    pub(super) fn elements(b: &mut Builder, x: TensorId, dtype: DType) -> TensorId {
+        if b.dtype(x) == dtype { x } else { converted(b, x, dtype) }
     }
 
     /// `data` with update `i` combined into element `targets[i]`, in order; both flat.

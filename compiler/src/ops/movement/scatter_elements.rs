@@ -66,11 +66,26 @@ impl Operator for ScatterElements {
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
+        let dtype = b.dtype(data);
+        let reduction = Reduction::parse(&self.reduction, dtype)?;
+        let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
+        let out = self.lower_numbers(b, x, reduction, [data, indices, updates])?;
+        Ok(vec![Reduction::elements(b, out, dtype)])
+    }
+}
+
+impl ScatterElements {
+    fn lower_numbers(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        reduction: Reduction,
+        [data, indices, updates]: [TensorId; 3],
+    ) -> Result<TensorId, LowerError> {
         let (dims, index_dims) = (x.dims(0), x.dims(1));
-        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
         let n_updates = index_dims.iter().product::<usize>();
         if n_updates == 0 {
-            return Ok(vec![b.compute(&dims, |b, at| b.load(data, at))]);
+            return Ok(b.compute(&dims, |b, at| b.load(data, at)));
         }
         if let Some(values) = constant_indices(x.facts) {
             let targets = self.targets(x.facts, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
@@ -78,16 +93,16 @@ impl Operator for ScatterElements {
             if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
                 let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));
                 let out = reduction.lower_inverse(b, flat, rows, &inverse);
-                return Ok(vec![b.reshape(out, &dims)]);
+                return Ok(b.reshape(out, &dims));
             }
         }
         let axis = x.facts.axis(0, self.axis)?;
         let places = checked_indices(b, indices, &dims[axis..=axis], false);
         if Reduction::sorts(b, dims.iter().product(), index_dims[axis]) {
-            return Ok(vec![reduction.lower_sorted(b, data, &Updates { places, values: updates, axis })]);
+            return Ok(reduction.lower_sorted(b, data, &Updates { places, values: updates, axis }));
         }
         let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
-        let out = reduction.lower_search(
+        reduction.lower_search(
             b,
             data,
             index_dims[axis],
@@ -101,8 +116,7 @@ impl Operator for ScatterElements {
                 from[axis] = k;
                 b.load_padded(updates, from, zero.clone())
             },
-        )?;
-        Ok(vec![out])
+        )
     }
 }
 
@@ -126,6 +140,17 @@ mod tests {
         );
         check_op("ScatterElements", [random("u8[3,4]", 1), t("i32[2,1] 2 0"), random("u8[2,1]", 2)]);
         check_op("ScatterElements", [random("f32[3,4]", 1), t("i64[0,1]"), t("f32[0,1]")]);
+    }
+
+    #[test]
+    fn truth_values_are_joined() {
+        for (reduction, y) in [("add", "1 1 0 1"), ("max", "1 1 0 1"), ("mul", "1 0 0 0"), ("min", "1 0 0 0")] {
+            let op = |name: &str| format!("{name} reduction=\"{reduction}\"");
+            let x = || t("bool[4] 1 0 0 1");
+            let y = [t(&format!("bool[4] {y}"))];
+            assert_eq!(check_op(&op("ScatterElements"), [x(), t("i64[4] 1 1 3 3"), t("bool[4] 1 0 0 1")]), y);
+            assert_eq!(check_op(&op("ScatterND"), [x(), t("i64[4,1] 1 1 3 3"), t("bool[4] 1 0 0 1")]), y);
+        }
     }
 
     #[test]

@@ -62,18 +62,33 @@ impl Operator for ScatterND {
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
+        let dtype = b.dtype(data);
+        let reduction = Reduction::parse(&self.reduction, dtype)?;
+        let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
+        let out = self.lower_numbers(b, x, reduction, [data, indices, updates])?;
+        Ok(vec![Reduction::elements(b, out, dtype)])
+    }
+}
+
+impl ScatterND {
+    fn lower_numbers(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        reduction: Reduction,
+        [data, indices, updates]: [TensorId; 3],
+    ) -> Result<TensorId, LowerError> {
         let (dims, index_dims) = (x.dims(0), x.dims(1));
-        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
         let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;
         let n_slices = outer.iter().product::<usize>();
         if n_slices == 0 || dims.contains(&0) {
-            return Ok(vec![b.compute(&dims, |b, at| b.load(data, at))]);
+            return Ok(b.compute(&dims, |b, at| b.load(data, at)));
         }
         let rows = b.reshape(updates, &[&[n_slices], &dims[n..]].concat());
         if let Some(values) = constant_indices(x.facts) {
             let targets = self.targets(&dims, n, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
             if let Some(inverse) = reduction.inverse(dims[..n].iter().product(), targets.into_iter()) {
-                return Ok(vec![reduction.lower_inverse(b, data, rows, &inverse)]);
+                return Ok(reduction.lower_inverse(b, data, rows, &inverse));
             }
         }
         let tuples = b.reshape(indices, &[n_slices, n]);
@@ -89,9 +104,9 @@ impl Operator for ScatterND {
             });
             let (flat, values) = (b.reshape(data, &[n_places, inner]), b.reshape(updates, &[n_slices, inner]));
             let out = reduction.lower_sorted(b, flat, &Updates { places, values, axis: 0 });
-            return Ok(vec![b.reshape(out, &dims)]);
+            return Ok(b.reshape(out, &dims));
         }
-        let out = reduction.lower_search(
+        reduction.lower_search(
             b,
             data,
             n_slices,
@@ -100,8 +115,7 @@ impl Operator for ScatterND {
                 (1..n).fold(here(0), |all, j| all.binary(BinaryOp::And, &here(j)))
             },
             |b, at, k| b.load(rows, [k].into_iter().chain(at[n..].iter().map(Ix::from))),
-        )?;
-        Ok(vec![out])
+        )
     }
 }
 

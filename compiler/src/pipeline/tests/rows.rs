@@ -229,3 +229,15 @@ fn a_map_that_only_a_product_reads_is_made_a_block_of_rows_at_a_time() {
     }
     assert_eq!(steps_of_mapped_products([520, 2, 14], 520, 1, true), 2, "weights that come from far");
 }
+
+#[test]
+fn numbers_rounded_to_eight_bits_again_and_again_are_searched_once_each() {
+    let mut n = Net::new();
+    let mut x = n.input(&[4, 24]);
+    for _ in 0..5 {
+        let small = n.op("Cast", &[x], &[("to", Attribute::Int(17))]);
+        let wide = n.op("Cast", &[small], &[("to", Attribute::Int(1))]);
+        x = n.with("Mul", wide, 1.25);
+    }
+    n.check(&[x]);
+}

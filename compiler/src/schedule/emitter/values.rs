@@ -100,7 +100,7 @@ impl Emitter {
                 let a = self.size(size, i64::from(u32::MAX));
                 self.numbered(Key::Index(a.clone()), |b| b.index(a))
             }
-            Node::Load { tensor, index, pad } => self.load(e, *tensor, index, pad.as_ref(), at)?,
+            Node::Load { tensor, index, pad } => self.load(e, *tensor, index, pad.as_ref(), at, known)?,
             Node::Unary(op, a) => {
                 let a = self.value_once(a, at, acc, known)?;
                 self.unary(*op, a)?
@@ -223,7 +223,16 @@ impl Emitter {
         Ok(self.b.op(VecType { dtype: e.dtype(), lanes: v.lanes }, Op::Pack(lanes)))
     }
 
-    fn load(&mut self, e: &Expr, tensor: TensorId, index: &[Ix], pad: Option<&Expr>, at: &Point) -> Result<Reg, ScheduleError> {
+    /// An element of a tensor. What its places and its padding share with the rest of the expression is in `known`.
+    fn load(
+        &mut self,
+        e: &Expr,
+        tensor: TensorId,
+        index: &[Ix],
+        pad: Option<&Expr>,
+        at: &Point,
+        known: &mut HashMap<*const Node, Reg>,
+    ) -> Result<Reg, ScheduleError> {
         if let Some(packed) = self.packed.get(e).cloned()
             && let Some(v) = at.vector
             && v.axis == packed.axis
@@ -258,7 +267,7 @@ impl Emitter {
                     let (lo, hi) = (lo.min(lo + reach), hi.max(hi + reach));
                     if let Some(pad) = pad {
                         if hi < 0 || lo >= end {
-                            return self.value(pad, at, None);
+                            return self.value_once(pad, at, None, known);
                         }
                         if lo < 0 || hi >= end || past {
                             if varies {
@@ -275,7 +284,7 @@ impl Emitter {
                     if at.vector.is_some_and(|v| expr_depends(i, v.axis)) {
                         return self.by_lane(e, at, None);
                     }
-                    let reg = self.value(i, at, None)?;
+                    let reg = self.value_once(i, at, None, known)?;
                     let reg = if self.b.ty(reg).dtype == DType::I64 {
                         reg
                     } else {
@@ -343,7 +352,7 @@ impl Emitter {
         let any = outside[1..]
             .iter()
             .fold(outside[0], |x, &y| self.numbered(Key::Binary(BinaryOp::Or, x, y), |b| b.binary(nest::BinaryOp::Or, x, y)));
-        let pad = self.value(pad.expect("only padded loads go outside"), at, None)?;
+        let pad = self.value_once(pad.expect("only padded loads go outside"), at, None, known)?;
         let (x, y, lanes) = self.level(pad, loaded);
         let any = self.splat(any, lanes);
         Ok(self.numbered(Key::Select(any, x, y), |b| b.select(any, x, y)))
