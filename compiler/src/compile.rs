@@ -91,7 +91,7 @@ fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Ar
             return usage(format!("`--dynamic {names}={low}..{high}:{step}`: expected a range of extents from 1 on, and steps from 1 on"));
         }
         let names: Vec<String> = names.split(',').map(str::to_owned).collect();
-        if let Some(name) = names.iter().find(|name| config.bindings.contains_key(*name)) {
+        if let Some(name) = names.iter().find(|name| config.bindings.contains_key(*name) || config.relations.contains_key(*name)) {
             return usage(format!("dimension `{name}` is bound and varies"));
         }
         if high - low < step {

@@ -19,6 +19,8 @@ pub struct Config {
     pub bindings: BTreeMap<String, usize>,
     /// Symbolic dimensions that every run chooses, and their values. Several in one, separated by commas, have one value.
     pub dynamic: BTreeMap<String, Range>,
+    /// Symbolic dimensions that others give, such as `past + seq`; one whose name is such a text needs no entry.
+    pub relations: BTreeMap<String, String>,
     /// Whole shapes of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Shapes of the tensors of inputs that are sequences; none for an optional input that has no value.
@@ -62,6 +64,7 @@ impl Default for Config {
             cpu: None,
             bindings: BTreeMap::new(),
             dynamic: BTreeMap::new(),
+            relations: BTreeMap::new(),
             computed: BTreeSet::new(),
             input_shapes: BTreeMap::new(),
             sequences: BTreeMap::new(),

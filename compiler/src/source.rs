@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::graph::{self, Graph, Value};
 use crate::onnx;
 pub use crate::onnx::{Form, element_name};
-use crate::tensor::{DType, Dim, Shape, Tensor, Type};
+use crate::tensor::{DType, Dim, Shape, Tensor, Type, complete, relations};
 
 /// A model as it was read.
 #[derive(Clone, Debug)]
@@ -121,6 +121,7 @@ fn import_options(config: &Config) -> onnx::ImportOptions {
     let variables = config.states.iter().map(|(input, _)| input.clone()).collect();
     onnx::ImportOptions {
         bindings,
+        relations: config.relations.clone(),
         input_shapes,
         sequences,
         constants: config.constants.clone(),
@@ -207,15 +208,18 @@ fn bind(old: &Graph, config: &Config, path: &Path) -> Result<Graph, Error> {
         }
     }
     let known: BTreeSet<String> = onnx::unbound_symbols(old).into_iter().collect();
-    if let Some(name) = config.bindings.keys().find(|name| !known.contains(*name)) {
+    if let Some(name) = config.bindings.keys().chain(config.relations.keys()).find(|name| !known.contains(*name)) {
         let list: Vec<String> = known.iter().map(|s| format!("`{s}`")).collect();
         let has =
             if list.is_empty() { "no symbolic dimensions".to_owned() } else { format!("the symbolic dimensions {}", list.join(", ")) };
         return Err(refuse(format!("there is no dimension `{name}`; the model has {has}")));
     }
+    let names: Vec<&str> = known.iter().map(String::as_str).collect();
+    let mut config = config.clone();
+    complete(&mut config.bindings, &relations(&names, &config.relations));
     let mut types = vec![];
     for &input in old.inputs() {
-        types.push(input_type(old.name_of(input), old.ty(input), config).map_err(refuse)?);
+        types.push(input_type(old.name_of(input), old.ty(input), &config).map_err(refuse)?);
     }
     graph::retype(old, &types)
         .map_err(|(line, e)| Error::Model(vec![Diagnostic::new("bad-shape", Severity::Input, &place, e.to_string()).with_line(line)]))

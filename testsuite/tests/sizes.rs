@@ -167,3 +167,24 @@ fn the_rust_module_takes_the_sizes() {
     tool::succeed(command.arg(folder.join("main.rs")).arg("-o").arg(&out));
     tool::succeed(&mut Command::new(out));
 }
+
+#[test]
+fn a_cache_grows_by_what_is_new() {
+    let folder = scratch("sizes-cache");
+    let file = folder.join("cache.graph");
+    let body = r#"graph @cache(%past: f32[past,3], %new: f32[seq,3], %mask: f32["past + seq",1], %bias: f32[total]) -> (%a, %b, %c, %d) {
+      %a = Relu(%past)
+      %b = Relu(%new)
+      %c = Relu(%mask)
+      %d = Relu(%bias)
+    }
+    "#;
+    fs::write(&file, body).expect("written");
+    let mut config = Config::default();
+    config.dynamic.insert("past".to_owned(), (1, 20).into());
+    config.dynamic.insert("seq".to_owned(), (1, 4).into());
+    config.relations.insert("total".to_owned(), "past+seq".to_owned());
+    let artifact = tinsmith::compile(&file, &config).unwrap_or_else(|e| panic!("{e}"));
+    let dims = |sizes: &[i64]| artifact.interface.inputs.iter().map(|p| p.dims_of_run(sizes)).collect::<Vec<_>>();
+    assert_eq!(dims(&[6, 3]), [vec![6, 3], vec![3, 3], vec![9, 1], vec![9]]);
+}

@@ -7,7 +7,7 @@ use tinsmith::codegen::{Executable, Memory};
 use tinsmith::config::Config;
 use tinsmith::emit::{Port, StatePort};
 use tinsmith::source::{Declared, Form, Signature};
-use tinsmith::tensor::{DType, Dim, Size, Tensor};
+use tinsmith::tensor::{DType, Dim, Size, Tensor, relations};
 use tinsmith::{Artifact, Error, source, state};
 
 use super::arrays;
@@ -59,10 +59,14 @@ pub(crate) fn bind_to(
     }
     tensors.extend(states);
     if !config.dynamic.is_empty() {
+        let dims = signature.inputs.iter().flat_map(|i| i.shape.iter().flat_map(|s| &s.0));
+        let names: Vec<&str> = dims.filter_map(|d| if let Dim::Symbol(s) = d { Some(&**s) } else { None }).collect();
+        let given = relations(&names, &config.relations);
         for (input, tensor) in signature.inputs.iter().filter_map(|i| Some((i, tensors.get(&i.name)?))) {
             for (d, &n) in input.shape.iter().flat_map(|s| &s.0).zip(tensor.dims()) {
                 if let Dim::Symbol(s) = d
                     && !config.is_dynamic(s)
+                    && !given.contains_key(&**s)
                 {
                     config.bindings.insert(s.to_string(), n);
                 }

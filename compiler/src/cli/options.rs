@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tinsmith::Pool;
 use tinsmith::config::{Config, DEFAULT_THREADS, Dumps, Emitter, Goal, Range, WeightFormat};
+use tinsmith::tensor::Relation;
 
 /// The model and how to compile it.
 #[derive(Args, Debug)]
 pub(crate) struct ModelOptions {
     /// An ONNX file, or `.graph` text with its `.blobs` beside it
     pub(crate) model: PathBuf,
-    /// Give a symbolic dimension a value
+    /// Give a symbolic dimension a value, or say how others give it: `total=past+seq`
     #[arg(long, value_name = "DIM=N", value_parser = binding)]
-    bind: Vec<(String, usize)>,
+    bind: Vec<(String, Bound)>,
     /// Leave a symbolic dimension to every run: one library for all values of this range, or every STEP-th of them;
     /// `A,B=1..8`: two dimensions that are always equal
     #[arg(long, value_name = "DIM=LOW..HIGH[:STEP]", value_parser = range)]
@@ -91,7 +92,8 @@ impl ModelOptions {
             name: None,
             target: self.target.clone(),
             cpu: self.cpu.clone(),
-            bindings: self.bind.iter().cloned().collect(),
+            bindings: self.bind.iter().filter_map(|(name, bound)| Some((name.clone(), bound.as_ref().ok().copied()?))).collect(),
+            relations: self.bind.iter().filter_map(|(name, bound)| Some((name.clone(), bound.as_ref().err()?.clone()))).collect(),
             dynamic: self.dynamic.iter().cloned().collect(),
             input_shapes: self.input_shape.iter().filter_map(|(name, shapes)| Some((name.clone(), one(shapes)?.clone()))).collect(),
             sequences: self.input_shape.iter().filter(|(_, shapes)| one(shapes).is_none()).cloned().collect(),
@@ -142,10 +144,17 @@ impl ModelOptions {
     }
 }
 
-fn binding(text: &str) -> Result<(String, usize), String> {
+/// An extent, or an expression of other dimensions.
+type Bound = Result<usize, String>;
+
+fn binding(text: &str) -> Result<(String, Bound), String> {
     let (name, value) = text.rsplit_once('=').ok_or("expected DIM=N")?;
-    let value = value.parse().map_err(|_| format!("`{value}` is not a number of elements"))?;
-    Ok((name.to_owned(), value))
+    let bound = match (value.parse(), Relation::parse(value)) {
+        (Ok(n), _) => Ok(n),
+        (_, Some(relation)) if !relation.names().is_empty() => Err(value.to_owned()),
+        _ => return Err(format!("`{value}` is neither a number of elements nor an expression of dimensions")),
+    };
+    Ok((name.to_owned(), bound))
 }
 
 fn at_most(text: &str) -> Result<(String, i64), String> {
@@ -203,8 +212,9 @@ mod tests {
         assert!(range("seq=512").is_err());
         assert_eq!(at_most("length=512"), Ok(("length".to_owned(), 512)));
         assert!(at_most("length=many").is_err());
-        assert_eq!(binding("batch=4"), Ok(("batch".to_owned(), 4)));
-        assert_eq!(binding("batch=-4"), Err("`-4` is not a number of elements".to_owned()));
+        assert_eq!(binding("batch=4"), Ok(("batch".to_owned(), Ok(4))));
+        assert_eq!(binding("total=past+1"), Ok(("total".to_owned(), Err("past+1".to_owned()))));
+        assert_eq!(binding("batch=-4"), Err("`-4` is neither a number of elements nor an expression of dimensions".to_owned()));
         assert_eq!(binding("batch"), Err("expected DIM=N".to_owned()));
     }
 }

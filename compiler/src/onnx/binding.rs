@@ -10,7 +10,7 @@ use super::problems::Problem;
 use super::{Form, ImportOptions, ValueSignature};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, name};
-use crate::tensor::{Dim, Shape, Tensor, Type};
+use crate::tensor::{Dim, Relation, Shape, Tensor, Type, complete, relations};
 
 /// The declared type of an input or output; dimensions without name get `NAME.AXIS`. Of sequences and optional values, element type and
 /// shape are those of the tensors inside.
@@ -160,6 +160,26 @@ pub(super) fn bind(
             known => format!("the symbolic dimensions are `{}`", unique(known).join("`, `")),
         };
         wrong(format!("there is no dimension `{name}`"), help);
+    }
+    for (name, text) in &options.relations {
+        let relation = Relation::parse(text);
+        let help = || format!("the symbolic dimensions are `{}`", unique(&known).join("`, `"));
+        match &relation {
+            _ if !known.contains(&name.as_str()) => wrong(format!("there is no dimension `{name}`"), help()),
+            None => wrong(format!("dimension `{name}` is `{text}`, which is no expression of dimensions"), help()),
+            Some(r) => r.names().into_iter().filter(|n| n == name || !known.contains(n)).for_each(|n| {
+                wrong(format!("dimension `{name}` is `{text}`, where `{n}` is no other dimension"), help());
+            }),
+        }
+    }
+    let relations = relations(&known, &options.relations);
+    complete(&mut symbols, &relations);
+    for (name, relation) in relations.iter().filter(|(name, _)| options.relations.contains_key(*name)) {
+        if let (Some(&n), Some(m)) = (symbols.get(name), relation.extent(&symbols))
+            && n != m
+        {
+            wrong(format!("dimension `{name}` is {n}, and `{}` is {m}", options.relations[name]), "leave one of them out".to_owned());
+        }
     }
     let types = inputs.iter().map(|input| {
         let shape = match &input.shape {

@@ -64,6 +64,8 @@ pub struct ImportOptions {
     pub folder: Option<PathBuf>,
     /// Extents of symbolic dimensions. An unnamed dimension is `INPUT.AXIS`.
     pub bindings: BTreeMap<String, usize>,
+    /// Symbolic dimensions that others give: expressions of those.
+    pub relations: BTreeMap<String, String>,
     /// Extents of inputs.
     pub input_shapes: BTreeMap<String, Vec<usize>>,
     /// Extents of the tensors of inputs that are sequences; none for an optional input that has no value.

@@ -391,6 +391,44 @@ fn functions_that_never_end_are_refused() {
 }
 
 #[test]
+fn dimensions_are_what_others_give() {
+    let row = |name: &str, dim| value(name, 1, &[D::S(dim)]);
+    let inputs = vec![row("past", "past"), row("new", "seq"), row("mask", "past + seq"), row("bias", "total")];
+    let nodes =
+        vec![node("Concat", &["past", "new"], &["all"], vec![int("axis", 0)]), node("Sum", &["all", "mask", "bias"], &["y"], vec![])];
+    let m = model(17, graph(inputs, vec![], nodes, &["y"]));
+    let say = |bindings: &[(&str, usize)], relations: &[(&str, &str)]| ImportOptions {
+        bindings: bindings.iter().map(|&(k, v)| (k.to_owned(), v)).collect(),
+        relations: relations.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
+        ..options()
+    };
+    insta::assert_snapshot!([
+        text_with(&m, &say(&[("past", 6), ("seq", 2)], &[("total", "past+seq")])),
+        problems_with(&m, &say(&[("past", 6), ("seq", 2), ("total", 9)], &[("total", "past+seq")])),
+        problems_with(&m, &say(&[("past", 6), ("seq", 2)], &[("total", "past+next"), ("other", "1")])),
+    ].join("\n"), @r#"
+        graph @g(%past: f32[6], %new: f32[2], %mask: f32[8], %bias: f32[8]) -> (%y) {
+          %all = Concat(%past, %new) axis=0                           : f32[8]
+          %y = Sum(%all, %mask, %bias)                                : f32[8]
+        }
+
+        error[invalid-binding]: dimension `total` is 9, and `past+seq` is 8
+          --> m.onnx
+           = help: leave one of them out
+        error[invalid-model]: `Sum`: shapes [8] and [9] do not broadcast
+          --> m.onnx: Sum giving "y", opset 17
+           |  %y = Sum(%all, %mask, %bias)
+
+        error[invalid-binding]: there is no dimension `other`
+          --> m.onnx
+           = help: the symbolic dimensions are `past`, `past + seq`, `seq`, `total`
+        error[invalid-binding]: dimension `total` is `past+next`, where `next` is no other dimension
+          --> m.onnx
+           = help: the symbolic dimensions are `past`, `past + seq`, `seq`, `total`
+        "#);
+}
+
+#[test]
 fn dimensions_are_bound() {
     let inputs = vec![value("x", 1, &[D::S("batch"), D::N(-1), D::N(4)]), value("y", 1, &[D::S("batch"), D::N(1), D::N(4)])];
     let g = graph(inputs, vec![], vec![node("Add", &["x", "y"], &["z"], vec![])], &["z"]);

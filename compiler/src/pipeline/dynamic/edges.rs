@@ -162,15 +162,10 @@ impl Edge<'_> {
             (None, None) => self.map.get(&v.node) == Some(&w.node) && v.result == w.result,
             _ => false,
         };
+        let fits = |i: usize, j: usize| same(mine.operands[i], theirs.operands[j]);
+        let spare = |j: usize| self.graph.constant(theirs.operands[j]).is_some() || !read.operands.contains(&theirs.program.operands[j]);
         let mut places = vec![];
-        for (j, (&w, t)) in theirs.operands.iter().zip(&theirs.program.operands).enumerate() {
-            match mine.operands.get(places.len()) {
-                Some(&v) if same(v, w) => places.push(j),
-                _ if self.graph.constant(w).is_some() || !read.operands.contains(t) => {}
-                _ => return None,
-            }
-        }
-        (places.len() == mine.operands.len()).then_some(places)
+        in_order(mine.operands.len(), theirs.operands.len(), &fits, &spare, &mut places).then_some(places)
     }
 
     /// Whether two programs give the same values for arbitrary operands; constants have their own values. The operands of the first are
@@ -198,6 +193,27 @@ impl Edge<'_> {
             x.iter().zip(&y).all(|(x, y)| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-5 * most)
         }))
     }
+}
+
+/// Finds a place among `m` for each of `n` in the same order, each where it fits, so that all others are spare; `places` has the first.
+fn in_order(n: usize, m: usize, fits: &dyn Fn(usize, usize) -> bool, spare: &dyn Fn(usize) -> bool, places: &mut Vec<usize>) -> bool {
+    let (i, from) = (places.len(), places.last().map_or(0, |p| p + 1));
+    if i == n {
+        return (from..m).all(spare);
+    }
+    for j in from..m {
+        if fits(i, j) {
+            places.push(j);
+            if in_order(n, m, fits, spare, places) {
+                return true;
+            }
+            places.truncate(i);
+        }
+        if !spare(j) {
+            return false;
+        }
+    }
+    false
 }
 
 /// Programs with more work are not evaluated.
@@ -251,7 +267,19 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
         }
     }
     items(&mut p.items, at, &extent);
+    drop_loops_without_iterations(&mut p.items);
     p
+}
+
+/// What they would write may have no place.
+fn drop_loops_without_iterations(items: &mut Vec<Item>) {
+    items.retain_mut(|item| match item {
+        Item::Repeat { extent, items, .. } => {
+            drop_loops_without_iterations(items);
+            *extent > 0
+        }
+        _ => true,
+    });
 }
 
 /// The affine form that an index is.
@@ -330,4 +358,19 @@ fn normalize(p: &mut Program) {
     let dims: Vec<Vec<usize>> = p.tensors.iter().map(|t| t.dims.clone()).collect();
     items(&mut p.items, &mut vec![], &dims);
     simplify(p);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn operands_are_found_among_others() {
+        let found = |n, m, fits: &[(usize, usize)], spare: &[usize]| {
+            let mut places = vec![];
+            super::in_order(n, m, &|i, j| fits.contains(&(i, j)), &|j| spare.contains(&j), &mut places).then_some(places)
+        };
+        assert_eq!(found(1, 2, &[(0, 0), (0, 1)], &[0]), Some(vec![1]));
+        assert_eq!(found(2, 3, &[(0, 0), (0, 1), (1, 1), (1, 2)], &[0, 2]), Some(vec![0, 1]));
+        assert_eq!(found(1, 2, &[(0, 0), (0, 1)], &[]), None);
+        assert_eq!(found(0, 1, &[], &[0]), Some(vec![]));
+    }
 }

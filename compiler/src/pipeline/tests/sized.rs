@@ -210,7 +210,9 @@ fn updates_and_running_sums_over_lengths() {
         let y = net.op("ScatterND", &[table, places, updates], &[("reduction", Attribute::String("add".to_owned()))]);
         let axis = net.ints(&[1]);
         let sums = net.op("CumSum", &[x, axis], &[]);
-        net.with_outputs(&[y, sums])
+        let down = net.ints(&[0]);
+        let along = net.op("CumSum", &[x, down], &[]);
+        net.with_outputs(&[y, sums, along])
     });
 }
 
