@@ -52,8 +52,8 @@ pub enum Convolution {
     Fastest,
     /// By direct sums.
     Direct,
-    /// By F(m, 3) wherever that exists, for tests.
-    Winograd(usize),
+    /// By F(m, 3) of so many outputs down and across wherever that exists, for tests and measurements.
+    Winograd(usize, usize),
 }
 
 impl Machine {
@@ -87,7 +87,7 @@ impl Machine {
 
     /// What may be better than the choice that this machine comes with, the most promising first.
     pub fn other_choices(&self) -> Vec<Choice> {
-        let sums = [Convolution::Direct, Convolution::Winograd(4), Convolution::Winograd(2)];
+        let sums = [Convolution::Direct, Convolution::Winograd(4, 4), Convolution::Winograd(2, 2), Convolution::Winograd(1, 2)];
         let sums = sums.into_iter().filter(|_| self.convolution == Convolution::Fastest);
         let sums = sums.map(|convolution| Choice { convolution: Some(convolution), ..self.choice });
         if !self.exact {
@@ -194,7 +194,8 @@ impl fmt::Display for Choice {
         }
         match self.convolution {
             Some(Convolution::Direct) => f.write_str(" convolution=direct"),
-            Some(Convolution::Winograd(m)) => write!(f, " convolution=winograd{m}"),
+            Some(Convolution::Winograd(m, n)) if m == n => write!(f, " convolution=winograd{m}"),
+            Some(Convolution::Winograd(m, n)) => write!(f, " convolution=winograd{m}x{n}"),
             Some(Convolution::Fastest) | None => Ok(()),
         }
     }
@@ -219,8 +220,9 @@ impl FromStr for Choice {
                 }
                 ("blocks", n) => choice.blocks = Some(number(n)?),
                 ("convolution", "direct") => choice.convolution = Some(Convolution::Direct),
-                ("convolution", "winograd2") => choice.convolution = Some(Convolution::Winograd(2)),
-                ("convolution", "winograd4") => choice.convolution = Some(Convolution::Winograd(4)),
+                ("convolution", "winograd2") => choice.convolution = Some(Convolution::Winograd(2, 2)),
+                ("convolution", "winograd1x2") => choice.convolution = Some(Convolution::Winograd(1, 2)),
+                ("convolution", "winograd4") => choice.convolution = Some(Convolution::Winograd(4, 4)),
                 _ => return Err(bad()),
             }
         }

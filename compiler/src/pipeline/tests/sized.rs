@@ -53,7 +53,7 @@ pub(super) fn check_for(parameters: &[Parameter], at: &[&[i64]], build: Build<'_
 /// The same with convolutions in one way.
 fn check_as(parameters: &[Parameter], convolution: Convolution, at: &[&[i64]], build: Build<'_>) {
     let all = compile_as(parameters, convolution, build).unwrap_or_else(|problems| panic!("{problems:?}"));
-    if let Convolution::Winograd(_) = convolution {
+    if let Convolution::Winograd(..) = convolution {
         for (way, compiled) in WAYS.iter().zip(&all) {
             assert!(compiled.program.kernels.iter().any(|k| k.schedule.contains("winograd(")), "{way:?}");
         }
@@ -521,7 +521,7 @@ fn convolution_of(image: [usize; 3], taps: [usize; 2], pads: [i64; 4]) -> Graph 
 /// Convolutions by fewer products, of as many images as a run has.
 #[test]
 fn batches_of_images_by_fewer_products() {
-    check_as(&parameters(&[("batch", 1, 5)]), Convolution::Winograd(4), &[&[1], &[2], &[5]], &|at| {
+    check_as(&parameters(&[("batch", 1, 5)]), Convolution::Winograd(4, 4), &[&[1], &[2], &[5]], &|at| {
         convolution_of([n(at[0]), 9, 14], [3, 3], [1; 4])
     });
 }
@@ -532,13 +532,19 @@ fn widths_of_images_by_fewer_products() {
     let widths: Vec<[i64; 1]> = (1..=14).chain([21, 31, 38]).map(|w| [w]).collect();
     let at: Vec<&[i64]> = widths.iter().map(<[i64; 1]>::as_slice).collect();
     for m in [2, 4] {
-        check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(m), &at, &|at| convolution_of([2, 7, n(at[0])], [3, 3], [1; 4]));
+        check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(m, m), &at, &|at| {
+            convolution_of([2, 7, n(at[0])], [3, 3], [1; 4])
+        });
     }
-    check_as(&parameters(&[("width", 3, 38)]), Convolution::Winograd(4), &at[2..], &|at| {
+    check_as(&parameters(&[("width", 3, 38)]), Convolution::Winograd(4, 4), &at[2..], &|at| {
         convolution_of([1, 6, n(at[0])], [3, 3], [0, 0, 2, 0])
     });
-    check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(2), &at, &|at| convolution_of([1, 5, n(at[0])], [1, 3], [0, 1, 0, 1]));
-    check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(2), &at, &|at| convolution_of([1, 5, n(at[0])], [3, 1], [1, 0, 1, 0]));
+    check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(2, 2), &at, &|at| {
+        convolution_of([1, 5, n(at[0])], [1, 3], [0, 1, 0, 1])
+    });
+    check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(2, 2), &at, &|at| {
+        convolution_of([1, 5, n(at[0])], [3, 1], [1, 0, 1, 0])
+    });
 }
 
 /// The same where both sides and the number of images vary.
@@ -546,7 +552,7 @@ fn widths_of_images_by_fewer_products() {
 fn sides_of_images_by_fewer_products() {
     let at: [&[i64]; 7] = [&[1, 1, 1], &[2, 2, 5], &[1, 6, 3], &[2, 7, 9], &[1, 12, 4], &[1, 5, 13], &[2, 13, 17]];
     for m in [2, 4] {
-        check_as(&parameters(&[("batch", 1, 2), ("height", 1, 13), ("width", 1, 17)]), Convolution::Winograd(m), &at, &|at| {
+        check_as(&parameters(&[("batch", 1, 2), ("height", 1, 13), ("width", 1, 17)]), Convolution::Winograd(m, m), &at, &|at| {
             convolution_of([n(at[0]), n(at[1]), n(at[2])], [3, 3], [1; 4])
         });
     }

@@ -45,8 +45,8 @@ impl Case {
         net.set_outputs(&[y]);
         let inputs = net.inputs();
         let values = net.evaluate(&inputs);
-        for m in [2, 4] {
-            let convolution = Convolution::Winograd(m);
+        for (down, across) in [(2, 2), (4, 4), (1, 2), (2, 4)] {
+            let convolution = Convolution::Winograd(down, across);
             for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
                 let compiled = net.check_at(level, Options { emitter, convolution, ..Options::default() }, &[y], &inputs, &values);
                 assert_eq!(n_winograd(&compiled), 1, "{:?} {:?}", self.image, self.channels);
@@ -112,14 +112,14 @@ fn blocks_that_end_beyond_the_image() {
     net.set_outputs(&[y]);
     let inputs = net.inputs();
     let values = net.evaluate(&inputs);
-    let convolution = Convolution::Winograd(4);
+    let convolution = Convolution::Winograd(4, 4);
     net.check_at(Level::V4, Options { emitter: Emitter::Auto, convolution, ..Options::default() }, &[y], &inputs, &values);
 }
 
 /// Products go panel by panel or point by point, in blocks or at once, as caches and threads ask for: all to the same bits.
 #[test]
 fn orders_and_blocks_give_the_same_bits() {
-    for (image, channels) in [([1, 20, 26], [64, 52]), ([2, 21, 40], [24, 37])] {
+    for (image, channels, m) in [([1, 20, 26], [64, 52], (4, 4)), ([2, 21, 40], [24, 37], (4, 4)), ([1, 20, 26], [64, 52], (1, 2))] {
         let case = Case { image: image.to_vec(), channels, taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
         let (mut net, y) = case.net();
         net.set_outputs(&[y]);
@@ -133,7 +133,7 @@ fn orders_and_blocks_give_the_same_bits() {
             let mut schedules = std::collections::BTreeSet::new();
             for (l2_bytes, threads) in [(64 << 10, 1), (256 << 10, 1), (256 << 10, 5), (2 << 20, 1), (2 << 20, 2)] {
                 machine.target.l2_bytes = l2_bytes;
-                let options = Options { emitter, convolution: Convolution::Winograd(4), threads, ..Options::default() };
+                let options = Options { emitter, convolution: Convolution::Winograd(m.0, m.1), threads, ..Options::default() };
                 let compiled = lower_and_schedule(net.graph.clone(), &machine, options).unwrap();
                 assert_eq!(n_winograd(&compiled), 1);
                 schedules.extend(compiled.program.kernels.iter().map(|k| k.schedule.clone()).filter(|s| s.contains("winograd(")));
@@ -147,9 +147,26 @@ fn orders_and_blocks_give_the_same_bits() {
             }
             assert!(outputs.iter().all(|o| *o == outputs[0]), "{level:?} {image:?}: {schedules:?}");
             assert!(schedules.len() > 1, "{level:?}: only {schedules:?}");
-            assert!(image[0] > 1 || schedules.iter().any(|s| s.contains("by=points")), "{level:?}: {schedules:?}");
+            assert!(image[0] > 1 || m.0 == 1 || schedules.iter().any(|s| s.contains("by=points")), "{level:?}: {schedules:?}");
         }
     }
+}
+
+/// A tile asks for the lines of a later one where the second-level cache does not keep the output: four by four, each a vector.
+#[test]
+fn lines_of_far_outputs_are_asked_for() {
+    let case = Case { image: vec![1, 16, 64], channels: [16, 32], taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
+    let (mut net, y) = case.net();
+    net.set_outputs(&[y]);
+    let mut machine = Machine::x86_64(Level::V4);
+    let asked = [64 << 10, 2 << 20].map(|l2_bytes| {
+        machine.target.l2_bytes = l2_bytes;
+        let options = Options { convolution: Convolution::Winograd(4, 4), ..Options::default() };
+        let compiled = lower_and_schedule(net.graph.clone(), &machine, options).unwrap();
+        let kernel = compiled.program.kernels.iter().find(|k| k.schedule.contains("winograd(")).unwrap();
+        kernel.to_string().lines().filter(|l| l.trim_start().starts_with("prefetch ")).count()
+    });
+    assert!(asked[0] >= 16 && asked[0] % 16 == 0 && asked[1] == 0, "{asked:?}");
 }
 
 /// The largest error of a convolution relative to the root mean square of its outputs.
@@ -205,11 +222,11 @@ fn errors_stay_near_those_of_direct_sums() {
         for channels in [32, 512] {
             let of = |convolution| error(channels, level, Options { emitter, convolution, ..Options::default() });
             let direct = of(Convolution::Direct);
-            let (two, four) = (of(Convolution::Winograd(2)), of(Convolution::Winograd(4)));
-            eprintln!("{level:?} {channels}: direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+            let [rows, two, four] = [(1, 2), (2, 2), (4, 4)].map(|(m, n)| of(Convolution::Winograd(m, n)));
+            eprintln!("{level:?} {channels}: direct {direct:.1e}, F(1x2) {rows:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
             // Few channels give direct sums of so few terms that rounding in the transforms shows.
             let allowed = 2.0 * direct.max(2e-6);
-            assert!(two <= allowed && four <= 1.5 * allowed, "direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+            assert!(rows.max(two) <= allowed && four <= 1.5 * allowed, "direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
         }
     }
 }

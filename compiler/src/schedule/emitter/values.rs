@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Emitter, Key, Point};
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, Stage, TensorId, UnaryOp, Var};
-use crate::nest::{self, Affine, Index, Op, Reg, VecType, math};
+use crate::nest::{self, Affine, BufferId, Index, Op, Reg, VecType, math};
 use crate::schedule::ScheduleError;
 use crate::tensor::{DType, Size};
 
@@ -417,13 +417,17 @@ impl Emitter {
         Ok(())
     }
 
+    /// Where a stage stores its result of a point: the first of its lanes.
+    pub(in crate::schedule) fn place_of(&mut self, stage: &Stage, at: &Point) -> (BufferId, Affine) {
+        let (buffer, offset, strides) = self.memory_of(stage.out);
+        let places = stage.write.iter().zip(&strides);
+        (buffer, places.fold(Affine::constant(offset), |flat, (a, &stride)| flat.plus(&self.affine(a, at).times(stride))))
+    }
+
     /// Stores a register at the stage's write address; of a vector only the lanes that exist.
     pub(in crate::schedule) fn store(&mut self, stage: &Stage, at: &Point, value: Reg) {
-        let (buffer, offset, strides) = self.memory_of(stage.out);
-        let mut flat = Affine::constant(offset);
-        for (a, &stride) in stage.write.iter().zip(&strides) {
-            flat = flat.plus(&self.affine(a, at).times(stride));
-        }
+        let (buffer, flat) = self.place_of(stage, at);
+        let (.., strides) = self.memory_of(stage.out);
         match at.vector {
             Some(v) => {
                 let spread: i64 = stage.write.iter().zip(&strides).map(|(a, s)| s * a.coefficient(Var::Axis(v.axis as u32))).sum();

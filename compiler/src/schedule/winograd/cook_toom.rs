@@ -23,10 +23,13 @@ pub(super) struct CookToom {
 }
 
 impl CookToom {
-    /// F(m, r), if there are good points for it. F(1, 1) is the identity.
+    /// F(m, r), if there are good points for it. F(1, r) is the direct sum.
     pub(super) fn new(m: usize, r: usize) -> Option<Self> {
+        if m == 1 {
+            let identity: Vec<Vec<f64>> = (0..r).map(|i| (0..r).map(|j| f64::from(u8::from(i == j))).collect()).collect();
+            return Some(CookToom { m, r, output: vec![vec![1.0; r]], input: identity.clone(), taps: identity });
+        }
         let points: &[f64] = match (m + r).checked_sub(1)? {
-            1 => &[],
             4 => &[0.0, 1.0, -1.0],
             6 => &[0.0, 0.75, -0.75, 1.5, -1.5],
             _ => return None,
@@ -56,7 +59,7 @@ impl CookToom {
 
     /// Whether product `j` and the next belong to points of opposite signs.
     pub(super) fn is_pair(&self, j: usize) -> bool {
-        self.n() > 1 && j % 2 == 1 && j + 2 < self.n()
+        self.m > 1 && j % 2 == 1 && j + 2 < self.n()
     }
 }
 
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_matrices_filter() {
-        for (m, r) in [(2, 3), (4, 3), (1, 1), (3, 2), (2, 5)] {
+        for (m, r) in [(2, 3), (4, 3), (1, 1), (1, 3), (3, 2), (2, 5)] {
             let f = CookToom::new(m, r).unwrap();
             let data: Vec<f64> = (0..m + r - 1).map(|i| (i * i % 7) as f64 - 2.5).collect();
             let taps: Vec<f64> = (0..r).map(|i| 1.25 - i as f64 * 0.5).collect();

@@ -70,12 +70,13 @@ fn transforms(plan: &Plan, machine: &Machine, shape: &Shape) -> [f64; 2] {
     let [y, x] = &plan.forms;
     let (fma, store, load) = if machine.lanes > 8 { (1.0, 2.0, 0.5) } else { (0.5, 1.0, 0.3) };
     // An addition for each product and pair of points, and as many again that combine them.
-    let work = |f: &CookToom| if f.n() > 1 { (2 * f.n() * (f.n() - 2) / 4) as f64 } else { 0.0 };
+    let work = |f: &CookToom| if f.m > 1 { (2 * f.n() * (f.n() - 2) / 4) as f64 } else { 0.0 };
+    let sums = |f: &CookToom| if f.m > 1 { work(f) } else { f.n() as f64 - 1.0 };
     let (ny, nx, n_tiles) = (y.n() as f64, x.n() as f64, plan.n_tiles() as f64);
     let columns_read = (x.m * plan.cols + x.n() - x.m) as f64;
     let row = columns_read * (ny * (load + store) + work(y) * fma);
     let tile_in = ny * (nx * (load + store) + work(x) * fma);
-    let tile_out = nx * ny * load + (nx * work(y) + y.m as f64 * work(x)) * fma + (y.m * x.m) as f64 * (store + 2.0 * fma);
+    let tile_out = nx * ny * load + (nx * sums(y) + y.m as f64 * sums(x)) * fma + (y.m * x.m) as f64 * (store + 2.0 * fma);
     let in_vectors = shape.channels.1.div_ceil(Plan::input_lanes(machine, shape.channels.1) as usize) as f64;
     let out_vectors = shape.columns.1.div_ceil(plan.lanes) as f64;
     [1.2 * in_vectors * (plan.rows as f64 * row + n_tiles * tile_in), 1.2 * out_vectors * n_tiles * tile_out]

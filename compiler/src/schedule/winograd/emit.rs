@@ -17,6 +17,8 @@ type Done = Result<(), ScheduleError>;
 /// Axes of the stage that multiplies: two for panel and point, the outer one first, then tile, column, channel.
 const N_PRODUCT_AXES: usize = 5;
 const COLUMN: usize = 3;
+/// How many tiles before its own a line of the output is asked for.
+const TILES_AHEAD: i64 = 2;
 
 /// A range of output channels in panels of one width.
 struct Panels {
@@ -54,6 +56,8 @@ struct Emission<'a> {
     /// Products under the transform of rows, where registers are few.
     half: Option<Scratch>,
     in_lanes: u32,
+    /// Whether outputs go further than to the second-level cache: their lines are asked for before they are stored.
+    is_far: bool,
 }
 
 /// The tile columns of a block. Along a side of which only a run knows the extent, what is inside is found out tile by tile.
@@ -85,7 +89,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
     let input = scratch(e, "transformed", [n_products, n_tiles, channels], plan.stride);
     let few = n_registers < 32 || shape.finish_is_long();
     let half = few.then(|| scratch(e, "half", [y.m, x.n(), plan.lanes], plan.lanes));
-    let it = Emission { stage, shape, plan, rows, input, half, in_lanes };
+    let is_far = shape.output_bytes() > e.machine.l2_bytes;
+    let it = Emission { stage, shape, plan, rows, input, half, in_lanes, is_far };
 
     let full = shape.columns.1 / plan.nr;
     let rest = shape.columns.1 % plan.nr;
@@ -404,6 +409,14 @@ impl Emission<'_> {
                     if let Some(axis) = side.axis {
                         at.axes[axis] = tile.times(m as i64).offset(within as i64);
                     }
+                }
+                if self.is_far {
+                    let mut later = at.clone();
+                    if let Some(axis) = self.shape.sides[1].axis {
+                        later.axes[axis] = later.axes[axis].offset(TILES_AHEAD * x.m as i64);
+                    }
+                    let (buffer, place) = e.place_of(self.stage, &later);
+                    e.b.prefetch(buffer, place);
                 }
                 let result = e.value(&self.shape.finish, &at, Some(value))?;
                 e.store(self.stage, &at, result);

@@ -8,6 +8,8 @@ use crate::schedule::cost::{Convolution, Machine, choose_tile};
 
 /// Most tiles of a block whose scratch the second-level cache keeps.
 const MAX_TILES: usize = 192;
+/// Outputs of a tile, down and across.
+const FORMS: [[usize; 2]; 3] = [[4, 4], [2, 2], [1, 2]];
 /// How much faster than the direct sum it must be.
 const MARGIN: f64 = 1.1;
 /// Most scratch, in second-level caches.
@@ -54,9 +56,13 @@ impl Plan {
         self.forms[0].n() * self.forms[1].n()
     }
 
-    /// Outputs along a side with taps.
-    pub(super) fn m(&self) -> usize {
-        self.forms[0].m.max(self.forms[1].m)
+    /// Outputs of a tile along the sides with taps, as text.
+    pub(super) fn m(&self) -> String {
+        let along: Vec<usize> = self.forms.iter().filter(|f| f.r > 1).map(|f| f.m).collect();
+        match along[..] {
+            [down, across] if down != across => format!("{down}x{across}"),
+            _ => along.first().map_or(String::new(), usize::to_string),
+        }
     }
 
     /// How much more than is used blocks compute where only a run knows how many outputs there are, on average over some sizes: the last
@@ -82,12 +88,15 @@ impl Plan {
     /// The fastest plan, if it is faster than the direct sum or asked for. Results depend on the transforms only, which are chosen as
     /// if for one thread; blocks are chosen for one thread and for all that may share them.
     pub(super) fn choose(machine: &Machine, shape: &Shape) -> Option<Self> {
-        let fastest = |m: usize| Self::fastest(machine, shape, m);
+        let fastest = |m: [usize; 2]| Self::fastest(machine, shape, m);
+        // Fewer weights for more products: only where those are too many to stay near in any model.
+        let weights = |p: &Self| p.n_products() * shape.channels.1 * shape.columns.1 * 4;
+        let may_wait = |p: &(f64, Self)| p.1.forms.iter().all(|f| f.m > 1 || f.r == 1) || weights(&p.1) > machine.l2_bytes;
         match machine.convolution() {
             Convolution::Direct => None,
-            Convolution::Winograd(m) => fastest(m).map(|p| p.1),
+            Convolution::Winograd(down, across) => fastest([down, across]).map(|p| p.1),
             Convolution::Fastest => {
-                let (time, plan) = [4, 2].into_iter().filter_map(fastest).min_by(|a, b| a.0.total_cmp(&b.0))?;
+                let (time, plan) = FORMS.into_iter().filter_map(fastest).filter(may_wait).min_by(|a, b| a.0.total_cmp(&b.0))?;
                 (time * MARGIN < cost::direct(machine, shape)).then_some(plan)
             }
         }
@@ -103,10 +112,10 @@ impl Plan {
     }
 
     /// The best plan of these transforms, and the time of the fastest on one thread.
-    fn fastest(machine: &Machine, shape: &Shape, m: usize) -> Option<(f64, Self)> {
+    fn fastest(machine: &Machine, shape: &Shape, m: [usize; 2]) -> Option<(f64, Self)> {
         let form = |i: usize| {
             let r = shape.sides[i].r();
-            CookToom::new(if r > 1 { m } else { 1 }, r)
+            CookToom::new(if r > 1 { m[i] } else { 1 }, r)
         };
         let forms = [form(0)?, form(1)?];
         let tiles = [0, 1].map(|i| shape.sides[i].extent.div_ceil(forms[i].m));

@@ -214,6 +214,11 @@ impl Shape {
         })
     }
 
+    /// Bytes of the output.
+    pub(super) fn output_bytes(&self) -> usize {
+        self.n_images * self.sides[0].extent * self.sides[1].extent * self.columns.1 * DType::F32.size_bytes()
+    }
+
     /// Whether channels are adjacent in the input and in the output.
     pub(super) fn lanes_are_adjacent(&self, e: &Emitter, stage: &Stage) -> bool {
         let stride = |forms: &[Affine], strides: &[i64], axis: usize| -> i64 {
