@@ -373,6 +373,9 @@ def layouts():
     for attributes in [{"kernel_shape": [2, 2], "strides": [2, 2]}, {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}, {"kernel_shape": [2, 2], "dilations": [2, 1], "ceil_mode": 1}]:
         for x in [u8(1, 6, 5, 3), u8(2, 6, 5, 4).view(np.int8)]:
             yield Case("NhwcMaxPool", [x], attributes, weights=(), **exact)
+    for pads in [[0, 0, 0, 0], [1, 0, 2, 1]]:
+        operands = [f32(1, 4, 5, 6), f32(4, 3, 3, 2), np.array(pads, np.int64), f32(3)]
+        yield Case("ConvTransposeWithDynamicPads", operands, {"strides": [2, 2]}, fixed=(2,))
     for last, x in [(1, u8(1, 6, 5, 4)), (0, u8(1, 4, 6, 5))]:
         for group in [1, 2]:
             w = u8(6, 4 // group, 3, 3).view(np.int8)

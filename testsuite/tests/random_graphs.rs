@@ -34,6 +34,7 @@ const NOT_DRAWN: &[(&str, &str)] = &[
 const DEFINED_BY_OTHERS: &[&str] = &[
     "com.microsoft.BiasDropout",
     "com.microsoft.BiasSoftmax",
+    "com.microsoft.ConvTransposeWithDynamicPads",
     "com.microsoft.CropAndResize",
     "com.microsoft.DecoderMaskedMultiHeadAttention",
     "com.microsoft.ExpandDims",

@@ -28,7 +28,7 @@ fn features(d: &mut Draft<'_>, x: &Variable) -> Made {
         return None;
     }
     let n = x.dims[1];
-    let text = match d.random.below(6) {
+    let text = match d.random.below(7) {
         0 => format!("ai.onnx.ml.Scaler({}) offset=[{}] scale=[{}]", x.name, floats(d.random, n), floats(d.random, n)),
         1 => format!("ai.onnx.ml.Normalizer({}) norm=\"{}\"", x.name, d.random.one_of(&["MAX", "L1", "L2"])),
         2 => format!("ai.onnx.ml.Binarizer({}) threshold=0.25", x.name),
@@ -37,6 +37,10 @@ fn features(d: &mut Draft<'_>, x: &Variable) -> Made {
             let i = d.random.below(n);
             let i = d.ints("i", &[i as i64]);
             format!("ai.onnx.ml.ArrayFeatureExtractor({}, {i})", x.name)
+        }
+        5 => {
+            let keys: Vec<String> = (0..n).map(|i| (3 * i).to_string()).collect();
+            format!("ai.onnx.ml.ZipMap({}) classlabels_int64s=[{}]", x.name, keys.join(","))
         }
         _ => format!("ai.onnx.ml.FeatureVectorizer({}, {}) inputdimensions=[{n},{n}]", x.name, x.name),
     };

@@ -355,7 +355,15 @@ fn scatter_elements(d: &mut Draft<'_>, x: &Variable) -> Made {
     let i = d.constant("i", format!("[{}]", list(&places)), DType::I64, &dims);
     let u = d.constant("u", "rand(5)".to_owned(), x.dtype, &dims);
     let reduction = d.random.one_of(&["none", "add", "max"]);
-    Some((format!("ScatterElements({}, {i}, {u}) axis={axis} reduction=\"{reduction}\"", x.name), !is_float(x) || reduction != "add"))
+    let exact = !is_float(x) || reduction != "add";
+    let text = if d.random.one_in(3) {
+        let meant: Vec<i64> = dims.iter().map(|&n| d.random.within(0, n as i64)).collect();
+        let meant = d.ints("meant", &meant);
+        format!("ai.tinsmith.PaddedScatterElements({}, {i}, {u}, {meant})", x.name)
+    } else {
+        format!("ScatterElements({}, {i}, {u})", x.name)
+    };
+    Some((format!("{text} axis={axis} reduction=\"{reduction}\""), exact))
 }
 
 fn statistics(d: &mut Draft<'_>, x: &Variable) -> Made {

@@ -33,7 +33,7 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
         return None;
     }
     let rank = x.dims.len();
-    let text = match d.random.below(10) {
+    let text = match d.random.below(11) {
         0 => {
             d.n_results = 2;
             format!("ai.tinsmith.PaddedNonZero({})", x.name)
@@ -65,6 +65,11 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
             let (a, b) = (extents(d, "first"), extents(d, "second"));
             d.n_results = 2;
             format!("ai.tinsmith.PaddedConcat({0}, {0}, {a}, {b}) axis={axis} n=2", x.name)
+        }
+        10 if x.dtype == DType::I64 && !x.dims.contains(&0) => {
+            let (low, high) = (d.constant("low", "[0]".to_owned(), DType::I64, &[]), d.constant("high", "[6]".to_owned(), DType::I64, &[]));
+            let within = line(d, "within", format!("Clip({}, {low}, {high})", x.name), DType::I64, &x.dims);
+            format!("ai.tinsmith.Count({within}) at={} most=6", d.random.below(x.n_elements()))
         }
         7 => {
             let shape: Vec<i64> = x.dims.iter().map(|&n| d.random.within(0, n as i64)).collect();

@@ -1,6 +1,6 @@
 //! An element that says how much is meant.
 
-use crate::expr::{self, Ix, TensorId};
+use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, n_elements};
@@ -44,10 +44,12 @@ impl Operator for Count {
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let input = b.reshape(x.tensor(0), &[n_elements(&x.dims(0))]);
-        let zeros = b.constant("within", Tensor::from_slice(&[self.most as usize + 1], &vec![0i64; self.most as usize + 1]));
+        let zero = b.constant("within", Tensor::from_slice(&[1], &[0i64]));
         Ok(vec![b.compute(&[1], |b, _| {
             let count = b.load(input, [self.at]);
-            b.load(zeros, [Ix::Checked(count.clone())]) + count
+            let number = |n: i64| Expr::int(DType::I64, n);
+            let within = count.compare(CompareOp::Ge, &number(0)).binary(BinaryOp::And, &count.compare(CompareOp::Le, &number(self.most)));
+            b.load(zero, [Ix::Checked(within.select(&number(0), &number(-1)))]) + count
         })])
     }
 }
