@@ -7,7 +7,7 @@ use super::joined::rows_again;
 use super::pieces::one_of_pieces;
 use super::places::{number as number_of, place, table, with_values};
 use super::shapes::{is_part, reshape_holds};
-use crate::expr::{Affine, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, TensorDecl, TensorId, Var};
+use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, TensorDecl, TensorId, Var};
 use crate::tensor::{DType, Size, Tensor};
 
 pub(super) type Answer<T> = Result<T, Misfit>;
@@ -313,6 +313,10 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
         Node::Unary(op, a) => Node::Unary(*op, child(a, &|n| matches!(n, Node::Unary(o, _) if o == op).then(|| nth(n, 0)).flatten())?),
         Node::Cast(a) => Node::Cast(child(a, &|n| matches!(n, Node::Cast(_)).then(|| nth(n, 0)).flatten())?),
         Node::Bits(a) => Node::Bits(child(a, &|n| matches!(n, Node::Bits(_)).then(|| nth(n, 0)).flatten())?),
+        Node::Binary(BinaryOp::Div | BinaryOp::Mul, ..) if let Some((a, theirs, by)) = quotients(e, others) => {
+            let by = constant(fitter, e.dtype(), by[0], &by[1..])?;
+            Node::Binary(BinaryOp::Div, annotate_expr(fitter, &a, &theirs, known)?, by)
+        }
         Node::Binary(op, a, b) => {
             let same = |n: &Node| matches!(n, Node::Binary(o, ..) if o == op);
             let (a, b) = (child(a, &|n| same(n).then(|| nth(n, 0)).flatten())?, child(b, &|n| same(n).then(|| nth(n, 1)).flatten())?);
@@ -331,6 +335,32 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
     let done = if node == *e.node() { e.clone() } else { Expr::new(node, e.dtype()) };
     known.insert(key, done.clone());
     Ok(done)
+}
+
+/// Quotients by constants of which some, not all, are written as products, as those by powers of two are: the first dividend, the others,
+/// and all divisors.
+fn quotients(e: &Expr, others: &[Expr]) -> Option<(Expr, Vec<Expr>, Vec<Const>)> {
+    let is_power_of_two = |x: f64| x.is_normal() && (1.0 / x).is_normal() && x.to_bits() & ((1 << 52) - 1) == 0;
+    let is_quotient = |e: &Expr| matches!(e.node(), Node::Binary(BinaryOp::Div, ..));
+    let n = [e].into_iter().chain(others).filter(|e| is_quotient(e)).count();
+    if !e.dtype().is_float() || n == 0 || n > others.len() {
+        return None;
+    }
+    let parts = |e: &Expr| match e.node() {
+        Node::Binary(BinaryOp::Div, a, by) => match by.node() {
+            Node::Const(by) => Some((a.clone(), *by)),
+            _ => None,
+        },
+        Node::Binary(BinaryOp::Mul, a, by) => match by.node() {
+            Node::Const(Const::Float(by)) if is_power_of_two(*by) => Some((a.clone(), Const::Float(1.0 / by))),
+            _ => None,
+        },
+        _ => None,
+    };
+    let (dividends, divisors): (Vec<Expr>, Vec<Const>) =
+        [e].into_iter().chain(others).map(parts).collect::<Option<Vec<_>>>()?.into_iter().unzip();
+    let (first, rest) = dividends.split_first()?;
+    Some((first.clone(), rest.to_vec(), divisors))
 }
 
 /// An operand of a head.

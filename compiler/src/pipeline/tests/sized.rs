@@ -457,6 +457,26 @@ fn windows_far_apart_of_a_signal_of_any_length() {
     });
 }
 
+/// Means over an axis whose extent is a quotient, and a power of two for some of the lengths that a model is read for.
+#[test]
+fn means_over_windows_of_a_signal_of_any_length() {
+    let lengths: Vec<Vec<i64>> = [40, 41, 84, 85, 94, 95, 174, 175, 184, 334, 335, 344, 345, 399, 400].map(|n| vec![n]).to_vec();
+    let at: Vec<&[i64]> = lengths.iter().map(Vec::as_slice).collect();
+    check(&[("length", 40, 400)], &at, &|at| {
+        let mut net = Net::new();
+        let x = net.input(&[1, 2, n(at[0])]);
+        let mut windows = |x, taps, stride| {
+            let w = net.weight(&[2, 2, taps]);
+            net.op("Conv", &[x, w], &[("strides", ints(&[stride]))])
+        };
+        let a = windows(x, 10, 5);
+        let b = windows(a, 3, 2);
+        let axis = net.ints(&[2]);
+        let means = [a, b].map(|v| net.op("ReduceMean", &[v, axis], &[]));
+        net.with_outputs(&means)
+    });
+}
+
 /// A product whose weights are far: panels are outermost, or only while there are few rows.
 #[test]
 fn rows_of_products_with_many_columns() {
