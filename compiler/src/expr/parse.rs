@@ -504,6 +504,11 @@ impl<'a> Parser<'a> {
             self.expect(")")?;
             return Ok(Expr::new(Node::Index(a), DType::I64));
         }
+        if word == "size" {
+            let n = self.affine()?;
+            self.expect(")")?;
+            return if n.is_constant() { Ok(Expr::extent(n.constant)) } else { self.error("a size that is no number".to_owned()) };
+        }
         let mut operands = vec![self.expr(0)?];
         while self.eat(",") {
             operands.push(self.expr(0)?);
@@ -550,6 +555,7 @@ mod tests {
             "  %y[i0,i1] = select(%a[i0,i1] < 0.5, exp(%a[i0,i1]), max(%a[i0,i1], NaN)) : f32[2,3]\n",
             "  %y[i0,i1] = t0 * t0 where t0 = exp(%a[i0,i1]) : f32[2,3]\n",
             "  %y[i0,i1] = t1 * t1 where t0 = exp(%a[i0,i1]), t1 = max(t0, t0 + t0) : f32[2,3]\n",
+            "  %y[i0] = min(index(i0), size(5)) : i64[4]\n",
             "  %y[i0] = index(2*i0-1) % 3i64 << 1i64 | %x/y[i0] : i64[4]\n",
             "  %y[i0] = f64(%x/y[i0]) / 0.1f64 : f64[4]\n",
             "  %y = reshape %a : f32[6]\n",

@@ -59,12 +59,19 @@ impl Operator for PaddedScatterElements {
         if dims.contains(&0) {
             return op.lower(b, &inner);
         }
-        let (checked, extents) = (op.checked(b, &inner)?, x.tensor(3));
-        let places = b.compute(&dims, |b, at| {
+        let extents = x.tensor(3);
+        let meant = |b: &expr::Builder, at: &[crate::expr::Affine]| {
             let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(extents, [axis as i64]));
-            let meant = (1..at.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)));
-            meant.select(&b.load(checked, at), &Expr::int(DType::I64, -1))
+            (1..at.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)))
+        };
+        // What is not meant may be no place.
+        let indices = b.compute(&dims, |b, at| {
+            let index = b.load(x.tensor(1), at);
+            meant(b, at).select(&index, &index.like(0.0))
         });
+        let inner = Args { tensors: [&[x.tensors[0], Some(indices)], &x.tensors[2..3]].concat(), ..inner };
+        let checked = op.checked(b, &inner)?;
+        let places = b.compute(&dims, |b, at| meant(b, at).select(&b.load(checked, at), &Expr::int(DType::I64, -1)));
         Ok(vec![op.lower_at(b, &inner, places)?])
     }
 }
@@ -77,6 +84,8 @@ mod tests {
     fn only_updates_that_are_meant_land() {
         let op = |text: &str| format!("ai.tinsmith.PaddedScatterElements {text}");
         let y = check_op(&op(""), [t("f32[3] 1 2 3"), t("i64[3] 2 0 0"), t("f32[3] 10 20 30"), t("i64[1] 1")]);
+        assert_eq!(y, [t("f32[3] 1 2 10")]);
+        let y = check_op(&op(""), [t("f32[3] 1 2 3"), t("i64[3] 2 9 -9"), t("f32[3] 10 20 30"), t("i64[1] 1")]);
         assert_eq!(y, [t("f32[3] 1 2 10")]);
         for reduction in ["none", "add"] {
             let text = op(&format!("axis=1 reduction=\"{reduction}\""));

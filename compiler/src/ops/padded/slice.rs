@@ -130,7 +130,7 @@ impl Operator for PaddedSlice {
             let low = if step > 0 { 0 } else { -1 };
             // How much of the axis there is, and the place that is clamped to.
             let all = |b: &expr::Builder| {
-                let n = x.get(5).map_or_else(|| int(extent as i64), |t| b.load(t, [axis as i64]));
+                let n = x.get(5).map_or_else(|| Expr::extent(extent as i64), |t| b.load(t, [axis as i64]));
                 let high = if step > 0 { n.clone() } else { n.binary(BinaryOp::Sub, &int(1)) };
                 (n, high)
             };
