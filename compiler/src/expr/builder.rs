@@ -200,6 +200,12 @@ impl Builder {
         });
     }
 
+    /// The same elements in memory of their own.
+    pub fn copy(&mut self, input: TensorId) -> TensorId {
+        let dims = self.dims(input).to_vec();
+        self.compute(&dims, |b, at| b.load(input, at.iter()))
+    }
+
     /// The same elements, row-major, under other extents.
     pub fn reshape(&mut self, input: TensorId, dims: &[usize]) -> TensorId {
         if self.dims(input) == dims {

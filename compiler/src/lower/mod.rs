@@ -78,7 +78,9 @@ pub(crate) fn lower_plainly(graph: &Graph, members: &[NodeId]) -> Result<Lowered
     }
     let outside = |v: Value| graph.is_output(v) || graph.users(v).iter().any(|(user, _)| !members.contains(user));
     let results: Vec<Value> = members.iter().flat_map(|&n| graph.results(n)).filter(|&v| outside(v)).collect();
-    let ids: Vec<TensorId> = results.iter().map(|v| tensors[v]).collect();
+    // A result is written, also where it is what was read: a view that keeps extents, of what does not lie densely.
+    let is_operand = |t: TensorId| operands.iter().any(|o| tensors[o] == t);
+    let ids: Vec<TensorId> = results.iter().map(|v| if is_operand(tensors[v]) { b.copy(tensors[v]) } else { tensors[v] }).collect();
     let mut program = b.finish(&ids);
     inline_scalars(graph, &mut program, &operands);
     Ok(Lowered { program, operands, results })
