@@ -6,7 +6,7 @@
 
 use super::ir::{BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, UnaryOp};
 use super::scalar::{self, Word};
-use crate::tensor::DType;
+use crate::tensor::{DType, is_power_of_two};
 
 /// Simplifies every expression of the program.
 pub fn simplify(program: &mut Program) {
@@ -128,8 +128,8 @@ fn exact_reciprocal(dtype: DType, x: Word) -> Option<Expr> {
     }
     let x = f64::from_bits(x);
     let limit = if dtype == DType::F32 { 2f64.powi(126) } else { 2f64.powi(1022) };
-    let power_of_two = x.to_bits() & ((1 << 52) - 1) == 0 && x.abs() >= 1.0 / limit && x.abs() <= limit;
-    power_of_two.then(|| Expr::constant(dtype, 1.0 / x))
+    let is_exact = is_power_of_two(x) && x.abs() >= 1.0 / limit && x.abs() <= limit;
+    is_exact.then(|| Expr::constant(dtype, 1.0 / x))
 }
 
 fn cast(to: DType, a: &Expr) -> Option<Expr> {

@@ -32,6 +32,11 @@ pub fn erf(x: f64) -> f64 {
     (1.0 - (-a * a).exp() / ((a + fraction) * std::f64::consts::PI.sqrt())).copysign(x)
 }
 
+/// Whether a number is one, or minus one, times a power of two; none that is subnormal.
+pub fn is_power_of_two(x: f64) -> bool {
+    x.is_normal() && x.to_bits() & ((1 << 52) - 1) == 0
+}
+
 /// An `f32` that rounds to the same number of fewer bits as `x`: of the two around `x`, the one whose last bit is set.
 fn to_odd(x: f64) -> f32 {
     let y = x as f32;
@@ -55,7 +60,7 @@ pub fn round_bf16(x: f64) -> bf16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{erf, round_bf16, round_f16, softplus};
+    use super::{erf, is_power_of_two, round_bf16, round_f16, softplus};
 
     #[test]
     fn half_floats_round_once() {
@@ -94,6 +99,8 @@ mod tests {
             assert_eq!(erf(-x), -erf(x));
         }
         assert!(erf(f64::NAN).is_nan());
+        assert!([1.0, -4.0, 2f64.powi(-1022)].into_iter().all(is_power_of_two));
+        assert!(![0.0, 3.0, 2f64.powi(-1023), f64::INFINITY, f64::NAN].into_iter().any(is_power_of_two));
         assert_eq!([softplus(1e3), softplus(-1e3), softplus(0.0)], [1e3, 0.0, 2f64.ln()]);
         assert!(softplus(f64::NAN).is_nan());
     }

@@ -16,7 +16,7 @@ pub use affine::Affine;
 pub use data::{Element, Tensor, for_each_index};
 pub use dim::Dim;
 pub use dtype::DType;
-pub use functions::{erf, round_bf16, round_f16, softplus};
+pub use functions::{erf, is_power_of_two, round_bf16, round_f16, softplus};
 pub use relation::{Relation, complete, relations};
 pub use shape::{Shape, broadcast_dims, broadcast_offset, n_elements, row_major_strides};
 pub use size::{Parameter, Size, for_all_sizes};

@@ -4,7 +4,7 @@ use crate::graph::{Graph, NodeId, Value};
 use crate::passes::edit::{
     Outcome, alias, broadcast, declined, is_sole, kind, make, operand, operand_name, remove_dead, replace, splat, splat_operand,
 };
-use crate::tensor::{Tensor, broadcast_dims};
+use crate::tensor::{Tensor, broadcast_dims, is_power_of_two};
 
 fn result(node: NodeId) -> Value {
     Value { node, result: 0 }
@@ -50,10 +50,9 @@ pub(super) fn div_power_of_two(g: &mut Graph, node: NodeId) -> Outcome {
     if g.constant(x).is_some() {
         return Outcome::No;
     }
-    let power = |v: f64| v.is_normal() && v.to_bits() & ((1 << 52) - 1) == 0;
     let values = c.to_f64s();
     // Reciprocals of very large powers are subnormal, and may be flushed.
-    if !values.iter().all(|&v| power(v) && v.abs() >= 2f64.powi(-13) && v.abs() <= 2f64.powi(13)) {
+    if !values.iter().all(|&v| is_power_of_two(v) && v.abs() >= 2f64.powi(-13) && v.abs() <= 2f64.powi(13)) {
         return declined("the divisor is no moderate power of two");
     }
     let inverse = Tensor::from_f64s(c.dtype(), c.dims(), &values.iter().map(|v| 1.0 / v).collect::<Vec<_>>());

@@ -8,7 +8,7 @@ use super::pieces::one_of_pieces;
 use super::places::{number as number_of, place, table, with_values};
 use super::shapes::{is_part, reshape_holds};
 use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, TensorDecl, TensorId, Var};
-use crate::tensor::{DType, Size, Tensor};
+use crate::tensor::{DType, Size, Tensor, is_power_of_two};
 
 pub(super) type Answer<T> = Result<T, Misfit>;
 
@@ -340,7 +340,6 @@ fn annotate_expr(fitter: &Fitter, e: &Expr, others: &[Expr], known: &mut HashMap
 /// Quotients by constants of which some, not all, are written as products, as those by powers of two are: the first dividend, the others,
 /// and all divisors.
 fn quotients(e: &Expr, others: &[Expr]) -> Option<(Expr, Vec<Expr>, Vec<Const>)> {
-    let is_power_of_two = |x: f64| x.is_normal() && (1.0 / x).is_normal() && x.to_bits() & ((1 << 52) - 1) == 0;
     let is_quotient = |e: &Expr| matches!(e.node(), Node::Binary(BinaryOp::Div, ..));
     let n = [e].into_iter().chain(others).filter(|e| is_quotient(e)).count();
     if !e.dtype().is_float() || n == 0 || n > others.len() {
@@ -352,7 +351,7 @@ fn quotients(e: &Expr, others: &[Expr]) -> Option<(Expr, Vec<Expr>, Vec<Const>)>
             _ => None,
         },
         Node::Binary(BinaryOp::Mul, a, by) => match by.node() {
-            Node::Const(Const::Float(by)) if is_power_of_two(*by) => Some((a.clone(), Const::Float(1.0 / by))),
+            Node::Const(Const::Float(by)) if is_power_of_two(*by) && (1.0 / by).is_normal() => Some((a.clone(), Const::Float(1.0 / by))),
             _ => None,
         },
         _ => None,
