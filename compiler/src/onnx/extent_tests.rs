@@ -161,6 +161,40 @@ fn the_first_of_many_positions_may_be_none_at_all() {
 }
 
 #[test]
+fn what_a_mask_chooses_is_replaced() {
+    let nodes = |n_rows: &str, update: Vec<NodeProto>| {
+        let mut nodes = vec![
+            node("Greater", &["x", "zero"], &["g"], vec![]),
+            node("NonZero", &["g"], &["n"], vec![]),
+            node("Transpose", &["n"], &["t"], vec![int_list("perm", &[1, 0])]),
+        ];
+        nodes.extend(update);
+        nodes.push(node("ScatterND", &["x", "t", n_rows], &["y"], vec![]));
+        nodes
+    };
+    let run = |nodes: Vec<NodeProto>, extra: Vec<ValueInfoProto>, more: &[Tensor]| {
+        let mut g = graph([vec![value("x", 1, &[D::N(2), D::N(3)])], extra].concat(), vec![], nodes, &["y"]);
+        g.initializer = vec![floats("zero", &[], &[0.0]), ints("first", &[0]), ints("one", &[1])];
+        let x = Tensor::from_slice(&[2, 3], &[-1f32, 4.0, -2.0, 5.0, -3.0, 6.0]);
+        evaluated(model(17, g), &[&[x], more].concat())[0].to_f64s()
+    };
+    // x[x > 0] = -x[x > 0]
+    let negated = vec![node("GatherND", &["x", "t"], &["v"], vec![]), node("Neg", &["v"], &["w"], vec![])];
+    assert_eq!(run(nodes("w", negated), vec![], &[]), [-1.0, -4.0, -2.0, -5.0, -3.0, -6.0]);
+    // The first elements of another value, which may have fewer or more than `x`.
+    for n in [4, 9] {
+        let taken = vec![
+            node("Shape", &["t"], &["s"], vec![]),
+            node("Slice", &["s", "first", "one"], &["count"], vec![]),
+            node("Slice", &["z", "first", "count"], &["w"], vec![]),
+        ];
+        let z: Vec<f32> = (0..n).map(|i| 10.0 + i as f32).collect();
+        let y = run(nodes("w", taken), vec![value("z", 1, &[D::N(n)])], &[Tensor::from_slice(&[n as usize], &z)]);
+        assert_eq!(y, [-1.0, 10.0, -2.0, 11.0, -3.0, 12.0]);
+    }
+}
+
+#[test]
 fn positions_are_known_whatever_is_there() {
     // As many ways lead from the positions to the input as no search takes.
     let sums = (0..12).map(|i| {

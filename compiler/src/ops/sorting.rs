@@ -130,6 +130,9 @@ pub(super) fn least(b: &mut Builder, keys: &[TensorId], axis: usize, k: usize) -
     sorted.into_iter().map(|t| first(b, t)).collect()
 }
 
+/// No extent has more bits.
+const MOST_BITS: u32 = 32;
+
 /// How many of the elements along `axis` of `ascending` are at most what `limit` says, for each place of `dims`; `row` gives where in
 /// `ascending`, but for `axis`, a place has its elements. By halving: below the first element that is more are all others.
 pub(super) fn count_up_to(
@@ -141,7 +144,8 @@ pub(super) fn count_up_to(
     limit: impl Fn(&[Affine]) -> Expr,
 ) -> TensorId {
     let n = b.dims(ascending)[axis];
-    let halves: Vec<i64> = (0..n.ilog2() + 1).rev().map(|bit| 1 << bit).collect();
+    let n_halves = if b.any_size { MOST_BITS } else { n.ilog2() + 1 };
+    let halves: Vec<i64> = (0..n_halves).rev().map(|bit| 1 << bit).collect();
     let n_halves = halves.len();
     let halves = b.constant("halves", Tensor::from_slice(&[n_halves], &halves));
     let count = b.compute(dims, |_, _| Expr::int(DType::I64, 0));
@@ -150,7 +154,7 @@ pub(super) fn count_up_to(
             let count = b.load(count, at);
             let next = &count + &b.load(halves, [i.clone()]);
             let last = next.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1));
-            let inside = next.compare(CompareOp::Le, &Expr::int(DType::I64, n as i64));
+            let inside = next.compare(CompareOp::Le, &Expr::extent(n as i64));
             let mut place: Vec<Ix> = row(at).iter().map(Ix::from).collect();
             place[axis] = Ix::Clamped(last);
             let fewer = b.load(ascending, place).compare(CompareOp::Le, &limit(at));
