@@ -42,10 +42,10 @@ impl Builder {
         id
     }
 
-    /// A tensor whose value is part of the program; equal values are one tensor.
+    /// A tensor whose value is part of the program; equal values are one tensor, but at any size: they may differ at others.
     pub fn constant(&mut self, name: &str, value: Tensor) -> TensorId {
         let value = value.stored();
-        if let Some((id, _)) = self.program.constants.iter().find(|(_, v)| *v == value) {
+        if let (Some((id, _)), false) = (self.program.constants.iter().find(|(_, v)| *v == value), self.any_size) {
             return *id;
         }
         let name = self.unique(name);

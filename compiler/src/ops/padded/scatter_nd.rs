@@ -1,6 +1,6 @@
 //! `ScatterND` of updates of which data decides how many there are.
 
-use crate::expr::{self, BinaryOp, CompareOp, Expr, TensorId};
+use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::ScatterND;
 use crate::ops::{Args, EvalError, Fact, InferError, Interval, LowerError, Operands, Operator};
@@ -67,19 +67,27 @@ impl Operator for PaddedScatterND {
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (op, operands) = self.whole(x.facts)?;
-        let (mut index_dims, mut update_dims) = (x.dims(1), x.dims(2));
+        let (index_dims, mut update_dims) = (x.dims(1), x.dims(2));
         let n_outer = index_dims.len() - 1;
-        let (mut indices, mut updates) = (x.tensor(1), x.tensor(2));
-        if n_outer == 1 && index_dims[0] != update_dims[0] {
-            let rows = index_dims[0].min(update_dims[0]);
-            (index_dims[0], update_dims[0]) = (rows, rows);
-            indices = b.compute(&index_dims, |b, at| b.load(indices, at));
-            updates = b.compute(&update_dims, |b, at| b.load(updates, at));
+        let (indices, mut updates) = (x.tensor(1), x.tensor(2));
+        let n_updates = update_dims.first().copied().unwrap_or(1);
+        if n_updates == 0 || index_dims[..n_outer].contains(&0) {
+            return Ok(vec![b.compute(&x.dims(0), |b, at| b.load(x.tensor(0), at))]);
+        }
+        let others = n_outer == 1 && (b.any_size || index_dims[0] != n_updates);
+        if others {
+            update_dims[0] = index_dims[0];
+            updates = b.compute(&update_dims, |b, at| {
+                let row = [Ix::Clamped(Expr::index(&at[0]))];
+                b.load(updates, row.into_iter().chain(at[1..].iter().map(Ix::from)).collect::<Vec<_>>())
+            });
         }
         let extents = x.tensor(3);
         let meant = b.compute(&index_dims, |b, at| {
             let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(extents, [axis as i64]));
             let all = (1..n_outer).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)));
+            let there = Expr::index(&at[0]).compare(CompareOp::Lt, &Expr::extent(n_updates as i64));
+            let all = if others { all.binary(BinaryOp::And, &there) } else { all };
             all.select(&Expr::int(DType::I64, 1), &Expr::int(DType::I64, 0))
         });
         let is_meant = |b: &expr::Builder, at: &[expr::Affine]| b.load(meant, at).compare(CompareOp::Ne, &Expr::int(DType::I64, 0));
@@ -122,5 +130,8 @@ mod tests {
         }
         check_op(&format!("{op} reduction=\"add\""), [t("bool[3] 0 1 0"), t("i64[2,1] 0 2"), t("bool[2] 1 1"), t("i64[2] 1 1")]);
         check_op(op, [random("f32[3]", 1), t("i64[0,1]"), t("f32[0]"), t("i64[2] 0 1")]);
+        check_op(op, [random("f32[3]", 1), t("i64[2,1] 0 1"), t("f32[0]"), t("i64[2] 0 1")]);
+        let y = check_op(op, [t("f32[3] 1 2 3"), t("i64[3,1] 0 1 2"), t("f32[2] 7 8"), t("i64[2] 3 1")]);
+        assert_eq!(y, [t("f32[3] 7 8 3")]);
     }
 }

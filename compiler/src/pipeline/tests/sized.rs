@@ -217,6 +217,25 @@ fn updates_and_running_sums_over_lengths() {
 }
 
 #[test]
+fn what_a_mask_chooses_over_lengths() {
+    // Places along the first axis are a table that is that of the second at some of the sizes.
+    check(&[("rows", 1, 9), ("more", 1, 12)], &[&[1, 1], &[3, 5], &[5, 5], &[7, 12], &[9, 2]], &|at| {
+        let mut net = Net::new();
+        let (x, values) = (net.input(&[n(at[0]), 5]), net.input(&[n(at[1])]));
+        let x = net.op("Relu", &[x], &[]);
+        let of = net.results("ai.tinsmith.PaddedNonZero", &[x], &[], 2);
+        let (places, count) = (of[0], of[1]);
+        let places = net.op("Transpose", &[places], &[("perm", ints(&[1, 0]))]);
+        let two = net.ints(&[2]);
+        let extents = net.op("Concat", &[count, two], &[("axis", Attribute::Int(0))]);
+        let few = net.op("ai.tinsmith.PaddedScatterND", &[x, places, values, extents], &[]);
+        let chosen = net.op("GatherND", &[x, places], &[]);
+        let y = net.op("ai.tinsmith.PaddedScatterND", &[x, places, chosen, extents], &[("reduction", Attribute::String("add".to_owned()))]);
+        net.with_outputs(&[few, y])
+    });
+}
+
+#[test]
 fn what_is_other_at_the_least_sizes_is_refused_by_name() {
     // A sum that broadcasts where one of two sizes is 1, but not where they are equal.
     let problems = compile(&parameters(&[("n", 1, 20)]), &|at| {
