@@ -232,7 +232,7 @@ mod tests {
                     for (s, e) in [(Some(start), Some(end)), (None, Some(end)), (Some(start), None)] {
                         assert!(greatest <= super::most(s, e, step), "{s:?} {e:?} by {step}: {greatest}");
                     }
-                    if step == 1 && start == 0 && end >= 0 && end < 16 {
+                    if (step, start) == (1, 0) && (0..16).contains(&end) {
                         assert_eq!(greatest, super::most(Some(start), Some(end), step));
                     }
                 }
