@@ -62,6 +62,11 @@ fn interval(graph: &Graph, input: &dyn Fn(Value) -> Interval, v: Value, depth: u
                 }
                 None if v.result == 0 => {
                     let operands = graph.operands(v.node);
+                    // Positions are where they can be, whatever is there.
+                    let any = op.interval(&x, &vec![Interval::ALL; operands.len()]);
+                    if any.low.is_finite() && any.high.is_finite() && !op.axes(&x).elementwise {
+                        return any.within(ty.dtype);
+                    }
                     let of: Vec<Interval> =
                         operands.iter().map(|o| o.map_or(Interval::ALL, |o| interval(graph, input, o, depth - 1, left))).collect();
                     op.interval(&x, &of)

@@ -122,6 +122,100 @@ fn branches_give_extents_that_data_decides() {
 }
 
 #[test]
+fn the_first_of_many_positions_may_be_none_at_all() {
+    const N: usize = 5000;
+    let nodes = vec![
+        node("NonZero", &["x"], &["n"], vec![]),
+        node("Squeeze", &["n"], &["i"], vec![]),
+        node("Gather", &["x", "i"], &["v"], vec![]),
+        node(
+            "If",
+            &["c"],
+            &["j"],
+            vec![
+                body("then_branch", vec![], vec![node("Identity", &["none"], &["a"], vec![])], &["a"]),
+                body(
+                    "else_branch",
+                    vec![],
+                    vec![
+                        node("Greater", &["v", "two"], &["g"], vec![]),
+                        node("NonZero", &["g"], &["m"], vec![]),
+                        node("Squeeze", &["m"], &["b"], vec![]),
+                    ],
+                    &["b"],
+                ),
+            ],
+        ),
+        node("Slice", &["j", "zero", "three"], &["few"], vec![]),
+        node("Gather", &["v", "few"], &["y"], vec![]),
+    ];
+    let mut g = graph(vec![value("x", 1, &[D::N(N as i64)]), value("c", 9, &[])], vec![], nodes, &["y"]);
+    g.initializer = vec![ints("none", &[]), ints("zero", &[0]), ints("three", &[3]), floats("two", &[], &[2.0])];
+    let x: Vec<f32> = (0..N).map(|i| (i % 5) as f32).collect();
+    for (c, wanted) in [(false, vec![3.0, 4.0, 3.0]), (true, vec![])] {
+        let y = evaluated(model(17, g.clone()), &[Tensor::from_slice(&[N], &x), Tensor::from_bools(&[], [c])]);
+        // Not as many as there are positions.
+        assert_eq!((y[0].dims(), y[1].to_ints()), (&[3][..], vec![wanted.len() as i128]));
+        assert_eq!(y[0].to_f64s()[..wanted.len()], wanted);
+    }
+}
+
+#[test]
+fn what_a_mask_chooses_is_replaced() {
+    let nodes = |n_rows: &str, update: Vec<NodeProto>| {
+        let mut nodes = vec![
+            node("Greater", &["x", "zero"], &["g"], vec![]),
+            node("NonZero", &["g"], &["n"], vec![]),
+            node("Transpose", &["n"], &["t"], vec![int_list("perm", &[1, 0])]),
+        ];
+        nodes.extend(update);
+        nodes.push(node("ScatterND", &["x", "t", n_rows], &["y"], vec![]));
+        nodes
+    };
+    let run = |nodes: Vec<NodeProto>, extra: Vec<ValueInfoProto>, more: &[Tensor]| {
+        let mut g = graph([vec![value("x", 1, &[D::N(2), D::N(3)])], extra].concat(), vec![], nodes, &["y"]);
+        g.initializer = vec![floats("zero", &[], &[0.0]), ints("first", &[0]), ints("one", &[1])];
+        let x = Tensor::from_slice(&[2, 3], &[-1f32, 4.0, -2.0, 5.0, -3.0, 6.0]);
+        evaluated(model(17, g), &[&[x], more].concat())[0].to_f64s()
+    };
+    // x[x > 0] = -x[x > 0]
+    let negated = vec![node("GatherND", &["x", "t"], &["v"], vec![]), node("Neg", &["v"], &["w"], vec![])];
+    assert_eq!(run(nodes("w", negated), vec![], &[]), [-1.0, -4.0, -2.0, -5.0, -3.0, -6.0]);
+    // The first elements of another value, which may have fewer or more than `x`.
+    for n in [4, 9] {
+        let taken = vec![
+            node("Shape", &["t"], &["s"], vec![]),
+            node("Slice", &["s", "first", "one"], &["count"], vec![]),
+            node("Slice", &["z", "first", "count"], &["w"], vec![]),
+        ];
+        let z: Vec<f32> = (0..n).map(|i| 10.0 + i as f32).collect();
+        let y = run(nodes("w", taken), vec![value("z", 1, &[D::N(n)])], &[Tensor::from_slice(&[n as usize], &z)]);
+        assert_eq!(y, [-1.0, 10.0, -2.0, 11.0, -3.0, 12.0]);
+    }
+}
+
+#[test]
+fn positions_are_known_whatever_is_there() {
+    // As many ways lead from the positions to the input as no search takes.
+    let sums = (0..12).map(|i| {
+        let from = if i == 0 { "x".to_owned() } else { format!("s{}", i - 1) };
+        node("Add", &[&from, &from], &[&format!("s{i}")], vec![])
+    });
+    let mut nodes: Vec<NodeProto> = sums.collect();
+    nodes.extend([
+        node("NonZero", &["s11"], &["n"], vec![]),
+        node("Squeeze", &["n"], &["i"], vec![]),
+        node("Gather", &["x", "i"], &["v"], vec![]),
+        node("Mul", &["i", "zero"], &["j"], vec![]),
+        node("Gather", &["v", "j"], &["y"], vec![]),
+    ]);
+    let mut g = graph(vec![value("x", 1, &[D::N(4)])], vec![], nodes, &["y"]);
+    g.initializer = vec![ints("zero", &[0])];
+    let y = evaluated(model(17, g), &[Tensor::from_slice(&[4], &[0f32, 7.0, 0.0, 5.0])]);
+    assert_eq!((y[0].to_f64s()[..2].to_vec(), y[1].to_ints()), (vec![7.0, 7.0], vec![2]));
+}
+
+#[test]
 fn loops_keep_extents_that_data_decides() {
     let inputs = || vec![value("i", 7, &[]), value("on", 9, &[])];
     let x = || Tensor::from_slice(&[2, 4], &[1f32, 0., 2., 0., 0., 3., 0., 0.]);

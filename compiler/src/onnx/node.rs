@@ -193,6 +193,14 @@ impl Importer<'_> {
                     None => return self.no_type(&draft, InferError::NotConstant { operand }).map(|()| vec![]),
                 }
             }
+            // Greatest extents need not fit where the actual ones do.
+            Err(InferError::Invalid(_))
+                if self.must_count(op.as_ref(), &draft.inputs, &x)
+                    && op.counted(&x).is_some()
+                    && let Some(results) = self.padded(at, op.clone(), draft.clone(), x.clone())? =>
+            {
+                return Ok(results);
+            }
             types => types.or_else(|e| self.no_type(&draft, e).map(|()| vec![]))?,
         };
         if types.is_empty() {

@@ -3,8 +3,8 @@
 use super::region::Body;
 use super::sizes::Place;
 use crate::graph::{Graph, Value};
-use crate::ops::movement::Pad;
-use crate::tensor::{Tensor, n_elements};
+use crate::ops::movement::{Expand, Pad};
+use crate::tensor::Tensor;
 
 /// Makes the results of two branches, the first `n_values` of their outputs, of the same types: where extents differ, or data decides those
 /// of one, it does so for both, and further outputs say how much is meant. The places of these extents, or `None` if the results cannot
@@ -69,9 +69,12 @@ fn padded(graph: &mut Graph, v: Value, dims: [Option<&[usize]>; 2], places: &[Pl
     }
     let name = format!("{}.padded", graph.name_of(v));
     if dims.contains(&0) {
-        let all: Vec<usize> = dims.iter().zip(&missing).map(|(&d, &m)| d + m as usize).collect();
-        let zeros = vec![0; n_elements(&all) * graph.ty(v).dtype.size_bytes()];
-        return graph.add_constant(&name, Tensor::from_bytes(graph.ty(v).dtype, &all, &zeros));
+        let all: Vec<i64> = dims.iter().zip(&missing).map(|(&d, &m)| d as i64 + m).collect();
+        let dtype = graph.ty(v).dtype;
+        let zero = graph.add_constant(&format!("{name}.zero"), Tensor::from_bytes(dtype, &[], &vec![0; dtype.size_bytes()]));
+        let shape = graph.add_constant(&format!("{name}.dims"), Tensor::from_slice(&[all.len()], &all));
+        let node = graph.add_node(Box::new(Expand {}), &[Some(zero), Some(shape)], &[name], "").expect("a number that is repeated");
+        return Value { node, result: 0 };
     }
     let pads: Vec<i64> = vec![0; dims.len()].into_iter().chain(missing).collect();
     let pads = graph.add_constant(&format!("{name}.pads"), Tensor::from_slice(&[pads.len()], &pads));

@@ -51,12 +51,18 @@ impl Net {
     }
 
     fn op(&mut self, name: &str, operands: &[Value], attributes: &[(&str, Attribute)]) -> Value {
+        self.results(name, operands, attributes, 1)[0]
+    }
+
+    /// The first `n` results of an operator.
+    fn results(&mut self, name: &str, operands: &[Value], attributes: &[(&str, Attribute)], n: u32) -> Vec<Value> {
         self.n += 1;
         let mut attributes = Attributes(attributes.iter().map(|(n, a)| ((*n).to_owned(), a.clone())).collect());
         let op = (ops::find(name).expect(name).build)(&mut attributes).expect(name);
         let operands: Vec<Option<Value>> = operands.iter().map(|&v| Some(v)).collect();
-        let node = self.graph.add_node(op, &operands, &[format!("v{}", self.n)], "").expect(name);
-        Value { node, result: 0 }
+        let names: Vec<String> = (0..n).map(|i| format!("v{}{}", self.n, if i == 0 { String::new() } else { format!(".{i}") })).collect();
+        let node = self.graph.add_node(op, &operands, &names, "").expect(name);
+        (0..n).map(|result| Value { node, result }).collect()
     }
 
     fn check(self, outputs: &[Value]) -> Compiled {

@@ -799,5 +799,10 @@ fn scatter(d: &mut Draft<'_>, x: &Variable) -> Made {
     dims.extend(row);
     let seed = d.random.below(1000);
     let updates = d.constant("u", format!("rand({seed})"), x.dtype, &dims);
+    if d.random.one_in(3) {
+        let n_rows = d.random.within(0, 1);
+        let meant = d.ints("meant", &[n_rows, 1]);
+        return Some((format!("ai.tinsmith.PaddedScatterND({}, {indices}, {updates}, {meant})", x.name), true));
+    }
     Some((format!("ScatterND({}, {indices}, {updates})", x.name), true))
 }

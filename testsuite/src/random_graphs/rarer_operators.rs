@@ -116,7 +116,8 @@ fn selection(d: &mut Draft<'_>, x: &Variable) -> Made {
             let start = d.like(|v| v.dtype == DType::I64 && v.dims == [1]).map(|v| v.name).unwrap_or_else(|| d.ints("from", &[from]));
             let (end, axes) = (d.ints("to", &[to]), d.ints("axes", &[axis as i64]));
             d.n_results = 2;
-            format!("ai.tinsmith.PaddedSlice({}, {start}, {end}, {axes})", x.name)
+            let most = if d.random.below(2) == 0 { format!(" most=[{to}]") } else { String::new() };
+            format!("ai.tinsmith.PaddedSlice({}, {start}, {end}, {axes}){most}", x.name)
         }
     };
     Some((text, true))

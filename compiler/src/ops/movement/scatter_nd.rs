@@ -5,7 +5,8 @@ use super::scatter::{Block, Reduction, Updates, checked_indices, constant_indice
 use super::wrap_index;
 use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
-use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
+use crate::ops::padded::PaddedScatterND;
+use crate::ops::{Args, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
@@ -60,45 +61,73 @@ impl Operator for ScatterND {
         Ok(vec![reduction.eval(data, x.tensor(2), slices.into_iter().flat_map(|s| (0..inner).map(move |i| s * inner + i)))])
     }
 
-    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
-        let dtype = b.dtype(data);
-        let reduction = Reduction::parse(&self.reduction, dtype)?;
-        let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
-        let out = self.lower_numbers(b, x, reduction, [data, indices, updates])?;
-        Ok(vec![Reduction::elements(b, out, dtype)])
+    fn carries(&self, x: &Operands, operand: usize, axis: usize, of: &[Interval]) -> Option<(usize, usize)> {
+        // Positions from the back depend on where the end is.
+        let chosen = x.dims(1).is_ok_and(|d| d.last().is_some_and(|&n| axis < n));
+        (operand == 0 && chosen && of.get(1).is_some_and(|of| of.low >= 0.0)).then_some((axis, 1))
     }
-}
 
-impl ScatterND {
-    fn lower_numbers(
-        &self,
-        b: &mut expr::Builder,
-        x: &Args<'_>,
-        reduction: Reduction,
-        [data, indices, updates]: [TensorId; 3],
-    ) -> Result<TensorId, LowerError> {
+    fn counted(&self, _: &Operands) -> Option<Counted> {
+        Some(Counted { op: Box::new(PaddedScatterND { reduction: self.reduction.clone() }), of: vec![1], at: 3 })
+    }
+
+    fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let (dims, index_dims) = (x.dims(0), x.dims(1));
-        let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;
-        let n_slices = outer.iter().product::<usize>();
-        if n_slices == 0 || dims.contains(&0) {
-            return Ok(b.compute(&dims, |b, at| b.load(data, at)));
-        }
-        let rows = b.reshape(updates, &[&[n_slices], &dims[n..]].concat());
-        if let Some(values) = constant_indices(x.facts) {
+        if let (Some(values), Some((&n, outer))) = (constant_indices(x.facts), index_dims.split_last())
+            && !index_dims.contains(&0)
+            && !dims.contains(&0)
+        {
+            let dtype = b.dtype(x.tensor(0));
+            let reduction = Reduction::parse(&self.reduction, dtype)?;
             let targets = self.targets(&dims, n, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
             // A table of places is another at other sizes.
             if varies_for(b, &[(x.tensor(0), n), (x.tensor(1), outer.len())]) {
                 let place = |i: usize, j: usize| wrap_index(values[i * n + j], dims[j]).map_or(-1, |p| p as i64);
                 if let Some(block) = Block::of(outer, n, &place) {
-                    return Ok(reduction.lower_block(b, data, updates, &block));
+                    let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
+                    let out = reduction.lower_block(b, data, updates, &block);
+                    return Ok(vec![Reduction::elements(b, out, dtype)]);
                 }
             } else if let Some(inverse) = reduction.inverse(dims[..n].iter().product(), targets.into_iter()) {
-                return Ok(reduction.lower_inverse(b, data, rows, &inverse));
+                let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
+                let rows = b.reshape(updates, &[&[outer.iter().product()], &dims[n..]].concat());
+                let out = reduction.lower_inverse(b, data, rows, &inverse);
+                return Ok(vec![Reduction::elements(b, out, dtype)]);
             }
         }
-        let tuples = b.reshape(indices, &[n_slices, n]);
-        let places = checked_indices(b, tuples, &dims[..n], true);
+        Ok(vec![self.lower_where(b, x, |_, places| places)?])
+    }
+}
+
+impl ScatterND {
+    /// The result where `places` makes of the checked indices, of their extents, those that count: -1 is nowhere.
+    pub(in crate::ops) fn lower_where(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        places: impl Fn(&mut expr::Builder, TensorId) -> TensorId,
+    ) -> Result<TensorId, LowerError> {
+        let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
+        let (dims, index_dims, dtype) = (b.dims(data).to_vec(), b.dims(indices).to_vec(), b.dtype(data));
+        let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;
+        let n_slices = outer.iter().product::<usize>();
+        if n_slices == 0 || dims.contains(&0) {
+            return Ok(b.compute(&dims, |b, at| b.load(data, at)));
+        }
+        let reduction = Reduction::parse(&self.reduction, dtype)?;
+        let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
+        let checked = checked_indices(b, indices, &dims[..n], true);
+        let places = places(b, checked);
+        let places = b.reshape(places, &[n_slices, n]);
+        let out = reduction.lower_tuples(b, [data, places, updates])?;
+        Ok(Reduction::elements(b, out, dtype))
+    }
+}
+
+impl Reduction {
+    /// `data` combined with slices of `updates` at `places`, `i64[slices,n]`; a slice at -1 goes nowhere.
+    fn lower_tuples(self, b: &mut expr::Builder, [data, places, updates]: [TensorId; 3]) -> Result<TensorId, LowerError> {
+        let (dims, [n_slices, n]) = (b.dims(data).to_vec(), [0, 1].map(|i| b.dims(places)[i]));
         if Reduction::sorts(b, dims.iter().product(), n_slices) {
             // Slices lie along one axis, and what is in them along another.
             let (n_places, inner) = (dims[..n].iter().product::<usize>(), dims[n..].iter().product::<usize>());
@@ -109,10 +138,11 @@ impl ScatterND {
                 (1..n).fold(part(0), |flat, j| &flat + &part(j))
             });
             let (flat, values) = (b.reshape(data, &[n_places, inner]), b.reshape(updates, &[n_slices, inner]));
-            let out = reduction.lower_sorted(b, flat, &Updates { places, values, axis: 0 });
+            let out = self.lower_sorted(b, flat, &Updates { places, values, axis: 0 });
             return Ok(b.reshape(out, &dims));
         }
-        reduction.lower_search(
+        let rows = b.reshape(updates, &[&[n_slices], &dims[n..]].concat());
+        self.lower_search(
             b,
             data,
             n_slices,

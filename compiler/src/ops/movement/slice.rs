@@ -84,12 +84,12 @@ impl Operator for Slice {
         Ok(vec![ty.with_dims(ty.shape.0.iter().zip(cuts).map(|(d, c)| c.map_or(d.clone(), |c| Dim::Fixed(c.extent))))])
     }
 
-    fn counted(&self, _: &Operands) -> Option<Counted> {
-        Some(Counted { op: Box::new(PaddedSlice {}), of: vec![0], at: 5 })
+    fn counted(&self, x: &Operands) -> Option<Counted> {
+        Some(Counted { op: Box::new(PaddedSlice::of(x)), of: vec![0], at: 5 })
     }
 
-    fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
-        Some(Box::new(PaddedSlice {}))
+    fn padded(&self, x: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
+        Some(Box::new(PaddedSlice::of(x)))
     }
 
     fn axes(&self, x: &Operands) -> Axes {

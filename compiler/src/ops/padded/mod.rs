@@ -12,6 +12,7 @@ mod non_max_suppression;
 mod non_zero;
 mod range;
 mod scatter_elements;
+mod scatter_nd;
 mod selection;
 mod slice;
 mod top_k;
@@ -28,6 +29,7 @@ pub use non_max_suppression::{NonMaxSuppression, PaddedNonMaxSuppression};
 pub use non_zero::{NonZero, PaddedNonZero};
 pub use range::PaddedRange;
 pub use scatter_elements::PaddedScatterElements;
+pub use scatter_nd::PaddedScatterND;
 pub use slice::PaddedSlice;
 pub use top_k::PaddedTopK;
 pub use unique::{PaddedUnique, Unique};
@@ -46,6 +48,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &PaddedNonZero::SCHEMA,
     &PaddedRange::SCHEMA,
     &PaddedScatterElements::SCHEMA,
+    &PaddedScatterND::SCHEMA,
     &PaddedSlice::SCHEMA,
     &PaddedTopK::SCHEMA,
     &PaddedUnique::SCHEMA,

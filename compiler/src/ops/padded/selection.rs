@@ -19,7 +19,7 @@ pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
     let below = sorting::count_up_to(b, upto, 0, &[n], |at| at.to_vec(), |at| Expr::index(&at[0]));
     let positions = b.compute(&[n], |b, at| {
         let below = b.load(below, at);
-        below.compare(CompareOp::Lt, &Expr::int(DType::I64, n as i64)).select(&below, &zero)
+        below.compare(CompareOp::Lt, &Expr::extent(n as i64)).select(&below, &zero)
     });
     let count = b.reduce(ReduceOp::Sum, &[1], &[n], |b, _, over| b.load(flags, over), |_, _, sum| sum);
     (positions, count)

@@ -10,9 +10,48 @@ operator! {
     /// `Slice` where `starts`, `ends` or the extents of `data` are not constant: of each axis in `axes`, `counts` says how many elements
     /// are meant. `extents` says how much of `data` is meant.
     PaddedSlice(data, starts, ends, "axes?", "steps?", "extents?") -> (output, "counts*") since [1] in "ai.tinsmith";
+    /// Of each cut, no more elements than this are meant, whatever the extents are; nothing where none is said.
+    most: Vec<i64> = Vec::<i64>::new(),
+}
+
+/// How many elements a cut along an axis of any extent may have at most, by the ends that are constant.
+fn most(start: Option<i64>, end: Option<i64>, step: i64) -> i64 {
+    let between = |a: i64, b: i64| b.saturating_sub(a).max(0);
+    let length = if step > 0 {
+        match (start, end) {
+            (Some(s), Some(e)) if (s < 0) == (e < 0) => between(s, e),
+            (Some(s), Some(e)) if s < 0 => s.saturating_neg().min(e),
+            (Some(s), None) if s < 0 => s.saturating_neg(),
+            (None, Some(e)) if e >= 0 => e,
+            _ => i64::MAX,
+        }
+    } else {
+        // The greatest numbers are ends that are open.
+        let end = end.filter(|&e| e < i64::from(i32::MAX));
+        match (start, end) {
+            // A start before the first element is that.
+            (Some(s), Some(e)) if s < 0 && e < 0 => between(e, s).max(1),
+            (Some(s), Some(e)) if s >= 0 && e >= 0 => between(e, s),
+            (Some(s), _) if s >= 0 => s.saturating_add(1),
+            (_, Some(e)) if e < 0 => between(e, -1),
+            _ => i64::MAX,
+        }
+    };
+    (length as u64).div_ceil(step.unsigned_abs().max(1)) as i64
 }
 
 impl PaddedSlice {
+    /// What stands in for a `Slice` of these operands.
+    pub(in crate::ops) fn of(x: &Operands) -> Self {
+        let constant = |i: usize| x.ints(i).ok().filter(|_| x.has(i));
+        let (starts, ends, steps) = (constant(1), constant(2), constant(4));
+        let n = [&starts, &ends].into_iter().flatten().map(Vec::len).next().unwrap_or(0);
+        let at = |v: &Option<Vec<i64>>, i: usize| v.as_ref().and_then(|v| v.get(i).copied());
+        let each = |i: usize| most(at(&starts, i), at(&ends, i), at(&steps, i).unwrap_or(1));
+        let most: Vec<i64> = (0..n).map(each).collect();
+        Self { most: if most.iter().all(|&m| m == i64::MAX) { vec![] } else { most } }
+    }
+
     /// Axis, extent and step of each cut.
     fn cuts(x: &Operands) -> Result<Vec<(usize, usize, i64)>, InferError> {
         let dims = x.dims(0)?;
@@ -44,10 +83,11 @@ impl PaddedSlice {
         Ok(cuts)
     }
 
-    fn out_dims(x: &Operands) -> Result<Vec<usize>, InferError> {
+    fn out_dims(&self, x: &Operands) -> Result<Vec<usize>, InferError> {
         let mut dims = x.dims(0)?;
-        for (axis, extent, step) in Self::cuts(x)? {
-            dims[axis] = extent.div_ceil(step.unsigned_abs() as usize);
+        for (i, (axis, extent, step)) in Self::cuts(x)?.into_iter().enumerate() {
+            let most = self.most.get(i).map_or(usize::MAX, |&most| most.max(0) as usize);
+            dims[axis] = extent.div_ceil(step.unsigned_abs() as usize).min(most);
         }
         Ok(dims)
     }
@@ -55,7 +95,7 @@ impl PaddedSlice {
 
 impl Operator for PaddedSlice {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        let mut types = vec![Type::fixed(x.dtype(0)?, &Self::out_dims(x)?)];
+        let mut types = vec![Type::fixed(x.dtype(0)?, &self.out_dims(x)?)];
         types.extend(Self::cuts(x)?.iter().map(|_| Type::fixed(DType::I64, &[1])));
         Ok(types)
     }
@@ -96,7 +136,7 @@ impl Operator for PaddedSlice {
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let invalid = |e: InferError| EvalError::Invalid(e.to_string());
-        let (cuts, out) = (Self::cuts(x).map_err(invalid)?, Self::out_dims(x).map_err(invalid)?);
+        let (cuts, out) = (Self::cuts(x).map_err(invalid)?, self.out_dims(x).map_err(invalid)?);
         let (starts, ends) = (x.tensor(1).to_ints(), x.tensor(2).to_ints());
         let mut from: Vec<(i64, i64)> = vec![(0, 1); out.len()];
         let mut results = vec![];
@@ -180,6 +220,27 @@ mod tests {
     fn run(x: &str, starts: &str, ends: &str, axes: &str, steps: &str) -> Vec<crate::tensor::Tensor> {
         let n = axes.split_whitespace().count() - 1;
         Check::new("ai.tinsmith.PaddedSlice").results(1 + n).run([random(x, 1), t(starts), t(ends), t(axes), t(steps)])
+    }
+
+    #[test]
+    fn constant_ends_say_how_many_there_are_at_most() {
+        for step in [1, 2, -1, -3] {
+            for start in [-5, -2, -1, 0, 1, 4, 9] {
+                for end in [i64::MIN, -7, -2, -1, 0, 1, 4, 9, i64::MAX] {
+                    let count = |extent: usize| crate::ops::movement::slice_of(start, end, step, extent).1 as i64;
+                    let greatest = (0..16).map(count).max().unwrap();
+                    for (s, e) in [(Some(start), Some(end)), (None, Some(end)), (Some(start), None)] {
+                        assert!(greatest <= super::most(s, e, step), "{s:?} {e:?} by {step}: {greatest}");
+                    }
+                    if (step, start) == (1, 0) && (0..16).contains(&end) {
+                        assert_eq!(greatest, super::most(Some(start), Some(end), step));
+                    }
+                }
+            }
+        }
+        let operands = [random("f32[2,5]", 1), t("i64[1] 0"), t("i64[1] 3"), t("i64[1] 1"), t("i64[1] 1"), t("i64[2] 2 2")];
+        let results = Check::new("ai.tinsmith.PaddedSlice most=[3]").results(2).run(operands);
+        assert_eq!((results[0].dims(), results[1].to_ints()[0]), (&[2, 3][..], 2));
     }
 
     #[test]
