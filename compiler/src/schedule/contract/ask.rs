@@ -10,6 +10,9 @@ use crate::schedule::emitter::{Emitter, Packed, Point, expr_depends};
 use crate::schedule::reduce::loads;
 use crate::schedule::rows_ahead::RowsAhead;
 
+/// The most panels of a thread whose tiles ask for rows.
+const MOST_ASKING_PANELS: i64 = 3;
+
 /// What a tile asks for while it is computed.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Asks<'a> {
@@ -103,5 +106,9 @@ pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
     let [load] = &of_rows[..] else { return None };
     let nr = (plan.tile.nv * plan.lanes) as i64;
     let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
+    // From the second panel on, rows are near: asking again takes longer than the first panel waits.
+    if plan.columns_first && plan.columns as i64 / nr > MOST_ASKING_PANELS * e.machine.threads as i64 {
+        return None;
+    }
     RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
 }
