@@ -113,10 +113,6 @@ fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Ar
     }
     let mut read = |at: &[i64], computed: &BTreeSet<String>| {
         let mut source = at_sizes(at, computed).map_err(|e| at_these(e, &parameters, at))?;
-        if let Some(&(output, _)) = source.shapes.first() {
-            let name = &source.graph.output_names()[output];
-            return usage(format!("output \"{name}\" has extents that data decides, which does not go with `--dynamic` yet"));
-        }
         Ok((std::mem::take(&mut source.graph), source))
     };
     let mut compile =

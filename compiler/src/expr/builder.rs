@@ -1,7 +1,9 @@
 //! Builds a [`Program`]: what the operators' `lower` speaks.
 
 use super::ir::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorDecl, TensorId, Var};
-use crate::tensor::{DType, Tensor, broadcast_dims};
+use std::collections::HashMap;
+
+use crate::tensor::{DType, Spread, Tensor, broadcast_dims};
 
 /// A program under construction.
 #[derive(Debug)]
@@ -14,11 +16,24 @@ pub struct Builder {
     pub any_padding: bool,
     /// Whether the same is lowered at other sizes too: nothing is chosen by how large operands are.
     pub any_size: bool,
+    /// What is known of the extents of tensors at all sizes.
+    spreads: HashMap<TensorId, Spread>,
+    /// The same of the results of the node that is lowered.
+    result_spreads: Vec<Option<Spread>>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Builder { program: Program::default(), open: vec![vec![]], n_loops: 0, name: "t".to_owned(), any_padding: false, any_size: false }
+        Builder {
+            program: Program::default(),
+            open: vec![vec![]],
+            n_loops: 0,
+            name: "t".to_owned(),
+            any_padding: false,
+            any_size: false,
+            spreads: HashMap::new(),
+            result_spreads: vec![],
+        }
     }
 }
 
@@ -33,6 +48,33 @@ impl Builder {
         self.name = name.to_owned();
     }
 
+    /// Takes note of the extents of a tensor at all sizes.
+    pub fn note_spread(&mut self, t: TensorId, spread: &Spread) {
+        self.spreads.insert(t, spread.clone());
+    }
+
+    /// Takes note of the extents at all sizes of the results of the node whose operator is lowered next.
+    pub fn note_results(&mut self, spreads: Vec<Option<Spread>>) {
+        self.result_spreads = spreads;
+    }
+
+    /// The greatest extent of a tensor along an axis at all sizes, and whether others are different.
+    pub fn spread(&self, t: TensorId, axis: usize) -> (usize, bool) {
+        self.spreads.get(&t).map_or((self.dims(t)[axis], false), |s| (s.dims[axis], s.varies[axis]))
+    }
+
+    /// What is known of all elements of a tensor in one row.
+    pub fn flat_spread(&self, t: TensorId) -> Spread {
+        let all: Vec<(usize, bool)> = (0..self.dims(t).len()).map(|axis| self.spread(t, axis)).collect();
+        Spread { dims: vec![all.iter().map(|a| a.0).product()], varies: vec![all.iter().any(|a| a.1)] }
+    }
+
+    /// The same of a result of the node that is lowered, whose extent here is `n`.
+    pub fn result_spread(&self, result: usize, axis: usize, n: usize) -> (usize, bool) {
+        let spread = self.result_spreads.get(result).and_then(Option::as_ref);
+        spread.map_or((n, false), |s| (s.dims[axis], s.varies[axis]))
+    }
+
     /// A tensor that is read from outside. Programs know the types that memory holds: see [`DType::storage`].
     pub fn operand(&mut self, name: &str, dtype: DType, dims: &[usize]) -> TensorId {
         let name = self.unique(name);
@@ -42,10 +84,10 @@ impl Builder {
         id
     }
 
-    /// A tensor whose value is part of the program; equal values are one tensor.
+    /// A tensor whose value is part of the program; equal values are one tensor, unless they may be others at other sizes.
     pub fn constant(&mut self, name: &str, value: Tensor) -> TensorId {
         let value = value.stored();
-        if let Some((id, _)) = self.program.constants.iter().find(|(_, v)| *v == value) {
+        if let Some((id, _)) = self.program.constants.iter().find(|(_, v)| !self.any_size && *v == value) {
             return *id;
         }
         let name = self.unique(name);

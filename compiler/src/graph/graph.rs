@@ -9,7 +9,7 @@ use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 
 use super::{Control, Evaluated};
 use crate::ops::{Fact, InferError, Operands, Operator};
-use crate::tensor::{Tensor, Type};
+use crate::tensor::{Spread, Tensor, Type};
 
 /// A node of the graph; stable while other nodes come and go.
 pub type NodeId = NodeIndex<u32>;
@@ -148,6 +148,10 @@ pub struct Graph {
     pub computed: Arc<BTreeSet<String>>,
     /// What was computed when it was read for other sizes.
     pub evaluated: Option<Arc<Evaluated>>,
+    /// Names of values that may become others which are equal; any where it is `None`. At one of several sizes more may be equal.
+    pub merged: Option<Arc<BTreeSet<String>>>,
+    /// Extents at all sizes by the names of values, where these are known.
+    pub(super) spreads: Arc<HashMap<String, Spread>>,
     graph: StableDiGraph<Node, Edge, u32>,
     inputs: Vec<Value>,
     outputs: Vec<Value>,

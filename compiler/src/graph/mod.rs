@@ -10,6 +10,7 @@ mod parse;
 mod print;
 mod retype;
 mod splice;
+mod spread;
 mod verify;
 
 pub use blob::{Blobs, blob_hash, blobs, rand, read_blobs, write_blobs};
@@ -20,4 +21,5 @@ pub use graph::{Graph, Node, NodeId, NodeKind, Place, ResultInfo, Value};
 pub use parse::{ParseError, parse, parse_with};
 pub use print::{attribute, line, name, print, sigil};
 pub use retype::retype;
+pub use spread::Spreads;
 pub use verify::{Problem, verify};

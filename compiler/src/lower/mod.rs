@@ -61,7 +61,9 @@ pub(crate) fn lower_plainly(graph: &Graph, members: &[NodeId]) -> Result<Lowered
                     *tensors.entry(v).or_insert_with(|| {
                         operands.push(v);
                         let ty = graph.ty(v);
-                        b.operand(graph.name_of(v), ty.dtype, &ty.dims().unwrap_or_default())
+                        let t = b.operand(graph.name_of(v), ty.dtype, &ty.dims().unwrap_or_default());
+                        graph.spread(v).into_iter().for_each(|s| b.note_spread(t, s));
+                        t
                     })
                 })
             })
@@ -70,9 +72,11 @@ pub(crate) fn lower_plainly(graph: &Graph, members: &[NodeId]) -> Result<Lowered
             return Err((node, LowerError::Unsupported(format!("the result type `{open}` has an unbound dimension"))));
         }
         b.set_name(&info.results.first().map_or_else(String::new, |r| r.name.clone()));
+        b.note_results(graph.results(node).into_iter().map(|v| graph.spread(v).cloned()).collect());
         let op = info.operator().expect("groups hold operators");
         let out = op.lower(&mut b, &Args { facts: &facts, tensors: args, results: &results }).map_err(|e| (node, e))?;
         for v in graph.results(node) {
+            graph.spread(v).into_iter().for_each(|s| b.note_spread(out[v.result as usize], s));
             tensors.insert(v, out[v.result as usize]);
         }
     }

@@ -282,6 +282,7 @@ impl Expansion {
                 tensors.push(tensor);
             }
             let facts = Operands { facts, n_results: node.results.len() };
+            b.note_results(vec![]);
             done.push(node.op.lower(b, &Args { facts: &facts, tensors, results: &node.results })?);
         }
         let results = self.results.iter().zip(&self.types).map(|(s, ty)| {

@@ -47,18 +47,34 @@ pub(super) fn place_of(key: &Expr) -> Expr {
     key.binary(BinaryOp::And, &Expr::int(DType::I64, i64::from(u32::MAX)))
 }
 
+/// How many elements there are, and how many are wanted, at the greatest sizes: what a network is made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// Elements.
+    pub(super) n: usize,
+    /// Those that are wanted.
+    pub(super) k: usize,
+}
+
 /// The `k` first places along `axis` in ascending order of `orders`, tensors of `i64` of which the first that differ decide, and then the
 /// places; with the orders there. `narrow` says that there is one, of 32 bits.
-pub(super) fn first_places(b: &mut Builder, orders: &[TensorId], narrow: bool, axis: usize, k: usize) -> (Vec<TensorId>, TensorId) {
+pub(super) fn first_places(
+    b: &mut Builder,
+    orders: &[TensorId],
+    narrow: bool,
+    axis: usize,
+    k: usize,
+    most: Most,
+) -> (Vec<TensorId>, TensorId) {
     let dims = b.dims(orders[0]).to_vec();
-    if narrow && orders.len() == 1 && dims[axis] <= MAX_PACKED {
+    if narrow && orders.len() == 1 && most.n <= MAX_PACKED {
         let keys = b.compute(&dims, |b, at| packed(&b.load(orders[0], at), &Expr::index(&at[axis])));
-        let least = least(b, &[keys], axis, k)[0];
+        let least = least(b, &[keys], axis, k, most)[0];
         let order = b.map(&[least], |key| key[0].binary(BinaryOp::Shr, &Expr::int(DType::I64, 32)));
         return (vec![order], b.map(&[least], |key| place_of(&key[0])));
     }
     let places = b.compute(&dims, |_, at| Expr::index(&at[axis]));
-    let mut least = least(b, &[orders, &[places]].concat(), axis, k);
+    let mut least = least(b, &[orders, &[places]].concat(), axis, k, most);
     let places = least.pop().expect("as many as keys");
     (least, places)
 }
@@ -74,11 +90,11 @@ fn less(a: &[Expr], b: &[Expr]) -> Expr {
 }
 
 /// The `k` least along `axis`, in ascending order, by the first of `keys` that differ: the extents of the keys with `k` along it. Keys are
-/// `i64`, and not all of one [`i64::MAX`].
-pub(super) fn least(b: &mut Builder, keys: &[TensorId], axis: usize, k: usize) -> Vec<TensorId> {
+/// `i64`, and not all of one [`i64::MAX`]. The network is that of `most`, so the same at all sizes.
+pub(super) fn least(b: &mut Builder, keys: &[TensorId], axis: usize, k: usize, most: Most) -> Vec<TensorId> {
     let dims = b.dims(keys[0]).to_vec();
-    let n = dims[axis];
-    let run = if 4 * k > n { n.next_power_of_two() } else { k.next_power_of_two() };
+    let n = most.n;
+    let run = if 4 * most.k > n { n.next_power_of_two() } else { most.k.next_power_of_two() };
     // Runs lie beside each other: `[.., run, runs, ..]`.
     let shape = |runs: usize| {
         let mut shape = dims.clone();
@@ -141,7 +157,7 @@ pub(super) fn count_up_to(
     limit: impl Fn(&[Affine]) -> Expr,
 ) -> TensorId {
     let n = b.dims(ascending)[axis];
-    let halves: Vec<i64> = (0..n.ilog2() + 1).rev().map(|bit| 1 << bit).collect();
+    let halves: Vec<i64> = (0..b.spread(ascending, axis).0.ilog2() + 1).rev().map(|bit| 1 << bit).collect();
     let n_halves = halves.len();
     let halves = b.constant("halves", Tensor::from_slice(&[n_halves], &halves));
     let count = b.compute(dims, |_, _| Expr::int(DType::I64, 0));

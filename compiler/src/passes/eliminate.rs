@@ -24,8 +24,10 @@ pub fn eliminate(g: &mut Graph, report: &mut Report) {
             NodeKind::Constant(t) => constant_key(t),
             NodeKind::Operator(op) => hash(&(op.schema().domain, op.schema().name, format!("{:?}", op.attributes()), g.operands(node))),
         };
+        let name = g.node(node).results.first().map_or("", |r| &r.name);
+        let may_merge = g.merged.as_ref().is_none_or(|names| names.contains(name));
         let equals = seen.entry(key).or_default();
-        match equals.iter().find(|&&other| equal(g, node, other)) {
+        match equals.iter().find(|&&other| may_merge && equal(g, node, other)) {
             Some(&other) => merge(g, node, other, report),
             None => equals.push(node),
         }
@@ -93,6 +95,22 @@ fn constant_key(t: &Tensor) -> u64 {
 mod tests {
     use super::*;
     use crate::passes::testing::exact;
+
+    #[test]
+    fn only_what_may_is_merged() {
+        let text = "graph @g(%x: f32[2]) -> (%y) {
+            %a = Relu(%x)
+            %b = Relu(%x)
+            %c = Relu(%x)
+            %s = Add(%a, %b)
+            %y = Add(%s, %c)
+        }";
+        let mut g = crate::graph::parse(text).unwrap();
+        g.merged = Some(std::sync::Arc::new(["c".to_owned()].into()));
+        eliminate(&mut g, &mut Report::default());
+        let text = g.to_string();
+        assert!(text.contains("Add(%a, %b)") && text.contains("Add(%s, %a)"), "{text}");
+    }
 
     #[test]
     fn what_leads_nowhere_goes_and_equal_nodes_are_one() {

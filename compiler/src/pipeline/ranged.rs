@@ -9,7 +9,8 @@ use super::fit::{self, Wanted};
 use super::run_passes_as;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Evaluated, Graph, NodeKind};
+use crate::graph::{Evaluated, Graph, NodeKind, Spreads};
+use crate::passes::Report;
 use crate::tensor::{Parameter, Tensor};
 
 /// Numbers of sizes side by side that a model is read for, in turn.
@@ -78,7 +79,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         Ok::<_, E>((graph, about))
     };
     let mut computed = Arc::new(BTreeSet::new());
-    let (first, about, mut unchanged, (stored, folded, report)) = loop {
+    let (mut first, about, mut unchanged, merged) = loop {
         let (mut first, about) = read(&few[0], &computed)?;
         let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
         for at in &few[1..] {
@@ -88,15 +89,25 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         }
         // What constants decide, but not the same for all sizes, is computed in a run.
         let of_first = passed(first.clone(), None);
-        let others: Vec<Graph> = unchanged.values().map(|graph| passed(graph.clone(), None).1).collect();
+        let (others, reports): (Vec<Graph>, Vec<Report>) =
+            unchanged.values().map(|graph| passed(graph.clone(), None)).map(|(_, folded, report)| (folded, report)).unzip();
         let varying = varying_constants(&of_first.1, &others);
         let known = computed.len();
         Arc::make_mut(&mut computed).extend(varying);
         if computed.len() == known {
-            break (first, about, unchanged, of_first);
+            let all = reports.iter().map(merged_values).fold(merged_values(&of_first.2), |all, these| &all & &these);
+            break (first, about, unchanged, Arc::new(all));
         }
     };
-    let split = split_constants(folded.clone());
+    // What is equal at some sizes only stays apart.
+    unchanged.values_mut().chain([&mut first]).for_each(|graph| merge_only(graph, &merged));
+    let mut read = |at: &[i64], computed: &Arc<BTreeSet<String>>| {
+        let (mut graph, about) = read(at, computed)?;
+        merge_only(&mut graph, &merged);
+        Ok::<_, E>((graph, about))
+    };
+    let (stored, folded, report) = passed(first.clone(), None);
+    let mut split = split_constants(folded.clone());
     // How large a result is decides whether it is folded, already where it is read: as for the first, so for all.
     let mut names: BTreeSet<String> = report.applied.into_iter().filter(|a| a.pass == FOLDING).map(|a| a.value).collect();
     names_of_constants(&first, &mut names);
@@ -118,7 +129,9 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
                 known.insert(at.clone(), (graph, split_constants(other)));
             }
         }
-        let (graphs, all_folded): (Vec<Graph>, Vec<Graph>) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
+        let (mut graphs, mut all_folded): (Vec<Graph>, Vec<Graph>) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
+        note_spreads(&stored, &mut first, &mut graphs);
+        note_spreads(&folded, &mut split, &mut all_folded);
         let wanted = Wanted::new(asked.len() >= MOST_ASKED);
         let mut more = |wanted: &Wanted| {
             let before = asked.len();
@@ -166,6 +179,8 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
     }
 }
 
+/// The pass that makes one of equal values.
+const ELIMINATION: &str = "eliminate";
 /// The pass after which shapes are numbers.
 const FOLDING: &str = "fold-constants";
 /// The pass after which they are in bodies too.
@@ -179,6 +194,25 @@ fn names_of_constants(graph: &Graph, names: &mut BTreeSet<String>) {
             NodeKind::Input | NodeKind::Operator(_) => {}
         }
     }
+}
+
+/// Names of values that became others, which are equal.
+fn merged_values(report: &Report) -> BTreeSet<String> {
+    report.applied.iter().filter(|a| a.pass == ELIMINATION).map(|a| a.value.clone()).collect()
+}
+
+/// Lets only these values become others in a graph and its bodies.
+fn merge_only(graph: &mut Graph, names: &Arc<BTreeSet<String>>) {
+    graph.merged = Some(Arc::clone(names));
+    for n in graph.control_nodes() {
+        graph.node_mut(n).control_mut().into_iter().flat_map(|c| c.bodies_mut()).for_each(|body| merge_only(body, names));
+    }
+}
+
+/// Tells `first`, which is `stored` before or after passes, and the other graphs what extents all of them have.
+fn note_spreads(stored: &Graph, first: &mut Graph, others: &mut [Graph]) {
+    let spreads = Spreads::new(stored, &others.iter().collect::<Vec<_>>());
+    [first].into_iter().chain(others).for_each(|graph| graph.note_spreads(&spreads));
 }
 
 /// Lets a graph hold the same copies of weights as another.

@@ -253,12 +253,18 @@ fn attention_reads_its_heads_in_place() {
     assert_eq!(compiled.program.steps.len(), 5);
 }
 
+mod bodies;
 mod columns;
+mod counted;
+mod images;
 mod integers;
 mod joined;
+mod lengths;
+mod orders;
 mod rows;
 mod sized;
 mod sliding;
 mod states;
+mod updates;
 mod windows;
 mod winograd;

@@ -37,6 +37,15 @@ impl Parameter {
     }
 }
 
+/// What the extents of a value are at several sizes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spread {
+    /// Those that it is stored for, the greatest.
+    pub dims: Vec<usize>,
+    /// Whether they are others at other sizes.
+    pub varies: Vec<bool>,
+}
+
 /// A function of parameters; indices are those of a program's list of parameters.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Size {

@@ -2,6 +2,7 @@
 
 use tinsmith::tensor::DType;
 
+use super::more_operators::line;
 use super::{Line, Random, Variable};
 
 /// An operator while it is drawn.
@@ -781,6 +782,16 @@ fn scatter(d: &mut Draft<'_>, x: &Variable) -> Made {
         return None;
     }
     let n = x.dims[0] as i64;
+    if d.random.one_in(3) {
+        // All rows, in order.
+        let scalar = |d: &mut Draft<'_>, name: &str, n: i64| d.constant(name, format!("[{n}]"), DType::I64, &[]);
+        let (from, to, step) = (scalar(d, "from", 0), scalar(d, "to", n), scalar(d, "step", 1));
+        let rows = line(d, "rows", format!("Range({from}, {to}, {step})"), DType::I64, &[x.dims[0]]);
+        let column = d.ints("column", &[n, 1]);
+        let i = line(d, "places", format!("Reshape({rows}, {column})"), DType::I64, &[x.dims[0], 1]);
+        let reduction = d.random.one_of(&["none", "add", "max"]);
+        return Some((format!("ScatterND({0}, {i}, {0}) reduction=\"{reduction}\"", x.name), !is_float(x) || reduction != "add"));
+    }
     let row: Vec<usize> = x.dims[1..].to_vec();
     let at = d.random.within(0, n - 1);
     let indices = d.constant("i", format!("[{at}]"), DType::I64, &[1, 1]);

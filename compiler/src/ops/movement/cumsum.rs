@@ -74,7 +74,17 @@ macro_rules! running {
                     return Ok(vec![b.compute(&dims, |_, _| Expr::int(dtype, 0))]);
                 }
                 let n = dims[along] as i64;
-                let place = |k: &Affine| if self.reverse { k.times(-1).offset(n - 1) } else { k.clone() };
+                // Where the axis is another at other sizes, sums that run from its end are those of the axis from its end.
+                let turned = self.reverse && b.spread(input, along).1;
+                let turn = |b: &mut expr::Builder, t: TensorId| {
+                    b.compute(&dims, |b, at| {
+                        let mut from = at.to_vec();
+                        from[along] = at[along].times(-1).offset(n - 1);
+                        b.load(t, from)
+                    })
+                };
+                let input = if turned { turn(b, input) } else { input };
+                let place = |k: &Affine| if self.reverse && !turned { k.times(-1).offset(n - 1) } else { k.clone() };
                 let sums = b.declare(dtype, &dims);
                 let mut region = dims.clone();
                 region[along] = 1;
@@ -114,7 +124,7 @@ macro_rules! running {
                     }
                     None => steps(b, &region, &|at| at.to_vec()),
                 }
-                Ok(vec![sums])
+                Ok(vec![if turned { turn(b, sums) } else { sums }])
             }
         }
     };

@@ -160,11 +160,11 @@ impl Resize {
     fn taps(&self, x: &Operands) -> Result<Vec<Option<Taps>>, InferError> {
         let extents = x.dims(0)?;
         let taps = |axis: Option<AxisResize<'_>>, &extent: &usize| axis.map(|a| a.taps()).filter(|t| !is_identity(t, extent));
-        Ok(self.resized(x)?.into_iter().zip(&extents).map(|(axis, extent)| taps(axis, extent)).collect())
+        Ok(self.resized(x, &|_| false)?.into_iter().zip(&extents).map(|(axis, extent)| taps(axis, extent)).collect())
     }
 
-    /// What happens to each axis that changes; extents are known.
-    fn resized(&self, x: &Operands) -> Result<Vec<Option<AxisResize<'_>>>, InferError> {
+    /// What happens to each axis that changes; extents are known. One that is `any` may be the same at this size only.
+    fn resized(&self, x: &Operands, any: &dyn Fn(usize) -> bool) -> Result<Vec<Option<AxisResize<'_>>>, InferError> {
         let extents = x.dims(0)?;
         let chosen = self.chosen_axes(extents.len())?;
         let crop = self.coordinate_transformation_mode == "tf_crop_and_resize";
@@ -186,7 +186,7 @@ impl Resize {
                 extent,
                 resized,
                 scale: target.scale,
-                by_extents: x.has(3),
+                by_extents: x.has(3) && self.keep_aspect_ratio_policy == "stretch",
                 roi,
                 coordinates: &self.coordinate_transformation_mode,
                 kind,
@@ -194,7 +194,8 @@ impl Resize {
                 exclude_outside: self.exclude_outside,
                 exact: x.dtype(0)? == DType::F64,
             };
-            let same = place.is_none() || (extent == resized && target.scale == 1.0 && !crop);
+            let same = extent == resized && target.scale == 1.0 && !crop && !(any(axis) && change.by_extents);
+            let same = place.is_none() || same;
             changes.push(Some(change).filter(|_| !same && extent > 0));
         }
         Ok(changes)
@@ -264,8 +265,16 @@ impl Operator for Resize {
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let mut value = x.tensor(0);
         let dtype = b.dtype(value);
-        if b.any_padding
-            && let changes = self.resized(x.facts)?
+        let varies = |b: &expr::Builder, axis: usize| (b.spread(value, axis).1, b.result_spread(0, axis, 0).1);
+        let rank = x.dims(0).len();
+        // Of an axis with one extent at all sizes and one of its result only, the taps are others at every size.
+        let of_any_extent = (0..rank).any(|axis| {
+            let (from, to) = varies(b, axis);
+            from != to
+        });
+        let any = |axis: usize| varies(b, axis) != (false, false);
+        if (b.any_padding || of_any_extent)
+            && let changes = self.resized(x.facts, &any)?
             && changes.iter().flatten().all(AxisResize::at_any_extent)
         {
             let wide = match (self.mode.as_str(), dtype) {

@@ -6,9 +6,9 @@
 
 use super::{index_table, wrap_index_expr};
 use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
-use crate::ops::sorting;
+use crate::ops::sorting::{self, Most};
 use crate::ops::{InferError, LowerError, Operands};
-use crate::tensor::{DType, Tensor};
+use crate::tensor::{DType, Tensor, row_major_strides};
 
 /// More comparisons than this are refused when indices are not constant.
 const MAX_STEPS: usize = 1 << 32;
@@ -29,6 +29,36 @@ pub(super) struct Updates {
     pub(super) values: TensorId,
     /// The axis.
     pub(super) axis: usize,
+}
+
+/// Places that fill a box of what updates change: along each of its axes the first place, and how many there are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Block(Vec<(i64, usize)>);
+
+impl Block {
+    /// The box of updates of these extents, if `place` has for each update, counted in row-major order, and each axis of what is changed a
+    /// place along it that is the same for all, or goes up by one along an axis of the updates; the axes in order, each once.
+    pub(super) fn of(extents: &[usize], n_axes: usize, place: &dyn Fn(usize, usize) -> i64) -> Option<Block> {
+        let strides = row_major_strides(extents);
+        let mut next = 0;
+        let mut block = vec![];
+        for j in 0..n_axes {
+            let first = place(0, j);
+            let along = (next..extents.len()).find(|&k| extents[k] > 1 && place(strides[k], j) != first);
+            let at = |i: usize| along.map_or(0, |k| (i / strides[k] % extents[k]) as i64);
+            if !(0..extents.iter().product()).all(|i| place(i, j) == first + at(i)) {
+                return None;
+            }
+            if let Some(k) = along {
+                if extents[next..k].iter().any(|&n| n > 1) {
+                    return None;
+                }
+                next = k + 1;
+            }
+            block.push((first, along.map_or(1, |k| extents[k])));
+        }
+        extents[next..].iter().all(|&n| n == 1).then_some(Block(block))
+    }
 }
 
 /// How an update combines with what is there.
@@ -155,6 +185,25 @@ impl Reduction {
         })
     }
 
+    /// `data`, of which a block is combined with `updates`: as many elements as the block and the axes behind it have.
+    pub(super) fn lower_block(self, b: &mut Builder, data: TensorId, updates: TensorId, Block(block): &Block) -> TensorId {
+        let dims = b.dims(data).to_vec();
+        let extents: Vec<usize> = block.iter().map(|a| a.1).chain(dims[block.len()..].iter().copied()).collect();
+        let updates = b.reshape(updates, &extents);
+        let dtype = b.dtype(data);
+        b.compute(&dims, |b, at| {
+            let int = |n: i64| Expr::int(DType::I64, n);
+            let inside = block.iter().zip(at).map(|(&(first, n), a)| {
+                let (a, end) = (Expr::index(a), first + n as i64);
+                a.compare(CompareOp::Ge, &int(first)).binary(BinaryOp::And, &a.compare(CompareOp::Lt, &int(end)))
+            });
+            let from = at.iter().enumerate().map(|(k, a)| Ix::from(block.get(k).map_or_else(|| a.clone(), |b| a.offset(-b.0))));
+            let (old, update) = (b.load(data, at), b.load_padded(updates, from, Expr::int(dtype, 0)));
+            let inside = inside.reduce(|all, one| all.binary(BinaryOp::And, &one));
+            inside.map_or_else(|| self.expr(&old, &update), |inside| inside.select(&self.expr(&old, &update), &old))
+        })
+    }
+
     /// `data` combined with the updates that `hit` says reach an element, among `steps` many for each.
     ///
     /// `hit` and `update` get the builder, the element and the number of the update.
@@ -230,7 +279,7 @@ impl Reduction {
         };
         let keys =
             b.compute(&shared, |b, at| b.load(places, at).binary(BinaryOp::Shl, &bits).binary(BinaryOp::Or, &Expr::index(&at[axis])));
-        let sorted = sorting::least(b, &[keys], axis, m)[0];
+        let sorted = sorting::least(b, &[keys], axis, m, Most { n: m, k: m })[0];
         let place_of = |b: &Builder, at: &[Affine], k: Ix| b.load(sorted, along(&row(at), k)).binary(BinaryOp::Shr, &bits);
         let update_of = |b: &Builder, at: &[Affine], k: Ix| {
             let source =
@@ -327,6 +376,11 @@ pub(super) fn checked_indices(b: &mut Builder, indices: TensorId, extents: &[usi
         });
     }
     out
+}
+
+/// Whether one of the first axes, so many, of these tensors has another extent at other sizes.
+pub(super) fn varies_for(b: &Builder, of: &[(TensorId, usize)]) -> bool {
+    of.iter().any(|&(t, n)| (0..n).any(|axis| b.spread(t, axis).1))
 }
 
 /// The constant indices of operand 1.

@@ -1,7 +1,7 @@
 //! `ScatterElements`: elements replaced at given positions of an axis.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
 
-use super::scatter::{Reduction, Updates, checked_indices, constant_indices};
+use super::scatter::{Block, Reduction, Updates, checked_indices, constant_indices, varies_for};
 use super::wrap_index;
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
@@ -122,7 +122,21 @@ impl Operator for ScatterElements {
         if let Some(values) = constant_indices(x.facts) {
             let targets = self.targets(x.facts, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
             let n = dims.iter().product::<usize>();
-            if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
+            // A table of places is another at other sizes.
+            if varies_for(b, &[(data, dims.len()), (x.tensor(1), dims.len())]) {
+                let strides = row_major_strides(&index_dims);
+                let axis = x.facts.axis(0, self.axis).map_err(|e| LowerError::Unsupported(e.to_string()))?;
+                let place = |i: usize, j: usize| match j == axis {
+                    true => wrap_index(values[i], dims[axis]).map_or(-1, |p| p as i64),
+                    false => (i / strides[j] % index_dims[j]) as i64,
+                };
+                if let Some(block) = Block::of(&index_dims, dims.len(), &place) {
+                    let dtype = b.dtype(data);
+                    let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
+                    let out = reduction.lower_block(b, data, updates, &block);
+                    return Ok(vec![Reduction::elements(b, out, dtype)]);
+                }
+            } else if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
                 let dtype = b.dtype(data);
                 let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
                 let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));

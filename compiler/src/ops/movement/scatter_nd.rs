@@ -1,7 +1,7 @@
 //! `ScatterND`: slices replaced at index tuples.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
 
-use super::scatter::{Reduction, Updates, checked_indices, constant_indices};
+use super::scatter::{Block, Reduction, Updates, checked_indices, constant_indices, varies_for};
 use super::wrap_index;
 use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
@@ -87,7 +87,13 @@ impl ScatterND {
         let rows = b.reshape(updates, &[&[n_slices], &dims[n..]].concat());
         if let Some(values) = constant_indices(x.facts) {
             let targets = self.targets(&dims, n, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
-            if let Some(inverse) = reduction.inverse(dims[..n].iter().product(), targets.into_iter()) {
+            // A table of places is another at other sizes.
+            if varies_for(b, &[(x.tensor(0), n), (x.tensor(1), outer.len())]) {
+                let place = |i: usize, j: usize| wrap_index(values[i * n + j], dims[j]).map_or(-1, |p| p as i64);
+                if let Some(block) = Block::of(outer, n, &place) {
+                    return Ok(reduction.lower_block(b, data, updates, &block));
+                }
+            } else if let Some(inverse) = reduction.inverse(dims[..n].iter().product(), targets.into_iter()) {
                 return Ok(reduction.lower_inverse(b, data, rows, &inverse));
             }
         }

@@ -5,7 +5,7 @@ use super::extent;
 use crate::expr::{self, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
-use crate::ops::sorting;
+use crate::ops::sorting::{self, Most};
 use crate::ops::{Args, Axes, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
 
@@ -115,11 +115,12 @@ impl Operator for TopK {
             let values = b.compute(&out_dims, |_, _| Expr::int(dtype, 0));
             return Ok(vec![values, b.compute(&out_dims, |_, _| Expr::int(DType::I64, 0))]);
         }
+        let most = Most { n: b.spread(data, axis).0, k: b.result_spread(0, axis, k).0 };
         let orders = b.compute(&dims, |b, at| {
             let order = sorting::order_of(&b.load(data, at));
             if self.largest { sorting::descending(&order) } else { order }
         });
-        let (_, indices) = sorting::first_places(b, &[orders], b.dtype(data).bits() <= 32, axis, k);
+        let (_, indices) = sorting::first_places(b, &[orders], b.dtype(data).bits() <= 32, axis, k, most);
         let values = b.compute(&out_dims, |b, at| {
             let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
             from[axis] = Ix::Clamped(b.load(indices, at));

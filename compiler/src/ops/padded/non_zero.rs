@@ -91,6 +91,8 @@ impl Operator for PaddedNonZero {
         let (input, dims, out_dims) = (x.tensor(0), x.dims(0), x.result_dims(0));
         let flags = b.compute(&dims, |b, at| flag(&b.load(input, at)));
         let flags = b.reshape(flags, &[out_dims[1]]);
+        let all = b.flat_spread(input);
+        b.note_spread(flags, &all);
         let (positions, count) = chosen(b, flags);
         if out_dims.contains(&0) {
             return Ok(vec![b.compute(&out_dims, |_, _| Expr::int(DType::I64, 0)), count]);

@@ -13,6 +13,8 @@ pub(super) fn chosen(b: &mut Builder, flags: TensorId) -> (TensorId, TensorId) {
         return (none, b.compute(&[1], |_, _| zero.clone()));
     }
     let upto = running_sums(b, flags);
+    let all = b.flat_spread(flags);
+    b.note_spread(upto, &all);
     // The first place with so many: below it are all places with fewer.
     let below = sorting::count_up_to(b, upto, 0, &[n], |at| at.to_vec(), |at| Expr::index(&at[0]));
     let positions = b.compute(&[n], |b, at| {

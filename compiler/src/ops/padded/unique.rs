@@ -6,9 +6,9 @@ use std::cmp::Ordering;
 use super::selection::{chosen, running_sums};
 use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
-use crate::ops::sorting;
+use crate::ops::sorting::{self, Most};
 use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
+use crate::tensor::{DType, Spread, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
     /// The different elements of `x`, or slices along `axis`, in order; where each is first in `x`, where each of `x` is in `y`, and how often
@@ -244,6 +244,10 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
     let (n, m) = (plan.n(), plan.m());
     let int = |n: usize| Expr::int(DType::I64, n as i64);
     let (zero, one) = (int(0), int(1));
+    let greatest = |axes: std::ops::Range<usize>| axes.map(|a| b.spread(x, a).0).product();
+    let most = if plan.dims.len() == 1 { greatest(0..b.dims(x).len()) } else { greatest(plan.axis..plan.axis + 1) };
+    let row = Spread { dims: vec![most], varies: vec![most != n || b.flat_spread(x).varies[0]] };
+    let most = Most { n: most, k: most };
     let list = [n];
     let narrow = b.dtype(x).bits() <= 32;
     let input = b.reshape(x, &plan.dims);
@@ -258,7 +262,7 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
         })
     };
     let orders: Vec<TensorId> = (0..m).map(|j| order_of(b, j)).collect();
-    let (orders, places) = sorting::first_places(b, &orders, narrow, 0, n);
+    let (orders, places) = sorting::first_places(b, &orders, narrow, 0, n, most);
 
     // Where others begin, and the number of each among the different ones.
     let begins = b.compute(&list, |b, at| {
@@ -267,6 +271,7 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
         let is_first = Expr::index(&at[0]).compare(CompareOp::Eq, &zero);
         differs.fold(is_first, |any, d| any.binary(BinaryOp::Or, &d)).select(&one, &zero)
     });
+    b.note_spread(begins, &row);
     let upto = running_sums(b, begins);
     let (starts, count) = chosen(b, begins);
     let is_meant = |b: &Builder, at: &Affine| Expr::index(at).compare(CompareOp::Lt, &b.load(count, [0i64]));
@@ -286,7 +291,7 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
     } else {
         vec![places, ranks]
     };
-    let back = sorting::least(b, &keys, 0, n);
+    let back = sorting::least(b, &keys, 0, n, most);
     let back = back[back.len() - 1];
     let inverse = if narrow_places(n) { b.map(&[back], |key| sorting::place_of(&key[0])) } else { back };
     if sorted {
@@ -294,6 +299,7 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
     }
     let first = b.compute(&list, |b, at| b.load(firsts, [Ix::Clamped(b.load(inverse, at))]));
     let is_first = b.compute(&list, |b, at| b.load(first, at).compare(CompareOp::Eq, &Expr::index(&at[0])).select(&one, &zero));
+    b.note_spread(is_first, &row);
     let upto = running_sums(b, is_first);
     let (indices, count) = chosen(b, is_first);
     let counts = b.compute(&list, |b, at| {

@@ -373,7 +373,10 @@ fn nth(n: &Node, k: usize) -> Option<Expr> {
     operands.get(k).map(|e| (*e).clone())
 }
 
-/// A constant that differs: a whole number, or one over a whole number, that is a function of the sizes.
+/// The largest number that a constant may be a part of, or have as its divisor.
+const MAX_PART: i64 = 64;
+
+/// A constant that differs: a whole number that is a function of the sizes, a part of one, or a small number over one.
 pub(super) fn constant(fitter: &Fitter, dtype: DType, mine: Const, others: &[Const]) -> Answer<Expr> {
     let refused = || Misfit::varies("a constant in what it computes depends on the sizes");
     let all: Vec<Const> = [mine].into_iter().chain(others.iter().copied()).collect();
@@ -390,14 +393,19 @@ pub(super) fn constant(fitter: &Fitter, dtype: DType, mine: Const, others: &[Con
             if let Some(values) = values.iter().map(|&x| whole(x)).collect::<Option<Vec<_>>>() {
                 return number(&values);
             }
-            let inverse: Option<Vec<i64>> = values.iter().map(|&x| whole((1.0 / x).round())).collect();
-            let inverse = inverse.ok_or_else(refused)?;
-            let exact = inverse.iter().zip(&values).all(|(&n, &x)| Expr::constant(dtype, 1.0 / n as f64) == Expr::constant(dtype, x));
-            if !exact {
-                return Err(refused());
+            let is = |x: f64, of: f64| Expr::constant(dtype, of) == Expr::constant(dtype, x);
+            for c in (1..=MAX_PART).map(|c| c as f64) {
+                let over: Option<Vec<i64>> = values.iter().map(|&x| whole((c / x).round()).filter(|&n| is(x, c / n as f64))).collect();
+                if let Some(over) = over {
+                    let n = number(&over)?;
+                    return Ok(n.like(c) / n);
+                }
+                let part: Option<Vec<i64>> = values.iter().map(|&x| whole((c * x).round()).filter(|&n| is(x, n as f64 / c))).collect();
+                if let Some(part) = part {
+                    return Ok(number(&part)? / c);
+                }
             }
-            let n = number(&inverse)?;
-            Ok(n.like(1.0) / n)
+            Err(refused())
         }
         _ => Err(refused()),
     }

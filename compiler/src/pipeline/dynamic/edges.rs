@@ -174,25 +174,63 @@ impl Edge<'_> {
         if work(&a.items).max(work(&b.items)) > MAX_WORK {
             return None;
         }
-        let operand = |(i, &v): (usize, &Value)| match self.graph.constant(v) {
-            Some(tensor) => tensor.clone(),
-            None => {
-                let dims = self.graph.ty(v).dims().unwrap_or_default();
-                let dtype = self.graph.ty(v).dtype;
-                let values = (0..dims.iter().product()).map(|k| ((k * 7919 + i * 31) % 101) as f64);
-                let values: Vec<f64> = values.map(|x| if dtype.is_float() { x / 50.0 - 1.0 } else { x.rem_euclid(2.0) }).collect();
-                Tensor::from_f64s(dtype, &dims, &values)
-            }
+        let with = |integers: Integers| {
+            let operand = |(i, &v): (usize, &Value)| match self.graph.constant(v) {
+                Some(tensor) => tensor.clone(),
+                None => {
+                    let dims = self.graph.ty(v).dims().unwrap_or_default();
+                    let dtype = self.graph.ty(v).dtype;
+                    let values = (0..dims.iter().product()).map(|k| ((k * 7919 + i * 31) % 101) as f64);
+                    let values: Vec<f64> = values.map(|x| if dtype.is_float() { x / 50.0 - 1.0 } else { integers.of(x, dtype) }).collect();
+                    Tensor::from_f64s(dtype, &dims, &values)
+                }
+            };
+            operands.iter().enumerate().map(operand).collect::<Vec<Tensor>>()
         };
-        let operands: Vec<Tensor> = operands.iter().enumerate().map(operand).collect();
-        let chosen: Vec<Tensor> = places.iter().map(|&j| operands[j].clone()).collect();
-        let (Ok(x), Ok(y)) = (eval(a, &chosen), eval(b, &operands)) else { return Some(false) };
-        Some(x.iter().zip(&y).all(|(x, y)| {
-            let (x, y) = (x.to_f64s(), y.to_f64s());
-            let most = y.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
-            x.iter().zip(&y).all(|(x, y)| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-5 * most)
-        }))
+        let mut known = None;
+        for integers in [Integers::Few, Integers::None, Integers::Many] {
+            let operands = with(integers);
+            let chosen: Vec<Tensor> = places.iter().map(|&j| operands[j].clone()).collect();
+            match (eval(a, &chosen), eval(b, &operands)) {
+                (Ok(x), Ok(y)) if x.iter().zip(&y).all(|(x, y)| same_elements(x, y)) => known = Some(true),
+                // What stops one, such as an index that is out of range, stops the other.
+                (Err(_), Err(_)) => {}
+                _ => return Some(false),
+            }
+        }
+        known
     }
+}
+
+/// Which integers operands hold: often they are places or extents, of which some stop a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Integers {
+    /// Zero and one.
+    Few,
+    /// Zero.
+    None,
+    /// Some of either sign, where their type has them.
+    Many,
+}
+
+impl Integers {
+    /// One, of a number from 0 to 100.
+    fn of(self, x: f64, dtype: DType) -> f64 {
+        match self {
+            Integers::Few => x.rem_euclid(2.0),
+            Integers::None => 0.0,
+            Integers::Many if dtype == DType::Bool => 1.0 - x.rem_euclid(2.0),
+            Integers::Many if matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64) => x - 50.0,
+            Integers::Many => x,
+        }
+    }
+}
+
+/// Whether two tensors hold the same, but for roundings.
+fn same_elements(x: &Tensor, y: &Tensor) -> bool {
+    let (x, y) = (x.to_f64s(), y.to_f64s());
+    let most = y.iter().filter(|v| v.is_finite()).fold(0f64, |m, v| m.max(v.abs()));
+    x.iter().zip(&y).all(|(x, y)| x == y || x.is_nan() && y.is_nan() || (x - y).abs() <= 1e-5 * most)
 }
 
 /// Finds a place among `m` for each of `n` in the same order, each where it fits, so that all others are spare; `places` has the first.

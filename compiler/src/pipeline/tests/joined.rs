@@ -5,7 +5,7 @@ use crate::graph::parse;
 use crate::tensor::Parameter;
 
 /// Compares the program of a text, in which `{b}` and so on stand for the sizes, and `{b*s}` and `{p+s}` for products and sums of them.
-fn check(parameters: &[Parameter], at: &[&[i64]], text: &str) {
+pub(super) fn check(parameters: &[Parameter], at: &[&[i64]], text: &str) {
     check_for(parameters, at, &|at| parse(&filled(parameters, at, text)).unwrap_or_else(|e| panic!("{e:?}")));
 }
 
