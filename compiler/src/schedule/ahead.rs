@@ -210,6 +210,13 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn weights_that_are_more_than_the_rows_are_asked_for_although_both_stay_near() {
+        let (asked, missed, _) = lines(140, 256, 224);
+        assert!(asked > 0 && missed * 6 <= asked, "{asked} lines asked for, {missed} not");
+        assert_eq!(lines(280, 256, 224).0, 0);
+    }
+
+    #[test]
     fn few_rows_and_small_weights_ask_for_nothing() {
         assert_eq!(lines(4, 512, 960).0, 0);
         assert_eq!(lines(128, 64, 64).0, 0);

@@ -1,6 +1,7 @@
 //! Rows that another thread may have written, and that its core's cache holds, are asked for one tile ahead: while a tile of a product is
 //! computed, those of the next one arrive in the second-level cache.
 
+use super::ScheduleError;
 use super::emitter::{Emitter, Point, stride_along};
 use crate::expr::{Expr, Ix, Node, Var};
 use crate::nest::{Affine, BufferId};
@@ -18,6 +19,8 @@ pub(super) struct RowsAhead {
     /// Lines in one iteration of the reduction.
     lines: i64,
     line: i64,
+    /// Where only some panels ask: the axis of columns, and those with which they begin.
+    only: Option<(usize, Vec<i64>)>,
 }
 
 impl RowsAhead {
@@ -55,15 +58,25 @@ impl RowsAhead {
         if n_panels > 1 {
             terms.push((column, part / nr));
         }
-        Some(RowsAhead { buffer, next: first, terms, lines: (each * steps + line - 1) / line, line })
+        Some(RowsAhead { buffer, next: first, terms, lines: (each * steps + line - 1) / line, line, only: None })
+    }
+
+    /// The same by the panels only that begin at one of these columns.
+    pub(super) fn only_at(self, axis: usize, columns: Vec<i64>) -> Self {
+        RowsAhead { only: Some((axis, columns)), ..self }
     }
 
     /// Asks at one iteration of the reduction.
-    pub(super) fn emit(&self, e: &mut Emitter, at: &Point) {
+    pub(super) fn emit(&self, e: &mut Emitter, at: &Point) -> Result<(), ScheduleError> {
         let start = self.terms.iter().fold(self.next.clone(), |sum, &(axis, k)| sum.plus(&at.axes[axis].times(k)));
-        for i in 0..self.lines {
-            e.b.prefetch(self.buffer, start.offset(i * self.line));
-        }
+        let ask = |e: &mut Emitter| {
+            for i in 0..self.lines {
+                e.b.prefetch(self.buffer, start.offset(i * self.line));
+            }
+            Ok(())
+        };
+        let Some((axis, columns)) = &self.only else { return ask(e) };
+        columns.iter().try_for_each(|&c| e.branch((at.axes[*axis].clone(), c, c + 1), ask, |_| Ok(())))
     }
 }
 
@@ -80,10 +93,14 @@ fn index_axes(index: &[Ix]) -> usize {
 mod tests {
     use std::collections::{BTreeSet, HashMap};
 
-    use crate::nest::{Affine, BufferId, Kernel, Stmt, Var};
+    use crate::nest::{Affine, BufferId, Cond, Kernel, Stmt, Var};
     use crate::schedule::Machine;
     use crate::schedule::ahead::tests::is_blocked;
     use crate::tensor::Tensor;
+
+    fn value(affine: &Affine, at: &[(Var, i64)]) -> i64 {
+        affine.constant + affine.terms.iter().map(|t| t.1 * at.iter().find(|a| a.0 == t.0).map_or(0, |a| a.1)).sum::<i64>()
+    }
 
     fn walk(block: &[Stmt], at: &mut Vec<(Var, i64)>, f: &mut impl FnMut(BufferId, &Affine, &[(Var, i64)])) {
         for stmt in block {
@@ -94,6 +111,10 @@ mod tests {
                         walk(&l.body, at, f);
                         at.pop();
                     }
+                }
+                Stmt::If { cond: Cond::Within(ranges), then, otherwise } => {
+                    let holds = ranges.iter().all(|(affine, low, high)| (*low..*high).contains(&value(affine, at)));
+                    walk(if holds { then } else { otherwise }, at, f);
                 }
                 Stmt::Prefetch { buffer, index } => f(*buffer, index, at),
                 _ => {}
@@ -113,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_rows_of_the_next_tile_are_asked_for_where_threads_share_them() {
-        for (rows, depth, columns) in [(56, 256, 64), (56, 256, 256), (49, 512, 960), (128, 768, 768)] {
+        for (rows, depth, columns) in [(56, 256, 64), (56, 256, 192), (56, 256, 256), (49, 512, 960), (128, 768, 768)] {
             let kernel = product(rows, depth, columns, 2);
             // Line and, of each tile that asks for it, the row it begins with.
             let mut asked: HashMap<i64, BTreeSet<i64>> = HashMap::new();
@@ -122,12 +143,11 @@ mod tests {
                 if kernel.buffers[buffer.0 as usize].len != rows * depth {
                     return;
                 }
-                let value = |v: Var| at.iter().find(|a| a.0 == v).map_or(0, |a| a.1);
                 // What fills no tile has no loop, and no rows after it.
                 let Some(&(rows_var, _)) = index.terms.iter().find(|t| t.1 == depth as i64) else { return };
-                let element = index.constant + index.terms.iter().map(|t| t.1 * value(t.0)).sum::<i64>();
-                tiles.insert(value(rows_var));
-                asked.entry(element / 16).or_default().insert(value(rows_var));
+                let row = value(&Affine::var(rows_var), at);
+                tiles.insert(row);
+                asked.entry(value(index, at) / 16).or_default().insert(row);
             });
             let tiles: Vec<i64> = tiles.into_iter().collect();
             assert!(tiles.len() > 1, "{rows}x{depth}x{columns}");
@@ -137,8 +157,23 @@ mod tests {
                 let missed = lines.filter(|l| !asked.get(l).is_some_and(|by| by.contains(&pair[0]))).count();
                 assert!(missed * 20 <= n, "{rows}x{depth}x{columns}: of the rows from {}, {missed} lines of {n} come unasked", pair[1]);
             }
-            let alone = product(rows, depth, columns, 1);
-            walk(&alone.body, &mut vec![], &mut |buffer, _, _| assert_ne!(alone.buffers[buffer.0 as usize].len, rows * depth));
+            assert_eq!(n_asked(&product(rows, depth, columns, 1), rows * depth), 0);
         }
+    }
+
+    /// How often rows of so many elements are asked for.
+    fn n_asked(kernel: &Kernel, len: usize) -> usize {
+        let mut n = 0;
+        walk(&kernel.body, &mut vec![], &mut |buffer, _, _| n += usize::from(kernel.buffers[buffer.0 as usize].len == len));
+        n
+    }
+
+    #[test]
+    fn of_many_panels_only_those_ask_for_rows_with_which_threads_begin() {
+        let asked = |columns: usize, threads: usize| n_asked(&product(56, 256, columns, threads), 56 * 256);
+        // Panels of 32 columns.
+        let of_panel = asked(192, 2) / 6;
+        assert!(of_panel > 0);
+        assert_eq!([asked(256, 2), asked(512, 2), asked(512, 4), asked(1024, 8)], [2, 2, 4, 0].map(|n| n * of_panel));
     }
 }

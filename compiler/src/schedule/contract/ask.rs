@@ -4,11 +4,18 @@ use std::collections::HashMap;
 
 use super::plan::Plan;
 use crate::expr::Expr;
+use crate::schedule::ScheduleError;
 use crate::schedule::ahead::{Ahead, TileLoops};
 use crate::schedule::blocks::Blocks;
 use crate::schedule::emitter::{Emitter, Packed, Point, expr_depends};
 use crate::schedule::reduce::loads;
 use crate::schedule::rows_ahead::RowsAhead;
+
+/// The most panels of a thread of which each asks for the rows: beyond, only those do with which a thread begins. From its second panel on
+/// rows are near, and asking again would take longer than the first one waits.
+const MOST_ASKING_PANELS: usize = 3;
+/// The most panels with which threads begin that are told apart.
+const MOST_FIRST_PANELS: usize = 4;
 
 /// What a tile asks for while it is computed.
 #[derive(Clone, Copy, Default)]
@@ -19,13 +26,11 @@ pub(super) struct Asks<'a> {
 
 impl Asks<'_> {
     /// Asks at one iteration of the reduction.
-    pub(super) fn emit(self, e: &mut Emitter, at: &Point) {
+    pub(super) fn emit(self, e: &mut Emitter, at: &Point) -> Result<(), ScheduleError> {
         if let Some(weights) = self.weights {
             weights.emit(e, at);
         }
-        if let Some(rows) = self.rows {
-            rows.emit(e, at);
-        }
+        self.rows.map_or(Ok(()), |rows| rows.emit(e, at))
     }
 }
 
@@ -103,5 +108,12 @@ pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
     let [load] = &of_rows[..] else { return None };
     let nr = (plan.tile.nv * plan.lanes) as i64;
     let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
-    RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
+    let (n, threads) = (plan.columns / nr as usize, e.machine.threads);
+    let first: Vec<i64> = match () {
+        () if !plan.columns_first || n <= MOST_ASKING_PANELS * threads => vec![],
+        () if threads > MOST_FIRST_PANELS => return None,
+        () => (0..threads).map(|i| (i * n / threads) as i64 * nr).collect(),
+    };
+    let rows_ahead = RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))?;
+    Some(if first.is_empty() { rows_ahead } else { rows_ahead.only_at(vector, first) })
 }

@@ -263,7 +263,7 @@ pub(super) fn reduction_loops(
     e.run_loop(&format!("r{axis}"), &left.take(steps * unit), |e, v| {
         let mut at = point.clone();
         at.axes[axis] = v.clone();
-        asks.emit(e, &at);
+        asks.emit(e, &at)?;
         for u in 0..steps {
             let mut at = point.clone();
             at.axes[axis] = v.offset(u * unit);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::schedule::borders::{Piece, Walk};
-use crate::schedule::cost::{Tile, choose_tile, n_streams, shared_columns, window_tile};
+use crate::schedule::cost::{Machine, Tile, choose_tile, n_streams, shared_columns, window_tile};
 use crate::schedule::emitter::{Emitter, expr_depends, stride_along};
 use crate::schedule::pack::packable;
 use crate::schedule::reduce::loads;
@@ -13,6 +13,9 @@ use crate::tensor::{DType, Size, n_elements};
 
 /// Multiply-adds that start before the first one is done, about.
 const LATENCY: usize = 4;
+/// Panels that are worth a loop outside of the rows where the weights are more than the rows, and where they are less.
+const LEAST_PANELS: usize = 4;
+const MANY_PANELS: usize = 8;
 
 /// A stage with its loops chosen.
 #[derive(Clone)]
@@ -179,13 +182,11 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         if bytes > e.machine.l2_bytes / 2 {
             return true;
         }
-        if !machine.exact || n_panels < 8 || bytes < 128 << 10 {
-            return false;
-        }
-        let limit = e.machine.l2_bytes / 4 / element_bytes * 4;
+        let panel_bytes = depth * tile.nv * lanes * element_bytes;
+        let Some(limit) = most_row_bytes(&e.machine, (n_panels, panel_bytes), bytes).map(|n| n / element_bytes * 4) else { return false };
         let in_run = row_bytes_in_run(e, value, v);
         match e.span(&in_run).filter(|_| in_run.constant().is_none()) {
-            None => row_bytes(e, value, v) / 4 * element_bytes <= e.machine.l2_bytes / 4,
+            None => row_bytes(e, value, v) <= limit,
             Some((_, most)) if most as usize <= limit => true,
             Some((least, _)) if least as usize > limit => false,
             Some(_) => {
@@ -223,6 +224,17 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         lanes,
         dot,
     }
+}
+
+/// The most bytes of rows for which so many panels of weights, of so many bytes in all, are the outermost loop although the second-level
+/// cache would keep the weights: they come from memory while they are multiplied, and rows stay near. `None` where panels are no loop.
+fn most_row_bytes(machine: &Machine, (n_panels, panel_bytes): (usize, usize), bytes: usize) -> Option<usize> {
+    if !machine.exact || bytes < 128 << 10 || n_panels < LEAST_PANELS {
+        return None;
+    }
+    // Beside the rows, a panel and the next one on its way. Of rows and weights, what is more is read once.
+    let beside = (machine.l2_bytes / 8 * 5).saturating_sub(2 * panel_bytes).min(bytes);
+    Some(if n_panels < MANY_PANELS { beside } else { beside.max(machine.l2_bytes / 4) })
 }
 
 /// Bytes of the tensors of which rows are read: what does not depend on the columns.
