@@ -27,6 +27,8 @@ pub(super) struct Ahead {
     /// Lines in one iteration.
     lines: i64,
     line: i64,
+    /// Elements that one of several tiles of different heights asks for.
+    share: i64,
 }
 
 /// The loops that tiles run in: panels outermost, then `outer`, then rows in tiles of `mr`, then the reduction in steps of `steps`.
@@ -38,8 +40,8 @@ pub(super) struct TileLoops<'a> {
     pub(super) outer: &'a [(usize, usize)],
     pub(super) rows: Option<(usize, usize)>,
     pub(super) mr: usize,
-    /// Whether one tile of rows may be all there is.
-    pub(super) alone: bool,
+    /// Where `rows` does not say so: how many tiles of rows there are, if these may be all.
+    pub(super) alone: Option<i64>,
     pub(super) reduction: &'a [(usize, usize)],
     pub(super) steps: usize,
     /// The blocks of the reduction outside the panels' loop.
@@ -58,17 +60,17 @@ impl Ahead {
         if loops.outer.iter().chain(&loops.rows).any(|o| packed.strides.iter().any(|s| s.0 == o.0)) {
             return None;
         }
-        let row_tiles = loops.rows.map_or(1, |r| r.1.div_ceil(loops.mr)) as i64;
+        let row_tiles = loops.rows.map_or(loops.alone.unwrap_or(1), |r| r.1.div_ceil(loops.mr) as i64);
         let n_tiles = row_tiles * loops.outer.iter().map(|o| o.1 as i64).product::<i64>();
         let depth = loops.reduction.iter().map(|r| r.1 as i64).product::<i64>() / n_blocks;
         let iterations = depth / loops.steps as i64 * n_tiles;
-        if iterations == 0 || n_tiles < 2 && !loops.alone {
+        if iterations == 0 || n_tiles < 2 && loops.alone.is_none() {
             return None;
         }
         let lines = (panel + line * iterations - 1) / (line * iterations);
         // Elements for each step of the reduction.
         let each = lines * line / loops.steps as i64;
-        if lines > if loops.alone { MAX_ALONE } else { MAX_LINES } || each * loops.steps as i64 != lines * line {
+        if lines > if loops.alone.is_some() { MAX_ALONE } else { MAX_LINES } || each * loops.steps as i64 != lines * line {
             return None;
         }
         let mut terms = loops.panels.to_vec();
@@ -77,22 +79,25 @@ impl Ahead {
         );
         // Parts of tiles overlap a little rather than leave gaps.
         let by_row = depth * each / loops.mr as i64;
-        let mut part = by_row * loops.mr as i64;
-        if let Some((axis, _)) = loops.rows {
-            terms.push((axis, by_row));
-            part *= row_tiles;
-        }
+        let share = if loops.rows.is_some() { by_row * loops.mr as i64 } else { depth * each };
+        let mut part = share * row_tiles;
+        terms.extend(loops.rows.map(|(axis, _)| (axis, by_row)));
         for &(axis, extent) in loops.outer.iter().rev() {
             terms.push((axis, part));
             part *= extent as i64;
         }
         let cut = loops.blocks.and_then(|b| packed.strides.iter().find(|s| s.0 == b.axis)).map_or(0, |s| s.1);
-        Some(Ahead { buffer: packed.buffer, panel: packed.panel, start: Affine::constant(packed.panel), cut, terms, lines, line })
+        Some(Ahead { buffer: packed.buffer, panel: packed.panel, start: Affine::constant(packed.panel), cut, terms, lines, line, share })
     }
 
     /// The same in a block of the reduction.
     pub(super) fn within(&self, block: &Block<'_>) -> Self {
         Ahead { start: block.next(self.panel, self.cut), ..self.clone() }
+    }
+
+    /// What tile number `i` asks for, of tiles that may be all.
+    pub(super) fn of_tile(&self, i: i64) -> Self {
+        Ahead { start: self.start.offset(i * self.share), ..self.clone() }
     }
 
     /// Asks at one iteration of the reduction.

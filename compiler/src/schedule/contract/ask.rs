@@ -37,20 +37,20 @@ impl Asks<'_> {
 /// How the tiles of a panel ask for the next one.
 pub(super) fn ahead(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, blocks: Option<&Blocks>) -> Option<Ahead> {
     let rows = plan.rows.map(|r| (r, asking_rows(plan).map_or(plan.stage.axes[r], |n| n as usize)));
-    ahead_over(e, plan, packed, rows, blocks)
+    ahead_over(e, plan, packed, (rows, None), blocks)
 }
 
-/// How one tile of rows asks for all of the next panel.
-pub(super) fn ahead_at_once(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>) -> Option<Ahead> {
-    ahead_over(e, plan, packed, None, None)
+/// How tiles of rows, one or two, ask for all of the next panel, where there may be no others.
+pub(super) fn ahead_at_once(e: &Emitter, plan: &Plan, packed: &HashMap<Expr, Packed>, n: i64) -> Option<Ahead> {
+    ahead_over(e, plan, packed, (None, Some(n)), None)
 }
 
-/// How tiles of these rows ask for the next panel.
+/// How tiles of these rows, or so many that may be all, ask for the next panel.
 fn ahead_over(
     e: &Emitter,
     plan: &Plan,
     packed: &HashMap<Expr, Packed>,
-    rows: Option<(usize, usize)>,
+    (rows, alone): (Option<(usize, usize)>, Option<i64>),
     blocks: Option<&Blocks>,
 ) -> Option<Ahead> {
     if plan.dot.is_some() {
@@ -79,7 +79,7 @@ fn ahead_over(
         outer: &outer,
         rows,
         mr: plan.tile.mr,
-        alone: rows.is_none() && plan.rows.is_some(),
+        alone: alone.filter(|_| plan.rows.is_some()),
         reduction: &plan.packed_reduction,
         steps: e.machine.choice.steps,
         blocks,

@@ -54,6 +54,8 @@ pub(super) enum Asking {
     Nothing,
     /// The last one, of what a run leaves over: there may be no other.
     All,
+    /// One of two that are all there is.
+    Half(usize),
 }
 
 /// Where only a run knows how many rows there are, tiles that begin at a row from `asking` on ask for nothing.
@@ -124,7 +126,10 @@ fn last_rows(
         step /= 2;
         f(e, &rest.take(step), asking)?;
     }
-    rest.at_once(step).iter().try_for_each(|run| f(e, run, asking))
+    if asking != Asking::All {
+        return rest.at_once(step).iter().try_for_each(|run| f(e, run, asking));
+    }
+    rest.one_or_two(step).iter().try_for_each(|(run, half)| f(e, run, half.map_or(Asking::All, Asking::Half)))
 }
 
 /// All rows, of which the tiles of the first `n` ask for the next panel: each for its part where a run has as many, else the first for all

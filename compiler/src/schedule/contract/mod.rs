@@ -54,8 +54,9 @@ pub(super) struct Tiles {
     plan: Plan,
     packed: HashMap<Expr, Packed>,
     ahead: Option<Ahead>,
-    /// For a tile that may be the only one.
+    /// For a tile that may be the only one, and for two that may be.
     all_ahead: Option<Ahead>,
+    halves_ahead: Option<[Ahead; 2]>,
     rows_ahead: Option<RowsAhead>,
     blocks: Option<Blocks>,
 }
@@ -76,9 +77,10 @@ impl Tiles {
             }
         }
         let next = ahead(e, &plan, &packed, None);
-        let all_ahead = asking_rows(&plan).and_then(|_| ahead_at_once(e, &plan, &packed));
+        let at_once = |n: i64| asking_rows(&plan).and_then(|_| ahead_at_once(e, &plan, &packed, n));
+        let (all_ahead, halves_ahead) = (at_once(1), at_once(2).map(|a| [a.of_tile(0), a.of_tile(1)]));
         let rows_ahead = rows_ahead(e, &plan);
-        Tiles { plan, packed, ahead: next, all_ahead, rows_ahead, blocks: None }
+        Tiles { plan, packed, ahead: next, all_ahead, halves_ahead, rows_ahead, blocks: None }
     }
 
     /// Cuts the reduction into blocks, where that is worth it.
@@ -107,6 +109,7 @@ impl Tiles {
         let weights = match asking {
             Asking::Part => self.ahead.as_ref(),
             Asking::All => self.all_ahead.as_ref(),
+            Asking::Half(i) => self.halves_ahead.as_ref().map(|halves| &halves[i]),
             Asking::Nothing => None,
         };
         Asks { weights: weights.filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }

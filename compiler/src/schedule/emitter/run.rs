@@ -77,7 +77,7 @@ impl Rest {
                 Run { range, step, live: None }
             }
             Some((from, to)) => {
-                let end = from.plus(&to.minus(from).floor(step).times(step));
+                let end = if step == 1 { to.clone() } else { from.plus(&to.minus(from).floor(step).times(step)) };
                 let run = Run { range: self.from..self.end, step, live: Some((from.clone(), end.clone())) };
                 if !run.is_never() {
                     *from = end;
@@ -112,9 +112,9 @@ impl Rest {
         let most = self.most().max(1);
         let Some((from, to)) = &self.live else { return vec![self.take(most)] };
         let left = to.minus(from);
-        let of_two = n + 1..n + little(n);
+        let of_two = two_blocks(n);
         // Blocks of `k` where `m` elements are left, one of `k` and one of more or of less among them.
-        let blocks = |k: i64, m: i64| at_least(&left, m).minus(&at_least(&left, m + 1)).times(if m == 2 * k { 2 } else { 1 });
+        let blocks = |k: i64, m: i64| just(&left, m).times(if m == 2 * k { 2 } else { 1 });
         let run = |k: i64| {
             let pairs = [2 * k - 1, 2 * k, 2 * k + 1].into_iter().filter(|m| of_two.contains(m) && *m <= most);
             let alone = Some(k).filter(|&k| k < n);
@@ -126,6 +126,46 @@ impl Rest {
         };
         (1..=n).rev().filter(|&k| k < n || of_two.contains(&(2 * k))).map(run).filter(|r| !r.is_never()).collect()
     }
+
+    /// As [`Rest::at_once`], the two blocks by themselves, with which of them it is.
+    pub(in crate::schedule) fn one_or_two(mut self, n: i64) -> Vec<(Run, Option<usize>)> {
+        let most = self.most().max(1);
+        let Some((from, to)) = &self.live else { return vec![(self.take(most), None)] };
+        let left = to.minus(from);
+        let count = |list: &mut dyn Iterator<Item = i64>| list.fold(Size::Constant(0), |all, m| all.plus(&just(&left, m)));
+        let run = |step: i64, from: Size, blocks: Size| {
+            let end = from.plus(&blocks.times(step));
+            Run { range: self.from..self.end, step, live: Some((from, end)) }
+        };
+        let pairs = || two_blocks(n).filter(|&m| m <= most);
+        let mut runs = vec![];
+        for k in (1..=n).rev() {
+            let first = || pairs().filter(move |m| m - m / 2 == k);
+            if first().next().is_some() {
+                runs.push((run(k, from.clone(), count(&mut first())), Some(0)));
+            }
+            let second = || pairs().filter(move |m| m / 2 == k);
+            if second().next().is_some() {
+                let after = second().fold(from.clone(), |at, m| at.plus(&just(&left, m).times(m - k)));
+                runs.push((run(k, after, count(&mut second())), Some(1)));
+            }
+            if k < n {
+                runs.push((run(k, from.clone(), just(&left, k)), None));
+            }
+        }
+        runs.retain(|r| !r.0.is_never());
+        runs
+    }
+}
+
+/// What blocks of `n` leave over that is two blocks.
+fn two_blocks(n: i64) -> Range<i64> {
+    n + 1..n + little(n)
+}
+
+/// 1 where a size is this, else 0.
+fn just(size: &Size, n: i64) -> Size {
+    at_least(size, n).minus(&at_least(size, n + 1))
 }
 
 /// From so many elements on, what blocks of `n` leave over is a block of its own, not one with the last of them: it has about enough
@@ -148,6 +188,20 @@ pub(in crate::schedule) fn halves(step: i64) -> impl Iterator<Item = i64> {
 mod tests {
     use super::*;
 
+    /// The blocks that runs consist of.
+    fn blocks_of(runs: &[Run], n: i64) -> Vec<(i64, i64)> {
+        let live = |run: &Run| run.live.as_ref().map(|(a, b)| (a.value(&[n]), b.value(&[n]))).unwrap();
+        let blocks = |run: &Run| {
+            let (from, to) = live(run);
+            assert!(run.range.start <= from && from <= to && to <= run.range.end, "{from}..{to} of {run:?} for {n}");
+            assert_eq!((to - from) % run.step, 0, "{run:?} for {n}");
+            (from..to).step_by(run.step as usize).map(|at| (at, at + run.step)).collect::<Vec<_>>()
+        };
+        let mut all: Vec<(i64, i64)> = runs.iter().flat_map(blocks).collect();
+        all.sort_unstable();
+        all
+    }
+
     #[test]
     fn blocks_of_a_run_cover_it_once_and_evenly() {
         let (most, step) = (60, 14);
@@ -155,15 +209,10 @@ mod tests {
         for n in 0..=most {
             let mut rest = Rest::new(most, Some(&rows));
             let mut runs = vec![rest.take_evenly(step)];
+            let apart: Vec<Run> = rest.clone().one_or_two(step).into_iter().map(|r| r.0).collect();
             runs.extend(rest.at_once(step));
-            let mut blocks: Vec<(i64, i64)> = vec![];
-            for run in &runs {
-                let (from, to) = run.live.as_ref().map(|(a, b)| (a.value(&[n]), b.value(&[n]))).unwrap();
-                assert!(run.range.start <= from && from <= to && to <= run.range.end, "{from}..{to} of {run:?} for {n}");
-                assert_eq!((to - from) % run.step, 0, "{run:?} for {n}");
-                blocks.extend((from..to).step_by(run.step as usize).map(|at| (at, at + run.step)));
-            }
-            blocks.sort_unstable();
+            assert_eq!(blocks_of(&apart, n), blocks_of(&runs[1..], n));
+            let blocks = blocks_of(&runs, n);
             let ends: Vec<i64> = blocks.iter().flat_map(|b| [b.0, b.1]).collect();
             assert!(ends.first().copied().unwrap_or(0) == 0 && ends.last().copied().unwrap_or(0) == n, "{blocks:?} for {n}");
             assert!(
