@@ -17,6 +17,9 @@ use crate::nest::Affine;
 use crate::nest::pieces::{Spread, Turn};
 use crate::tensor::Size;
 
+/// Work is not told apart beyond this: products with a size, below 2^26, do not overflow.
+const MOST_WORK: i64 = 1 << 36;
+
 /// What an entry of the table holds.
 #[derive(Clone, Copy, PartialEq)]
 enum Slot<'a> {
@@ -117,11 +120,10 @@ impl<'a, M: Module> Calls<'a, M> {
         let result = match (&self.fork, &call.spread) {
             (Some(fork), Some(spread)) => {
                 let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
-                let range = match &spread.live {
-                    None => {
-                        [spread.n, most, fork::n_units(spread, spread.n, most, program.thread_work)].map(|x| b.ins().iconst(types::I64, x))
-                    }
-                    Some(_) => self.live_range(b, step, spread, most, skip),
+                let range = if spread.live.is_none() && spread.inner.is_empty() {
+                    [spread.n, most, fork::n_units(spread, spread.n, most, program.thread_work)].map(|x| b.ins().iconst(types::I64, x))
+                } else {
+                    self.live_range(b, step, spread, most, skip)
                 };
                 fork.call(b, function, range, self.table)
             }
@@ -153,10 +155,9 @@ impl<'a, M: Module> Calls<'a, M> {
         b.switch_to_block(done);
     }
 
-    /// The number of iterations of a loop that sizes end, of the threads that they are worth, and of units; goes to `skip` where
-    /// there are none.
+    /// The number of iterations of a loop whose work depends on sizes, of the threads that they are worth, and of units; goes to `skip`
+    /// where there are none.
     fn live_range(&self, b: &mut FunctionBuilder<'_>, step: &Step, spread: &Spread, most: i64, skip: Block) -> [ir::Value; 3] {
-        let (live, step_by) = spread.live.as_ref().expect("a loop that sizes end");
         let value = |b: &mut FunctionBuilder<'_>, a: &Affine| {
             a.terms.iter().fold(b.ins().iconst(types::I64, a.constant), |sum, &(var, c)| {
                 let at = self.program.kernels[step.kernel].sizes.iter().position(|s| s.var == var);
@@ -164,15 +165,30 @@ impl<'a, M: Module> Calls<'a, M> {
                 b.ins().iadd(sum, term)
             })
         };
-        let (from, to) = (value(b, &live.from), value(b, &live.to));
-        let length = b.ins().isub(to, from);
-        let run = b.create_block();
-        let any = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, length, 0);
-        b.ins().brif(any, run, &[], skip, &[]);
-        b.switch_to_block(run);
-        let n = if *step_by == 1 { length } else { b.ins().udiv_imm_u(length, *step_by) };
+        let n = match &spread.live {
+            None => b.ins().iconst(types::I64, spread.n),
+            Some((live, step_by)) => {
+                let (from, to) = (value(b, &live.from), value(b, &live.to));
+                let length = b.ins().isub(to, from);
+                let run = b.create_block();
+                let any = b.ins().icmp_imm_s(IntCC::SignedGreaterThan, length, 0);
+                b.ins().brif(any, run, &[], skip, &[]);
+                b.switch_to_block(run);
+                if *step_by == 1 { length } else { b.ins().udiv_imm_u(length, *step_by) }
+            }
+        };
         // As many as what runs is worth.
-        let work = b.ins().imul_imm_s(n, fork::work_of_each(spread) as i64);
+        let work = b.ins().imul_imm_s(n, fork::work_of_each(spread, spread.work.saturating_sub(spread.fixed)) as i64);
+        let limit = b.ins().iconst(types::I64, MOST_WORK);
+        let work =
+            spread.inner.iter().filter(|(_, most)| (1..1 << 26).contains(most)).fold(b.ins().umin(work, limit), |work, (part, most)| {
+                let [least, most] = [1, *most].map(|x| b.ins().iconst(types::I64, x));
+                let part = value(b, part);
+                let part = b.ins().smax(part, least);
+                let part = b.ins().smin(part, most);
+                let product = b.ins().imul(work, part);
+                b.ins().udiv(product, most)
+            });
         let worth = b.ins().udiv_imm_u(work, self.program.thread_work.clamp(1, 1 << 31) as i64);
         let one = b.ins().iconst(types::I64, 1);
         let worth = b.ins().umax(worth, one);

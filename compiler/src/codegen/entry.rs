@@ -136,7 +136,8 @@ fn define_call<M: Module>(module: &mut M, joined: &[Part], code: &[Compiled]) ->
         return Ok(Call { function: code[0].id, spread: joined[0].spread.clone(), turn });
     }
     let sum = |f: fn(&Spread) -> u64| spreads.iter().fold(0u64, |sum, s| sum.saturating_add(f(s)));
-    let spread = Spread { n: spreads.iter().map(|s| s.n).sum(), work: sum(|s| s.work), live: None };
+    let inner = spreads.iter().max_by_key(|s| s.work).map_or_else(Vec::new, |s| s.inner.clone());
+    let spread = Spread { n: spreads.iter().map(|s| s.n).sum(), work: sum(|s| s.work), live: None, inner, fixed: sum(|s| s.fixed) };
     let name = format!("{}.joined", joined[0].kernel.name);
     let (function, _) = define_function(module, &name, Linkage::Local, N_PARAMS, false, |module, b, params| {
         let &[table, begin, end, worker] = params else { unreachable!("a kernel's parameters") };

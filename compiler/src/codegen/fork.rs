@@ -43,9 +43,9 @@ pub fn most_workers(spread: &Spread, workers: usize, thread_work: u64) -> usize 
     workers.min(MAX_SHARES).min(usize::try_from(worth).unwrap_or(usize::MAX)).min(usize::try_from(spread.n).unwrap_or(1)).max(1)
 }
 
-/// Work of one iteration.
-pub(super) fn work_of_each(spread: &Spread) -> u64 {
-    (spread.work / spread.n.max(1) as u64).clamp(1, 1 << 31)
+/// What of some work is that of one iteration.
+pub(super) fn work_of_each(spread: &Spread, work: u64) -> u64 {
+    (work / spread.n.max(1) as u64).clamp(1, 1 << 31)
 }
 
 /// Work that is worth a unit, of what is worth a thread.
@@ -55,7 +55,7 @@ fn work_of_a_unit(thread_work: u64) -> u64 {
 
 /// How many units `n` iterations make, for so many shares at most: at least one for each, and no more than iterations.
 pub(super) fn n_units(spread: &Spread, n: i64, most: i64, thread_work: u64) -> i64 {
-    let worth = work_of_each(spread).saturating_mul(n.max(0) as u64) / work_of_a_unit(thread_work);
+    let worth = work_of_each(spread, spread.work).saturating_mul(n.max(0) as u64) / work_of_a_unit(thread_work);
     worth.min(most as u64 * UNITS_OF_A_SHARE).max(most as u64).min(n.max(1) as u64) as i64
 }
 
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn every_share_has_a_unit_and_none_is_empty_or_not_worth_it() {
         for (n, work) in [(2, 100_000), (7, 1 << 40), (224, 1_000_000), (3, 60_000), (1000, 1000), (1 << 40, u64::MAX)] {
-            let spread = Spread { n, work, live: None };
+            let spread = Spread { n, work, live: None, inner: vec![], fixed: 0 };
             for workers in [1, 2, 3, 64, 5000] {
                 let most = most_workers(&spread, workers, 25_000) as i64;
                 let units = n_units(&spread, n, most, 25_000);
@@ -251,7 +251,7 @@ mod tests {
                 assert!(units == most || work / units as u64 >= 12_000, "{n} {work} {workers}: {units}");
             }
         }
-        let one = |n: i64, most: i64| n_units(&Spread { n: 100, work: 10_000_000, live: None }, n, most, 25_000);
+        let one = |n: i64, most: i64| n_units(&Spread { n: 100, work: 10_000_000, live: None, inner: vec![], fixed: 0 }, n, most, 25_000);
         assert_eq!([one(100, 2), one(1, 1), one(5, 4), one(12, 2)], [16, 1, 5, 12]);
     }
 }

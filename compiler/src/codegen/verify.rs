@@ -169,7 +169,7 @@ impl Program {
             let held = for_all_sizes(&self.parameters, &of, &mut |at| {
                 let value = |a: &Affine| a.value(|var| size_of(var).map_or(0, |s| s.value(at)));
                 let (from, to) = (value(&live.from), value(&live.to));
-                to <= from || from >= l.start && to <= l.end && (to - from) % l.step == 0
+                to == from || from >= l.start && from < to && to <= l.end && (to - from) % l.step == 0
             });
             if held != Some(true) {
                 return fail(format!("loop `{}` may leave its range", kernel.vars[l.var.0 as usize]));

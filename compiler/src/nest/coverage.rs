@@ -1,12 +1,14 @@
 //! Scratch that begins empty: the proof that a piece of code reads of a buffer only what it has written before.
 //!
 //! Walks the statements in order and keeps the places that are surely written: intervals of elements, moved by the
-//! variables of open loops. A loop's places, once it is done, are those of all its iterations.
+//! variables of open loops. A loop's places, once it is done, are those of all its iterations. What a live loop writes one
+//! behind another is an interval between sizes; it is joined with those that begin where it ends, and holds what is between
+//! sizes that live loops put in order.
 
 use std::collections::BTreeMap;
 
 use super::footprint::Steps;
-use super::ir::{Affine, BufferId, Index, Kernel, Op, Stmt, Var};
+use super::ir::{Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, guarded};
 
 /// Places written: `terms + sum(stride * x) + low ..` so many elements, for every `x` of a box.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -17,11 +19,16 @@ struct Written {
     dims: Vec<(i64, i64)>,
     low: i64,
     lanes: i64,
+    /// Where a live loop wrote: from and to, sizes, in place of lanes.
+    run: Option<(Affine, Affine)>,
 }
 
 /// Whether the statements, begun with an empty buffer and the loops `open` at any iteration, load only what they stored.
 pub(super) fn writes_before_reads(kernel: &Kernel, buffer: BufferId, block: &[Stmt], open: &[(Var, Steps)]) -> bool {
-    let mut c = Coverage { kernel, buffer, open: open.iter().copied().collect(), written: vec![], sound: true };
+    let mut order = vec![];
+    ends_of_live_loops(&kernel.body, &mut order);
+    let open = open.iter().copied().collect();
+    let mut c = Coverage { kernel, buffer, open, live: BTreeMap::new(), order, written: vec![], sound: true };
     c.block(block);
     c.sound
 }
@@ -30,6 +37,10 @@ struct Coverage<'k> {
     kernel: &'k Kernel,
     buffer: BufferId,
     open: BTreeMap<Var, Steps>,
+    /// Open loops that are live, with their steps.
+    live: BTreeMap<Var, (Live, i64)>,
+    /// Sizes of which the first is at most the second.
+    order: Vec<(Affine, Affine)>,
     written: Vec<Written>,
     sound: bool,
 }
@@ -38,6 +49,7 @@ impl Coverage<'_> {
     fn block(&mut self, block: &[Stmt]) {
         for stmt in block {
             match stmt {
+                _ if let Some(l) = guarded(stmt) => self.live_loop(l),
                 Stmt::Set { reg, op: Op::Load { buffer, index } } if *buffer == self.buffer => {
                     self.sound &= self.covers(index, self.kernel.regs[reg.0 as usize].lanes.into());
                 }
@@ -46,7 +58,7 @@ impl Coverage<'_> {
                     if *buffer == self.buffer && index.dynamic.is_empty() {
                         let lanes = self.kernel.regs[value.0 as usize].lanes.into();
                         let Affine { constant, terms } = index.affine.clone();
-                        self.written.push(Written { terms, dims: vec![], low: constant, lanes });
+                        self.written.push(Written { terms, dims: vec![], low: constant, lanes, run: None });
                     }
                 }
                 Stmt::If { then, otherwise, .. } => {
@@ -81,6 +93,71 @@ impl Coverage<'_> {
         }
     }
 
+    /// A loop that may have no iterations: of its own, only what they write one behind another stays.
+    fn live_loop(&mut self, l: &Loop) {
+        let Some(live) = &l.live else { return };
+        let before = self.written.clone();
+        self.open.insert(l.var, Steps::of(l));
+        self.live.insert(l.var, (live.clone(), l.step));
+        self.block(&l.body);
+        self.open.remove(&l.var);
+        self.live.remove(&l.var);
+        self.tidy();
+        let after = std::mem::replace(&mut self.written, before);
+        for mut w in after {
+            let Some(at) = w.terms.iter().position(|t| t.0 == l.var) else { continue };
+            let (_, c) = w.terms.remove(at);
+            if w.run.is_none() && c > 0 && w.lanes >= c * l.step {
+                (w.lanes, w.run) = (0, Some((live.from.times(c), live.to.times(c))));
+                self.written.push(w);
+            }
+        }
+        self.tidy();
+    }
+
+    /// Whether a size is at most another, as far as live loops say.
+    fn at_most(&self, a: &Affine, b: &Affine) -> bool {
+        let mut reached = vec![a];
+        let mut next = 0;
+        while let Some(&at) = reached.get(next) {
+            if at == b || at.is_constant() && b.is_constant() && at.constant <= b.constant {
+                return true;
+            }
+            next += 1;
+            for (from, to) in &self.order {
+                if from == at && !reached.contains(&to) {
+                    reached.push(to);
+                }
+            }
+        }
+        false
+    }
+
+    /// Whether an access that moves with a live loop stays in what is written between sizes.
+    fn in_run(&self, w: &Written, (from, to): &(Affine, Affine), rest: &Affine, lanes: i64) -> bool {
+        rest.terms.iter().any(|&(v, c)| {
+            let Some((live, step)) = self.live.get(&v) else { return false };
+            let block = Written { terms: vec![], dims: w.dims.clone(), low: 0, lanes: c * step, run: None };
+            let mut offset = rest.offset(-w.low);
+            offset.add_term(v, -c);
+            let inside_block = || self.reach(&offset).is_some_and(|(low, terms)| inside(&block, low, &terms, lanes));
+            c > 0 && self.at_most(from, &live.from.times(c)) && self.at_most(&live.to.times(c), to) && inside_block()
+        })
+    }
+
+    /// The least value of a form of open loops' variables; strides and last multiples of what these add, none of them negative.
+    fn reach(&self, form: &Affine) -> Option<(i64, Vec<(i64, i64)>)> {
+        let mut low = form.constant;
+        let mut terms = vec![];
+        for &(v, c) in &form.terms {
+            let s = self.open.get(&v)?;
+            let (stride, last) = (c * s.step, s.n - 1);
+            low += c * s.start + stride.min(0) * last;
+            terms.push((stride.abs(), last));
+        }
+        Some((low, terms))
+    }
+
     /// Whether everything that an access can reach is written, whatever the open loops' variables are.
     fn covers(&mut self, index: &Index, lanes: i64) -> bool {
         if !index.dynamic.is_empty() {
@@ -90,16 +167,10 @@ impl Coverage<'_> {
         self.written.iter().any(|w| {
             let mut rest = index.affine.clone();
             w.terms.iter().for_each(|&(v, c)| rest.add_term(v, -c));
-            let mut low = rest.constant - w.low;
-            // Strides and last multiples of what the open loops add, none of them negative.
-            let mut terms = vec![];
-            for &(v, c) in &rest.terms {
-                let Some(s) = self.open.get(&v) else { return false };
-                let (stride, last) = (c * s.step, s.n - 1);
-                low += c * s.start + stride.min(0) * last;
-                terms.push((stride.abs(), last));
+            if let Some(run) = &w.run {
+                return self.in_run(w, run, &rest, lanes);
             }
-            inside(w, low, &terms, lanes)
+            self.reach(&rest.offset(-w.low)).is_some_and(|(low, terms)| inside(w, low, &terms, lanes))
         })
     }
 
@@ -107,7 +178,7 @@ impl Coverage<'_> {
     fn tidy(&mut self) {
         let all = &mut self.written;
         all.iter_mut().for_each(close);
-        let like = |a: &Written, b: &Written| a.terms == b.terms && a.dims == b.dims;
+        let like = |a: &Written, b: &Written| a.terms == b.terms && a.dims == b.dims && a.run == b.run;
         let spaced = |all: &[Written]| {
             let mut out: Vec<Written> = vec![];
             let mut i = 0;
@@ -137,7 +208,7 @@ impl Coverage<'_> {
             let mut wide: Vec<Written> = vec![];
             for w in all.drain(..) {
                 match wide.last_mut() {
-                    Some(last) if like(last, &w) && w.low <= last.low + last.lanes => {
+                    Some(last) if like(last, &w) && w.run.is_none() && w.low <= last.low + last.lanes => {
                         last.lanes = last.lanes.max(w.low + w.lanes - last.low);
                     }
                     _ => wide.push(w),
@@ -145,6 +216,69 @@ impl Coverage<'_> {
             }
             *all = spaced(&wide);
             all.iter_mut().for_each(close);
+            join_runs(all);
+        }
+    }
+}
+
+/// Joins what live loops wrote with what others did: that begins where it ends, or that is the next rows.
+fn join_runs(all: &mut Vec<Written>) {
+    let mut i = 0;
+    while i < all.len() {
+        let joined = (0..all.len()).filter(|&j| j != i).find_map(|j| Some((j, one_run(&all[i], &all[j])?)));
+        match joined {
+            Some((j, one)) => {
+                all[i] = one;
+                all.remove(j);
+                i = 0;
+            }
+            None => i += 1,
+        }
+    }
+}
+
+/// The two as one.
+fn one_run(a: &Written, b: &Written) -> Option<Written> {
+    let (Some(of_a), Some(of_b)) = (&a.run, &b.run) else { return None };
+    if a.terms != b.terms {
+        return None;
+    }
+    if of_a.1 == of_b.0 && (&a.dims, a.low) == (&b.dims, b.low) {
+        return Some(Written { run: Some((of_a.0.clone(), of_b.1.clone())), ..a.clone() });
+    }
+    if of_a == of_b && a.dims == b.dims && b.low > a.low && a.dims.iter().all(|d| d.0 * d.1 <= b.low - a.low) {
+        let two = (b.low - a.low, 2);
+        return Some(Written { dims: a.dims.iter().copied().chain([two]).collect(), ..a.clone() });
+    }
+    let (inner, &(stride, n)) = a.dims.split_last().map(|(last, rest)| (rest, last))?;
+    let next = match &b.dims[..] {
+        rows if rows == inner => 1,
+        [rest @ .., (other, m)] if rest == inner && *other == stride => *m,
+        _ => return None,
+    };
+    let mut dims = a.dims.clone();
+    *dims.last_mut()? = (stride, n + next);
+    (of_a == of_b && b.low == a.low + stride * n).then(|| Written { dims, ..a.clone() })
+}
+
+/// What the live loops of a kernel say of the order of sizes.
+fn ends_of_live_loops(block: &[Stmt], order: &mut Vec<(Affine, Affine)>) {
+    for stmt in block {
+        match stmt {
+            Stmt::Loop(l) => {
+                if let Some(live) = &l.live {
+                    let ends = (live.from.clone(), live.to.clone());
+                    if !order.contains(&ends) {
+                        order.push(ends);
+                    }
+                }
+                ends_of_live_loops(&l.body, order);
+            }
+            Stmt::If { then, otherwise, .. } => {
+                ends_of_live_loops(then, order);
+                ends_of_live_loops(otherwise, order);
+            }
+            Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
         }
     }
 }

@@ -185,8 +185,8 @@ pub struct Loop {
     pub body: Vec<Stmt>,
 }
 
-/// The part of a loop that runs: `from..to`, inside the loop's range and a whole number of steps. It may be empty, so that such a loop
-/// stands alone in a branch where it is not, [`Loop::guard`], unless its iterations are handed out one by one.
+/// The part of a loop that runs: `from..to`, `from` at most `to`, inside the loop's range and a whole number of steps. It may be empty,
+/// so that such a loop stands alone in a branch where it is not, [`Loop::guard`], unless its iterations are handed out one by one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Live {
     /// First value, of sizes.

@@ -5,6 +5,7 @@ pub mod builder;
 mod coverage;
 mod eval;
 mod footprint;
+pub mod interchange;
 pub mod ir;
 pub mod math;
 pub mod parallel;

@@ -47,7 +47,12 @@ pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
     let mut touched = vec![false; kernel.buffers.len()];
     buffers_of(std::slice::from_ref(stmt), &mut touched);
     let bytes: usize = kernel.buffers.iter().zip(touched).filter(|t| t.1).filter_map(|(b, _)| b.copy_bytes()).sum();
-    operations(stmt).saturating_add(bytes as u64 / 16)
+    operations(stmt).saturating_add(work_of_bytes(bytes))
+}
+
+/// What memory costs that is reached.
+pub(super) fn work_of_bytes(bytes: usize) -> u64 {
+    bytes as u64 / 16
 }
 
 /// Whether statements read or write a buffer.
@@ -72,7 +77,7 @@ fn buffers_of(block: &[Stmt], touched: &mut [bool]) {
 }
 
 /// Operations that a statement executes, loops counted as often as they run.
-fn operations(stmt: &Stmt) -> u64 {
+pub(super) fn operations(stmt: &Stmt) -> u64 {
     let all = |block: &[Stmt]| block.iter().fold(0u64, |sum, s| sum.saturating_add(operations(s)));
     match stmt {
         Stmt::Loop(l) => (Steps::of(l).n.max(0) as u64).saturating_mul(all(&l.body).saturating_add(2)),
@@ -123,7 +128,7 @@ fn together(joined: &[Option<bool>]) -> Vec<Vec<usize>> {
 }
 
 /// Marks those of the outermost loops that are chosen, by number of the statement, and independent.
-fn mark_outermost(kernel: &mut Kernel, chosen: impl Fn(usize) -> bool, private: &impl Fn(BufferId, &Buffer) -> bool) {
+pub(super) fn mark_outermost(kernel: &mut Kernel, chosen: impl Fn(usize) -> bool, private: &impl Fn(BufferId, &Buffer) -> bool) {
     for i in (0..kernel.body.len()).filter(|&i| chosen(i)) {
         let Some(l) = top_loop(&kernel.body[i]) else { continue };
         let fresh: Vec<BufferId> = collisions(kernel, l).into_iter().filter(|b| !kernel.buffers[b.0 as usize].private).collect();

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::footprint::{Steps, apart};
 use super::ir::{Access, Affine, Cond, Kernel, Live, Loop, Op, Reg, SizeVar, Stmt, Var, for_each_operand, for_each_set};
-use super::parallel::{is_spread, top_loop, work};
+use super::parallel::{is_spread, operations, top_loop, work, work_of_bytes};
 
 /// The most loops that are joined.
 const MAX_JOINED: usize = 16;
@@ -35,6 +35,10 @@ pub struct Spread {
     pub work: u64,
     /// What runs of a live loop, and its step: without iterations, the piece must not be called.
     pub live: Option<(Live, i64)>,
+    /// What runs of the live loops inside that have most of the work, each as a size and its greatest value.
+    pub inner: Vec<(Affine, i64)>,
+    /// The part of the work that is the same whatever these run: memory that they do not move over, such as weights.
+    pub fixed: u64,
 }
 
 /// A loop that calls pieces in turn.
@@ -129,6 +133,59 @@ pub(super) fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
     Some(pieces)
 }
 
+/// What runs of the loops with most of the work: of live loops beside each other, which are parts of an axis, the sum.
+fn live_shares(block: &[Stmt]) -> Vec<(Affine, i64)> {
+    let mut shares = vec![];
+    let mut block = block;
+    while let Some(most) = block.iter().max_by_key(|s| operations(s)) {
+        block = match (top_loop(most), most) {
+            (Some(l), _) => {
+                if l.live.is_some() {
+                    let lives = block.iter().filter_map(|s| top_loop(s)?.live.as_ref());
+                    let sum = lives.fold(Affine::default(), |sum, live| sum.plus(&live.to).plus(&live.from.times(-1)));
+                    shares.push((sum, l.end - l.start));
+                }
+                &l.body
+            }
+            (None, Stmt::If { then, otherwise, .. }) => {
+                let all = |block: &[Stmt]| block.iter().fold(0u64, |sum, s| sum.saturating_add(operations(s)));
+                if all(then) >= all(otherwise) { then } else { otherwise }
+            }
+            _ => break,
+        };
+    }
+    shares
+}
+
+/// The share in the work of the buffers that no live loop moves over.
+fn fixed_work(kernel: &Kernel, block: &[Stmt]) -> u64 {
+    fn walk(block: &[Stmt], live: &mut Vec<Var>, moved: &mut [Option<bool>]) {
+        for stmt in block {
+            let (buffer, index) = match stmt {
+                Stmt::Loop(l) => {
+                    live.extend(l.live.is_some().then_some(l.var));
+                    walk(&l.body, live, moved);
+                    continue;
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    walk(then, live, moved);
+                    walk(otherwise, live, moved);
+                    continue;
+                }
+                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => (buffer, index),
+                Stmt::Set { .. } | Stmt::Prefetch { .. } => continue,
+            };
+            let moves = !index.dynamic.is_empty() || index.affine.terms.iter().any(|t| live.contains(&t.0));
+            let of = &mut moved[buffer.0 as usize];
+            *of = Some(of.unwrap_or(false) || moves);
+        }
+    }
+    let mut moved = vec![None; kernel.buffers.len()];
+    walk(block, &mut vec![], &mut moved);
+    let still = kernel.buffers.iter().zip(moved).filter(|b| b.1 == Some(false));
+    work_of_bytes(still.filter_map(|b| b.0.copy_bytes()).sum())
+}
+
 /// Whether statements only set registers, to what can be had again.
 fn is_idle(run: &[Stmt]) -> bool {
     run.iter().all(|s| matches!(s, Stmt::Set { op, .. } if !matches!(op, Op::Check(..))))
@@ -148,7 +205,13 @@ impl Cut<'_> {
             Some(l) if is_spread(&run[0]) => {
                 body.push(Stmt::Loop(l.clone()));
                 let live = l.live.clone().map(|live| (live, l.step));
-                Some(Spread { n: Steps::of(l).n, work: work(self.kernel, &run[0]), live })
+                Some(Spread {
+                    n: Steps::of(l).n,
+                    work: work(self.kernel, &run[0]),
+                    live,
+                    inner: live_shares(&l.body),
+                    fixed: fixed_work(self.kernel, &l.body),
+                })
             }
             _ => {
                 body.extend(run.iter().cloned());
@@ -183,7 +246,14 @@ impl Cut<'_> {
                     [Stmt::Loop(shared)] if is_spread(&run[0]) => {
                         inner.extend(shared.body.iter().cloned());
                         body.push(Stmt::Loop(Loop { body: vec![once(inner)], ..shared.clone() }));
-                        Some(Spread { n: Steps::of(shared).n, work: work(self.kernel, &run[0]), live: None })
+                        let inner = live_shares(&shared.body);
+                        Some(Spread {
+                            n: Steps::of(shared).n,
+                            work: work(self.kernel, &run[0]),
+                            live: None,
+                            inner,
+                            fixed: fixed_work(self.kernel, &shared.body),
+                        })
                     }
                     _ => {
                         inner.extend(run.iter().cloned());

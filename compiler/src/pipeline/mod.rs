@@ -243,7 +243,8 @@ pub fn lower_and_schedule_for(
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let options = options.into();
     let is_wide = options.emitter != Emitter::Clif && linear::lanes(machine).is_some();
-    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, options, machine, is_wide);
+    let parameters = probes.map_or(&[][..], |p| &p.parameters);
+    let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, parameters, options, machine, is_wide);
     let mut compiled = schedule_with(graph, probes, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
     compiled.program.emitter = options.emitter;
     compiled.program.thread_work = threads::worth_of_a_thread(&compiled.program, options.thread_work);

@@ -3,13 +3,15 @@
 use super::Options;
 use crate::codegen::program::{Place, Program};
 use crate::codegen::{Machine, linear};
+use crate::nest::interchange::interchange;
 use crate::nest::parallel::{mark, serial, stays_parallel, work};
 use crate::nest::pieces::{Piece, pieces};
-use crate::nest::{Access, Buffer, BufferId, Kernel};
+use crate::nest::{Access, Buffer, BufferId, Kernel, Live};
 use crate::schedule::{Arg, MAX_PRIVATE_BYTES, Scheduled};
+use crate::tensor::Parameter;
 
 /// Marks the loops of a kernel that are worth more than one thread; scratch becomes private where that is small.
-pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Machine, is_wide: bool) {
+pub(super) fn spread(scheduled: &mut Scheduled, parameters: &[Parameter], options: Options, machine: &Machine, is_wide: bool) {
     let Options { threads: workers, thread_work, .. } = options;
     if workers < 2 {
         return;
@@ -19,6 +21,12 @@ pub(super) fn spread(scheduled: &mut Scheduled, options: Options, machine: &Mach
         matches!(args[id.0 as usize], Arg::Scratch(bytes) if bytes <= MAX_PRIVATE_BYTES) && b.access == Access::ReadWrite
     };
     let mut kernel = scheduled.kernel.clone();
+    let least = |live: &Live| {
+        let ([], &[(var, 1)]) = (&live.from.terms[..], &live.to.terms[..]) else { return None };
+        let at = scheduled.kernel.sizes.iter().position(|s| s.var == var)?;
+        Some(scheduled.sizes[at].range(parameters).0 + live.to.constant - live.from.constant)
+    };
+    interchange(&mut kernel, least, thread_work.saturating_mul(2), private);
     mark(&mut kernel, thread_work.saturating_mul(2), private);
     if kernel == scheduled.kernel {
         return;

@@ -1,7 +1,7 @@
 //! Affine integer forms over any kind of variable: the addresses of tensor expressions and nests.
 
 /// `constant + sum(coefficient * variable)`; terms sorted by variable, no zero coefficient.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Affine<V> {
     /// The constant part.
     pub constant: i64,
