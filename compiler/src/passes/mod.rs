@@ -8,6 +8,7 @@ mod edit;
 pub mod eliminate;
 pub mod fold_constants;
 pub mod fuse;
+pub mod join_rows;
 pub mod plan_memory;
 pub mod prune_channels;
 pub mod quantize_weights;

@@ -263,6 +263,11 @@ fn schedule_with(
     check_fixed(&graph)?;
     (graph.any_padding, graph.any_size) = (probes.is_some_and(|p| p.any_padding), probes.is_some());
     let sizer = probes.map(|p| Sizer::new(&graph, p)).transpose()?;
+    let joined = sizer.as_ref().and_then(|s| s.join_rows(&mut graph));
+    let sizer = match &joined {
+        Some(probes) => Some(Sizer::new(&graph, probes)?),
+        None => sizer,
+    };
     fuse(&mut graph, probes.is_none())
         .map_err(|errors| errors.iter().map(|(node, e)| refuse(&graph, &[*node], &e.to_string())).collect::<Vec<_>>())?;
     let members = groups(&graph);

@@ -12,6 +12,7 @@ mod edges;
 mod joined;
 mod pieces;
 mod places;
+mod rows;
 mod shapes;
 
 use std::collections::{HashMap, HashSet};

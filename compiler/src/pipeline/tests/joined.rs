@@ -50,6 +50,36 @@ fn tokens_of_a_batch_are_rows() {
 }
 
 #[test]
+fn texts_of_a_batch_are_rows_of_one_product() {
+    let parameters = parameters(&[("b", 1, 4), ("s", 1, 21)]);
+    // What depends on the place in a text is outside of the rows, and so is what sees all of a text.
+    let text = "graph @g(%x: f32[<b>,<s>,64], %place: f32[1,<s>,64]) => (%y, %most, %all) {
+        @w = const rand(1) : f32[64,1024]
+        @v = const rand(2) : f32[1024,64]
+        @scale = const rand(3) : f32[64]
+        @small = const [0.01] : f32[1]
+        @axes = const [1] : i64[1]
+        %a = Add(%x, %place)
+        %n = LayerNormalization(%a, @scale)
+        %m = MatMul(%n, @w)
+        %r = Relu(%m)
+        %p = MatMul(%r, @v)
+        %q = Mul(%p, @small)
+        %y = Add(%q, %a)
+        %most = ArgMax(%y) axis=2 keepdims=0
+        %all = ReduceMean(%y, @axes)
+    }";
+    let build = |at: &[i64]| parse(&filled(&parameters, at, text)).unwrap();
+    for compiled in compile(&parameters, &build).unwrap() {
+        let rows: Vec<String> =
+            compiled.graph.operator_nodes().into_iter().map(|n| compiled.graph.node(n).results[0].name.clone()).collect();
+        let named = |end: &str| rows.iter().filter(|name| name.ends_with(end)).cloned().collect::<Vec<_>>();
+        assert_eq!((named(".rows"), named(".apart")), (vec!["a.rows".to_owned()], vec!["y.apart".to_owned()]));
+    }
+    check(&parameters, &[&[1, 1], &[1, 21], &[4, 1], &[2, 8], &[3, 5], &[4, 21]], text);
+}
+
+#[test]
 fn pixels_become_one_axis_and_levels_one_list() {
     let parameters = [Parameter::new("h", 4, 20, 4), Parameter::new("w", 8, 24, 4)];
     let text = "graph @g(%x: f32[2,3,<h>,<w>]) => (%all, %mean, %back) {
