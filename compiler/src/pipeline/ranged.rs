@@ -95,8 +95,9 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let known = computed.len();
         Arc::make_mut(&mut computed).extend(varying);
         if computed.len() == known {
-            let all = reports.iter().map(merged_values).fold(merged_values(&of_first.2), |all, these| &all & &these);
-            break (first, about, unchanged, Arc::new(all));
+            let all: Vec<(&Graph, &Report)> = [(&first, &of_first.2)].into_iter().chain(unchanged.values().zip(&reports)).collect();
+            let merged = merged_everywhere(&all);
+            break (first, about, unchanged, Arc::new(merged));
         }
     };
     // What is equal at some sizes only stays apart.
@@ -196,9 +197,31 @@ fn names_of_constants(graph: &Graph, names: &mut BTreeSet<String>) {
     }
 }
 
-/// Names of values that became others, which are equal.
-fn merged_values(report: &Report) -> BTreeSet<String> {
-    report.applied.iter().filter(|a| a.pass == ELIMINATION).map(|a| a.value.clone()).collect()
+/// Names of values that became others, which are equal, in all graphs that have them: where they are small, the reader has made them one.
+fn merged_everywhere(all: &[(&Graph, &Report)]) -> BTreeSet<String> {
+    let mut merged: Option<BTreeSet<String>> = None;
+    let mut known = BTreeSet::new();
+    for (graph, report) in all {
+        let these: BTreeSet<String> = report.applied.iter().filter(|a| a.pass == ELIMINATION).map(|a| a.value.clone()).collect();
+        let mut names = BTreeSet::new();
+        names_of_values(graph, &mut names);
+        merged = Some(match merged {
+            None => these,
+            Some(before) => {
+                let new = these.iter().filter(|name| !known.contains(*name)).cloned();
+                before.iter().filter(|name| these.contains(*name) || !names.contains(*name)).cloned().chain(new).collect()
+            }
+        });
+        known.extend(names);
+    }
+    merged.unwrap_or_default()
+}
+
+fn names_of_values(graph: &Graph, names: &mut BTreeSet<String>) {
+    for n in graph.order() {
+        names.extend(graph.node(n).results.iter().map(|r| r.name.clone()));
+        graph.node(n).control().into_iter().flat_map(|c| c.bodies()).for_each(|body| names_of_values(body, names));
+    }
 }
 
 /// Lets only these values become others in a graph and its bodies.

@@ -180,3 +180,19 @@ fn what_is_small_enough_to_be_computed_at_some_sizes_is_the_same_program() {
         net.with_outputs(&[y])
     });
 }
+
+#[test]
+fn constants_that_the_reader_made_one_while_they_were_small_are_one() {
+    let parameters = parameters(&[("b", 1, 3), ("s", 1, 40)]);
+    let build = |at: &[i64]| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), n(at[1]), 4]);
+        let zeros = || Tensor::from_f64s(DType::F32, &[n(at[0]), 1, 4], &vec![0.5; n(at[0]) * 4]);
+        let a = net.graph.add_constant("a", zeros());
+        let b = if at[0] < 4 { a } else { net.graph.add_constant("b", zeros()) };
+        let y = net.op("Add", &[x, a], &[]);
+        let y = net.op("Mul", &[y, b], &[]);
+        net.with_outputs(&[y])
+    };
+    check_for(&parameters, &[&[1, 1], &[2, 7], &[3, 40]], &build);
+}
