@@ -189,6 +189,8 @@ impl<'a, M: Module> Calls<'a, M> {
                 let product = b.ins().imul(work, part);
                 b.ins().udiv(product, most)
             });
+        let fixed = b.ins().imul_imm_s(n, fork::work_of_each(spread, spread.fixed) as i64);
+        let work = b.ins().iadd(work, fixed);
         let worth = b.ins().udiv_imm_u(work, self.program.thread_work.clamp(1, 1 << 31) as i64);
         let one = b.ins().iconst(types::I64, 1);
         let worth = b.ins().umax(worth, one);

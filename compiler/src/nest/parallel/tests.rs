@@ -349,3 +349,20 @@ fn a_loop_over_time_takes_turns() {
     let errors: Vec<String> = verify(&parse(&text).unwrap()).iter().map(|e| e.to_string()).collect();
     assert_eq!(errors, ["cannot prove that private `g` is written before it is read, in `for t in 0..4`"]);
 }
+
+#[test]
+fn what_a_run_shortens_of_the_work_is_told_from_what_it_does_not() {
+    let text = "kernel @t (w: f32[4096] read, x: f32[512] read, y: f32[512] write) sizes n <= 16, n.1 <= 32, n.2 <= 32 {
+        par p in 0..16 {
+            if 1 <= n.1 < 33 { for i in 0..n.1 of 0..32 step 8 { %0: f32 = load w[p] %1: f32x8 = load x[i] store y[32*p + i], %1 } }
+            if 1 <= -n.1 + n.2 < 33 { for j in n.1..n.2 of 0..32 { %2: f32 = load x[j] store y[32*p + j], %2 } }
+        }
+    }";
+    let kernel = parse(text).unwrap();
+    assert_eq!(verify(&kernel), []);
+    let spread = pieces(&kernel)[0].spread.clone().unwrap();
+    let size = |i: usize| crate::nest::Affine::var(kernel.sizes[i].var);
+    // All rows that both loops run over, and the weights, which no run has fewer of.
+    assert_eq!(spread.inner, [(size(2), 32)]);
+    assert_eq!(spread.fixed, 4096 * 4 / 16);
+}
