@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::CodegenError;
 use super::flow::{Flow, Trips};
 use super::program::{Place, Program, Step};
-use crate::nest::{Affine, Kernel, Loop as NestLoop, Stmt, Var};
+use crate::nest::{Affine, Kernel, Var, live_loops};
 use crate::tensor::for_all_sizes;
 
 impl Program {
@@ -155,10 +155,7 @@ impl Program {
                 return fail(format!("`{}` may leave 0..={}", size.text(&self.parameters), var.high));
             }
         }
-        let mut loops = vec![];
-        live_loops(&kernel.body, &mut loops);
-        for l in loops {
-            let Some(live) = &l.live else { continue };
+        for (l, live) in live_loops(&kernel.body) {
             let mut of: Vec<u32> = vec![];
             for &(var, _) in live.from.terms.iter().chain(&live.to.terms) {
                 let Some(size) = size_of(var) else { return fail("a loop runs to something that is no size".to_owned()) };
@@ -176,23 +173,5 @@ impl Program {
             }
         }
         Ok(())
-    }
-}
-
-fn live_loops<'k>(block: &'k [Stmt], found: &mut Vec<&'k NestLoop>) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => {
-                if l.live.is_some() {
-                    found.push(l);
-                }
-                live_loops(&l.body, found);
-            }
-            Stmt::If { then, otherwise, .. } => {
-                live_loops(then, found);
-                live_loops(otherwise, found);
-            }
-            Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
-        }
     }
 }

@@ -5,10 +5,10 @@
 //! behind another is an interval between sizes; it is joined with those that begin where it ends, and holds what is between
 //! sizes that live loops put in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::footprint::Steps;
-use super::ir::{Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, guarded};
+use super::ir::{Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, guarded, live_loops};
 
 /// Places written: `terms + sum(stride * x) + low ..` so many elements, for every `x` of a box.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,8 +25,7 @@ struct Written {
 
 /// Whether the statements, begun with an empty buffer and the loops `open` at any iteration, load only what they stored.
 pub(super) fn writes_before_reads(kernel: &Kernel, buffer: BufferId, block: &[Stmt], open: &[(Var, Steps)]) -> bool {
-    let mut order = vec![];
-    ends_of_live_loops(&kernel.body, &mut order);
+    let order = live_loops(&kernel.body).into_iter().map(|(_, live)| (live.from.clone(), live.to.clone())).collect::<BTreeSet<_>>();
     let open = open.iter().copied().collect();
     let mut c = Coverage { kernel, buffer, open, live: BTreeMap::new(), order, written: vec![], sound: true };
     c.block(block);
@@ -40,7 +39,7 @@ struct Coverage<'k> {
     /// Open loops that are live, with their steps.
     live: BTreeMap<Var, (Live, i64)>,
     /// Sizes of which the first is at most the second.
-    order: Vec<(Affine, Affine)>,
+    order: BTreeSet<(Affine, Affine)>,
     written: Vec<Written>,
     sound: bool,
 }
@@ -259,28 +258,6 @@ fn one_run(a: &Written, b: &Written) -> Option<Written> {
     let mut dims = a.dims.clone();
     *dims.last_mut()? = (stride, n + next);
     (of_a == of_b && b.low == a.low + stride * n).then(|| Written { dims, ..a.clone() })
-}
-
-/// What the live loops of a kernel say of the order of sizes.
-fn ends_of_live_loops(block: &[Stmt], order: &mut Vec<(Affine, Affine)>) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => {
-                if let Some(live) = &l.live {
-                    let ends = (live.from.clone(), live.to.clone());
-                    if !order.contains(&ends) {
-                        order.push(ends);
-                    }
-                }
-                ends_of_live_loops(&l.body, order);
-            }
-            Stmt::If { then, otherwise, .. } => {
-                ends_of_live_loops(then, order);
-                ends_of_live_loops(otherwise, order);
-            }
-            Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
-        }
-    }
 }
 
 /// Whether `low + sum(stride * x) ..` so many lanes, counted from the first of the places, is always among them.

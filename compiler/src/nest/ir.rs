@@ -347,6 +347,28 @@ pub enum CompareOp {
     Ge,
 }
 
+/// The live loops of the statements, in the order of the text.
+pub fn live_loops(body: &[Stmt]) -> Vec<(&Loop, &Live)> {
+    fn walk<'k>(body: &'k [Stmt], found: &mut Vec<(&'k Loop, &'k Live)>) {
+        for stmt in body {
+            match stmt {
+                Stmt::Loop(l) => {
+                    found.extend(l.live.as_ref().map(|live| (l, live)));
+                    walk(&l.body, found);
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    walk(then, found);
+                    walk(otherwise, found);
+                }
+                Stmt::Set { .. } | Stmt::Store { .. } | Stmt::Prefetch { .. } => {}
+            }
+        }
+    }
+    let mut found = vec![];
+    walk(body, &mut found);
+    found
+}
+
 /// Calls `f` with every operation of the statements and the register that it sets, in the order of the text.
 pub fn for_each_set(body: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
     for stmt in body {
