@@ -6,7 +6,7 @@
 //!
 //! Requires: types. Ensures: every value keeps its elements in row-major order. Keeps: values bit for bit.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::edit::make;
 use crate::graph::{Graph, NodeId, Value};
@@ -24,9 +24,18 @@ pub type Varies<'a> = dyn Fn(Value, usize) -> bool + 'a;
 /// Nodes that compute row by row, over the same rows.
 #[derive(Clone, Debug)]
 pub struct Rows {
-    nodes: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Member>,
     /// How many axes, the outermost, rows lie along.
     lead: usize,
+}
+
+/// A node that computes each row of its results from just that row of some operands, and from what has none.
+#[derive(Clone, Debug)]
+struct Member {
+    /// The operands that have rows.
+    operands: Vec<usize>,
+    /// How many constant weights it multiplies each row by; 0 if it is no product.
+    weights: usize,
 }
 
 /// All rows that are worth being joined.
@@ -35,14 +44,15 @@ pub fn find(g: &Graph, varies: &Varies<'_>) -> Vec<Rows> {
     let mut found = vec![];
     for seed in g.operator_nodes() {
         let lead = g.ty(Value { node: seed, result: 0 }).rank().saturating_sub(1);
-        if taken.contains(&seed) || weights(g, seed, lead, varies) == 0 || !has_gaps(g, seed, lead, varies) {
+        if taken.contains(&seed) || !has_gaps(g, seed, lead, varies) {
             continue;
         }
-        let mut rows = Rows { nodes: BTreeSet::from([seed]), lead };
-        rows.grow(g, &taken, varies);
-        rows.trim(g, varies);
-        taken.extend(&rows.nodes);
-        if rows.are_worth_it(g, varies) {
+        let Some(product) = Member::of(g, seed, lead, varies).filter(|m| m.weights > 0) else { continue };
+        let mut rows = Rows { nodes: BTreeMap::new(), lead };
+        rows.grow(g, (seed, product), &taken, varies);
+        rows.trim(g);
+        taken.extend(rows.nodes.keys());
+        if rows.are_worth_it(g) {
             found.push(rows);
         }
     }
@@ -52,41 +62,41 @@ pub fn find(g: &Graph, varies: &Varies<'_>) -> Vec<Rows> {
 impl Rows {
     /// The rows in another graph, where `map` says which node stands for which.
     pub fn in_other(&self, map: &HashMap<NodeId, NodeId>) -> Option<Rows> {
-        let nodes = self.nodes.iter().map(|n| map.get(n).copied()).collect::<Option<_>>()?;
+        let nodes = self.nodes.iter().map(|(n, member)| Some((*map.get(n)?, member.clone()))).collect::<Option<_>>()?;
         Some(Rows { nodes, lead: self.lead })
     }
 
-    fn grow(&mut self, g: &Graph, taken: &BTreeSet<NodeId>, varies: &Varies<'_>) {
-        let mut left: Vec<NodeId> = self.nodes.iter().copied().collect();
-        while let Some(node) = left.pop() {
+    fn grow(&mut self, g: &Graph, seed: (NodeId, Member), taken: &BTreeSet<NodeId>, varies: &Varies<'_>) {
+        let mut left = vec![seed];
+        while let Some((node, member)) = left.pop() {
+            if taken.contains(&node) || self.nodes.contains_key(&node) {
+                continue;
+            }
             let operands = g.operands(node);
-            let sources = row_operands(g, node, self.lead, varies).unwrap_or_default().into_iter().filter_map(|i| operands[i]);
-            let mut near: Vec<NodeId> = sources.map(|v| v.node).filter(|&n| row_operands(g, n, self.lead, varies).is_some()).collect();
-            for (user, i) in g.results(node).into_iter().flat_map(|v| g.users(v)) {
-                near.extend(row_operands(g, user, self.lead, varies).filter(|rows| rows.contains(&i)).map(|_| user));
+            let sources = member.operands.iter().filter_map(|&i| operands[i]).map(|v| (v.node, None));
+            let users = g.results(node).into_iter().flat_map(|v| g.users(v)).map(|(user, i)| (user, Some(i)));
+            for (near, operand) in sources.chain(users) {
+                let member = Member::of(g, near, self.lead, varies);
+                left.extend(member.filter(|m| operand.is_none_or(|i| m.operands.contains(&i))).map(|m| (near, m)));
             }
-            for n in near {
-                if !taken.contains(&n) && self.nodes.insert(n) {
-                    left.push(n);
-                }
-            }
+            self.nodes.insert(node, member);
         }
     }
 
     /// Leaves out what is no product and makes more rows come in or go out than if it were outside.
-    fn trim(&mut self, g: &Graph, varies: &Varies<'_>) {
+    fn trim(&mut self, g: &Graph) {
         loop {
             let before = self.nodes.len();
-            for node in self.nodes.clone() {
-                if weights(g, node, self.lead, varies) > 0 {
+            for (node, member) in self.nodes.clone() {
+                if member.weights > 0 {
                     continue;
                 }
                 let touched: BTreeSet<Value> = g.operands(node).into_iter().flatten().chain(g.results(node)).collect();
-                let crossing = |rows: &Rows| -> usize { touched.iter().map(|&v| rows.crossing(g, v, varies)).sum() };
+                let crossing = |rows: &Rows| -> usize { touched.iter().map(|&v| rows.crossing(g, v)).sum() };
                 let inside = crossing(self);
                 self.nodes.remove(&node);
                 if crossing(self) >= inside {
-                    self.nodes.insert(node);
+                    self.nodes.insert(node, member);
                 }
             }
             if self.nodes.len() == before {
@@ -96,22 +106,19 @@ impl Rows {
     }
 
     /// Elements in a row of a value that is copied because it comes in or goes out.
-    fn crossing(&self, g: &Graph, v: Value, varies: &Varies<'_>) -> usize {
-        let is_row = |&(user, i): &(NodeId, usize)| {
-            self.nodes.contains(&user) && row_operands(g, user, self.lead, varies).is_some_and(|rows| rows.contains(&i))
-        };
+    fn crossing(&self, g: &Graph, v: Value) -> usize {
         let users = g.users(v);
-        let crosses = match self.nodes.contains(&v.node) {
-            true => g.is_output(v) || users.iter().any(|u| !self.nodes.contains(&u.0)),
-            false => users.iter().any(is_row),
+        let crosses = match self.nodes.contains_key(&v.node) {
+            true => g.is_output(v) || users.iter().any(|u| !self.nodes.contains_key(&u.0)),
+            false => users.iter().any(|(user, i)| self.nodes.get(user).is_some_and(|m| m.operands.contains(i))),
         };
         if crosses { row_len(g, v, self.lead) } else { 0 }
     }
 
-    fn are_worth_it(&self, g: &Graph, varies: &Varies<'_>) -> bool {
-        let values: BTreeSet<Value> = self.nodes.iter().flat_map(|&n| g.operands(n).into_iter().flatten().chain(g.results(n))).collect();
-        let copied: usize = values.iter().map(|&v| self.crossing(g, v, varies)).sum();
-        let products: usize = self.nodes.iter().map(|&n| weights(g, n, self.lead, varies)).sum();
+    fn are_worth_it(&self, g: &Graph) -> bool {
+        let touched = self.nodes.keys().flat_map(|&n| g.operands(n).into_iter().flatten().chain(g.results(n)));
+        let copied: usize = touched.collect::<BTreeSet<Value>>().into_iter().map(|v| self.crossing(g, v)).sum();
+        let products: usize = self.nodes.values().map(|m| m.weights).sum();
         products >= WORTH_A_COPY * copied
     }
 
@@ -120,14 +127,12 @@ impl Rows {
     /// # Panics
     /// If they are not those of the graph.
     pub fn join(&self, g: &mut Graph) {
-        let order: Vec<NodeId> = g.order().into_iter().filter(|n| self.nodes.contains(n)).collect();
+        let order: Vec<NodeId> = g.order().into_iter().filter(|n| self.nodes.contains_key(n)).collect();
         let mut outside: HashMap<Value, Value> = HashMap::new();
-        let rows: Vec<Vec<usize>> =
-            order.iter().map(|&n| row_operands(g, n, self.lead, &|_, _| false).expect("a node that computes row by row")).collect();
-        for (&node, rows) in order.iter().zip(&rows) {
-            for &i in rows {
+        for &node in &order {
+            for &i in &self.nodes[&node].operands {
                 let v = g.operands(node)[i].expect("an operand with rows");
-                if !self.nodes.contains(&v.node) {
+                if !self.nodes.contains_key(&v.node) {
                     let ty = joined(g.ty(v), self.lead).expect("extents");
                     let dims = ty.dims().expect("extents");
                     let other = *outside.entry(v).or_insert_with(|| reshape(g, v, &dims, "rows"));
@@ -139,8 +144,8 @@ impl Rows {
             for v in g.results(node) {
                 let (ty, dims) = (joined(g.ty(v), self.lead).expect("extents"), g.ty(v).dims().expect("extents"));
                 g.info_mut(v).ty = ty;
-                if g.is_output(v) || g.users(v).iter().any(|u| !self.nodes.contains(&u.0)) {
-                    let inside: Vec<(NodeId, usize)> = g.users(v).into_iter().filter(|u| self.nodes.contains(&u.0)).collect();
+                if g.is_output(v) || g.users(v).iter().any(|u| !self.nodes.contains_key(&u.0)) {
+                    let inside: Vec<(NodeId, usize)> = g.users(v).into_iter().filter(|u| self.nodes.contains_key(&u.0)).collect();
                     let apart = reshape(g, v, &dims, "apart");
                     g.replace_uses(v, apart);
                     inside.into_iter().for_each(|(user, i)| g.set_operand(user, i, Some(v)));
@@ -219,14 +224,13 @@ fn row_operands(g: &Graph, node: NodeId, lead: usize, varies: &Varies<'_>) -> Op
     (!rows.is_empty() && g.results(node).into_iter().all(same)).then_some(rows)
 }
 
-/// The constant weights that a node multiplies each row by; 0 if it is no product.
-fn weights(g: &Graph, node: NodeId, lead: usize, varies: &Varies<'_>) -> usize {
-    let operands = g.operands(node);
-    let Some(rows) = row_operands(g, node, lead, varies) else { return 0 };
-    if !rows.iter().filter_map(|&i| operands[i]).any(|v| g.ty(v).rank() > lead) {
-        return 0;
+impl Member {
+    fn of(g: &Graph, node: NodeId, lead: usize, varies: &Varies<'_>) -> Option<Member> {
+        let operands = row_operands(g, node, lead, varies)?;
+        let all = g.operands(node);
+        let has_depth = operands.iter().filter_map(|&i| all[i]).any(|v| g.ty(v).rank() > lead);
+        let most = all.into_iter().flatten().filter_map(|v| g.constant(v)).map(Tensor::len).max().unwrap_or(0);
+        let is_product = has_depth && most >= WEIGHTS_OF_A_PRODUCT * row_len(g, Value { node, result: 0 }, lead).max(1);
+        Some(Member { operands, weights: if is_product { most } else { 0 } })
     }
-    let constants = operands.into_iter().flatten().filter_map(|v| g.constant(v)).map(Tensor::len);
-    let most = constants.max().unwrap_or(0);
-    if most >= WEIGHTS_OF_A_PRODUCT * row_len(g, Value { node, result: 0 }, lead).max(1) { most } else { 0 }
 }
