@@ -199,29 +199,23 @@ fn names_of_constants(graph: &Graph, names: &mut BTreeSet<String>) {
 
 /// Names of values that became others, which are equal, in all graphs that have them: where they are small, the reader has made them one.
 fn merged_everywhere(all: &[(&Graph, &Report)]) -> BTreeSet<String> {
-    let mut merged: Option<BTreeSet<String>> = None;
-    let mut known = BTreeSet::new();
-    for (graph, report) in all {
-        let these: BTreeSet<String> = report.applied.iter().filter(|a| a.pass == ELIMINATION).map(|a| a.value.clone()).collect();
-        let mut names = BTreeSet::new();
-        names_of_values(graph, &mut names);
-        merged = Some(match merged {
-            None => these,
-            Some(before) => {
-                let new = these.iter().filter(|name| !known.contains(*name)).cloned();
-                before.iter().filter(|name| these.contains(*name) || !names.contains(*name)).cloned().chain(new).collect()
-            }
-        });
-        known.extend(names);
-    }
-    merged.unwrap_or_default()
+    let names: Vec<BTreeSet<String>> = all.iter().map(|(graph, _)| names_of_values(graph)).collect();
+    let merged = |report: &Report| -> BTreeSet<String> {
+        report.applied.iter().filter(|a| a.pass == ELIMINATION).map(|a| a.value.clone()).collect()
+    };
+    let merged: Vec<BTreeSet<String>> = all.iter().map(|(_, report)| merged(report)).collect();
+    let everywhere = |name: &&String| names.iter().zip(&merged).all(|(names, merged)| merged.contains(*name) || !names.contains(*name));
+    merged.iter().flatten().filter(everywhere).cloned().collect()
 }
 
-fn names_of_values(graph: &Graph, names: &mut BTreeSet<String>) {
-    for n in graph.order() {
-        names.extend(graph.node(n).results.iter().map(|r| r.name.clone()));
-        graph.node(n).control().into_iter().flat_map(|c| c.bodies()).for_each(|body| names_of_values(body, names));
-    }
+/// The names of all values of a graph and its bodies.
+fn names_of_values(graph: &Graph) -> BTreeSet<String> {
+    let nodes = graph.order().into_iter().map(|n| graph.node(n));
+    nodes.fold(BTreeSet::new(), |mut names, node| {
+        names.extend(node.results.iter().map(|r| r.name.clone()));
+        names.extend(node.control().into_iter().flat_map(|c| c.bodies()).flat_map(names_of_values));
+        names
+    })
 }
 
 /// Lets only these values become others in a graph and its bodies.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
-use super::{DType, SmallFloat, Type, n_elements};
+use super::{DType, SmallFloat, Type, n_elements, row_major_strides};
 
 /// A dense row-major tensor of known shape; cloning shares the bytes.
 #[derive(Clone)]
@@ -255,6 +255,12 @@ impl Tensor {
     pub fn reshape(&self, dims: &[usize]) -> Self {
         assert_eq!(n_elements(dims), self.len(), "reshape of {:?} to {dims:?}", self.dims);
         Tensor { dtype: self.dtype, dims: dims.to_vec(), words: self.words.clone() }
+    }
+
+    /// The first elements along every axis, as many as `dims` say.
+    pub fn first(&self, dims: &[usize]) -> Self {
+        let strides = row_major_strides(&self.dims);
+        self.gather(dims, |at| Some(at.iter().zip(&strides).map(|(i, s)| i * s).sum()))
     }
 
     /// The tensor whose element at `index` is `self`'s at `source(index)`, both multi-dimensional.

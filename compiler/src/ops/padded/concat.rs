@@ -1,5 +1,6 @@
 //! `Concat` of operands of which data decides how much is meant.
 
+use super::extents::check_extents;
 use super::selection::chosen;
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
@@ -21,11 +22,8 @@ impl PaddedConcat {
     fn whole(&self, x: &Operands) -> Result<(Concat, Operands, usize), InferError> {
         let n = usize::try_from(self.n).ok().filter(|&n| n > 0 && x.len() == 2 * n);
         let n = n.ok_or_else(|| InferError::Invalid(format!("{} operands to join {} of them", x.len(), self.n)))?;
-        let rank = x.rank(0)?;
         for i in n..2 * n {
-            if x.dtype(i)? != DType::I64 || x.dims(i)? != [rank] {
-                return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(i)?, x.ty(i - n)?)));
-            }
+            check_extents(x, i, i - n)?;
         }
         Ok((Concat { axis: self.axis }, Operands { facts: x.facts[..n].to_vec(), n_results: 1 }, x.axis(0, self.axis)?))
     }

@@ -7,6 +7,7 @@ mod compact;
 mod compress;
 mod concat;
 mod count;
+mod extents;
 mod mask;
 mod non_max_suppression;
 mod non_zero;

@@ -1,10 +1,11 @@
 //! `ScatterElements` of updates of which data decides how many there are.
 
-use crate::expr::{self, BinaryOp, CompareOp, Expr, TensorId};
+use super::extents::{check_extents, is_meant, meant_extents};
+use crate::expr::{self, Expr, TensorId};
 use crate::operator;
 use crate::ops::movement::ScatterElements;
 use crate::ops::{Args, EvalError, Fact, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, row_major_strides};
+use crate::tensor::{DType, Tensor, Type};
 
 operator! {
     /// `ScatterElements` of as much of `indices` and `updates` as `extents` says, `i64[rank]`.
@@ -17,9 +18,7 @@ operator! {
 
 impl PaddedScatterElements {
     fn whole(&self, x: &Operands) -> Result<(ScatterElements, Operands), InferError> {
-        if x.dtype(3)? != DType::I64 || x.dims(3)? != [x.rank(1)?] {
-            return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(3)?, x.ty(1)?)));
-        }
+        check_extents(x, 3, 1)?;
         let op = ScatterElements { axis: self.axis, reduction: self.reduction.clone() };
         Ok((op, Operands { facts: x.facts[..3].to_vec(), n_results: 1 }))
     }
@@ -42,12 +41,9 @@ impl Operator for PaddedScatterElements {
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let (op, mut operands) = self.whole(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-        let extents = x.tensor(3).to_ints();
-        let dims: Vec<usize> = x.tensor(1).dims().iter().zip(extents).map(|(&d, e)| d.min(e.max(0) as usize)).collect();
+        let dims = meant_extents(x, 3, 1);
         for i in 1..3 {
-            let strides = row_major_strides(x.tensor(i).dims());
-            let meant = x.tensor(i).gather(&dims, |at| Some(at.iter().zip(&strides).map(|(a, s)| a * s).sum()));
-            operands.facts[i] = Some(Fact::from(meant));
+            operands.facts[i] = Some(Fact::from(x.tensor(i).first(&dims)));
         }
         op.eval(&operands)
     }
@@ -60,18 +56,14 @@ impl Operator for PaddedScatterElements {
             return op.lower(b, &inner);
         }
         let extents = x.tensor(3);
-        let meant = |b: &expr::Builder, at: &[crate::expr::Affine]| {
-            let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(extents, [axis as i64]));
-            (1..at.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)))
-        };
         // What is not meant may be no place.
         let indices = b.compute(&dims, |b, at| {
             let index = b.load(x.tensor(1), at);
-            meant(b, at).select(&index, &index.like(0.0))
+            is_meant(b, extents, at).select(&index, &index.like(0.0))
         });
         let inner = Args { tensors: [&[x.tensors[0], Some(indices)], &x.tensors[2..3]].concat(), ..inner };
         let checked = op.checked(b, &inner)?;
-        let places = b.compute(&dims, |b, at| meant(b, at).select(&b.load(checked, at), &Expr::int(DType::I64, -1)));
+        let places = b.compute(&dims, |b, at| is_meant(b, extents, at).select(&b.load(checked, at), &Expr::int(DType::I64, -1)));
         Ok(vec![op.lower_at(b, &inner, places)?])
     }
 }

@@ -1,10 +1,11 @@
 //! `ScatterND` of updates of which data decides how many there are.
 
+use super::extents::{check_extents, is_meant, meant_extents};
 use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::ScatterND;
 use crate::ops::{Args, EvalError, Fact, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Dim, Tensor, Type, row_major_strides};
+use crate::tensor::{DType, Dim, Tensor, Type};
 
 operator! {
     /// `ScatterND` of as much of `indices` and `updates` as `extents` says, `i64[rank]` of `indices`. Where updates lie along one axis,
@@ -17,13 +18,10 @@ operator! {
 impl PaddedScatterND {
     /// The operator of all updates, and its operands: `updates` with as many rows as `indices`.
     fn whole(&self, x: &Operands) -> Result<(ScatterND, Operands), InferError> {
-        let rank = x.rank(1)?;
-        if x.dtype(3)? != DType::I64 || x.dims(3)? != [rank] {
-            return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(3)?, x.ty(1)?)));
-        }
+        check_extents(x, 3, 1)?;
         let mut facts = x.facts[..3].to_vec();
         let (rows, updates) = (x.dims(1)?.first().copied(), x.ty(2)?);
-        if let (2, Some(rows), true) = (rank, rows, updates.rank() > 0) {
+        if let (2, Some(rows), true) = (x.rank(1)?, rows, updates.rank() > 0) {
             let dims = [Dim::Fixed(rows)].into_iter().chain(updates.shape.0[1..].iter().cloned());
             facts[2] = Some(Fact::of(updates.with_dims(dims)));
         }
@@ -49,8 +47,7 @@ impl Operator for PaddedScatterND {
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let (op, mut operands) = self.whole(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-        let extents = x.tensor(3).to_ints();
-        let mut outer: Vec<usize> = x.tensor(1).dims().iter().zip(extents).map(|(&d, e)| d.min(e.max(0) as usize)).collect();
+        let mut outer = meant_extents(x, 3, 1);
         let n = x.tensor(1).dims()[outer.len() - 1];
         outer.pop();
         if let [rows] = &mut outer[..] {
@@ -58,9 +55,7 @@ impl Operator for PaddedScatterND {
         }
         let inner = &x.tensor(2).dims()[outer.len()..];
         for (i, dims) in [(1, [&outer[..], &[n]].concat()), (2, [&outer[..], inner].concat())] {
-            let strides = row_major_strides(x.tensor(i).dims());
-            let meant = x.tensor(i).gather(&dims, |at| Some(at.iter().zip(&strides).map(|(a, s)| a * s).sum()));
-            operands.facts[i] = Some(Fact::from(meant));
+            operands.facts[i] = Some(Fact::from(x.tensor(i).first(&dims)));
         }
         op.eval(&operands)
     }
@@ -84,21 +79,20 @@ impl Operator for PaddedScatterND {
         }
         let extents = x.tensor(3);
         let meant = b.compute(&index_dims, |b, at| {
-            let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(extents, [axis as i64]));
-            let all = (1..n_outer).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)));
+            let all = is_meant(b, extents, &at[..n_outer.max(1)]);
             let there = Expr::index(&at[0]).compare(CompareOp::Lt, &Expr::extent(n_updates as i64));
             let all = if others { all.binary(BinaryOp::And, &there) } else { all };
             all.select(&Expr::int(DType::I64, 1), &Expr::int(DType::I64, 0))
         });
-        let is_meant = |b: &expr::Builder, at: &[expr::Affine]| b.load(meant, at).compare(CompareOp::Ne, &Expr::int(DType::I64, 0));
+        let lands = |b: &expr::Builder, at: &[expr::Affine]| b.load(meant, at).compare(CompareOp::Ne, &Expr::int(DType::I64, 0));
         // What is not meant may be no place.
         let harmless = b.compute(&index_dims, |b, at| {
             let index = b.load(indices, at);
-            is_meant(b, at).select(&index, &index.like(0.0))
+            lands(b, at).select(&index, &index.like(0.0))
         });
         let inner = Args { facts: &operands, tensors: vec![x.tensors[0], Some(harmless), Some(updates)], results: x.results };
         Ok(vec![op.lower_where(b, &inner, |b, places| {
-            b.compute(&index_dims, |b, at| is_meant(b, at).select(&b.load(places, at), &Expr::int(DType::I64, -1)))
+            b.compute(&index_dims, |b, at| lands(b, at).select(&b.load(places, at), &Expr::int(DType::I64, -1)))
         })?])
     }
 }

@@ -1,5 +1,6 @@
 //! `Slice` from and to places that data decides.
 
+use super::extents::check_extents;
 use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::slice_of;
@@ -67,8 +68,8 @@ impl PaddedSlice {
                 steps.len()
             )));
         }
-        if x.has(5) && (x.dtype(5)? != DType::I64 || x.dims(5)? != [dims.len()]) {
-            return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(5)?, x.ty(0)?)));
+        if x.has(5) {
+            check_extents(x, 5, 0)?;
         }
         let mut cuts = vec![];
         for (&axis, &step) in axes.iter().zip(&steps) {

@@ -1,5 +1,6 @@
 //! `TopK` of as many elements as data says.
 
+use super::extents::check_extents;
 use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::TopK;
@@ -29,8 +30,8 @@ impl PaddedTopK {
         let most = self.most.map_or(n as i64, |most| most.clamp(0, n as i64));
         let k = Fact::from(Tensor::from_slice(&[1], &[most]));
         let operands = Operands { facts: vec![x.facts[0].clone(), Some(k)], n_results: 2 };
-        if x.has(2) && (x.dtype(2)? != DType::I64 || x.dims(2)? != [x.rank(0)?]) {
-            return Err(InferError::Invalid(format!("`{}` as the extents of `{}`", x.ty(2)?, x.ty(0)?)));
+        if x.has(2) {
+            check_extents(x, 2, 0)?;
         }
         Ok((TopK { axis: self.axis, largest: self.largest, sorted: true }, operands, axis))
     }

@@ -9,7 +9,7 @@ use super::super::fit::Misfit;
 use super::annotate::{map_affine_forms, map_body};
 use super::bodies::{same_form, trips_of};
 use super::constants::is_of_constants;
-use super::shapes::{is_part, part_of};
+use super::shapes::is_part;
 use super::{Sizer, correspondence};
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Affine, BinaryOp, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, Var, eval, simplify};
@@ -276,7 +276,7 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
         t.bounds.clear();
     }
     for (t, value) in &mut p.constants {
-        *value = part_of(value, &p.tensors[t.0 as usize].dims);
+        *value = value.first(&p.tensors[t.0 as usize].dims);
     }
     fn items(list: &mut [Item], at: &[i64], extent: &dyn Fn(&Option<Size>, usize) -> usize) {
         for item in list {

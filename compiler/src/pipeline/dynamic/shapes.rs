@@ -1,6 +1,6 @@
 //! What tensors and shapes at several sizes have in common: parts of one another, row-major order that relates the same axes.
 
-use crate::tensor::{Size, Tensor, row_major_strides};
+use crate::tensor::{Size, Tensor};
 
 /// Whether a tensor is the first elements along every axis of another.
 pub(super) fn is_part(part: &Tensor, whole: &Tensor) -> bool {
@@ -12,13 +12,7 @@ pub(super) fn is_part(part: &Tensor, whole: &Tensor) -> bool {
     }
     // Probes may be above what is stored.
     let common: Vec<usize> = part.dims().iter().zip(whole.dims()).map(|(a, b)| *a.min(b)).collect();
-    part_of(part, &common).bytes() == part_of(whole, &common).bytes()
-}
-
-/// The first elements along every axis.
-pub(super) fn part_of(whole: &Tensor, dims: &[usize]) -> Tensor {
-    let strides = row_major_strides(whole.dims());
-    whole.gather(dims, |at| Some(at.iter().zip(&strides).map(|(i, s)| i * s).sum()))
+    part.first(&common).bytes() == whole.first(&common).bytes()
 }
 
 /// Whether row-major order relates the axes of two shapes in the same way at all sizes: of the axes that become others, only the
