@@ -29,6 +29,8 @@ pub(super) struct Select<'k> {
     pub(super) packed: Vec<bool>,
     pub(super) homes: Vec<Option<Virtual>>,
     masks: HashMap<u32, Virtual>,
+    /// Scalars of memory that are only read as vectors of them, with the widest of these.
+    broadcast: HashMap<Reg, Virtual>,
 }
 
 /// The instructions of a kernel.
@@ -44,6 +46,7 @@ pub(super) fn select(kernel: &Kernel, unit: Unit) -> Result<super::inst::Body, R
         packed: legalize::packed(kernel),
         homes: vec![None; kernel.regs.len()],
         masks: HashMap::new(),
+        broadcast: HashMap::new(),
     };
     s.entry()?;
     s.tail_masks();
@@ -100,7 +103,7 @@ impl<'k> Select<'k> {
                     return refuse(format!("a load of {ty} from a buffer of another type"));
                 }
                 let m = self.address(*buffer, index)?;
-                if can_wait(ty) && self.used_soon(reg, index, rest) {
+                if can_wait(ty) && (self.used_soon(reg, index, rest) || self.is_broadcast(reg, index, rest)) {
                     self.home(reg)?;
                     self.pending.insert(reg, Pending::Load(m));
                     return Ok(());
@@ -120,6 +123,17 @@ impl<'k> Select<'k> {
                     return Ok(());
                 }
                 self.op(reg, op)
+            }
+            // A vector of fewer lanes is the first lanes of a wider one.
+            Op::Splat(a) if self.survey.uses[a.0 as usize] > 1 && self.broadcast.contains_key(a) => {
+                self.homes[reg.0 as usize] = Some(self.broadcast[a]);
+                Ok(())
+            }
+            Op::Splat(a) if self.survey.uses[a.0 as usize] > 1 && matches!(self.pending.get(a), Some(Pending::Load(_))) => {
+                self.op(reg, op)?;
+                let v = self.home(reg)?;
+                self.broadcast.insert(*a, v);
+                Ok(())
             }
             Op::Splat(a) if (is_word(ty.dtype) || ty.dtype == DType::F64) && self.isa == Isa::V4 => {
                 if let Some(&Pending::Load(m)) = self.pending.get(a)
@@ -159,6 +173,34 @@ impl<'k> Select<'k> {
                 Stmt::Store { value, .. } => return *value == reg,
                 Stmt::Prefetch { .. } => {}
                 Stmt::Loop(_) | Stmt::If { .. } => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether all that a scalar is read for, later in this block, are vectors of it, none wider than the first.
+    fn is_broadcast(&self, reg: Reg, index: &Index, rest: &[Stmt]) -> bool {
+        let (ty, once) = (self.ty(reg), |r: Reg| self.survey.sets[r.0 as usize] == 1);
+        if ty.lanes != 1 || !is_word(ty.dtype) || !index.dynamic.is_empty() || !once(reg) || !self.memory_stays(reg, rest) {
+            return false;
+        }
+        let (mut left, mut most) = (self.survey.uses[reg.0 as usize], u32::MAX);
+        for stmt in rest {
+            match stmt {
+                Stmt::Set { reg: other, op } => {
+                    let mut n = 0;
+                    for_each_operand(op, |r| n += u32::from(r == reg));
+                    let lanes = self.ty(*other).lanes;
+                    if n > 0 && (!matches!(op, Op::Splat(_)) || !once(*other) || lanes > most) {
+                        return false;
+                    }
+                    (left, most) = (left - n, if n > 0 { lanes } else { most });
+                    if left == 0 {
+                        return true;
+                    }
+                }
+                Stmt::Prefetch { .. } => {}
+                Stmt::Store { .. } | Stmt::Loop(_) | Stmt::If { .. } => return false,
             }
         }
         false

@@ -87,6 +87,41 @@ fn prefetches_change_nothing_wherever_they_point() {
 const F: DType = DType::F32;
 
 #[test]
+fn vectors_of_one_scalar_are_one_broadcast() {
+    for machine in machines() {
+        let unit = Unit::of(&machine).unwrap();
+        let lanes = unit.isa.lanes();
+        let text = format!(
+            "kernel @k scaled (x: f32[16] read, w: f32[64] read, y: f32[{n}] write) {{
+                for i in 0..16 {{
+                    %0: f32 = load x[i]
+                    %1: f32x{lanes} = load w[i]
+                    %2: f32x{lanes} = splat %0
+                    %3: f32x{lanes} = mul %1, %2
+                    store y[{step}*i], %3
+                    %4: f32x4 = load w[i + 7]
+                    %5: f32x4 = splat %0
+                    %6: f32x4 = mul %4, %5
+                    store y[{step}*i + {lanes}], %6
+                }}
+            }}",
+            step = lanes + 4,
+            n = 16 * (lanes + 4)
+        );
+        // The second follows the first at once, or after a store.
+        let stores_between = nest::parse(&text).unwrap();
+        let mut together = stores_between.clone();
+        let nest::Stmt::Loop(l) = &mut together.body[0] else { panic!("a loop") };
+        let store = l.body.remove(4);
+        l.body.push(store);
+        assert_eq!(nest::verify(&together), []);
+        let n_steps = |k: &Kernel| super::select::select(k, unit).unwrap().steps.len();
+        assert!(n_steps(&together) < n_steps(&stores_between), "{machine}");
+        check_on(&[machine], Emitter::Wide, &[stores_between, Kernel { name: "together".to_owned(), ..together }], 6);
+    }
+}
+
+#[test]
 fn tails_stay_inside_their_buffers() {
     for machine in machines() {
         let mut kernels = vec![];

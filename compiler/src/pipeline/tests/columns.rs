@@ -37,13 +37,16 @@ fn any_number_of_columns_is_computed_in_whole_vectors() {
 }
 
 #[test]
-fn few_columns_take_the_widest_vectors_that_they_need() {
-    for (level, n, lanes) in [(Level::V4, 24, 16), (Level::V4, 12, 16), (Level::V4, 8, 8), (Level::V3, 12, 8), (Level::V3, 4, 4)] {
+fn columns_take_the_widest_vectors_and_the_last_no_wider_than_it_needs() {
+    let cases = [(Level::V4, 24, [16, 8]), (Level::V4, 20, [16, 4]), (Level::V4, 12, [16, 16]), (Level::V4, 8, [8, 8])];
+    for (level, n, used) in cases.into_iter().chain([(Level::V3, 12, [8, 4]), (Level::V3, 4, [4, 4])]) {
         let (mut net, outputs) = product(28, 16, n);
         net.set_outputs(&outputs);
         let compiled =
             lower_and_schedule(net.graph, &Machine::x86_64(level), Options::from(Emitter::Auto)).unwrap_or_else(|e| panic!("{e:?}"));
         let text = text(&compiled);
-        assert!(text.contains(&format!("f32x{lanes} ")) && !text.contains(&format!("f32x{} ", lanes / 2)), "{n} columns\n{text}");
+        for lanes in [2, 4, 8, 16] {
+            assert_eq!(text.contains(&format!("f32x{lanes} ")), used.contains(&lanes), "{lanes} lanes for {n} columns\n{text}");
+        }
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn tile(
 ) -> Result<(), ScheduleError> {
     let dtype = plan.value.dtype();
     let lanes = plan.lanes as u32;
-    let ty = VecType { dtype, lanes };
+    let last = narrow(e, plan, valid);
+    let lanes_of = |vector: usize| if vector + 1 == nv { last } else { lanes };
     let cell = |point: &Point, row: usize, vector: usize| {
         let mut at = point.clone();
         if let Some(r) = plan.rows {
@@ -34,7 +35,7 @@ pub(super) fn tile(
         }
         if let Some(axis) = plan.vector {
             at.axes[axis].constant += (vector * plan.lanes) as i64;
-            at.vector = Some(Lanes { axis, lanes, valid: if vector + 1 == nv { valid } else { lanes } });
+            at.vector = Some(Lanes { axis, lanes: lanes_of(vector), valid: if vector + 1 == nv { valid } else { lanes } });
         }
         at
     };
@@ -46,8 +47,9 @@ pub(super) fn tile(
         let (row, vector) = (i / nv, i % nv);
         block.place(&cell(point, row, 0), (vector * plan.lanes) as i64)
     };
-    let first = e.constant(dtype, start, lanes);
     for i in 0..mr * nv {
+        let ty = VecType { dtype, lanes: lanes_of(i % nv) };
+        let first = e.constant(dtype, start, ty.lanes);
         let acc = e.b.reg(ty);
         match block {
             Some(block) if !block.first => {
@@ -135,7 +137,7 @@ pub(super) fn tile(
         return Ok(());
     }
     if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && matches!(dtype, DType::F32 | DType::I32) {
-        return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
+        return finish_from_memory(e, plan, &point, (mr, nv, last), &accs, &cell);
     }
     for row in 0..mr {
         for vector in 0..nv {
@@ -147,12 +149,19 @@ pub(super) fn tile(
     Ok(())
 }
 
+/// Lanes of the last vector of a tile, of which so many are valid: no more than it needs, since where a multiply-add of the widest vectors
+/// is two of half of it, one of fewer lanes takes half the time.
+fn narrow(e: &Emitter, plan: &Plan, valid: u32) -> u32 {
+    let lanes = plan.lanes as u32;
+    if !e.machine.exact || plan.dot.is_some() || plan.vector.is_none() { lanes } else { valid.next_power_of_two().max(4).min(lanes) }
+}
+
 /// Ends a tile in a loop over its rows: the sums go through a small buffer, which leaves all registers to the epilogue.
 fn finish_from_memory(
     e: &mut Emitter,
     plan: &Plan,
     point: &Point,
-    (mr, nv): (usize, usize),
+    (mr, nv, last): (usize, usize, u32),
     accs: &[Reg],
     cell: &dyn Fn(&Point, usize, usize) -> Point,
 ) -> Result<(), ScheduleError> {
@@ -170,7 +179,8 @@ fn finish_from_memory(
             let cells: Vec<(usize, usize)> = (0..step).flat_map(|u| (0..nv).map(move |vector| (u, vector))).collect();
             e.side_by_side(&cells, |e, &(u, vector)| {
                 let row = row.offset(u as i64);
-                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), plan.lanes as u32);
+                let valid = if vector + 1 == nv { last } else { plan.lanes as u32 };
+                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), valid);
                 let mut at = point.clone();
                 at.axes[rows] = at.axes[rows].plus(&row);
                 let at = cell(&at, 0, vector);
