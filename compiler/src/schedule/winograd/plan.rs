@@ -2,7 +2,7 @@
 
 use super::cost;
 use super::form::Form;
-use super::shape::Shape;
+use super::shape::{Shape, Side};
 use crate::schedule::MAX_PRIVATE_BYTES;
 use crate::schedule::cost::{Convolution, Machine, choose_tile};
 
@@ -14,6 +14,8 @@ const FORMS: [[usize; 2]; 3] = [[4, 4], [2, 2], [1, 2]];
 const STRIDED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
 /// How much faster than the direct sum it must be.
 const MARGIN: f64 = 1.1;
+/// How many times fewer multiply-adds a strided form must take, for its weights are many.
+const STRIDED_SAVING: f64 = 1.2;
 /// Most scratch, in second-level caches.
 const MAX_SCRATCH: usize = 8;
 
@@ -91,6 +93,12 @@ impl Plan {
         of_side(0) * of_side(1)
     }
 
+    /// How many times fewer multiply-adds it takes than the direct sum, of tiles that end beyond the image too.
+    fn saving(&self, shape: &Shape) -> f64 {
+        let of_side = |(f, side): (&Form, &Side)| (side.extent * side.taps) as f64 / (side.extent.div_ceil(f.m) * f.n()) as f64;
+        self.forms.iter().zip(&shape.sides).map(of_side).product()
+    }
+
     /// Whether each thread may have its own scratch of a block.
     pub(super) fn is_private(&self) -> bool {
         self.order == Order::Panels && self.n_products() * self.n_tiles() * self.stride.max(self.nr) * 4 <= MAX_PRIVATE_BYTES
@@ -103,12 +111,14 @@ impl Plan {
         // Fewer weights for more products: only where those are too many to stay near in any model.
         let weights = |p: &Self| p.n_products() * shape.channels.1 * shape.columns.1 * 4;
         let may_wait = |p: &(f64, Self)| p.1.forms.iter().all(|f| f.m > 1 || f.r == 1) || weights(&p.1) > machine.l2_bytes;
+        let saves = |p: &(f64, Self)| !shape.is_strided() || p.1.saving(shape) >= STRIDED_SAVING;
         match machine.convolution() {
             Convolution::Direct => None,
             Convolution::Winograd(down, across) => fastest([down, across]).map(|p| p.1),
             Convolution::Fastest => {
                 let forms = if shape.is_strided() { &STRIDED_FORMS[..] } else { &FORMS };
-                let (time, plan) = forms.iter().copied().filter_map(fastest).filter(may_wait).min_by(|a, b| a.0.total_cmp(&b.0))?;
+                let (time, plan) =
+                    forms.iter().copied().filter_map(fastest).filter(may_wait).filter(saves).min_by(|a, b| a.0.total_cmp(&b.0))?;
                 (time * MARGIN < cost::direct(machine, shape)).then_some(plan)
             }
         }
@@ -174,10 +184,9 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, Plan};
+    use super::{Order, Plan, Shape, Side};
     use crate::expr::{Const, Expr, Node, TensorId};
     use crate::schedule::Machine;
-    use crate::schedule::winograd::shape::{Shape, Side};
     use crate::tensor::DType;
 
     /// A convolution of a square image under padding.
