@@ -52,7 +52,7 @@ pub enum Convolution {
     Fastest,
     /// By direct sums.
     Direct,
-    /// By F(m, 3) of so many outputs down and across wherever that exists, for tests and measurements.
+    /// By Winograd's algorithm in tiles of so many outputs down and across wherever that exists, for tests and measurements.
     Winograd(usize, usize),
 }
 

@@ -129,13 +129,17 @@ fn means_over_windows_of_a_signal_of_any_length() {
 
 /// A convolution between others, so that its channels are innermost.
 fn convolution_of(image: [usize; 3], taps: [usize; 2], pads: [i64; 4]) -> Graph {
+    strided_convolution_of(image, taps, pads, [1, 1])
+}
+
+fn strided_convolution_of(image: [usize; 3], taps: [usize; 2], pads: [i64; 4], strides: [i64; 2]) -> Graph {
     let mut net = Net::new();
     let [batch, height, width] = image;
     let x = net.input(&[batch, 12, height, width]);
     let w = net.weight(&[20, 12, 1, 1]);
     let y = net.op("Conv", &[x, w], &[]);
     let w = net.weight(&[36, 20, taps[0], taps[1]]);
-    let y = net.op("Conv", &[y, w], &[("pads", ints(&pads))]);
+    let y = net.op("Conv", &[y, w], &[("pads", ints(&pads)), ("strides", ints(&strides))]);
     let y = net.op("Relu", &[y], &[]);
     let w = net.weight(&[8, 36, 1, 1]);
     let y = net.op("Conv", &[y, w], &[]);
@@ -180,6 +184,25 @@ fn sides_of_images_by_fewer_products() {
             convolution_of([n(at[0]), n(at[1]), n(at[2])], [3, 3], [1; 4])
         });
     }
+}
+
+/// The same at stride 2 along the sides that vary, along others, and along both.
+#[test]
+fn strided_images_by_fewer_products() {
+    let widths: Vec<[i64; 1]> = (1..=14).chain([21, 31, 38]).map(|w| [w]).collect();
+    let at: Vec<&[i64]> = widths.iter().map(<[i64; 1]>::as_slice).collect();
+    for (m, strides) in [(2, [2, 2]), (4, [1, 2]), (3, [2, 1])] {
+        check_as(&parameters(&[("width", 1, 38)]), Convolution::Winograd(m, m), &at, &|at| {
+            strided_convolution_of([2, 9, n(at[0])], [3, 3], [1; 4], strides)
+        });
+    }
+    check_as(&parameters(&[("width", 3, 38)]), Convolution::Winograd(2, 2), &at[2..], &|at| {
+        strided_convolution_of([1, 6, n(at[0])], [3, 3], [0, 0, 2, 0], [2, 2])
+    });
+    let at: [&[i64]; 7] = [&[1, 1, 1], &[2, 2, 5], &[1, 6, 3], &[2, 7, 9], &[1, 12, 4], &[1, 5, 13], &[2, 13, 17]];
+    check_as(&parameters(&[("batch", 1, 2), ("height", 1, 13), ("width", 1, 17)]), Convolution::Winograd(2, 2), &at, &|at| {
+        strided_convolution_of([n(at[0]), n(at[1]), n(at[2])], [3, 3], [1; 4], [2, 2])
+    });
 }
 
 /// Extents that are the same at every size, of images that are not; one size has them already.

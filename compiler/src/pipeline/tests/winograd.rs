@@ -11,6 +11,8 @@ struct Case {
     channels: [usize; 2],
     taps: Vec<usize>,
     pads: Vec<i64>,
+    /// Of each side; 1 where empty.
+    strides: Vec<i64>,
     /// What follows it.
     activation: &'static str,
     /// Whether its input is added.
@@ -28,9 +30,19 @@ impl Case {
         let w = net.weight(&with([from, 5], &ones));
         let a = net.op("Conv", &[x, w], &[]);
         let (w, b) = (net.weight(&with([to, from], &self.taps)), net.weight(&[to]));
-        let mut y = net.op("Conv", &[a, w, b], &[("pads", ints(&self.pads))]);
+        let mut attributes = vec![("pads", ints(&self.pads))];
+        if !self.strides.is_empty() {
+            attributes.push(("strides", ints(&self.strides)));
+        }
+        let mut y = net.op("Conv", &[a, w, b], &attributes);
         if self.residual {
-            y = net.op("Add", &[y, a], &[]);
+            let subsampled = if self.strides.is_empty() {
+                a
+            } else {
+                let w = net.weight(&with([to, from], &ones));
+                net.op("Conv", &[a, w], &[("strides", ints(&self.strides))])
+            };
+            y = net.op("Add", &[y, subsampled], &[]);
         }
         if !self.activation.is_empty() {
             y = net.op(self.activation, &[y], &[]);
@@ -41,11 +53,15 @@ impl Case {
     }
 
     fn check(&self) {
+        self.check_with(&[(2, 2), (4, 4), (1, 2), (2, 4)]);
+    }
+
+    fn check_with(&self, forms: &[(usize, usize)]) {
         let (mut net, y) = self.net();
         net.set_outputs(&[y]);
         let inputs = net.inputs();
         let values = net.evaluate(&inputs);
-        for (down, across) in [(2, 2), (4, 4), (1, 2), (2, 4)] {
+        for &(down, across) in forms {
             let convolution = Convolution::Winograd(down, across);
             for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
                 let compiled = net.check_at(level, Options { emitter, convolution, ..Options::default() }, &[y], &inputs, &values);
@@ -53,6 +69,12 @@ impl Case {
             }
         }
     }
+}
+
+/// Three taps a side under padding of 1, at a stride.
+fn square(image: [usize; 3], channels: [usize; 2], stride: i64) -> Case {
+    let (image, taps, pads, strides) = (image.to_vec(), vec![3, 3], vec![1; 4], vec![stride; 2]);
+    Case { image, channels, taps, pads, strides, activation: "Relu", residual: false }
 }
 
 fn n_winograd(compiled: &Compiled) -> usize {
@@ -66,6 +88,7 @@ fn images_of_any_size_under_any_padding() {
         channels,
         taps: vec![3, 3],
         pads: pads.to_vec(),
+        strides: vec![],
         activation,
         residual,
     };
@@ -89,7 +112,7 @@ fn random_images() {
         let image = vec![1 + below(2), 5 + below(9), 5 + below(9)];
         let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
         eprintln!("{image:?} {channels:?} {pads:?} {activation}");
-        Case { image, channels, taps: vec![3, 3], pads, activation, residual: false }.check();
+        Case { image, channels, taps: vec![3, 3], pads, strides: vec![], activation, residual: false }.check();
     }
 }
 
@@ -97,7 +120,7 @@ fn random_images() {
 fn filters_along_one_axis() {
     let case = |image: &[usize], taps: &[usize], pads: &[i64], residual: bool| {
         let (image, taps, pads) = (image.to_vec(), taps.to_vec(), pads.to_vec());
-        Case { image, channels: [12, 12], taps, pads, activation: "Relu", residual }.check();
+        Case { image, channels: [12, 12], taps, pads, strides: vec![], activation: "Relu", residual }.check();
     };
     case(&[1, 9, 10], &[1, 3], &[0, 1, 0, 1], true);
     case(&[1, 9, 10], &[3, 1], &[1, 0, 1, 0], true);
@@ -105,9 +128,94 @@ fn filters_along_one_axis() {
     case(&[1, 30], &[3], &[0, 2], false);
 }
 
+/// Forms at stride 2 of two to four outputs, and of one.
+const STRIDED: [(usize, usize); 5] = [(2, 2), (3, 3), (4, 4), (1, 2), (4, 3)];
+
+#[test]
+fn strided_images_of_any_size_under_any_padding() {
+    let case = |image: [usize; 3], channels: [usize; 2], pads: [i64; 4], activation: &'static str, residual: bool| {
+        Case { pads: pads.to_vec(), activation, residual, ..square(image, channels, 2) }.check_with(&STRIDED);
+    };
+    case([1, 21, 18], [8, 20], [1, 1, 1, 1], "Relu", false);
+    case([2, 12, 25], [13, 13], [1, 1, 1, 1], "Sigmoid", true);
+    case([1, 13, 14], [37, 16], [0, 0, 0, 0], "", false);
+    case([1, 9, 16], [16, 35], [2, 0, 1, 2], "Relu", false);
+    case([1, 16, 59], [4, 50], [0, 2, 2, 1], "", false);
+    case([1, 9, 10], [6, 7], [2, 1, 2, 2], "", false);
+}
+
+#[test]
+fn random_strided_images() {
+    let mut state = 78u64;
+    let mut below = |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    for _ in 0..6 {
+        let channels = [4 + below(30), 2 + below(40)];
+        let pads = (0..4).map(|_| below(3) as i64).collect();
+        let image = [1 + below(2), 8 + below(20), 8 + below(20)];
+        let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
+        let strides = [[2, 2], [1, 2], [2, 1]][below(3)].to_vec();
+        eprintln!("{image:?} {channels:?} {pads:?} {strides:?} {activation}");
+        Case { pads, activation, strides, ..square(image, channels, 2) }.check_with(&STRIDED);
+    }
+}
+
+#[test]
+fn strided_filters_along_one_axis_and_of_five_taps() {
+    let case = |image: &[usize], taps: &[usize], pads: &[i64], strides: &[i64], forms: &[(usize, usize)]| {
+        let (image, taps, pads, strides) = (image.to_vec(), taps.to_vec(), pads.to_vec(), strides.to_vec());
+        let residual = pads.iter().sum::<i64>() > 0;
+        Case { image, channels: [12, 12], taps, pads, strides, activation: "Relu", residual }.check_with(forms);
+    };
+    case(&[1, 9, 23], &[1, 3], &[0, 1, 0, 1], &[1, 2], &STRIDED);
+    case(&[1, 20, 9], &[3, 1], &[1, 0, 1, 0], &[2, 1], &STRIDED);
+    case(&[1, 22, 19], &[3, 1], &[1, 0, 1, 0], &[2, 2], &STRIDED);
+    case(&[2, 41], &[3], &[1, 1], &[2], &STRIDED);
+    case(&[1, 60], &[3], &[0, 0], &[2], &STRIDED);
+    case(&[1, 21, 24], &[5, 5], &[2, 2, 2, 2], &[2, 2], &[(2, 2), (3, 3), (2, 3)]);
+    case(&[1, 21, 24], &[5, 3], &[2, 1, 2, 1], &[2, 2], &[(2, 4), (3, 2)]);
+}
+
+/// What no form is for stays a direct sum, as all do where they are asked for.
+#[test]
+fn other_strides_and_dilations_are_direct_sums() {
+    let forced = Options { convolution: Convolution::Winograd(2, 2), ..Options::default() };
+    for (strides, taps, convolution) in [(2, 3, Convolution::Direct), (3, 3, forced.convolution), (2, 2, forced.convolution)] {
+        let case = Case { taps: vec![taps; 2], strides: vec![strides; 2], ..square([1, 20, 20], [16, 16], 2) };
+        let (mut net, y) = case.net();
+        net.set_outputs(&[y]);
+        let inputs = net.inputs();
+        let values = net.evaluate(&inputs);
+        let compiled = net.check_at(Level::V3, Options { convolution, ..forced }, &[y], &inputs, &values);
+        assert_eq!(n_winograd(&compiled), 0, "{strides} {taps}");
+    }
+}
+
+/// The form and its stride are in the schedule's name; where it is faster, it needs no asking.
+#[test]
+fn schedules_name_the_stride() {
+    let schedule = |strides: [i64; 2], options: Options| {
+        let case = Case { strides: strides.to_vec(), ..square([1, 56, 56], [128, 128], 2) };
+        let (mut net, y) = case.net();
+        net.set_outputs(&[y]);
+        let compiled = lower_and_schedule(net.graph.clone(), &Machine::x86_64(Level::V4), options).unwrap();
+        let found =
+            compiled.program.kernels.iter().find_map(|k| k.schedule.lines().find_map(|l| l.find("winograd(").map(|at| l[at..].to_owned())));
+        found.map(|text| text.split(" tiles=").next().unwrap().to_owned())
+    };
+    let forced = |m, n| Options { convolution: Convolution::Winograd(m, n), ..Options::default() };
+    assert_eq!(schedule([2, 2], forced(2, 2)).as_deref(), Some("winograd(m=2 stride=2"));
+    assert_eq!(schedule([1, 2], forced(4, 3)).as_deref(), Some("winograd(m=4x3 stride=1x2"));
+    assert_eq!(schedule([1, 1], forced(4, 4)).as_deref(), Some("winograd(m=4"));
+    assert!(schedule([2, 2], Options::default()).is_some_and(|text| text.ends_with("stride=2")));
+    assert_eq!(schedule([2, 2], Options { convolution: Convolution::Direct, ..Options::default() }), None);
+}
+
 #[test]
 fn blocks_that_end_beyond_the_image() {
-    let case = Case { image: vec![1, 23, 70], channels: [48, 33], taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
+    let case = square([1, 23, 70], [48, 33], 1);
     let (mut net, y) = case.net();
     net.set_outputs(&[y]);
     let inputs = net.inputs();
@@ -119,8 +227,14 @@ fn blocks_that_end_beyond_the_image() {
 /// Products go panel by panel or point by point, in blocks or at once, as caches and threads ask for: all to the same bits.
 #[test]
 fn orders_and_blocks_give_the_same_bits() {
-    for (image, channels, m) in [([1, 20, 26], [64, 52], (4, 4)), ([2, 21, 40], [24, 37], (4, 4)), ([1, 20, 26], [64, 52], (1, 2))] {
-        let case = Case { image: image.to_vec(), channels, taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
+    let cases = [
+        ([1, 20, 26], [64, 52], (4, 4), 1),
+        ([2, 21, 40], [24, 37], (4, 4), 1),
+        ([1, 20, 26], [64, 52], (1, 2), 1),
+        ([1, 41, 52], [64, 52], (2, 2), 2),
+    ];
+    for (image, channels, m, stride) in cases {
+        let case = square(image, channels, stride);
         let (mut net, y) = case.net();
         net.set_outputs(&[y]);
         let inputs = net.inputs();
@@ -155,7 +269,7 @@ fn orders_and_blocks_give_the_same_bits() {
 /// A tile asks for the lines of a later one where the second-level cache does not keep the output: four by four, each a vector.
 #[test]
 fn lines_of_far_outputs_are_asked_for() {
-    let case = Case { image: vec![1, 16, 64], channels: [16, 32], taps: vec![3, 3], pads: vec![1; 4], activation: "Relu", residual: false };
+    let case = square([1, 16, 64], [16, 32], 1);
     let (mut net, y) = case.net();
     net.set_outputs(&[y]);
     let mut machine = Machine::x86_64(Level::V4);
@@ -170,14 +284,16 @@ fn lines_of_far_outputs_are_asked_for() {
 }
 
 /// The largest error of a convolution relative to the root mean square of its outputs.
-fn error(channels: usize, level: Level, options: Options) -> f64 {
+fn error(channels: usize, stride: usize, level: Level, options: Options) -> f64 {
+    /// Outputs a side.
     const SIDE: usize = 8;
     const COLUMNS: usize = 16;
     let mut net = Net::new();
-    let x = net.input(&[1, SIDE, SIDE, channels]);
+    let dim = SIDE * stride;
+    let x = net.input(&[1, dim, dim, channels]);
     let x = net.op("Transpose", &[x], &[("perm", ints(&[0, 3, 1, 2]))]);
     let w = net.weight(&[COLUMNS, channels, 3, 3]);
-    let y = net.op("Conv", &[x, w], &[("pads", ints(&[1; 4]))]);
+    let y = net.op("Conv", &[x, w], &[("pads", ints(&[1; 4])), ("strides", ints(&[stride as i64; 2]))]);
     let y = net.op("Transpose", &[y], &[("perm", ints(&[0, 2, 3, 1]))]);
     net.set_outputs(&[y]);
     let machine = Machine::x86_64(level);
@@ -186,7 +302,7 @@ fn error(channels: usize, level: Level, options: Options) -> f64 {
     assert_eq!(n_winograd(&compiled), wanted, "{:?}", compiled.program.kernels.iter().map(|k| &k.schedule).collect::<Vec<_>>());
     let exe = Executable::new(&compiled.program, &machine).unwrap();
     let mut memory = exe.memory();
-    let input = random(5, &[1, SIDE, SIDE, channels]);
+    let input = random(5, &[1, dim, dim, channels]);
     memory.inputs[0].as_mut_slice().copy_from_slice(input.bytes());
     exe.run(&mut memory).unwrap();
     let got = Tensor::from_bytes(crate::tensor::DType::F32, &[SIDE, SIDE, COLUMNS], memory.outputs[0].as_slice());
@@ -198,10 +314,10 @@ fn error(channels: usize, level: Level, options: Options) -> f64 {
         let (row, column, to) = (i / COLUMNS / SIDE, i / COLUMNS % SIDE, i % COLUMNS);
         let mut sum = 0f64;
         for tap in 0..9 {
-            let (r, c) = (row + tap / 3, column + tap % 3);
-            if (1..=SIDE).contains(&r) && (1..=SIDE).contains(&c) {
+            let (r, c) = (row * stride + tap / 3, column * stride + tap % 3);
+            if (1..=dim).contains(&r) && (1..=dim).contains(&c) {
                 for from in 0..channels {
-                    let x = data[((r - 1) * SIDE + c - 1) * channels + from];
+                    let x = data[((r - 1) * dim + c - 1) * channels + from];
                     sum += f64::from(x) * f64::from(weights[(to * channels + from) * 9 + tap]);
                 }
             }
@@ -220,13 +336,17 @@ fn errors_stay_near_those_of_direct_sums() {
             continue;
         }
         for channels in [32, 512] {
-            let of = |convolution| error(channels, level, Options { emitter, convolution, ..Options::default() });
-            let direct = of(Convolution::Direct);
-            let [rows, two, four] = [(1, 2), (2, 2), (4, 4)].map(|(m, n)| of(Convolution::Winograd(m, n)));
+            let of = |stride, convolution| error(channels, stride, level, Options { emitter, convolution, ..Options::default() });
+            let direct = of(1, Convolution::Direct);
+            let [rows, two, four] = [(1, 2), (2, 2), (4, 4)].map(|(m, n)| of(1, Convolution::Winograd(m, n)));
             eprintln!("{level:?} {channels}: direct {direct:.1e}, F(1x2) {rows:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
             // Few channels give direct sums of so few terms that rounding in the transforms shows.
             let allowed = 2.0 * direct.max(2e-6);
             assert!(rows.max(two) <= allowed && four <= 1.5 * allowed, "direct {direct:.1e}, F(2x2) {two:.1e}, F(4x4) {four:.1e}");
+            let direct = of(2, Convolution::Direct);
+            let strided = [(1, 2), (2, 2), (3, 3), (4, 4)].map(|(m, n)| of(2, Convolution::Winograd(m, n)));
+            eprintln!("{level:?} {channels}: direct {direct:.1e}, at stride 2 {strided:?}");
+            assert!(strided.iter().all(|&error| error <= 2.0 * direct.max(2e-6)), "direct {direct:.1e}, {strided:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Multiply-adds, transforms, and what must come from further than the first-level cache: weights once for every block, scratch that
 //! the second-level cache does not keep.
 
-use super::cook_toom::CookToom;
+use super::form::Form;
 use super::plan::{Order, Plan};
 use super::shape::Shape;
 use crate::schedule::cost::{Machine, Tile, choose_tile, covering_cost};
@@ -69,11 +69,10 @@ fn products(machine: &Machine, rows: usize, columns: usize, tile: Tile, depth: u
 fn transforms(plan: &Plan, machine: &Machine, shape: &Shape) -> [f64; 2] {
     let [y, x] = &plan.forms;
     let (fma, store, load) = if machine.lanes > 8 { (1.0, 2.0, 0.5) } else { (0.5, 1.0, 0.3) };
-    // An addition for each product and pair of points, and as many again that combine them.
-    let work = |f: &CookToom| if f.m > 1 { (2 * f.n() * (f.n() - 2) / 4) as f64 } else { 0.0 };
-    let sums = |f: &CookToom| if f.m > 1 { work(f) } else { f.n() as f64 - 1.0 };
+    let work = |f: &Form| f.n_input_adds() as f64;
+    let sums = |f: &Form| f.n_input_adds().max(f.n_output_adds()) as f64;
     let (ny, nx, n_tiles) = (y.n() as f64, x.n() as f64, plan.n_tiles() as f64);
-    let columns_read = (x.m * plan.cols + x.n() - x.m) as f64;
+    let columns_read = x.window(plan.cols) as f64;
     let row = columns_read * (ny * (load + store) + work(y) * fma);
     let tile_in = ny * (nx * (load + store) + work(x) * fma);
     let tile_out = nx * ny * load + (nx * sums(y) + y.m as f64 * sums(x)) * fma + (y.m * x.m) as f64 * (store + 2.0 * fma);
@@ -133,7 +132,7 @@ fn spilled_alone(machine: &Machine, bytes: f64) -> f64 {
 pub(super) fn direct(machine: &Machine, shape: &Shape) -> f64 {
     let narrow = machine.narrowed(shape.columns.1);
     let [y, x] = &shape.sides;
-    let depth = shape.channels.1 * y.r() * x.r();
+    let depth = shape.channels.1 * y.taps * x.taps;
     let tile = choose_tile(&narrow, x.extent, shape.columns.1, usize::MAX);
     let n_rows = shape.n_images * y.extent;
     let products = products(&narrow, x.extent, shape.columns.1, tile, depth, n_rows);

@@ -1,6 +1,6 @@
 //! The nest: blocks of tiles; in each, the input's transform, then by panels the products and the output's transform.
 
-use super::cook_toom::{CookToom, Weights};
+use super::form::{Form, Weights};
 use super::plan::{Order, Plan};
 use super::shape::{Shape, Side};
 use super::transform;
@@ -84,10 +84,10 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
     let [y, x] = &plan.forms;
     let (n_tiles, n_products, channels) = (plan.n_tiles(), plan.n_products(), shape.channels.1);
     let (in_lanes, n_registers) = (Plan::input_lanes(&e.machine, channels), e.machine.n_registers);
-    let window = x.m * plan.cols + x.n() - x.m;
+    let window = x.window(plan.cols);
     let rows = scratch(e, "rows", [y.n(), window, in_lanes as usize], in_lanes as usize);
     let input = scratch(e, "transformed", [n_products, n_tiles, channels], plan.stride);
-    let few = n_registers < 32 || shape.finish_is_long();
+    let few = n_registers < 32 || y.m * x.n() + 8 > n_registers || shape.finish_is_long();
     let half = few.then(|| scratch(e, "half", [y.m, x.n(), plan.lanes], plan.lanes));
     let is_far = shape.output_bytes() > e.machine.l2_bytes;
     let it = Emission { stage, shape, plan, rows, input, half, in_lanes, is_far };
@@ -103,7 +103,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, shape: &Shape, plan: &Plan) -
     }
     let (mr, nr) = (panels[0].tiles.mr(), panels[0].tiles.nr());
     let order = if plan.order == Order::Points { " by=points" } else { "" };
-    e.note(format!("winograd(m={} tiles={n_tiles} mr={mr} nr={nr}{order})", plan.m()));
+    e.note(format!("winograd(m={}{} tiles={n_tiles} mr={mr} nr={nr}{order})", plan.m(), plan.strides()));
     let point = Point { axes: vec![Affine::default(); stage.axes.len() + stage.reduce.len()], vector: None };
     loop_over(e, stage, &shape.batch, point, &mut |e, point| {
         let end = (plan.blocks[0] * plan.rows) as i64;
@@ -205,7 +205,7 @@ impl Emission<'_> {
         }
         let blocks: Vec<Block> = (0..n).map(|i| self.block(point, &row, i)).collect();
         let form = &self.plan.forms[1];
-        let window = (form.m * self.plan.cols + form.n() - form.m) as i64;
+        let window = form.window(self.plan.cols) as i64;
         let whole = |b: &Block| b.inside == (0, window) && b.outputs.iter().all(|&o| o == form.m);
         let mut i = 0;
         while i < n {
@@ -221,8 +221,8 @@ impl Emission<'_> {
 
     fn block(&self, point: &Point, row: &Affine, i: usize) -> Block {
         let (form, side) = (&self.plan.forms[1], &self.shape.sides[1]);
-        let first = (i * self.plan.cols * form.m) as i64;
-        let window = (form.m * self.plan.cols + form.n() - form.m) as i64;
+        let first = (i * self.plan.cols * form.step()) as i64;
+        let window = form.window(self.plan.cols) as i64;
         let outputs = (0..self.plan.cols).map(|c| outputs(side, form.m, (i * self.plan.cols + c) as i64)).collect();
         let inside = window_inside(side, first, window);
         Block { point: point.clone(), row: row.clone(), col: Affine::constant((i * self.plan.cols) as i64), inside, outputs }
@@ -265,7 +265,7 @@ impl Emission<'_> {
         let [side, _] = &self.shape.sides;
         let lanes = self.in_lanes;
         let row = block.row.plus(r);
-        let window = (x.m * self.plan.cols + x.n() - x.m) as i64;
+        let window = x.window(self.plan.cols) as i64;
         let (lo, hi) = block.inside;
         let slot = |j: usize, at: &Affine| at.times(self.rows.step).offset(j as i64 * self.rows.plane);
         for range in if self.shape.sides[1].live.is_some() { [0..0, 0..0] } else { [0..lo, hi..window] } {
@@ -277,9 +277,11 @@ impl Emission<'_> {
         }
         by_window(e, side, y, &row, &mut |e, &(first, end)| {
             let column = |e: &mut Emitter, at: &Affine| {
-                let column = block.col.times(x.m as i64).plus(at);
+                let column = block.col.times(x.step() as i64).plus(at);
                 let data: Vec<Option<Reg>> = (0..y.n() as i64)
-                    .map(|k| (first..end).contains(&k).then(|| self.load(e, block, &row.times(y.m as i64).offset(k), &column, channel)))
+                    .map(|k| {
+                        (first..end).contains(&k).then(|| self.load(e, block, &row.times(y.step() as i64).offset(k), &column, channel))
+                    })
                     .collect();
                 let out = transform::input(e, y, &data);
                 for (j, value) in out.into_iter().enumerate() {
@@ -298,7 +300,7 @@ impl Emission<'_> {
                 Ok(())
             };
             e.for_loop("x", 0..window, 1, |e, at| {
-                let place = block.col.times(x.m as i64).plus(&at).offset(first);
+                let place = block.col.times(x.step() as i64).plus(&at).offset(first);
                 let left = e.size(&live.dim, dim).plus(&place.times(-1));
                 let most = e.range(&left).1;
                 let after = |e: &mut Emitter| e.branch((left, 1, most + 1), |e| column(e, &at), |e| zeros(e, &at));
@@ -308,7 +310,7 @@ impl Emission<'_> {
         let tile = r.times(self.plan.cols as i64);
         e.for_loop("j", 0..y.n() as i64, 1, |e, j| {
             e.for_loop("tile", 0..self.plan.cols as i64, 1, |e, col| {
-                let from = j.times(self.rows.plane).plus(&col.times(x.m as i64 * self.rows.step));
+                let from = j.times(self.rows.plane).plus(&col.times((x.step() as i64) * self.rows.step));
                 let data: Vec<Option<Reg>> =
                     (0..x.n() as i64).map(|k| Some(e.b.load(self.rows.buffer, from.offset(k * self.rows.step), lanes))).collect();
                 let out = transform::input(e, x, &data);
@@ -322,11 +324,11 @@ impl Emission<'_> {
         })
     }
 
-    /// A vector of the input.
+    /// A vector of the input at so many places from the first output's first tap.
     fn load(&self, e: &mut Emitter, block: &Block, row: &Affine, column: &Affine, channel: &Affine) -> Reg {
         let mut at = block.point.clone();
         for (side, place) in self.shape.sides.iter().zip([row, column]) {
-            if let Some(axis) = side.axis {
+            if let Some(axis) = side.tap.or(side.axis) {
                 at.axes[axis] = place.clone();
             }
         }
@@ -447,7 +449,7 @@ struct Cell<'a> {
     outputs: [usize; 2],
 }
 
-/// Which of `window` places from output `first` on are inside what is read.
+/// Which of `window` places from `first` on, counted from the first output's first tap, are inside what is read.
 fn window_inside(side: &Side, first: i64, window: i64) -> (i64, i64) {
     let start = first + side.first;
     let lo = (-start).clamp(0, window);
@@ -470,11 +472,11 @@ fn blocks_run(side: &Side, m: usize, block: usize, end: i64) -> Run {
 }
 
 /// Branches over which places of a tile's window are inside what is read.
-fn by_window(e: &mut Emitter, side: &Side, form: &CookToom, tile: &Affine, f: &mut dyn FnMut(&mut Emitter, &(i64, i64)) -> Done) -> Done {
-    let (m, n) = (form.m as i64, form.n() as i64);
-    let Some(live) = &side.live else { return by_class(e, tile, &|tile| window_inside(side, tile * m, n), f) };
-    let left = e.size(&live.dim, side.dim as i64).plus(&tile.times(-m)).offset(-side.first);
-    by_class(e, tile, &|tile| (-(tile * m + side.first)).clamp(0, n), &mut |e, &first| {
+fn by_window(e: &mut Emitter, side: &Side, form: &Form, tile: &Affine, f: &mut dyn FnMut(&mut Emitter, &(i64, i64)) -> Done) -> Done {
+    let (step, n) = (form.step() as i64, form.n() as i64);
+    let Some(live) = &side.live else { return by_class(e, tile, &|tile| window_inside(side, tile * step, n), f) };
+    let left = e.size(&live.dim, side.dim as i64).plus(&tile.times(-step)).offset(-side.first);
+    by_class(e, tile, &|tile| (-(tile * step + side.first)).clamp(0, n), &mut |e, &first| {
         by_class(e, &left, &|left| left.clamp(0, n), &mut |e, &end| f(e, &(first, end.max(first))))
     })
 }

@@ -1,8 +1,8 @@
 //! The choice of tile and block, and whether any beats the direct sum, by what [`super::cost`] thinks.
 
-use super::cook_toom::CookToom;
 use super::cost;
-use super::shape::Shape;
+use super::form::Form;
+use super::shape::{Shape, Side};
 use crate::schedule::MAX_PRIVATE_BYTES;
 use crate::schedule::cost::{Convolution, Machine, choose_tile};
 
@@ -10,8 +10,12 @@ use crate::schedule::cost::{Convolution, Machine, choose_tile};
 const MAX_TILES: usize = 192;
 /// Outputs of a tile, down and across.
 const FORMS: [[usize; 2]; 3] = [[4, 4], [2, 2], [1, 2]];
+/// The same where some stride is not 1: tiles of one row would take hardly fewer products, of many more weights.
+const STRIDED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
 /// How much faster than the direct sum it must be.
 const MARGIN: f64 = 1.1;
+/// How many times fewer multiply-adds a strided form must take, for its weights are many.
+const STRIDED_SAVING: f64 = 1.2;
 /// Most scratch, in second-level caches.
 const MAX_SCRATCH: usize = 8;
 
@@ -28,7 +32,7 @@ pub(super) enum Order {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Plan {
     /// Transforms of rows and of columns.
-    pub(super) forms: [CookToom; 2],
+    pub(super) forms: [Form; 2],
     /// Tile rows of a block.
     pub(super) rows: usize,
     /// Tile columns of a block.
@@ -58,7 +62,16 @@ impl Plan {
 
     /// Outputs of a tile along the sides with taps, as text.
     pub(super) fn m(&self) -> String {
-        let along: Vec<usize> = self.forms.iter().filter(|f| f.r > 1).map(|f| f.m).collect();
+        self.along_taps(|f| f.m)
+    }
+
+    /// Strides along the sides with taps where there are any but 1, as text.
+    pub(super) fn strides(&self) -> String {
+        if self.forms.iter().all(|f| f.stride == 1) { String::new() } else { format!(" stride={}", self.along_taps(|f| f.stride)) }
+    }
+
+    fn along_taps(&self, of: impl Fn(&Form) -> usize) -> String {
+        let along: Vec<usize> = self.forms.iter().filter(|f| f.r > 1).map(of).collect();
         match along[..] {
             [down, across] if down != across => format!("{down}x{across}"),
             _ => along.first().map_or(String::new(), usize::to_string),
@@ -80,6 +93,12 @@ impl Plan {
         of_side(0) * of_side(1)
     }
 
+    /// How many times fewer multiply-adds it takes than the direct sum, of tiles that end beyond the image too.
+    fn saving(&self, shape: &Shape) -> f64 {
+        let of_side = |(f, side): (&Form, &Side)| (side.extent * side.taps) as f64 / (side.extent.div_ceil(f.m) * f.n()) as f64;
+        self.forms.iter().zip(&shape.sides).map(of_side).product()
+    }
+
     /// Whether each thread may have its own scratch of a block.
     pub(super) fn is_private(&self) -> bool {
         self.order == Order::Panels && self.n_products() * self.n_tiles() * self.stride.max(self.nr) * 4 <= MAX_PRIVATE_BYTES
@@ -92,11 +111,14 @@ impl Plan {
         // Fewer weights for more products: only where those are too many to stay near in any model.
         let weights = |p: &Self| p.n_products() * shape.channels.1 * shape.columns.1 * 4;
         let may_wait = |p: &(f64, Self)| p.1.forms.iter().all(|f| f.m > 1 || f.r == 1) || weights(&p.1) > machine.l2_bytes;
+        let saves = |p: &(f64, Self)| !shape.is_strided() || p.1.saving(shape) >= STRIDED_SAVING;
         match machine.convolution() {
             Convolution::Direct => None,
             Convolution::Winograd(down, across) => fastest([down, across]).map(|p| p.1),
             Convolution::Fastest => {
-                let (time, plan) = FORMS.into_iter().filter_map(fastest).filter(may_wait).min_by(|a, b| a.0.total_cmp(&b.0))?;
+                let forms = if shape.is_strided() { &STRIDED_FORMS[..] } else { &FORMS };
+                let (time, plan) =
+                    forms.iter().copied().filter_map(fastest).filter(may_wait).filter(saves).min_by(|a, b| a.0.total_cmp(&b.0))?;
                 (time * MARGIN < cost::direct(machine, shape)).then_some(plan)
             }
         }
@@ -114,8 +136,8 @@ impl Plan {
     /// The best plan of these transforms, and the time of the fastest on one thread.
     fn fastest(machine: &Machine, shape: &Shape, m: [usize; 2]) -> Option<(f64, Self)> {
         let form = |i: usize| {
-            let r = shape.sides[i].r();
-            CookToom::new(if r > 1 { m[i] } else { 1 }, r)
+            let side = &shape.sides[i];
+            Form::new(if side.taps > 1 { m[i] } else { 1 }, side.taps, side.stride)
         };
         let forms = [form(0)?, form(1)?];
         let tiles = [0, 1].map(|i| shape.sides[i].extent.div_ceil(forms[i].m));
@@ -162,15 +184,20 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::{Order, Plan};
+    use super::{Order, Plan, Shape, Side};
     use crate::expr::{Const, Expr, Node, TensorId};
     use crate::schedule::Machine;
-    use crate::schedule::winograd::shape::{Shape, Side};
     use crate::tensor::DType;
 
     /// A convolution of a square image under padding.
     fn convolution(side: usize, channels: usize, columns: usize) -> Shape {
-        let side = |axis: usize| Side { axis: Some(axis), extent: side, tap: Some(3 + axis), first: -1, dim: side, live: None };
+        strided(1, side, channels, columns)
+    }
+
+    /// The same at a stride, of so many outputs a side.
+    fn strided(stride: usize, extent: usize, channels: usize, columns: usize) -> Shape {
+        let (dim, taps) = (extent * stride, 3);
+        let side = |axis: usize| Side { axis: Some(axis), extent, tap: Some(3 + axis), taps, stride, first: -1, dim, live: None };
         Shape {
             input: (TensorId(0), vec![]),
             weights: (TensorId(1), vec![]),
@@ -186,7 +213,7 @@ mod tests {
     fn choice(machine: &Machine, shape: &Shape) -> String {
         match Plan::choose(machine, shape) {
             None => "direct".to_owned(),
-            Some(p) => format!("m={} blocks={}x{} of {}x{} {:?}", p.m(), p.blocks[0], p.blocks[1], p.rows, p.cols, p.order),
+            Some(p) => format!("m={}{} blocks={}x{} of {}x{} {:?}", p.m(), p.strides(), p.blocks[0], p.blocks[1], p.rows, p.cols, p.order),
         }
     }
 
@@ -209,6 +236,21 @@ mod tests {
         let of = |machine: Machine| {
             let line = |&(side, from, to): &(usize, usize, usize)| {
                 format!("{side} {from} {to}: {}\n", choice(&machine, &convolution(side, from, to)))
+            };
+            sizes.iter().map(line).collect::<String>()
+        };
+        insta::assert_snapshot!(of(server(1)));
+        insta::assert_snapshot!(of(server(2)));
+        insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
+    }
+
+    #[test]
+    fn strided_choices() {
+        let sizes =
+            [(28, 128, 128), (14, 256, 256), (7, 512, 512), (56, 64, 64), (56, 128, 256), (28, 64, 128), (80, 64, 128), (40, 32, 48)];
+        let of = |machine: Machine| {
+            let line = |&(side, from, to): &(usize, usize, usize)| {
+                format!("{side} {from} {to}: {}\n", choice(&machine, &strided(2, side, from, to)))
             };
             sizes.iter().map(line).collect::<String>()
         };

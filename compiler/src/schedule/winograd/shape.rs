@@ -4,8 +4,8 @@ use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage
 use crate::schedule::emitter::{Emitter, Slot, index_depends, vector_ok};
 use crate::tensor::{DType, Size};
 
-/// Taps that the template knows.
-const TAPS: usize = 3;
+/// Taps of a side and their stride.
+const FILTERS: [(usize, i64); 3] = [(3, 1), (3, 2), (5, 2)];
 
 /// One of the two dimensions of tiles.
 #[derive(Clone, PartialEq, Debug)]
@@ -16,6 +16,10 @@ pub(super) struct Side {
     pub(super) extent: usize,
     /// The reduction axis of its taps, if it has taps.
     pub(super) tap: Option<usize>,
+    /// Taps, at least one.
+    pub(super) taps: usize,
+    /// Between what the first taps of two outputs read.
+    pub(super) stride: usize,
     /// What the first output's first tap reads.
     pub(super) first: i64,
     /// How much there is to read.
@@ -40,13 +44,8 @@ impl Live {
 }
 
 impl Side {
-    /// Taps.
-    pub(super) fn r(&self) -> usize {
-        if self.tap.is_some() { TAPS } else { 1 }
-    }
-
     fn plain(axis: Option<usize>, extent: usize, live: Option<Live>) -> Self {
-        Side { axis, extent, tap: None, first: 0, dim: extent, live }
+        Side { axis, extent, tap: None, taps: 1, stride: 1, first: 0, dim: extent, live }
     }
 }
 
@@ -136,9 +135,9 @@ impl Shape {
             });
             match output {
                 Some(o) if extent(o) > 1 => {
-                    let plain = by.terms.iter().filter(|t| !matches!(t.0, Var::Axis(i) if extent(i as usize) == 1)).all(|t| t.1 == 1);
                     let n_terms = by.terms.iter().filter(|t| !matches!(t.0, Var::Axis(i) if extent(i as usize) == 1)).count();
-                    if !plain || n_terms != 2 || extent(a) != TAPS || places(o).len() != 1 {
+                    let [stride, between] = [o, a].map(|axis| by.coefficient(Var::Axis(axis as u32)));
+                    if between != 1 || n_terms != 2 || !FILTERS.contains(&(extent(a), stride)) || places(o).len() != 1 {
                         return None;
                     }
                     taps.push((o, a, place));
@@ -184,7 +183,9 @@ impl Shape {
                 (Some(outputs), Some(dim)) => Some(Live::new(e, outputs, dim)?),
                 _ => return None,
             };
-            sides.push(Side { axis: Some(o), extent: extent(o), tap: Some(a), first: index[place].constant, dim: dims[place], live });
+            let stride = index[place].coefficient(Var::Axis(o as u32)).unsigned_abs() as usize;
+            let (extent, taps, first) = (extent(o), extent(a), index[place].constant);
+            sides.push(Side { axis: Some(o), extent, tap: Some(a), taps, stride, first, dim: dims[place], live });
         }
         if sides.len() == 1 {
             let largest = others.iter().copied().max_by_key(|&a| extent(a));
@@ -212,6 +213,11 @@ impl Shape {
             n_images: others.iter().map(|&a| extent(a)).product(),
             batch: others,
         })
+    }
+
+    /// Whether some stride is not 1.
+    pub(super) fn is_strided(&self) -> bool {
+        self.sides.iter().any(|side| side.stride > 1)
     }
 
     /// Bytes of the output.

@@ -1,6 +1,6 @@
 //! The transforms of data in registers: each pair of points shares its even and its odd part.
 
-use super::cook_toom::CookToom;
+use super::form::Form;
 use crate::expr::Const;
 use crate::nest::{self, Reg};
 use crate::schedule::emitter::Emitter;
@@ -44,7 +44,7 @@ fn plus(e: &mut Emitter, total: Reg, c: f64, reg: Reg) -> Reg {
 }
 
 /// What the products take of a window of the input; `None` stands for zero.
-pub(super) fn input(e: &mut Emitter, f: &CookToom, data: &[Option<Reg>]) -> Vec<Option<Reg>> {
+pub(super) fn input(e: &mut Emitter, f: &Form, data: &[Option<Reg>]) -> Vec<Option<Reg>> {
     let mut out = vec![];
     let mut j = 0;
     while j < f.n() {
@@ -74,7 +74,7 @@ pub(super) fn input(e: &mut Emitter, f: &CookToom, data: &[Option<Reg>]) -> Vec<
 }
 
 /// The first outputs of products, as many as asked for.
-pub(super) fn output(e: &mut Emitter, f: &CookToom, products: &[Reg], n: usize) -> Vec<Reg> {
+pub(super) fn output(e: &mut Emitter, f: &Form, products: &[Reg], n: usize) -> Vec<Reg> {
     // Products of a pair only meet as their sum and their difference.
     let mut parts: Vec<(usize, Reg, Reg)> = vec![];
     let mut j = 0;
