@@ -16,6 +16,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod results_ahead;
 mod rows_ahead;
 mod sliding;
 mod stages;

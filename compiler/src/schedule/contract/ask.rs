@@ -9,6 +9,7 @@ use crate::schedule::ahead::{Ahead, TileLoops};
 use crate::schedule::blocks::Blocks;
 use crate::schedule::emitter::{Emitter, Packed, Point, expr_depends};
 use crate::schedule::reduce::loads;
+use crate::schedule::results_ahead::ResultsAhead;
 use crate::schedule::rows_ahead::RowsAhead;
 
 /// The most panels of a thread of which each asks for the rows: beyond, only those do with which a thread begins. From its second panel on
@@ -22,6 +23,7 @@ const MOST_FIRST_PANELS: usize = 4;
 pub(super) struct Asks<'a> {
     pub(super) weights: Option<&'a Ahead>,
     pub(super) rows: Option<&'a RowsAhead>,
+    pub(super) results: Option<&'a ResultsAhead>,
 }
 
 impl Asks<'_> {
@@ -29,6 +31,9 @@ impl Asks<'_> {
     pub(super) fn emit(self, e: &mut Emitter, at: &Point) -> Result<(), ScheduleError> {
         if let Some(weights) = self.weights {
             weights.emit(e, at);
+        }
+        if let Some(results) = self.results {
+            results.emit(e, at);
         }
         self.rows.map_or(Ok(()), |rows| rows.emit(e, at))
     }
@@ -116,4 +121,14 @@ pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
     };
     let rows_ahead = RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))?;
     Some(if first.is_empty() { rows_ahead } else { rows_ahead.only_at(vector, first) })
+}
+
+/// How tiles ask for what they write.
+pub(super) fn results_ahead(e: &mut Emitter, plan: &Plan) -> Option<ResultsAhead> {
+    let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
+    if plan.dot.is_some() || plan.streams != 1 || !plan.padded.is_empty() || !plan.pieces.is_empty() {
+        return None;
+    }
+    let nr = (plan.tile.nv * plan.lanes) as i64;
+    ResultsAhead::new(e, &plan.stage, &plan.finish, (rows, plan.tile.mr as i64), (vector, nr), reduction)
 }

@@ -19,9 +19,10 @@ use crate::schedule::blocks::{Block, Blocks, Product};
 use crate::schedule::emitter::{Emitter, Packed, Point};
 use crate::schedule::pack::{Reduction, pack};
 use crate::schedule::reduce::loads;
+use crate::schedule::results_ahead::ResultsAhead;
 use crate::schedule::rows_ahead::RowsAhead;
 use crate::tensor::DType;
-use ask::{Asks, ahead, ahead_at_once, asking_rows, rows_ahead};
+use ask::{Asks, ahead, ahead_at_once, asking_rows, results_ahead, rows_ahead};
 use loops::{Asking, column_loop, last_columns, outer_loops, row_loop};
 use plan::{Plan, plan, row_bytes};
 use tile::tile;
@@ -58,6 +59,7 @@ pub(super) struct Tiles {
     all_ahead: Option<Ahead>,
     halves_ahead: Option<[Ahead; 2]>,
     rows_ahead: Option<RowsAhead>,
+    results_ahead: Option<ResultsAhead>,
     blocks: Option<Blocks>,
 }
 
@@ -79,8 +81,8 @@ impl Tiles {
         let next = ahead(e, &plan, &packed, None);
         let at_once = |n: i64| asking_rows(&plan).and_then(|_| ahead_at_once(e, &plan, &packed, n));
         let (all_ahead, halves_ahead) = (at_once(1), at_once(2).map(|a| [a.of_tile(0), a.of_tile(1)]));
-        let rows_ahead = rows_ahead(e, &plan);
-        Tiles { plan, packed, ahead: next, all_ahead, halves_ahead, rows_ahead, blocks: None }
+        let (rows_ahead, results_ahead) = (rows_ahead(e, &plan), results_ahead(e, &plan));
+        Tiles { plan, packed, ahead: next, all_ahead, halves_ahead, rows_ahead, results_ahead, blocks: None }
     }
 
     /// Cuts the reduction into blocks, where that is worth it.
@@ -112,7 +114,11 @@ impl Tiles {
             Asking::Half(i) => self.halves_ahead.as_ref().map(|halves| &halves[i]),
             Asking::Nothing => None,
         };
-        Asks { weights: weights.filter(|_| whole), rows: self.rows_ahead.as_ref().filter(|_| whole) }
+        Asks {
+            weights: weights.filter(|_| whole),
+            rows: self.rows_ahead.as_ref().filter(|_| whole),
+            results: self.results_ahead.as_ref().filter(|_| whole),
+        }
     }
 
     /// Rows of a tile.

@@ -117,7 +117,8 @@ pub(super) fn tile(
     let part = block.map(|b| b.part(&plan.stage, &plan.reduction));
     let (stage, reduction) = part.as_ref().map_or((&plan.stage, &plan.reduction), |p| (&p.0, &p.1));
     let weights = asks.weights.map(|a| block.map_or_else(|| a.clone(), |b| a.within(b)));
-    let asks = Asks { weights: weights.as_ref(), rows: asks.rows.filter(|_| block.is_none()) };
+    let asks =
+        Asks { weights: weights.as_ref(), rows: asks.rows.filter(|_| block.is_none()), results: asks.results.filter(|_| block.is_none()) };
     let loops: &mut Loops<'_> = match plan.streams {
         1 => &mut |e, point, f| reduction_loops(e, (stage, plan.unit()), reduction, budget, asks, point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),

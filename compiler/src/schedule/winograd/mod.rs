@@ -3,9 +3,9 @@
 //! The outputs are cut into tiles of `m` by `m`. A block of tiles at a time: [`transform`]s of the input go to scratch, one
 //! plane for each of `(m + 2)^2` products, or `(2 m + 1)^2` at stride 2 (see [`form`]); every plane is multiplied by its
 //! transformed weights in the register tiles of [`super::contract`]; and what comes out is transformed into outputs, with the
-//! stage's `finish` on them in registers. Weights are transformed when compiled. Blocks are small enough for the second-level cache, and a panel of output channels
-//! goes all the way before the next; or, where weights are too many to come once for every block, the image is one block,
-//! and one plane goes after the other.
+//! stage's `finish` on them in registers. Weights are transformed when compiled. Blocks are small enough for the
+//! second-level cache, and a panel of output channels goes all the way before the next; or, where weights are too many to
+//! come once for every block, the image is one block, and one plane goes after the other.
 //!
 //! Filters with taps along one axis only take the same way with the identity along the other axis. Each side has a stride of
 //! its own. At stride 2, five taps are as good as three.
