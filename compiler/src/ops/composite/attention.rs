@@ -72,7 +72,7 @@ impl Attention {
         if kd[3] != size || vd[1] != kv_heads || vd[2] != n_keys || kd[0] != batch || vd[0] != batch {
             return Err(InferError::Invalid(format!("queries {qd:?}, keys {kd:?} and values {vd:?} do not fit")));
         }
-        if kv_heads == 0 || n_heads % kv_heads != 0 {
+        if kv_heads == 0 || n_heads == 0 || n_heads % kv_heads != 0 {
             return Err(InferError::Invalid(format!("{n_heads} heads of queries share {kv_heads} of keys")));
         }
         let groups = n_heads / kv_heads;
@@ -344,6 +344,8 @@ mod tests {
     fn shapes_fit() {
         let x = [t("f32[1,3,2,4]"), t("f32[1,2,2,4]"), t("f32[1,2,2,4]")];
         assert_eq!(check_error("Attention", x), "3 heads of queries share 2 of keys");
+        let x = [t("f32[1,0,2,4]"), t("f32[1,2,2,4]"), t("f32[1,2,2,4]")];
+        assert_eq!(check_error("Attention", x), "0 heads of queries share 2 of keys");
         let x = [t("f32[1,3,4]"), t("f32[1,2,4]"), t("f32[1,2,4]")];
         assert_eq!(check_error("Attention", x), "operands of rank 3 need `q_num_heads`");
     }
