@@ -6,7 +6,7 @@ use super::emitter::{Emitter, Packed, Point};
 use crate::nest::{Affine, BufferId};
 
 /// Bytes of a cache line.
-const LINE_BYTES: i64 = 64;
+pub(super) const LINE_BYTES: i64 = 64;
 /// Most lines asked for in one iteration of the reduction: beyond, the tiles are too few to hide anything.
 const MAX_LINES: i64 = 6;
 /// The same where other rows may follow, of which a run says how many.
@@ -114,7 +114,7 @@ pub(super) mod tests {
     use std::collections::HashSet;
 
     use crate::expr::{Builder, Expr, ReduceOp};
-    use crate::nest::{Affine, BufferId, Kernel, Op, Stmt, Var};
+    use crate::nest::{Affine, BufferId, Cond, Kernel, Op, Stmt, Var};
     use crate::schedule::{Arg, Machine, Memory, Scheduled, Source, Storage, schedule};
     use crate::tensor::{DType, Tensor, dense_strides};
 
@@ -145,44 +145,45 @@ pub(super) mod tests {
         kernel.buffers.iter().any(|b| b.name.starts_with("sums."))
     }
 
-    /// Lines of the weights in the order in which they are asked for or read.
-    struct Walk {
-        weights: BufferId,
-        at: Vec<(Var, i64)>,
-        asked: HashSet<i64>,
-        read: HashSet<i64>,
-        missed: usize,
+    /// What an index is where loops are at these values.
+    pub(in crate::schedule) fn value(affine: &Affine, at: &[(Var, i64)]) -> i64 {
+        affine.constant + affine.terms.iter().map(|t| t.1 * at.iter().find(|a| a.0 == t.0).map_or(0, |a| a.1)).sum::<i64>()
     }
 
-    impl Walk {
-        fn line(&self, index: &Affine) -> i64 {
-            let value = |v: Var| self.at.iter().find(|a| a.0 == v).map_or(0, |a| a.1);
-            (index.constant + index.terms.iter().map(|t| t.1 * value(t.0)).sum::<i64>()) / 16
-        }
-
-        fn block(&mut self, block: &[Stmt]) {
-            for stmt in block {
-                match stmt {
-                    Stmt::Loop(l) => {
-                        for i in (l.start..l.end).step_by(l.step as usize) {
-                            self.at.push((l.var, i));
-                            self.block(&l.body);
-                            self.at.pop();
-                        }
+    /// Calls `f` with every prefetch, load and store, in the order in which they run: its buffer, its index, the values of loops.
+    pub(in crate::schedule) fn walk(block: &[Stmt], at: &mut Vec<(Var, i64)>, f: &mut impl FnMut(&Stmt, BufferId, &Affine, &[(Var, i64)])) {
+        for stmt in block {
+            match stmt {
+                Stmt::Loop(l) => {
+                    for i in (l.start..l.end).step_by(l.step as usize) {
+                        at.push((l.var, i));
+                        walk(&l.body, at, f);
+                        at.pop();
                     }
-                    Stmt::Prefetch { index, .. } => {
-                        self.asked.insert(self.line(index));
-                    }
-                    Stmt::Set { op: Op::Load { buffer, index }, .. } if *buffer == self.weights => {
-                        let line = self.line(&index.affine);
-                        if self.read.insert(line) && !self.asked.contains(&line) {
-                            self.missed += 1;
-                        }
-                    }
-                    _ => {}
                 }
+                Stmt::If { cond: Cond::Within(ranges), then, otherwise } => {
+                    let holds = ranges.iter().all(|(affine, low, high)| (*low..*high).contains(&value(affine, at)));
+                    walk(if holds { then } else { otherwise }, at, f);
+                }
+                Stmt::Prefetch { buffer, index } => f(stmt, *buffer, index, at),
+                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => f(stmt, *buffer, &index.affine, at),
+                Stmt::Set { .. } | Stmt::If { cond: Cond::Reg(_), .. } => {}
             }
         }
+    }
+
+    /// Lines of 16 elements that a kernel touches for the first time by what `counts`, and those of them that were not asked for before.
+    pub(in crate::schedule) fn unasked(kernel: &Kernel, counts: impl Fn(&Stmt, BufferId) -> bool) -> (usize, usize) {
+        let (mut asked, mut touched, mut missed) = (HashSet::new(), HashSet::new(), 0);
+        walk(&kernel.body, &mut vec![], &mut |stmt, buffer, index, at| {
+            let line = (buffer, value(index, at) / 16);
+            if matches!(stmt, Stmt::Prefetch { .. }) {
+                asked.insert(line);
+            } else if counts(stmt, buffer) && touched.insert(line) {
+                missed += usize::from(!asked.contains(&line));
+            }
+        });
+        (touched.len(), missed)
     }
 
     /// Lines of the weights of a product that are asked for before they are read, and those that are not; and whether its reduction is in
@@ -193,9 +194,8 @@ pub(super) mod tests {
         let kernel = scheduled.kernel;
         assert_eq!(crate::nest::verify(&kernel), []);
         let weights = BufferId(scheduled.args.iter().position(|a| matches!(a, Arg::Constant(_))).expect("weights") as u32);
-        let mut walk = Walk { weights, at: vec![], asked: HashSet::new(), read: HashSet::new(), missed: 0 };
-        walk.block(&kernel.body);
-        (walk.read.len() - walk.missed, walk.missed, is_blocked(&kernel))
+        let (read, missed) = unasked(&kernel, |stmt, buffer| buffer == weights && matches!(stmt, Stmt::Set { .. }));
+        (read - missed, missed, is_blocked(&kernel))
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! What a tile of a short product writes, and reads beside its operands, is asked for while its sums are computed, where it comes from
 //! beyond the second-level cache: one row of the tile after the other.
 
+use super::ahead::LINE_BYTES;
 use super::emitter::{Emitter, Point, expr_depends, stride_along};
 use super::reduce::loads;
 use crate::expr::{Expr, Ix, Node, Stage};
 use crate::nest::Affine;
 use crate::tensor::n_elements;
 
-/// Bytes of a cache line.
-const LINE_BYTES: i64 = 64;
 /// Iterations of the reduction for each row of a tile beyond which the tile takes too long to wait for its results.
 const MOST_ITERATIONS: i64 = 2;
 
@@ -95,52 +94,10 @@ impl ResultsAhead {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
-    use crate::nest::{Affine, BufferId, Kernel, Stmt, Var};
+    use crate::nest::{Kernel, Stmt};
     use crate::schedule::Machine;
-    use crate::schedule::ahead::tests::product;
+    use crate::schedule::ahead::tests::{product, unasked};
     use crate::tensor::Tensor;
-
-    /// Lines that are stored, asked for before or not.
-    #[derive(Default)]
-    struct Walk {
-        at: Vec<(Var, i64)>,
-        asked: HashSet<(BufferId, i64)>,
-        stored: HashSet<(BufferId, i64)>,
-        missed: usize,
-    }
-
-    impl Walk {
-        fn line(&self, index: &Affine) -> i64 {
-            let value = |v: Var| self.at.iter().find(|a| a.0 == v).map_or(0, |a| a.1);
-            (index.constant + index.terms.iter().map(|t| t.1 * value(t.0)).sum::<i64>()) / 16
-        }
-
-        fn block(&mut self, block: &[Stmt]) {
-            for stmt in block {
-                match stmt {
-                    Stmt::Loop(l) => {
-                        for i in (l.start..l.end).step_by(l.step as usize) {
-                            self.at.push((l.var, i));
-                            self.block(&l.body);
-                            self.at.pop();
-                        }
-                    }
-                    Stmt::Prefetch { buffer, index } => {
-                        self.asked.insert((*buffer, self.line(index)));
-                    }
-                    Stmt::Store { buffer, index, .. } => {
-                        let line = (*buffer, self.line(&index.affine));
-                        if self.stored.insert(line) && !self.asked.contains(&line) {
-                            self.missed += 1;
-                        }
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
 
     fn kernel(rows: usize, depth: usize, columns: usize) -> Kernel {
         let weights = Tensor::from_slice(&[depth, columns], &vec![1f32; depth * columns]);
@@ -159,10 +116,8 @@ mod tests {
         ] {
             let kernel = kernel(rows, depth, columns);
             assert_eq!(crate::nest::verify(&kernel), []);
-            let mut walk = Walk::default();
-            walk.block(&kernel.body);
-            let n = walk.stored.len();
-            assert_eq!(walk.missed * 50 <= n, asks, "{rows}x{depth}x{columns}: {} lines of {n} not asked for", walk.missed);
+            let (n, missed) = unasked(&kernel, |stmt, _| matches!(stmt, Stmt::Store { .. }));
+            assert_eq!(missed * 50 <= n, asks, "{rows}x{depth}x{columns}: {missed} lines of {n} not asked for");
         }
     }
 }

@@ -2,12 +2,10 @@
 //! computed, those of the next one arrive in the second-level cache.
 
 use super::ScheduleError;
+use super::ahead::LINE_BYTES;
 use super::emitter::{Emitter, Point, stride_along};
 use crate::expr::{Expr, Ix, Node, Var};
 use crate::nest::{Affine, BufferId};
-
-/// Bytes of a cache line.
-const LINE_BYTES: i64 = 64;
 
 /// What a tile asks for of the next one's rows.
 pub(super) struct RowsAhead {
@@ -93,34 +91,10 @@ fn index_axes(index: &[Ix]) -> usize {
 mod tests {
     use std::collections::{BTreeSet, HashMap};
 
-    use crate::nest::{Affine, BufferId, Cond, Kernel, Stmt, Var};
+    use crate::nest::{Affine, Kernel, Stmt};
     use crate::schedule::Machine;
-    use crate::schedule::ahead::tests::is_blocked;
+    use crate::schedule::ahead::tests::{is_blocked, value, walk};
     use crate::tensor::Tensor;
-
-    fn value(affine: &Affine, at: &[(Var, i64)]) -> i64 {
-        affine.constant + affine.terms.iter().map(|t| t.1 * at.iter().find(|a| a.0 == t.0).map_or(0, |a| a.1)).sum::<i64>()
-    }
-
-    fn walk(block: &[Stmt], at: &mut Vec<(Var, i64)>, f: &mut impl FnMut(BufferId, &Affine, &[(Var, i64)])) {
-        for stmt in block {
-            match stmt {
-                Stmt::Loop(l) => {
-                    for i in (l.start..l.end).step_by(l.step as usize) {
-                        at.push((l.var, i));
-                        walk(&l.body, at, f);
-                        at.pop();
-                    }
-                }
-                Stmt::If { cond: Cond::Within(ranges), then, otherwise } => {
-                    let holds = ranges.iter().all(|(affine, low, high)| (*low..*high).contains(&value(affine, at)));
-                    walk(if holds { then } else { otherwise }, at, f);
-                }
-                Stmt::Prefetch { buffer, index } => f(*buffer, index, at),
-                _ => {}
-            }
-        }
-    }
 
     /// A matrix product for so many threads, its reduction in one piece.
     fn product(rows: usize, depth: usize, columns: usize, threads: usize) -> Kernel {
@@ -139,8 +113,8 @@ mod tests {
             // Line and, of each tile that asks for it, the row it begins with.
             let mut asked: HashMap<i64, BTreeSet<i64>> = HashMap::new();
             let mut tiles = BTreeSet::new();
-            walk(&kernel.body, &mut vec![], &mut |buffer, index, at| {
-                if kernel.buffers[buffer.0 as usize].len != rows * depth {
+            walk(&kernel.body, &mut vec![], &mut |stmt, buffer, index, at| {
+                if !matches!(stmt, Stmt::Prefetch { .. }) || kernel.buffers[buffer.0 as usize].len != rows * depth {
                     return;
                 }
                 // What fills no tile has no loop, and no rows after it.
@@ -164,7 +138,9 @@ mod tests {
     /// How often rows of so many elements are asked for.
     fn n_asked(kernel: &Kernel, len: usize) -> usize {
         let mut n = 0;
-        walk(&kernel.body, &mut vec![], &mut |buffer, _, _| n += usize::from(kernel.buffers[buffer.0 as usize].len == len));
+        walk(&kernel.body, &mut vec![], &mut |stmt, buffer, _, _| {
+            n += usize::from(matches!(stmt, Stmt::Prefetch { .. }) && kernel.buffers[buffer.0 as usize].len == len);
+        });
         n
     }
 
