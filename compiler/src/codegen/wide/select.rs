@@ -125,7 +125,7 @@ impl<'k> Select<'k> {
                 self.op(reg, op)
             }
             // A vector of fewer lanes is the first lanes of a wider one.
-            Op::Splat(a) if self.survey.uses[a.0 as usize] > 1 && self.broadcast.contains_key(a) => {
+            Op::Splat(a) if self.broadcast.contains_key(a) => {
                 self.homes[reg.0 as usize] = Some(self.broadcast[a]);
                 Ok(())
             }

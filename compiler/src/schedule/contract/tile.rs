@@ -117,8 +117,8 @@ pub(super) fn tile(
     let part = block.map(|b| b.part(&plan.stage, &plan.reduction));
     let (stage, reduction) = part.as_ref().map_or((&plan.stage, &plan.reduction), |p| (&p.0, &p.1));
     let weights = asks.weights.map(|a| block.map_or_else(|| a.clone(), |b| a.within(b)));
-    let asks =
-        Asks { weights: weights.as_ref(), rows: asks.rows.filter(|_| block.is_none()), results: asks.results.filter(|_| block.is_none()) };
+    let others = if block.is_none() { asks } else { Asks::default() };
+    let asks = Asks { weights: weights.as_ref(), ..others };
     let loops: &mut Loops<'_> = match plan.streams {
         1 => &mut |e, point, f| reduction_loops(e, (stage, plan.unit()), reduction, budget, asks, point, f),
         n => &mut move |e, point, f| streams(e, plan.reduction[0], n as i64, point, f),
@@ -138,7 +138,7 @@ pub(super) fn tile(
         return Ok(());
     }
     if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && matches!(dtype, DType::F32 | DType::I32) {
-        return finish_from_memory(e, plan, &point, (mr, nv, last), &accs, &cell);
+        return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
     }
     for row in 0..mr {
         for vector in 0..nv {
@@ -162,7 +162,7 @@ fn finish_from_memory(
     e: &mut Emitter,
     plan: &Plan,
     point: &Point,
-    (mr, nv, last): (usize, usize, u32),
+    (mr, nv): (usize, usize),
     accs: &[Reg],
     cell: &dyn Fn(&Point, usize, usize) -> Point,
 ) -> Result<(), ScheduleError> {
@@ -180,11 +180,10 @@ fn finish_from_memory(
             let cells: Vec<(usize, usize)> = (0..step).flat_map(|u| (0..nv).map(move |vector| (u, vector))).collect();
             e.side_by_side(&cells, |e, &(u, vector)| {
                 let row = row.offset(u as i64);
-                let valid = if vector + 1 == nv { last } else { plan.lanes as u32 };
-                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), valid);
                 let mut at = point.clone();
                 at.axes[rows] = at.axes[rows].plus(&row);
                 let at = cell(&at, 0, vector);
+                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), at.vector.map_or(1, |v| v.lanes));
                 let result = e.value(&plan.finish, &at, Some(sum))?;
                 e.store(&plan.stage, &at, result);
                 Ok(())
