@@ -6,6 +6,7 @@ use crate::schedule::Convolution;
 use crate::tensor::Tensor;
 
 /// A convolution that reads and is read by others, so that its channels are innermost.
+#[derive(Debug)]
 struct Case {
     image: Vec<usize>,
     channels: [usize; 2],
@@ -57,6 +58,7 @@ impl Case {
     }
 
     fn check_with(&self, forms: &[(usize, usize)]) {
+        eprintln!("{self:?}");
         let (mut net, y) = self.net();
         net.set_outputs(&[y]);
         let inputs = net.inputs();
@@ -99,20 +101,28 @@ fn images_of_any_size_under_any_padding() {
     case([1, 8, 30], [4, 50], [0, 2, 2, 1], "", false).check();
 }
 
-#[test]
-fn random_images() {
-    let mut state = 77u64;
-    let mut below = |n: usize| {
+/// Random numbers below what is asked for.
+fn numbers(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |n| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
-    };
+    }
+}
+
+/// A convolution of an image of `least ..` so many more a side.
+fn random_case(below: &mut impl FnMut(usize) -> usize, (least, more): (usize, usize)) -> Case {
+    let channels = [4 + below(30), 2 + below(40)];
+    let pads = (0..4).map(|_| below(3) as i64).collect();
+    let image = [1 + below(2), least + below(more), least + below(more)];
+    let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
+    Case { pads, activation, ..square(image, channels, 1) }
+}
+
+#[test]
+fn random_images() {
+    let mut below = numbers(77);
     for _ in 0..6 {
-        let channels = [4 + below(30), 2 + below(40)];
-        let pads = (0..4).map(|_| below(3) as i64).collect();
-        let image = vec![1 + below(2), 5 + below(9), 5 + below(9)];
-        let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
-        eprintln!("{image:?} {channels:?} {pads:?} {activation}");
-        Case { image, channels, taps: vec![3, 3], pads, strides: vec![], activation, residual: false }.check();
+        random_case(&mut below, (5, 9)).check();
     }
 }
 
@@ -146,19 +156,11 @@ fn strided_images_of_any_size_under_any_padding() {
 
 #[test]
 fn random_strided_images() {
-    let mut state = 78u64;
-    let mut below = |n: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % n
-    };
+    let mut below = numbers(78);
     for _ in 0..6 {
-        let channels = [4 + below(30), 2 + below(40)];
-        let pads = (0..4).map(|_| below(3) as i64).collect();
-        let image = [1 + below(2), 8 + below(20), 8 + below(20)];
-        let activation = ["", "Relu", "Sigmoid", "HardSwish"][below(4)];
+        let case = random_case(&mut below, (8, 20));
         let strides = [[2, 2], [1, 2], [2, 1]][below(3)].to_vec();
-        eprintln!("{image:?} {channels:?} {pads:?} {strides:?} {activation}");
-        Case { pads, activation, strides, ..square(image, channels, 2) }.check_with(&STRIDED);
+        Case { strides, ..case }.check_with(&STRIDED);
     }
 }
 

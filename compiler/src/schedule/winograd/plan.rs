@@ -217,6 +217,13 @@ mod tests {
         }
     }
 
+    fn choices_of(machine: Machine, stride: usize, sizes: &[(usize, usize, usize)]) -> String {
+        let line = |&(side, from, to): &(usize, usize, usize)| {
+            format!("{side} {from} {to}: {}\n", choice(&machine, &strided(stride, side, from, to)))
+        };
+        sizes.iter().map(line).collect()
+    }
+
     fn server(threads: usize) -> Machine {
         Machine { l2_bytes: 2 << 20, threads, ..Machine::wide(16, 32) }
     }
@@ -233,12 +240,7 @@ mod tests {
     fn choices() {
         let sizes =
             [(56, 64, 64), (28, 128, 128), (14, 256, 256), (7, 512, 512), (56, 256, 256), (224, 64, 64), (28, 128, 32), (80, 16, 16)];
-        let of = |machine: Machine| {
-            let line = |&(side, from, to): &(usize, usize, usize)| {
-                format!("{side} {from} {to}: {}\n", choice(&machine, &convolution(side, from, to)))
-            };
-            sizes.iter().map(line).collect::<String>()
-        };
+        let of = |machine| choices_of(machine, 1, &sizes);
         insta::assert_snapshot!(of(server(1)));
         insta::assert_snapshot!(of(server(2)));
         insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
@@ -248,12 +250,7 @@ mod tests {
     fn strided_choices() {
         let sizes =
             [(28, 128, 128), (14, 256, 256), (7, 512, 512), (56, 64, 64), (56, 128, 256), (28, 64, 128), (80, 64, 128), (40, 32, 48)];
-        let of = |machine: Machine| {
-            let line = |&(side, from, to): &(usize, usize, usize)| {
-                format!("{side} {from} {to}: {}\n", choice(&machine, &strided(2, side, from, to)))
-            };
-            sizes.iter().map(line).collect::<String>()
-        };
+        let of = |machine| choices_of(machine, 2, &sizes);
         insta::assert_snapshot!(of(server(1)));
         insta::assert_snapshot!(of(server(2)));
         insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
