@@ -1,7 +1,20 @@
 //! Random graphs with extents that a run chooses: one program for all sizes gives what the interpreter gives at each of them, 1 and 2 above
-//! all. Settings as in `random_graphs`: `TINSMITH_FUZZ_SECONDS`, `TINSMITH_FUZZ_SEED`.
+//! all. Settings as in `random_graphs`: `TINSMITH_FUZZ_SECONDS`, `TINSMITH_FUZZ_SEED`. Of `fixtures/ranged`, an extent of 29 varies.
 
-use tinsmith_testsuite::random_graphs::{Search, check_range, generate_range, search};
+use std::fs;
+
+use tinsmith_testsuite::fixture;
+use tinsmith_testsuite::random_graphs::{Found, Search, check_range, generate_range, search};
+
+#[test]
+fn ranged_fixtures_compute_what_they_mean_at_all_sizes() {
+    let files: Vec<_> = fs::read_dir(fixture("ranged")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(!files.is_empty());
+    for file in files {
+        let found = check_range(&fs::read_to_string(&file).unwrap(), 1, 1);
+        assert!(matches!(found, Ok(Found::Same { .. })), "{}: {found:?}", file.display());
+    }
+}
 
 #[test]
 fn random_graphs_serve_all_sizes() {

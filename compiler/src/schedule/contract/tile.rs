@@ -85,9 +85,10 @@ pub(super) fn tile(
             }
             return Ok(());
         }
+        let inside =
+            |e: &Emitter, row: usize, vector: usize| !plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, vector)));
         for row in 0..mr {
-            let inside = |e: &Emitter, vector: usize| !plan.padded.iter().any(|l| borders::outside(e, l, &cell(&point, row, vector)));
-            let vectors: Vec<usize> = (0..nv).filter(|&vector| inside(e, vector)).collect();
+            let vectors: Vec<usize> = (0..nv).filter(|&vector| inside(e, row, vector)).collect();
             if vectors.is_empty() {
                 continue;
             }
@@ -104,6 +105,9 @@ pub(super) fn tile(
                     _ => 0..0,
                 };
                 for ahead in broadcasts.start..broadcasts.end.min(mr) {
+                    if !inside(e, ahead, 0) {
+                        continue;
+                    }
                     let factor = e.value(row_factor, &cell(&point, ahead, 0), None)?;
                     e.splat(factor, lanes);
                 }
