@@ -7,6 +7,7 @@ mod ahead;
 mod arg;
 mod blocks;
 mod borders;
+mod channels;
 mod contract;
 mod cost;
 mod dot;

@@ -1,16 +1,20 @@
 //! A window that slides over rows of a product: blocks of its results, each made just after the rows that it needs, so that what is
-//! between the stages stays in the second-level cache and with the thread that made it. The rows where blocks meet are computed twice.
+//! between the stages stays in the second-level cache and with the thread that made it. Blocks that follow each other are a part of the
+//! image: the rows where they meet are kept from one to the next. Those where parts meet are computed twice.
 
+use std::ops::Range;
+
+use super::channels::{self, Channels, Constants};
 use super::cost::Machine;
 use super::emitter::{Emitter, Point, Slot, index_depends};
 use super::{MAX_PRIVATE_BYTES, ScheduleError, prepare, schedule_stage};
-use crate::expr::{Affine, Body, Expr, Ix, Node, Sliding, Stage, Var};
+use crate::expr::{Affine, Body, Expr, Ix, Node, Sliding, Stage, TensorId, Var};
 use crate::nest;
 use crate::tensor::n_elements;
 
 /// The fewest rows of a product that are worth tiles of their own.
 const LEAST_ROWS: usize = 14;
-/// Of so many hundredths of the rows at most all may be computed.
+/// The rows that are computed one after the other may be so many hundredths of those that there are for a thread.
 const MOST_ROWS: usize = 125;
 
 /// What one row takes, in bytes.
@@ -24,37 +28,107 @@ struct Bytes {
     written: usize,
 }
 
-/// Emits both stages in one loop over blocks; false where that is not worth it.
+/// How the results are divided: equal parts, which are independent, of equal blocks, which follow each other.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Plan {
+    parts: usize,
+    /// Blocks of a part.
+    blocks: usize,
+    /// Rows of the result in a block.
+    rows: usize,
+}
+
+/// Loops: over parts, over blocks of channels in one, over blocks of rows, over the rows between the stages.
+const PART: u32 = 0;
+const CHANNELS: u32 = 1;
+const BLOCK: u32 = 2;
+const ROW: u32 = 3;
+
+/// Emits both stages in loops over parts and their blocks; false where that is not worth it.
 pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleError> {
-    let Some(block) = plan(e, s) else { return Ok(false) };
-    let n = s.second.axes[s.axis] / block;
-    let extent = s.first.axes[s.rows] as i64;
+    let Some((plan, channels)) = plan(e, s) else { return Ok(false) };
+    let mut constants = Constants::default();
+    let mut first = s.first.clone();
+    first.axes[s.rows] = 1;
     let mut dims = s.first.axes.clone();
-    dims[s.rows] = s.span(block);
+    dims[s.rows] = s.span(plan.rows);
+    if let Some(c) = &channels {
+        (first.axes[c.first], dims[c.first]) = (channels::BLOCK, channels::BLOCK);
+        first.body = mapped(&first.body, |x| {
+            let x = substituted(x, c.first, &Channels::place(c.first, Var::Loop(CHANNELS)));
+            constants.in_blocks(e, &x, c.first, Var::Loop(CHANNELS))
+        });
+    }
     let order = prepare::preferred_order(e, s.first).unwrap_or_else(|| (0..dims.len()).collect());
     let decl = e.program().tensor(s.first.out).clone();
     let rows = e.scratch(&format!("{}_rows", decl.name), decl.dtype, &dims, &order);
-    e.note(format!("blocks(rows={block})"));
-    // A row of the tensor, and where it is among those of the block.
-    let place = Affine::var(Var::Loop(1));
-    let row = Affine::var(Var::Loop(0)).times((s.step * block) as i64).plus(&place).offset(s.start);
-    let one = of_row(s, rows, &row, &place);
-    let Node::Load { pad, .. } = s.read.node() else { unreachable!("a read") };
-    let blank = Expr::new(Node::Const(pad_of(pad.as_ref())), decl.dtype);
-    let outside = Stage { reduce: vec![], body: Body::Map(blank), ..one.clone() };
-    let (low, high) = (s.start, s.start + s.span(n * block) as i64);
-    let second = of_block(s, rows, block);
-    e.repeat(0, n, None, |e| {
-        e.repeat(1, dims[s.rows], None, |e| {
-            if low >= 0 && high <= extent {
-                return schedule_stage(e, &one);
-            }
-            let at: nest::Affine = e.affine(&row, &Point { axes: vec![], vector: None });
-            e.branch((at, 0, extent), |e| schedule_stage(e, &one), |e| schedule_stage(e, &outside))
-        })?;
-        schedule_stage(e, &second)
+    e.note(format!(
+        "blocks(rows={}{})",
+        plan.rows,
+        if channels.is_some() { format!(" channels={}", channels::BLOCK) } else { String::new() }
+    ));
+    let mut second = of_block(s, rows, plan, channels.as_ref());
+    if let Some(c) = &channels {
+        second.body = mapped(&second.body, |x| constants.in_blocks(e, x, c.second, Var::Loop(CHANNELS)));
+    }
+    // Rows that the next block reads as well.
+    let kept = if plan.blocks > 1 { s.reach.saturating_sub(s.step) } else { 0 };
+    let again = (kept > 0).then(|| last_rows(s, rows, &dims, kept, s.step * plan.rows));
+    e.repeat(PART, plan.parts, None, |e| {
+        e.repeat(CHANNELS, channels.map_or(1, |c| c.n), None, |e| {
+            e.repeat(BLOCK, 1, None, |e| emit_rows(e, s, &first, plan, rows, 0..kept))?;
+            e.repeat(BLOCK, plan.blocks, None, |e| {
+                emit_rows(e, s, &first, plan, rows, kept..s.span(plan.rows))?;
+                schedule_stage(e, &second)?;
+                again.as_ref().map_or(Ok(()), |again| schedule_stage(e, again))
+            })
+        })
     })?;
     Ok(true)
+}
+
+/// The first stage, which is of one row, for some of the rows of a block.
+fn emit_rows(
+    e: &mut Emitter,
+    s: &Sliding<'_>,
+    first: &Stage,
+    plan: Plan,
+    rows: TensorId,
+    range: Range<usize>,
+) -> Result<(), ScheduleError> {
+    let extent = s.first.axes[s.rows] as i64;
+    // A row of the tensor, and where it is among those of the block.
+    let place = Affine::var(Var::Loop(ROW)).offset(range.start as i64);
+    let row = first_result(plan).times(s.step as i64).plus(&place).offset(s.start);
+    let write = (0..first.axes.len()).map(|k| if k == s.rows { place.clone() } else { Affine::var(Var::Axis(k as u32)) }).collect();
+    let one = Stage { out: rows, write, body: mapped(&first.body, |x| substituted(x, s.rows, &row)), ..first.clone() };
+    let Node::Load { pad, .. } = s.read.node() else { unreachable!("a read") };
+    let blank = Expr::new(Node::Const(pad_of(pad.as_ref())), e.program().tensor(s.first.out).dtype);
+    let outside = Stage { reduce: vec![], body: Body::Map(blank), ..one.clone() };
+    let (low, high) = (s.start, s.start + s.span(s.second.axes[s.axis]) as i64);
+    e.repeat(ROW, range.len(), None, |e| {
+        if low >= 0 && high <= extent {
+            return schedule_stage(e, &one);
+        }
+        let at: nest::Affine = e.affine(&row, &Point { axes: vec![], vector: None });
+        e.branch((at, 0, extent), |e| schedule_stage(e, &one), |e| schedule_stage(e, &outside))
+    })
+}
+
+/// The first row of the result in a block.
+fn first_result(plan: Plan) -> Affine {
+    let part = Affine::var(Var::Loop(PART)).times((plan.blocks * plan.rows) as i64);
+    part.plus(&Affine::var(Var::Loop(BLOCK)).times(plan.rows as i64))
+}
+
+/// A copy of the last rows of a block, which follow so many, to where the next block has them.
+fn last_rows(s: &Sliding<'_>, rows: TensorId, dims: &[usize], kept: usize, from: usize) -> Stage {
+    let at: Vec<Affine> = (0..dims.len()).map(|k| Affine::var(Var::Axis(k as u32))).collect();
+    let index = at.iter().enumerate().map(|(k, a)| Ix::Affine(if k == s.rows { a.offset(from as i64) } else { a.clone() })).collect();
+    let value = Expr::new(Node::Load { tensor: rows, index, pad: None }, s.read.dtype());
+    let mut axes = dims.to_vec();
+    axes[s.rows] = kept;
+    Stage { out: rows, write: at, axes, reduce: vec![], bounds: vec![], body: Body::Map(value) }
 }
 
 fn pad_of(pad: Option<&Expr>) -> crate::expr::Const {
@@ -64,27 +138,28 @@ fn pad_of(pad: Option<&Expr>) -> crate::expr::Const {
     }
 }
 
-/// The first stage for one row.
-fn of_row(s: &Sliding<'_>, out: crate::expr::TensorId, row: &Affine, place: &Affine) -> Stage {
-    let axis = Var::Axis(s.rows as u32);
-    let at = |e: &Expr| e.map_affine(&mut |a| a.substitute(|v| if v == axis { row.clone() } else { Affine::var(v) }));
-    let write = (0..s.first.axes.len()).map(|k| if k == s.rows { place.clone() } else { Affine::var(Var::Axis(k as u32)) }).collect();
-    let mut axes = s.first.axes.clone();
-    axes[s.rows] = 1;
-    Stage { out, write, axes, body: mapped(&s.first.body, at), ..s.first.clone() }
+/// An expression with another form for an axis.
+fn substituted(x: &Expr, axis: usize, by: &Affine) -> Expr {
+    let axis = Var::Axis(axis as u32);
+    x.map_affine(&mut |a| a.substitute(|v| if v == axis { by.clone() } else { Affine::var(v) }))
 }
 
 /// The second stage for one block.
-fn of_block(s: &Sliding<'_>, rows: crate::expr::TensorId, block: usize) -> Stage {
-    let axis = Var::Axis(s.axis as u32);
-    let moved = Affine::var(axis).plus(&Affine::var(Var::Loop(0)).times(block as i64));
-    let place = |a: &Affine| a.substitute(|v| if v == axis { moved.clone() } else { Affine::var(v) });
+fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Channels>) -> Stage {
+    let moved = Affine::var(Var::Axis(s.axis as u32)).plus(&first_result(plan));
+    let channel = channels.map(|c| Channels::place(c.second, Var::Loop(CHANNELS)));
+    let place = |a: &Affine| {
+        a.substitute(|v| match (v, channels, &channel) {
+            (Var::Axis(i), ..) if i as usize == s.axis => moved.clone(),
+            (Var::Axis(i), Some(c), Some(channel)) if i as usize == c.second => channel.clone(),
+            _ => Affine::var(v),
+        })
+    };
     let at = |e: &Expr| {
-        e.map_affine(&mut |a| place(a)).rewrite(&mut |x| match x.node() {
-            Node::Load { tensor, index, pad } if *tensor == s.first.out => {
-                let Node::Load { index: known, .. } = s.read.node() else { return x };
+        e.map_affine(&mut |a| place(a)).rewrite(&mut |x| match (x.node(), s.read.node()) {
+            (Node::Load { tensor, pad, .. }, Node::Load { index, .. }) if *tensor == s.first.out => {
                 let mut index = index.clone();
-                if let Ix::Affine(a) = &known[s.rows] {
+                if let Ix::Affine(a) = &index[s.rows] {
                     index[s.rows] = Ix::Affine(a.offset(-s.start));
                 }
                 Expr::new(Node::Load { tensor: rows, index, pad: pad.clone() }, x.dtype())
@@ -93,11 +168,14 @@ fn of_block(s: &Sliding<'_>, rows: crate::expr::TensorId, block: usize) -> Stage
         })
     };
     let mut axes = s.second.axes.clone();
-    axes[s.axis] = block;
+    axes[s.axis] = plan.rows;
+    if let Some(c) = channels {
+        axes[c.second] = channels::BLOCK;
+    }
     Stage { write: s.second.write.iter().map(place).collect(), axes, body: mapped(&s.second.body, at), ..s.second.clone() }
 }
 
-fn mapped(body: &Body, f: impl Fn(&Expr) -> Expr) -> Body {
+fn mapped(body: &Body, mut f: impl FnMut(&Expr) -> Expr) -> Body {
     match body {
         Body::Map(e) => Body::Map(f(e)),
         Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: f(value), finish: f(finish) },
@@ -105,8 +183,8 @@ fn mapped(body: &Body, f: impl Fn(&Expr) -> Expr) -> Body {
     }
 }
 
-/// Rows of the result that make a block.
-fn plan(e: &Emitter, s: &Sliding<'_>) -> Option<usize> {
+/// How the results are divided, and the channels if blocks are of some of them.
+fn plan(e: &Emitter, s: &Sliding<'_>) -> Option<(Plan, Option<Channels>)> {
     let extent = s.first.axes[s.rows];
     let size = e.program().tensor(s.first.out).dtype.size_bytes();
     let (mut read, mut in_rows) = (0, false);
@@ -128,36 +206,56 @@ fn plan(e: &Emitter, s: &Sliding<'_>) -> Option<usize> {
     let results = s.second.axes[s.axis];
     let bytes =
         Bytes { row: n_elements(&s.first.axes) / extent * size, read: read / extent, written: n_elements(&s.second.axes) / results * size };
-    rows_of_block(&e.machine, s, extent, results, bytes)
+    let divide = |channels: Option<&Channels>| divided(&e.machine, s, extent, results, bytes, channels.map_or(1, |c| c.n));
+    let channels = Channels::of(e, s);
+    if let Some(plan) = channels.as_ref().and_then(|c| divide(Some(c))) {
+        return Some((plan, channels));
+    }
+    divide(None).map(|plan| (plan, None))
 }
 
-/// The rows of the result in a block: blocks are equal, their rows and what they are made of stay in the second-level cache with the
-/// results, and threads have equally many. Of those, what computes the fewest rows.
-fn rows_of_block(machine: &Machine, s: &Sliding<'_>, extent: usize, results: usize, bytes: Bytes) -> Option<usize> {
-    let fits = |block: usize| {
-        let rows = s.span(block);
-        rows * bytes.row <= MAX_PRIVATE_BYTES && rows * (bytes.row + bytes.read) + block * bytes.written <= machine.l2_bytes / 4 * 3
+/// Parts that take the least time on one thread, two, and so on, and the largest blocks that stay in a cache. With so many blocks of channels
+/// that is the first-level cache, and what a part reads again for each of them stays in the second-level cache; threads share them if there
+/// is but one part. Without, the second-level cache holds rows of all channels, what they are made of, and the results.
+fn divided(machine: &Machine, s: &Sliding<'_>, extent: usize, results: usize, bytes: Bytes, n_channels: usize) -> Option<Plan> {
+    let block_fits = |rows: usize| {
+        let span = s.span(rows);
+        if n_channels > 1 {
+            return span * bytes.row / n_channels <= machine.l1_bytes / 5 * 4;
+        }
+        span * bytes.row <= MAX_PRIVATE_BYTES && span * (bytes.row + bytes.read) + rows * bytes.written <= machine.l2_bytes / 4 * 3
     };
-    let threads = machine.threads.max(1);
-    let computed = |block: usize| (results / block).div_ceil(threads) * threads * s.span(block);
-    (1..results)
-        .filter(|&block| results.is_multiple_of(block) && fits(block))
-        .min_by_key(|&block| (computed(block), block))
-        .filter(|&block| computed(block) * 100 <= extent * MOST_ROWS)
+    let part_fits = |rows: usize| n_channels == 1 || s.span(rows) * bytes.read <= machine.l2_bytes / 2;
+    let divides = |n: usize, by: usize| n.is_multiple_of(by);
+    let block = |of: usize| (1..=of).rev().find(|&rows| divides(of, rows) && block_fits(rows));
+    let threads: Vec<usize> = std::iter::successors(Some(1), |t| Some(2 * t)).take_while(|&t| t <= machine.threads.max(1)).collect();
+    // One after the other, on each number of threads.
+    let rows_in_all = |parts: usize| -> usize {
+        let (shares, rows) = if parts == 1 { (n_channels, extent) } else { (parts, n_channels * s.span(results / parts)) };
+        threads.iter().map(|&t| shares.div_ceil(t) * rows).sum()
+    };
+    let least: usize = threads.iter().map(|t| (extent * n_channels).div_ceil(*t)).sum();
+    (1..=results)
+        .filter(|&parts| divides(results, parts) && part_fits(results / parts) && rows_in_all(parts) * 100 <= least * MOST_ROWS)
+        .filter_map(|parts| block(results / parts).map(|rows| Plan { parts, blocks: results / parts / rows, rows }))
+        .filter(|plan| plan.parts * plan.blocks > 1)
+        .min_by_key(|plan| (rows_in_all(plan.parts), plan.parts))
 }
 
 #[cfg(test)]
 mod tests {
     use crate::expr::{parse, sliding};
+    use crate::nest::Stmt;
     use crate::schedule::{Machine, Memory, Source, Storage, schedule};
     use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 
-    /// Blocks of a program over an image of so many rows and columns, on a machine with such a second-level cache.
-    fn schedule_of([h, w]: [usize; 2], second: &str, out: [usize; 2], l2_bytes: usize, threads: usize) -> String {
+    /// What a program over an image of so many rows and columns, and channels, becomes on so many threads with such a second-level cache: its
+    /// last outermost loop, and the schedule up to the tiles.
+    fn blocks_of([h, w]: [usize; 2], second: &str, out: [usize; 2], l2_bytes: usize, (threads, channels): (usize, usize)) -> String {
         let text = format!(
-            "program(%x: f32[{h},{w},8], %w: f32[8,32], %d: f32[3,3,32]) -> (%y) {{
-  %t[i0,i1,i2] = reduce sum over r0 in 0..8: %x[i0,i1,r0] * %w[r0,i2] -> max(acc, 0) : f32[{h},{w},32]
-  %y[i0,i1,i2] = reduce sum over r0 in 0..3, r1 in 0..3: {second} * %d[r0,r1,i2] : f32[{},{},32]
+            "program(%x: f32[{h},{w},8], %w: f32[8,{channels}], %d: f32[3,3,{channels}]) -> (%y) {{
+  %t[i0,i1,i2] = reduce sum over r0 in 0..8: %x[i0,i1,r0] * %w[r0,i2] -> max(acc, 0) : f32[{h},{w},{channels}]
+  %y[i0,i1,i2] = reduce sum over r0 in 0..3, r1 in 0..3: {second} * %d[r0,r1,i2] : f32[{},{},{channels}]
 }}",
             out[0], out[1]
         );
@@ -169,31 +267,38 @@ mod tests {
             strides: dense_strides(dims, &(0..dims.len()).collect::<Vec<_>>()),
         };
         let constant = |dims: &[usize]| Source::Constant(Tensor::from_slice(dims, &vec![0.5f32; n_elements(dims)]));
-        let operands = vec![Source::Memory(memory(0, &[h, w, 8])), constant(&[8, 32]), constant(&[3, 3, 32])];
+        let operands = vec![Source::Memory(memory(0, &[h, w, 8])), constant(&[8, channels]), constant(&[3, 3, channels])];
         let machine = Machine { l2_bytes, threads, ..Machine::wide(16, 32) };
-        let mut scheduled = schedule("k", &program, operands, vec![memory(1, &[out[0], out[1], 32])], &machine).expect("a kernel");
+        let mut scheduled = schedule("k", &program, operands, vec![memory(1, &[out[0], out[1], channels])], &machine).expect("a kernel");
         assert_eq!(crate::nest::verify(&scheduled.kernel), []);
         let serial = scheduled.kernel.clone();
         crate::nest::parallel::mark(&mut scheduled.kernel, 1, |_, b| b.access == crate::nest::Access::ReadWrite);
         assert_eq!(crate::nest::verify(&scheduled.kernel), []);
-        assert_ne!(scheduled.kernel, serial, "blocks are independent");
-        if serial.schedule.starts_with("blocks") {
+        assert!(threads == 1 || scheduled.kernel != serial, "parts are independent");
+        if threads > 1 && serial.schedule.starts_with("blocks") {
             assert_eq!(crate::nest::pieces::pieces(&scheduled.kernel).len(), 1, "{}", scheduled.kernel);
         }
-        serial.schedule
+        let loops = scheduled.kernel.body.iter().filter_map(|s| if let Stmt::Loop(l) = s { Some(l) } else { None });
+        let last = loops.last().expect("a loop");
+        let schedule = serial.schedule.split(" contract").next().unwrap_or_default();
+        format!("{}{}: {schedule}", if last.parallel { "par " } else { "" }, (last.end - last.start) / last.step)
     }
 
     #[test]
     fn blocks_stay_in_the_cache_and_divide_among_threads() {
         let padded = "(%t[i0+r0-1,i1+r1-1,i2] else 0)";
-        let of = |l2: usize, threads: usize| schedule_of([48, 40], padded, [48, 40], l2 << 10, threads);
-        assert_eq!(of(512, 1), "blocks(rows=24) contract(mr=14 nr=32 ku=4) map(lanes=16) contract(mr=8 nr=16 ku=4)");
-        assert!(of(200, 1).starts_with("blocks(rows=12) "), "{}", of(200, 1));
-        assert!(of(512, 2).starts_with("blocks(rows=24) "));
-        assert!(of(512, 3).starts_with("blocks(rows=16) "));
-        assert!(of(32, 1).starts_with("contract("), "too many rows would be computed twice");
+        let of = |l2: usize, threads: usize, channels: usize| blocks_of([48, 40], padded, [48, 40], l2 << 10, (threads, channels));
+        let channels = "par 2: blocks(rows=8 channels=16)";
+        assert_eq!([of(512, 1, 32), of(512, 2, 32), of(512, 4, 32)], [channels; 3]);
+        assert!(!of(8, 1, 32).contains("blocks"), "what each block of channels reads again would come from further");
+        // Channels that are no whole blocks.
+        assert_eq!(of(512, 1, 24), "2: blocks(rows=24)");
+        assert_eq!(of(200, 1, 24), "3: blocks(rows=16)");
+        assert_eq!(of(512, 2, 24), "par 2: blocks(rows=24)");
+        assert_eq!(of(512, 4, 24), "par 4: blocks(rows=12)");
+        assert!(!of(16, 1, 24).contains("blocks"), "too many rows would be computed twice");
         let strided = "%t[2*i0+r0,2*i1+r1,i2]";
-        assert!(schedule_of([49, 41], strided, [24, 20], 512 << 10, 1).starts_with("blocks(rows=12) "));
-        assert!(schedule_of([49, 9], strided, [24, 4], 512 << 10, 1).starts_with("contract("), "few rows to a product");
+        assert_eq!(blocks_of([49, 41], strided, [24, 20], 512 << 10, (1, 32)), "par 2: blocks(rows=4 channels=16)");
+        assert!(!blocks_of([49, 9], strided, [24, 4], 512 << 10, (1, 32)).contains("blocks"), "few rows to a product");
     }
 }

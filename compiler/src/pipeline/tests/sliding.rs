@@ -91,6 +91,11 @@ fn blocks_of_a_product_and_a_window_are_one_step() {
     let case =
         Case { image: [7, 90, 44], channels: 72, window: [3, 2], strides: [2, 1], pads: [0, 1, 1, 0], pool: true, activation: "LeakyRelu" };
     check(&case, true);
+    // Rows that are kept are more than a block goes on by; and rows between windows that none reads.
+    let wide =
+        Case { image: [8, 96, 61], channels: 48, window: [5, 3], strides: [2, 2], pads: [2, 1, 2, 1], pool: false, activation: "Relu" };
+    check(&wide, true);
+    check(&Case { window: [2, 2], strides: [3, 1], pads: [0, 0, 1, 1], pool: true, ..wide }, true);
     // Less than the second-level cache holds, and rows too short for tiles.
     check(&Case { image: [8, 20, 60], ..case }, false);
 }

@@ -122,7 +122,7 @@ pub(in crate::schedule) struct Emitter {
     program: Program,
     args: Vec<Arg>,
     schedules: Vec<String>,
-    loops: HashMap<u32, nest::Var>,
+    loops: HashMap<u32, Affine>,
     ranges: HashMap<nest::Var, (i64, i64)>,
     scopes: Vec<HashMap<Key, Reg>>,
     /// The extents of the current stage that only a run knows.
@@ -544,12 +544,16 @@ impl Emitter {
         if let Some(live) = live {
             let run = Run { range: 0..extent as i64, step: live.step, live: Some((live.from.clone(), live.to.clone())) };
             return self.run_loop(&format!("t{var}"), &run, |e, v| {
-                e.loops.insert(var, v.terms[0].0);
+                e.loops.insert(var, v);
                 f(e)
             });
         }
+        if extent == 1 {
+            self.loops.insert(var, Affine::constant(0));
+            return f(self);
+        }
         self.looped(&format!("t{var}"), 0..extent as i64, 1, None, |e, v| {
-            e.loops.insert(var, v);
+            e.loops.insert(var, Affine::var(v));
             f(e)
         })
     }

@@ -21,7 +21,7 @@ impl Emitter {
     pub(in crate::schedule) fn affine(&self, a: &StageAffine, at: &Point) -> Affine {
         a.substitute(|v| match v {
             Var::Axis(i) => at.axes[i as usize].clone(),
-            Var::Loop(l) => Affine::var(self.loops[&l]),
+            Var::Loop(l) => self.loops[&l].clone(),
         })
     }
 
