@@ -355,8 +355,11 @@ fn factor_sums(items: &mut [Item]) {
             Item::Repeat { items, .. } => factor_sums(items),
             Item::Stage(stage) => {
                 let n = stage.axes.len();
+                // A sum of nothing is zero, whatever the factor.
+                let of_nothing = stage.reduce.contains(&0);
                 if let Body::Reduce { op: ReduceOp::Sum, value, finish } = &mut stage.body
                     && value.dtype().is_float()
+                    && !of_nothing
                 {
                     let (inner, outer) = split_factors(value, n);
                     if let (Some(inner), Some(outer)) = (inner, outer)
