@@ -268,6 +268,7 @@ mod joined;
 mod lengths;
 mod orders;
 mod rows;
+mod shuffles;
 mod sized;
 mod sliding;
 mod states;
