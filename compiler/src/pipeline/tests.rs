@@ -272,6 +272,7 @@ mod shuffles;
 mod sized;
 mod sliding;
 mod states;
+mod taps;
 mod updates;
 mod windows;
 mod winograd;

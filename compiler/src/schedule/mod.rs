@@ -7,6 +7,7 @@ mod ahead;
 mod arg;
 mod blocks;
 mod borders;
+mod by_taps;
 mod contract;
 mod cost;
 mod dot;
@@ -199,7 +200,7 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
 }
 
 fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
-    if winograd::emit(e, stage)? {
+    if winograd::emit(e, stage)? || by_taps::emit(e, stage)? {
         return Ok(());
     }
     let stage = prepare::prepare(e, stage)?;
