@@ -17,6 +17,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod relaid;
 mod results_ahead;
 mod rows_ahead;
 mod sliding;
@@ -200,7 +201,7 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
 }
 
 fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
-    if winograd::emit(e, stage)? || by_taps::emit(e, stage)? {
+    if winograd::emit(e, stage)? || by_taps::emit(e, stage)? || relaid::emit(e, stage)? {
         return Ok(());
     }
     let stage = prepare::prepare(e, stage)?;
