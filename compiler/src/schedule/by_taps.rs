@@ -17,7 +17,11 @@ const MAX_SHARE: f64 = 0.8;
 
 /// The part of a sum's steps that are computed, of which so many read elements.
 pub(super) fn share(depth: usize, read: f64) -> f64 {
-    if depth >= MIN_DEPTH && read <= MAX_SHARE { read } else { 1.0 }
+    if is_sparse(depth, read) { read } else { 1.0 }
+}
+
+fn is_sparse(depth: usize, read: f64) -> bool {
+    depth >= MIN_DEPTH && read <= MAX_SHARE
 }
 
 /// Taps along one axis of the operand.
@@ -164,7 +168,7 @@ fn taps(e: &Emitter, stage: &Stage, value: &Expr) -> Option<(Expr, Vec<Tap>)> {
     let of_taps = |a: usize| sides.iter().any(|s| s.taps.iter().any(|t| t.0 == a));
     let depth: usize = (0..stage.reduce.len()).filter(|&i| !of_taps(n + i)).map(|i| stage.reduce[i]).product();
     let n_taps: usize = (0..stage.reduce.len()).filter(|&i| of_taps(n + i)).map(|i| stage.reduce[i]).product();
-    if sides.is_empty() || depth < MIN_DEPTH || n_taps > MAX_TAPS {
+    if sides.is_empty() || n_taps > MAX_TAPS {
         return None;
     }
     let mut all = vec![Tap::default()];
@@ -174,7 +178,7 @@ fn taps(e: &Emitter, stage: &Stage, value: &Expr) -> Option<(Expr, Vec<Tap>)> {
     let outputs: usize = sides.iter().map(|s| stage.axes[s.output.0]).product();
     let read: i64 = all.iter().map(Tap::n_outputs).sum();
     all.retain(|t| t.n_outputs() > 0);
-    if all.is_empty() || share(depth, read as f64 / (n_taps * outputs) as f64) == 1.0 {
+    if all.is_empty() || !is_sparse(depth, read as f64 / (n_taps * outputs) as f64) {
         return None;
     }
     all.sort_by_key(Tap::n_outputs);

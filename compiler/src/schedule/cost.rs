@@ -77,6 +77,11 @@ impl Machine {
         }
     }
 
+    /// Whether tiles are transposed in registers: as many rows as a vector has lanes, and what is computed of them.
+    pub fn transposes(&self) -> bool {
+        self.shuffles && self.n_registers > self.lanes as usize
+    }
+
     /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
     /// without fused multiply-add.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {

@@ -120,7 +120,7 @@ fn adjacent_loop(e: &Emitter, value: &Expr, loops: &[AxisLoop], lanes_axis: usiz
         let strides = e.strides_of(*tensor);
         let stride = |axis: usize| -> i64 { stride_along(index, &strides, axis) };
         if stride(lanes_axis).abs() > 1 {
-            let tiled = |l: &AxisLoop| e.machine.shuffles && is_word(x.dtype()) && l.extent >= i64::from(e.machine.lanes);
+            let tiled = |l: &AxisLoop| e.machine.transposes() && is_word(x.dtype()) && l.extent >= i64::from(e.machine.lanes);
             let fits = |l: &AxisLoop| l.axis != lanes_axis && stride(l.axis) == 1 && (l.extent <= SHORT_LOOP || tiled(l));
             found = found.or(loops.iter().position(fits));
         }
@@ -265,7 +265,7 @@ fn nest_loops(
             None => Rest::of(cut[0]..cut[1]),
         };
         if let (Some(v), true) = (point.vector, inside.is_some_and(|v| v.transposed == Some(l.axis)))
-            && e.machine.shuffles
+            && e.machine.transposes()
         {
             e.run_loop(&name, &rest.take(v.lanes.into()), |e, place| transposed_tile(e, stage, value, (l.axis, place), point))?;
         }

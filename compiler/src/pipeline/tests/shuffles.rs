@@ -47,6 +47,19 @@ fn what_is_computed_of_a_transposed_operand_is_too() {
     assert!(n_shuffles(&text) > 0, "{text}");
 }
 
+/// Rows of several operands are too many for registers, beside a polynomial.
+#[test]
+fn many_transposed_operands_are_computed_of() {
+    let mut net = Net::new();
+    let operands = [(); 3].map(|()| net.input(&[40, 35]));
+    let [x, y, z] = operands.map(|x| net.op("Transpose", &[x], &[]));
+    let x = net.op("Erf", &[x], &[]);
+    let y = net.op("Tanh", &[y], &[]);
+    let x = net.op("Mul", &[x, y], &[]);
+    let y = net.op("Add", &[x, z], &[]);
+    kernels(net, y);
+}
+
 #[test]
 fn short_axes_go_to_memory_in_turn() {
     for (dims, sizes) in [([1, 5, 6, 21], [2, 2]), ([2, 3, 4, 16], [1, 4]), ([1, 3, 7, 5], [2, 2]), ([1, 2, 3, 9], [3, 3])] {

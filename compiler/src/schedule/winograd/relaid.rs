@@ -202,8 +202,8 @@ impl Shape {
         for part in parts(&all) {
             let mut axes = Axes { extents: vec![] };
             let (mut at, mut from) = (vec![], vec![]);
-            for a in 0..stage.axes.len() {
-                match (side(a), &part[a]) {
+            for (a, choice) in part.iter().enumerate() {
+                match (side(a), choice) {
                     (Some(side), Some((phases, n))) => {
                         let phase = axes.push(phases.len()).offset(phases.start as i64);
                         let within = axes.push(*n);
