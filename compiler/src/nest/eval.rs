@@ -147,6 +147,10 @@ enum Step {
         to: Place,
         from: Vec<Place>,
     },
+    Shuffle {
+        to: Place,
+        from: Vec<Place>,
+    },
     Unary {
         to: Place,
         n: usize,
@@ -299,6 +303,13 @@ impl Compiler<'_> {
             Op::Bitcast(a) if self.n(*a) < n => Step::Part { to, n, each: n / self.n(*a), from: self.at(*a) },
             Op::Bitcast(a) => Step::Copy { to, n, from: self.at(*a) },
             Op::Dot(c, a, b) => Step::Dot { to, n, each: self.n(*a) / n, c: self.at(*c), a: self.at(*a), b: self.at(*b) },
+            Op::Shuffle(order, a, b) => {
+                let lane = |i: usize| match order.source(i as u32, n as u32) as usize {
+                    i if i < n => self.at(*a) + i,
+                    i => self.at(*b) + i - n,
+                };
+                Step::Shuffle { to, from: (0..n).map(lane).collect() }
+            }
             Op::Horizontal(op, a) => Step::Horizontal { to, n: self.n(*a), a: self.at(*a), f: scalar::binary(known(*op), dtype) },
             Op::Check(a, end) => Step::Check { to, a: self.at(*a), end: *end },
         }
@@ -388,6 +399,10 @@ impl Machine<'_> {
                 for (i, r) in from.iter().enumerate() {
                     self.lanes[to + i] = self.lanes[*r];
                 }
+            }
+            Step::Shuffle { to, from } => {
+                let lanes: Vec<u64> = from.iter().map(|&lane| self.lanes[lane]).collect();
+                self.lanes[*to..to + lanes.len()].copy_from_slice(&lanes);
             }
             Step::Unary { to, n, a, f } => (0..*n).for_each(|i| self.lanes[to + i] = f(self.lanes[a + i])),
             Step::Binary { to, n, a, b, f } => (0..*n).for_each(|i| self.lanes[to + i] = f(self.lanes[a + i], self.lanes[b + i])),

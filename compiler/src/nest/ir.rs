@@ -279,6 +279,8 @@ pub enum Op {
     Bitcast(Reg),
     /// `c + sum(a * b)` over what each lane of `i32` has of the others: four bytes, `u8` and `i8`, or two `i16`; wraps.
     Dot(Reg, Reg, Reg),
+    /// Lanes of two operands, as many as one has.
+    Shuffle(Shuffle, Reg, Reg),
     /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`; lane `i` with lane `i + n/2`, until one is left.
     Horizontal(BinaryOp, Reg),
     /// An `i64` scalar that is proved to be in `0..end`: outside it the kernel stops with status "index out of range".
@@ -333,6 +335,44 @@ pub enum BinaryOp {
     Shl,
     /// Shift right: arithmetic for signed types, logical for unsigned.
     Shr,
+}
+
+/// Which lanes of two operands, those of the second behind those of the first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Shuffle {
+    /// Those of the lower halves, in turn.
+    ZipLow,
+    /// Those of the upper halves, in turn.
+    ZipHigh,
+    /// Those of even number.
+    Even,
+    /// Those of odd number.
+    Odd,
+}
+
+impl Shuffle {
+    /// All of them.
+    pub const ALL: [Shuffle; 4] = [Shuffle::ZipLow, Shuffle::ZipHigh, Shuffle::Even, Shuffle::Odd];
+
+    /// Its name in text.
+    pub fn name(self) -> &'static str {
+        match self {
+            Shuffle::ZipLow => "zip_low",
+            Shuffle::ZipHigh => "zip_high",
+            Shuffle::Even => "even",
+            Shuffle::Odd => "odd",
+        }
+    }
+
+    /// Where lane `i` comes from, of operands of `n` lanes each.
+    pub fn source(self, i: u32, n: u32) -> u32 {
+        match self {
+            Shuffle::ZipLow => i / 2 + i % 2 * n,
+            Shuffle::ZipHigh => n / 2 + i / 2 + i % 2 * n,
+            Shuffle::Even => 2 * i,
+            Shuffle::Odd => 2 * i + 1,
+        }
+    }
 }
 
 /// Comparisons.
@@ -398,7 +438,7 @@ pub fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
         | Op::Horizontal(_, a)
         | Op::Check(a, _) => f(*a),
         Op::Pack(regs) => regs.iter().copied().for_each(f),
-        Op::Binary(_, a, b) | Op::Compare(_, a, b) => [*a, *b].into_iter().for_each(f),
+        Op::Binary(_, a, b) | Op::Compare(_, a, b) | Op::Shuffle(_, a, b) => [*a, *b].into_iter().for_each(f),
         Op::Fma(a, b, c) | Op::Select(a, b, c) | Op::Dot(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
     }
 }

@@ -22,8 +22,8 @@
 //! `schedule` is everything on the line before ` (`. `//` starts a comment.
 
 use super::ir::{
-    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Live, Loop, Op, Reg, Scalar, SizeVar, Stmt, UnaryOp, Var,
-    VecType,
+    Access, Affine, BinaryOp, Buffer, BufferId, CompareOp, Cond, Index, Kernel, Live, Loop, Op, Reg, Scalar, Shuffle, SizeVar, Stmt,
+    UnaryOp, Var, VecType,
 };
 use crate::lexer::{Lexer, Result, reads_tokens};
 use crate::tensor::DType;
@@ -352,6 +352,7 @@ impl<'a> Parser<'a> {
         self.blame(token);
         let unary = UnaryOp::ALL.into_iter().find(|o| o.name() == word);
         let binary = BinaryOp::ALL.into_iter().find(|o| o.name() == word);
+        let shuffle = Shuffle::ALL.into_iter().find(|o| o.name() == word);
         let compare = CompareOp::ALL.into_iter().find(|o| o.name() == word);
         Ok(match (word, regs.as_slice()) {
             ("pack", _) => Op::Pack(regs),
@@ -362,10 +363,11 @@ impl<'a> Parser<'a> {
             ("fma", &[a, b, c]) => Op::Fma(a, b, c),
             ("dot", &[c, a, b]) => Op::Dot(c, a, b),
             ("select", &[c, a, b]) => Op::Select(c, a, b),
-            (_, regs) => match (unary, binary, compare, regs) {
-                (Some(op), _, _, &[a]) => Op::Unary(op, a),
-                (_, Some(op), _, &[a, b]) => Op::Binary(op, a, b),
-                (_, _, Some(op), &[a, b]) => Op::Compare(op, a, b),
+            (_, regs) => match (unary, binary, compare, shuffle, regs) {
+                (Some(op), _, _, _, &[a]) => Op::Unary(op, a),
+                (_, Some(op), _, _, &[a, b]) => Op::Binary(op, a, b),
+                (_, _, Some(op), _, &[a, b]) => Op::Compare(op, a, b),
+                (_, _, _, Some(order), &[a, b]) => Op::Shuffle(order, a, b),
                 _ => return self.error(format!("no operation is named `{word}` and takes {} registers", regs.len())),
             },
         })

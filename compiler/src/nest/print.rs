@@ -290,6 +290,7 @@ impl<'a> Text<'a> {
             Op::Convert(a) => format!("convert {}", self.reg(*a)),
             Op::Bitcast(a) => format!("bitcast {}", self.reg(*a)),
             Op::Dot(c, a, b) => format!("dot {}", self.regs(&[*c, *a, *b])),
+            Op::Shuffle(order, a, b) => format!("{} {}", order.name(), self.regs(&[*a, *b])),
             Op::Horizontal(op, a) => format!("horizontal {} {}", op.name(), self.reg(*a)),
             Op::Check(a, end) => format!("check {}, {end}", self.reg(*a)),
         }

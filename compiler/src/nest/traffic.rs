@@ -120,7 +120,7 @@ fn origin_of(op: &Op, origins: &[Origin]) -> Origin {
         Op::Load { buffer, .. } => Origin::Memory(*buffer),
         Op::Copy(a) | Op::Splat(a) | Op::Lane(a, _) | Op::Bitcast(a) => of(a),
         Op::Pack(parts) => parts.iter().map(of).fold(Origin::Constant, Origin::join),
-        Op::Select(_, a, b) => of(a).join(of(b)),
+        Op::Select(_, a, b) | Op::Shuffle(_, a, b) => of(a).join(of(b)),
         _ => Origin::Computed,
     }
 }

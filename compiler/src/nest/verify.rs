@@ -463,6 +463,11 @@ impl<'a> Verifier<'a> {
                     self.expect(r, VecType { dtype, lanes: n * ty.lanes });
                 }
             }
+            Op::Shuffle(order, a, b) => {
+                self.applies(order.name(), dtype, number && ty.lanes > 1);
+                self.expect(*a, ty);
+                self.expect(*b, ty);
+            }
             Op::Horizontal(op, a) => {
                 let known = matches!(op, BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max);
                 self.applies("horizontal", dtype, number && known);

@@ -217,7 +217,7 @@ pub(super) fn single_axis(index: &Affine) -> Option<usize> {
 }
 
 /// Whether a step that reads padding leaves the accumulator as it is.
-fn adds_nothing(op: ReduceOp, value: &Expr, load: &Expr, pad: &Expr) -> bool {
+pub(super) fn adds_nothing(op: ReduceOp, value: &Expr, load: &Expr, pad: &Expr) -> bool {
     let Node::Const(Const::Float(pad)) = pad.node() else { return false };
     match op {
         ReduceOp::Max => value == load && *pad == f64::NEG_INFINITY,

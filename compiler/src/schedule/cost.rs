@@ -22,6 +22,8 @@ pub struct Machine {
     pub exact: bool,
     /// Whether a multiply-add takes one lane of a register for all, so that one load brings four steps of a row.
     pub by_element: bool,
+    /// Whether lanes of two vectors are shuffled in one instruction.
+    pub shuffles: bool,
     /// How products of bytes are summed.
     pub dot: Dot,
     /// How tiles are written out.
@@ -67,6 +69,7 @@ impl Machine {
             l2_bytes: 512 << 10,
             exact: false,
             by_element: false,
+            shuffles: false,
             dot: Dot::None,
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
@@ -74,10 +77,21 @@ impl Machine {
         }
     }
 
+    /// Whether tiles are transposed in registers: as many rows as a vector has lanes, and what is computed of them.
+    pub fn transposes(&self) -> bool {
+        self.shuffles && self.n_registers > self.lanes as usize
+    }
+
     /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
     /// without fused multiply-add.
     pub fn wide(lanes: u32, n_registers: usize) -> Self {
-        Machine { lanes, exact: true, choice: Choice::new(Order::AtUse, 4), ..Machine::vector128(n_registers, lanes > 4) }
+        Machine {
+            lanes,
+            exact: true,
+            shuffles: lanes == 16,
+            choice: Choice::new(Order::AtUse, 4),
+            ..Machine::vector128(n_registers, lanes > 4)
+        }
     }
 
     /// The 128-bit vectors of 64-bit Arm, with so many registers and an emitter that allocates them as written.

@@ -46,9 +46,13 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         }
     }
     merge(e, stage, value, &mut loops, &out_stride);
-    let innermost = loops.last().map(|l| l.axis);
-    let lanes = lanes_for(e, loops.last().map_or(0, |l| l.extent));
-    let vector = innermost.filter(|&axis| {
+    let in_turn = in_turn(e, value, &loops, &out_stride);
+    let along = loops.len().checked_sub(if in_turn { 2 } else { 1 }).map(|i| &loops[i]);
+    let lanes = lanes_for(e, along.map_or(0, |l| l.extent));
+    let vector = along.map(|l| l.axis).filter(|&axis| {
+        if in_turn {
+            return true;
+        }
         let extent = loops[loops.len() - 1].extent;
         let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
         let fits = fits_lanes(value.dtype()) && vector_ok(value, axis);
@@ -57,16 +61,49 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         let long = long && out_stride(axis) == 1 && reads_whole(e, value, axis);
         extent >= i64::from(lanes) && adjacent && (fits || long)
     });
-    let transposes = vector.and_then(|axis| adjacent_loop(e, value, &loops, axis));
-    let unroll = if transposes.is_some() { 1 } else { UNROLL };
+    let transposes = vector.filter(|_| !in_turn).and_then(|axis| adjacent_loop(e, value, &loops, axis));
+    let unroll = if transposes.is_some() || in_turn { 1 } else { UNROLL };
     if let Some(adjacent) = transposes {
         let adjacent = loops.remove(adjacent);
         loops.push(adjacent);
     }
+    let inner = (transposes.is_some() || in_turn).then(|| loops[loops.len() - 1].axis);
     let template = if is_computed(value) { "map" } else { "move" };
     e.note(if vector.is_some() { format!("{template}(lanes={lanes})") } else { format!("{template}()") });
     let point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
-    nest_loops(e, stage, value, &loops, &[point], vector.map(|axis| (axis, unroll)))
+    let form = vector.map(|axis| Vectors { axis, unroll, transposed: inner.filter(|_| !in_turn), in_turn: inner.filter(|_| in_turn) });
+    nest_loops(e, stage, value, &loops, &[point], form)
+}
+
+/// The loops whose results are vectors.
+#[derive(Clone, Copy)]
+struct Vectors {
+    /// The axis in lanes.
+    axis: usize,
+    /// Vectors in one iteration of its loop.
+    unroll: i64,
+    /// The axis inside along which reads are adjacent.
+    transposed: Option<usize>,
+    /// The axis inside whose elements are adjacent in the result, fewer than lanes: vectors of all its places go to memory in turn.
+    in_turn: Option<usize>,
+}
+
+/// Whether the innermost axis of the result is short, and elements along the next one are in its turns: both together are adjacent.
+fn in_turn(e: &Emitter, value: &Expr, loops: &[AxisLoop], out_stride: &impl Fn(usize) -> i64) -> bool {
+    let [.., outer, inner] = loops else { return false };
+    e.machine.shuffles
+        && matches!(inner.extent, 2 | 4)
+        && [outer, inner].iter().all(|l| l.bound.is_none() && l.cuts.len() == 2)
+        && (out_stride(inner.axis), out_stride(outer.axis)) == (1, inner.extent)
+        && outer.extent >= 4
+        && is_word(value.dtype())
+        && vector_ok(value, outer.axis)
+        && reads_whole(e, value, outer.axis)
+}
+
+/// Elements that fill a lane.
+fn is_word(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::I32)
 }
 
 /// Whether more is done than moved.
@@ -74,8 +111,8 @@ fn is_computed(value: &Expr) -> bool {
     !matches!(value.node(), Node::Load { .. })
 }
 
-/// The short loop along which a read is adjacent that strides along the axis in lanes: it goes inside, so that the lines that
-/// one vector is gathered from serve the next ones.
+/// The loop along which a read is adjacent that strides along the axis in lanes: it goes inside, so that the lines that one vector is
+/// gathered from serve the next ones. Where tiles are transposed in registers, which read whole lines, it may be long.
 fn adjacent_loop(e: &Emitter, value: &Expr, loops: &[AxisLoop], lanes_axis: usize) -> Option<usize> {
     let mut found = None;
     value.visit(&mut |x| {
@@ -83,7 +120,9 @@ fn adjacent_loop(e: &Emitter, value: &Expr, loops: &[AxisLoop], lanes_axis: usiz
         let strides = e.strides_of(*tensor);
         let stride = |axis: usize| -> i64 { stride_along(index, &strides, axis) };
         if stride(lanes_axis).abs() > 1 {
-            found = found.or(loops.iter().position(|l| l.axis != lanes_axis && stride(l.axis) == 1 && l.extent <= SHORT_LOOP));
+            let tiled = |l: &AxisLoop| e.machine.transposes() && is_word(x.dtype()) && l.extent >= i64::from(e.machine.lanes);
+            let fits = |l: &AxisLoop| l.axis != lanes_axis && stride(l.axis) == 1 && (l.extent <= SHORT_LOOP || tiled(l));
+            found = found.or(loops.iter().position(fits));
         }
     });
     found
@@ -203,7 +242,7 @@ fn nest_loops(
     value: &Expr,
     loops: &[AxisLoop],
     points: &[Point],
-    vector: Option<(usize, i64)>,
+    vectors: Option<Vectors>,
 ) -> Result<(), ScheduleError> {
     let Some((l, within)) = loops.split_first() else {
         let element = |e: &mut Emitter, at: &Point| {
@@ -213,6 +252,10 @@ fn nest_loops(
         };
         return if is_heavy(value) { e.side_by_side(points, element) } else { points.iter().try_for_each(|at| element(e, at)) };
     };
+    let inside = vectors.filter(|_| points[0].vector.is_some());
+    if inside.is_some_and(|v| v.in_turn == Some(l.axis)) {
+        return points.iter().try_for_each(|at| store_in_turn(e, stage, value, l, at));
+    }
     let [point] = points else { unreachable!("only the axis in lanes makes several points, and it is one axis") };
     let inner: Vec<usize> = loops.iter().map(|l| l.axis).collect();
     let name = format!("i{}", l.axis);
@@ -221,7 +264,12 @@ fn nest_loops(
             Some(n) => Rest::new(l.extent, Some(n)),
             None => Rest::of(cut[0]..cut[1]),
         };
-        let unroll = vector.filter(|v| v.0 == l.axis).map(|v| v.1);
+        if let (Some(v), true) = (point.vector, inside.is_some_and(|v| v.transposed == Some(l.axis)))
+            && e.machine.transposes()
+        {
+            e.run_loop(&name, &rest.take(v.lanes.into()), |e, place| transposed_tile(e, stage, value, (l.axis, place), point))?;
+        }
+        let unroll = vectors.filter(|v| v.axis == l.axis).map(|v| v.unroll);
         let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
         while let Some(unroll) = unroll.filter(|_| lanes > 4) {
             lanes /= 2;
@@ -238,15 +286,60 @@ fn nest_loops(
                         at.axes[l.axis] = v.offset(u * lanes);
                         at
                     });
-                    nest_loops(e, stage, value, within, &moved.collect::<Vec<_>>(), None)
+                    nest_loops(e, stage, value, within, &moved.collect::<Vec<_>>(), vectors)
                 })?;
             }
         }
         e.run_loop(&name, &rest.take(1), |e, v| {
             let mut at = point.clone();
             at.axes[l.axis] = v;
-            nest_loops(e, stage, value, within, &[at], vector.filter(|_| unroll.is_none()))
+            nest_loops(e, stage, value, within, &[at], vectors.filter(|_| unroll.is_none()))
         })?;
+    }
+    Ok(())
+}
+
+/// As many places from one along an axis as there are lanes, reads that stride along the lanes transposed for all.
+fn transposed_tile(
+    e: &mut Emitter,
+    stage: &Stage,
+    value: &Expr,
+    (axis, place): (usize, Affine),
+    point: &Point,
+) -> Result<(), ScheduleError> {
+    let lanes = point.vector.expect("a vector");
+    let at = |offset: u32| {
+        let mut at = point.clone();
+        at.axes[axis] = place.offset(offset.into());
+        at
+    };
+    let mut loads = vec![];
+    value.visit(&mut |x| {
+        if is_word(x.dtype()) && e.is_transposed(x, lanes.axis, axis) {
+            loads.push(x.clone());
+        }
+    });
+    for load in loads {
+        e.transpose(&load, &at(0));
+    }
+    let points: Vec<Point> = (0..lanes.lanes).map(at).collect();
+    nest_loops(e, stage, value, &[], &points, None)
+}
+
+/// The vectors of all places along the innermost axis, which go to memory in turn.
+fn store_in_turn(e: &mut Emitter, stage: &Stage, value: &Expr, inner: &AxisLoop, point: &Point) -> Result<(), ScheduleError> {
+    let lanes = point.vector.expect("a vector").lanes;
+    let mut vectors = vec![];
+    let mut at = point.clone();
+    for place in 0..inner.extent {
+        at.axes[inner.axis] = Affine::constant(place);
+        let reg = e.value(value, &at, None)?;
+        vectors.push(e.splat(reg, lanes));
+    }
+    at.axes[inner.axis] = Affine::constant(0);
+    let (buffer, first) = e.place_of(stage, &at);
+    for (i, vector) in (0..).zip(e.interleave(&vectors)) {
+        e.b.store(buffer, first.offset(i * i64::from(lanes)), vector);
     }
     Ok(())
 }

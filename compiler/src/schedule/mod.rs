@@ -7,6 +7,7 @@ mod ahead;
 mod arg;
 mod blocks;
 mod borders;
+mod by_taps;
 mod channels;
 mod contract;
 mod cost;
@@ -17,6 +18,7 @@ mod map;
 mod pack;
 mod prepare;
 mod reduce;
+mod relaid;
 mod results_ahead;
 mod rows_ahead;
 mod sliding;
@@ -200,7 +202,7 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
 }
 
 fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
-    if winograd::emit(e, stage)? {
+    if winograd::emit(e, stage)? || by_taps::emit(e, stage)? || relaid::emit(e, stage)? {
         return Ok(());
     }
     let stage = prepare::prepare(e, stage)?;

@@ -104,6 +104,13 @@ impl Lower<'_, '_> {
                 let (c, a, b) = (self.operand(ty, *c)?, self.operand(parts(x), *a)?, self.operand(parts(y), *b)?);
                 self.dot(ty, x, &c, &a, &b)
             }
+            Op::Shuffle(order, a, b) => {
+                let both = [*a, *b].map(|r| self.operand(ty, r).map(|val| self.lanes(ty, &val)));
+                let [a, b] = both;
+                let all = [a?, b?].concat();
+                let lanes: Vec<ir::Value> = (0..ty.lanes).map(|i| all[order.source(i, ty.lanes) as usize]).collect();
+                self.pack(ty, &lanes)
+            }
             Op::Horizontal(op, a) => {
                 let from = self.ty(*a);
                 if from.dtype != ty.dtype || ty.lanes != 1 {

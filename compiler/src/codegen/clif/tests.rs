@@ -1,7 +1,7 @@
 //! Kernels through Cranelift against the loop interpreter, at every level of this machine.
 
 use crate::codegen::{Emitter, Executable, IoBuffer, Level, Machine, Memory, Place, Program, Status, Step};
-use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Cond, Index, Kernel, Op, Reg, Scalar, UnaryOp, VecType, parse};
+use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Cond, Index, Kernel, Op, Reg, Scalar, Shuffle, UnaryOp, VecType, parse};
 use crate::tensor::{DType, Tensor};
 
 /// The levels that this machine can execute.
@@ -306,6 +306,14 @@ pub(in crate::codegen) fn op_kernels(lanes: &[u32]) -> Vec<Kernel> {
             }
         }
         add("select".into(), &[DType::Bool, d, d], d, false, &|_, _, r| Op::Select(r[0], r[1], r[2]));
+        if d != DType::Bool {
+            for order in Shuffle::ALL {
+                add(order.name().into(), &[d, d], d, false, &|_, ty, r| match ty.lanes {
+                    1 => Op::Copy(r[0]),
+                    _ => Op::Shuffle(order, r[0], r[1]),
+                });
+            }
+        }
         add("copy".into(), &[d], d, false, &|_, _, r| Op::Copy(r[0]));
         add("last_lane".into(), &[d], d, true, &|b, _, r| Op::Lane(r[0], b.ty(r[0]).lanes - 1));
         add("splat_lane".into(), &[d], d, false, &|b, ty, r| {
@@ -620,7 +628,8 @@ impl Maker {
                 if rounds_twice { self.leaf(ty) } else { Op::Convert(self.reg(ty.with_dtype(from))) }
             }
             6 if self.words && ty.dtype == DType::I64 => self.leaf(ty),
-            6 if ty.lanes > 1 => match self.pick(2) {
+            6 if ty.lanes > 1 => match self.pick(3) {
+                2 if number => Op::Shuffle(Shuffle::ALL[self.pick(4)], self.reg(ty), self.reg(ty)),
                 0 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
                 _ => Op::Pack((0..ty.lanes).map(|_| self.reg(VecType::scalar(ty.dtype))).collect()),
             },

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Stmt, VecType, for_each_operand, for_each_set};
+use crate::nest::{BinaryOp, Index, Kernel, Loop, Op, Reg, Shuffle, Stmt, VecType, for_each_operand, for_each_set};
 use crate::tensor::DType;
 
 /// The registers of elements shorter than words that stay as they are in memory: operands of dot products, and what has the bits of words.
@@ -126,6 +126,9 @@ impl Split<'_> {
             return self.horizontal(reg, *combine, *a, out);
         }
         let n = self.parts[reg.0 as usize].len();
+        if let (Op::Shuffle(order, a, b), 2..) = (op, n) {
+            return self.shuffle(reg, *order, (*a, *b), out);
+        }
         for i in 0..n {
             let part = |r: &Reg| self.part(*r, i);
             let op = match op {
@@ -152,10 +155,31 @@ impl Split<'_> {
                 Op::Bitcast(a) => Op::Bitcast(part(a)),
                 Op::Dot(c, a, b) => Op::Dot(part(c), part(a), part(b)),
                 Op::Check(a, end) => Op::Check(part(a), *end),
+                Op::Shuffle(order, a, b) => Op::Shuffle(*order, part(a), part(b)),
                 Op::Horizontal(combine, a) => Op::Horizontal(*combine, part(a)),
             };
             out.push(Stmt::Set { reg: self.parts[reg.0 as usize][i], op });
         }
+    }
+
+    /// A part of the result takes lanes of two parts, each of an operand or both of one.
+    fn shuffle(&mut self, reg: Reg, order: Shuffle, (a, b): (Reg, Reg), out: &mut Vec<Stmt>) {
+        let to = self.parts[reg.0 as usize].clone();
+        let ty = VecType { dtype: self.kernel.regs[reg.0 as usize].dtype, lanes: self.lanes[reg.0 as usize] };
+        let n = to.len();
+        let zipped = |i: usize| if i.is_multiple_of(2) { Shuffle::ZipLow } else { Shuffle::ZipHigh };
+        let either = |i: usize| if i < n { self.part(a, i) } else { self.part(b, i - n) };
+        let ops: Vec<Op> = (0..n)
+            .map(|i| match order {
+                Shuffle::ZipLow => Op::Shuffle(zipped(i), self.part(a, i / 2), self.part(b, i / 2)),
+                Shuffle::ZipHigh => Op::Shuffle(zipped(i), self.part(a, n / 2 + i / 2), self.part(b, n / 2 + i / 2)),
+                Shuffle::Even | Shuffle::Odd => Op::Shuffle(order, either(2 * i), either(2 * i + 1)),
+            })
+            .collect();
+        // All are read before any of what may be an operand is set.
+        let made: Vec<Reg> = ops.iter().map(|_| self.fresh(ty)).collect();
+        out.extend(made.iter().zip(ops).map(|(&reg, op)| Stmt::Set { reg, op }));
+        out.extend(to.iter().zip(made).map(|(&reg, from)| Stmt::Set { reg, op: Op::Copy(from) }));
     }
 
     /// The upper half of the parts is combined with the lower until one is left.

@@ -117,7 +117,7 @@ impl<'k> Select<'k> {
                 self.move_vector(to, a);
             }
             Op::Horizontal(op, a) => self.horizontal(*op, to, *a)?,
-            Op::Load { .. } | Op::Index(_) | Op::Check(..) | Op::Dot(..) => return refuse(format!("{op:?} of {ty}")),
+            Op::Load { .. } | Op::Index(_) | Op::Check(..) | Op::Dot(..) | Op::Shuffle(..) => return refuse(format!("{op:?} of {ty}")),
         }
         Ok(())
     }

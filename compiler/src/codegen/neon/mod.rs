@@ -21,7 +21,7 @@ mod select;
 mod tests;
 mod word;
 
-use super::linear::{Encoded, Refused, Spilling, legalize, registers};
+use super::linear::{Encoded, Refused, Spilling, legalize, registers, shuffles};
 use crate::nest::Kernel;
 use inst::Registers;
 
@@ -30,7 +30,8 @@ pub(in crate::codegen) const LANES: u32 = 4;
 
 /// The code of a kernel.
 pub(in crate::codegen) fn compile(kernel: &Kernel, spilling: Spilling, text: bool) -> Result<Encoded, Refused> {
-    let kernel = legalize::legalize(kernel, LANES);
+    let kernel = shuffles::spell_out(kernel, &|_| false);
+    let kernel = legalize::legalize(&kernel, LANES);
     let mut body = select::select(&kernel)?;
     let allocation = registers::allocate(&mut body, &Registers)?;
     if spilling == Spilling::Refused {

@@ -28,7 +28,7 @@ mod tests;
 
 use tinsmith_targets::{Arch, Feature};
 
-use super::linear::{Encoded, Refused, Spilling, legalize, registers as allocation};
+use super::linear::{Encoded, Refused, Spilling, legalize, registers as allocation, shuffles};
 use super::target::Machine;
 use crate::nest::Kernel;
 
@@ -88,7 +88,8 @@ impl Unit {
 /// The code of a kernel.
 pub(super) fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling, text: bool) -> Result<Encoded, Refused> {
     let Some(unit) = Unit::of(machine) else { return Err(Refused(format!("{machine} is below x86-64-v2"))) };
-    let kernel = legalize::legalize(kernel, unit.isa.lanes());
+    let kernel = shuffles::spell_out(kernel, &|ty| unit.isa == Isa::V4 && operands::is_word(ty.dtype) && ty.lanes >= 4);
+    let kernel = legalize::legalize(&kernel, unit.isa.lanes());
     let mut body = select::select(&kernel, unit)?;
     constants::hoist(&mut body, unit.isa);
     let found = allocation::allocate(&mut body, &unit.isa)?;

@@ -1,6 +1,6 @@
 //! Windows over padded images: kernels, strides, dilations and paddings by chance, against the operators' own values.
 
-use super::{Net, ints};
+use super::{Emitter, Level, Machine, Net, Options, ints};
 use crate::ops::Attribute;
 
 #[test]
@@ -50,6 +50,31 @@ fn windows_over_images_as_they_come() {
             list
         };
         let outputs = ["MaxPool", "AveragePool", "LpPool"].map(|kind| net.op(kind, &[x], &attributes(kind)));
+        net.check(&outputs);
+    }
+}
+
+/// Large windows, and those that stride along a row, of many channels that are not innermost: in lanes of channels between copies.
+#[test]
+fn windows_over_many_channels_as_they_come() {
+    let channels = 37;
+    for (kernel, stride, pads, relaid) in
+        [([3, 3], 2, [1, 1, 1, 1], true), ([5, 6], 1, [2, 3, 2, 2], true), ([3, 3], 1, [1, 1, 1, 1], false), ([2, 2], 2, [0; 4], false)]
+    {
+        let mut net = Net::new();
+        let x = net.input(&[2, channels, 11, 18]);
+        let attributes = [("kernel_shape", ints(&kernel)), ("pads", ints(&pads)), ("strides", ints(&[stride, stride]))];
+        let mut outputs = ["MaxPool", "AveragePool"].map(|kind| net.op(kind, &[x], &attributes)).to_vec();
+        let (w, b) = (net.weight(&[channels, 1, kernel[0] as usize, kernel[1] as usize]), net.weight(&[channels]));
+        let group = ("group", Attribute::Int(channels as i64));
+        let y = net.op("Conv", &[x, w, b], &[attributes.to_vec(), vec![group]].concat());
+        outputs.push(net.op("Sigmoid", &[y], &[]));
+        net.set_outputs(&outputs);
+        let options = Options { emitter: Emitter::Wide, ..Options::default() };
+        let kernels = net.compile(&Machine::x86_64(Level::V4), options).program.kernels;
+        for kernel in kernels {
+            assert_eq!(kernel.to_string().contains("zip_low"), relaid, "{kernel}");
+        }
         net.check(&outputs);
     }
 }

@@ -14,6 +14,8 @@ struct Case {
     pads: Vec<i64>,
     /// Of each side; 1 where empty.
     strides: Vec<i64>,
+    /// Of each side; 1 where empty.
+    dilations: Vec<i64>,
     /// What follows it.
     activation: &'static str,
     /// Whether its input is added.
@@ -34,6 +36,9 @@ impl Case {
         let mut attributes = vec![("pads", ints(&self.pads))];
         if !self.strides.is_empty() {
             attributes.push(("strides", ints(&self.strides)));
+        }
+        if !self.dilations.is_empty() {
+            attributes.push(("dilations", ints(&self.dilations)));
         }
         let mut y = net.op("Conv", &[a, w, b], &attributes);
         if self.residual {
@@ -76,7 +81,7 @@ impl Case {
 /// Three taps a side under padding of 1, at a stride.
 fn square(image: [usize; 3], channels: [usize; 2], stride: i64) -> Case {
     let (image, taps, pads, strides) = (image.to_vec(), vec![3, 3], vec![1; 4], vec![stride; 2]);
-    Case { image, channels, taps, pads, strides, activation: "Relu", residual: false }
+    Case { image, channels, taps, pads, strides, dilations: vec![], activation: "Relu", residual: false }
 }
 
 fn n_winograd(compiled: &Compiled) -> usize {
@@ -91,6 +96,7 @@ fn images_of_any_size_under_any_padding() {
         taps: vec![3, 3],
         pads: pads.to_vec(),
         strides: vec![],
+        dilations: vec![],
         activation,
         residual,
     };
@@ -99,6 +105,49 @@ fn images_of_any_size_under_any_padding() {
     case([1, 7, 7], [37, 16], [0, 0, 0, 0], "", false).check();
     case([1, 5, 8], [16, 35], [2, 0, 1, 2], "Relu", false).check();
     case([1, 8, 30], [4, 50], [0, 2, 2, 1], "", false).check();
+}
+
+/// Phases of a dilated convolution are plain ones, of equal size or not, under any padding that is a multiple of the dilation.
+#[test]
+fn dilated_images_of_any_size() {
+    let forms = [(2, 2), (3, 3), (4, 4)];
+    let case = |image: [usize; 3], channels: [usize; 2], dilations: [i64; 2], pads: [i64; 4], residual: bool| {
+        let (pads, dilations) = (pads.to_vec(), dilations.to_vec());
+        let activation = if residual { "Sigmoid" } else { "Relu" };
+        Case { pads, strides: vec![], dilations, activation, residual, ..square(image, channels, 1) }.check_with(&forms);
+    };
+    case([1, 12, 16], [8, 20], [2, 2], [2; 4], false);
+    case([2, 13, 11], [13, 13], [3, 2], [3, 2, 3, 2], true);
+    case([1, 14, 10], [6, 17], [1, 4], [1, 4, 1, 4], false);
+    case([1, 12, 17], [16, 6], [4, 3], [0, 0, 0, 0], false);
+    case([1, 10, 12], [5, 33], [2, 5], [0, 5, 4, 10], false);
+    case([1, 5, 7], [8, 8], [6, 5], [6, 5, 6, 5], true);
+}
+
+/// Images whose channels are not innermost, as inputs and outputs of the model are.
+#[test]
+fn images_as_they_come() {
+    for (image, [from, to], dilations, residual) in
+        [([1, 13, 18], [16, 24], [1, 1], false), ([2, 9, 17], [13, 13], [1, 1], true), ([1, 12, 15], [20, 20], [2, 3], true)]
+    {
+        let mut net = Net::new();
+        let x = net.input(&[image[0], from, image[1], image[2]]);
+        let (w, b) = (net.weight(&[to, from, 3, 3]), net.weight(&[to]));
+        let pads = ints(&[dilations[0], dilations[1], dilations[0], dilations[1]]);
+        let mut y = net.op("Conv", &[x, w, b], &[("pads", pads), ("dilations", ints(&dilations))]);
+        if residual {
+            y = net.op("Add", &[y, x], &[]);
+        }
+        let y = net.op("Relu", &[y], &[]);
+        net.set_outputs(&[y]);
+        let inputs = net.inputs();
+        let values = net.evaluate(&inputs);
+        for (level, emitter) in [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)] {
+            let options = Options { emitter, convolution: Convolution::Winograd(4, 4), ..Options::default() };
+            let compiled = net.check_at(level, options, &[y], &inputs, &values);
+            assert_eq!(n_winograd(&compiled), 1, "{image:?}");
+        }
+    }
 }
 
 /// Random numbers below what is asked for.
@@ -130,7 +179,7 @@ fn random_images() {
 fn filters_along_one_axis() {
     let case = |image: &[usize], taps: &[usize], pads: &[i64], residual: bool| {
         let (image, taps, pads) = (image.to_vec(), taps.to_vec(), pads.to_vec());
-        Case { image, channels: [12, 12], taps, pads, strides: vec![], activation: "Relu", residual }.check();
+        Case { image, channels: [12, 12], taps, pads, strides: vec![], dilations: vec![], activation: "Relu", residual }.check();
     };
     case(&[1, 9, 10], &[1, 3], &[0, 1, 0, 1], true);
     case(&[1, 9, 10], &[3, 1], &[1, 0, 1, 0], true);
@@ -169,7 +218,7 @@ fn strided_filters_along_one_axis_and_of_five_taps() {
     let case = |image: &[usize], taps: &[usize], pads: &[i64], strides: &[i64], forms: &[(usize, usize)]| {
         let (image, taps, pads, strides) = (image.to_vec(), taps.to_vec(), pads.to_vec(), strides.to_vec());
         let residual = pads.iter().sum::<i64>() > 0;
-        Case { image, channels: [12, 12], taps, pads, strides, activation: "Relu", residual }.check_with(forms);
+        Case { image, channels: [12, 12], taps, pads, strides, dilations: vec![], activation: "Relu", residual }.check_with(forms);
     };
     case(&[1, 9, 23], &[1, 3], &[0, 1, 0, 1], &[1, 2], &STRIDED);
     case(&[1, 20, 9], &[3, 1], &[1, 0, 1, 0], &[2, 1], &STRIDED);

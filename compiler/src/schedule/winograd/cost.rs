@@ -5,7 +5,8 @@
 
 use super::form::Form;
 use super::plan::{Order, Plan};
-use super::shape::Shape;
+use super::shape::{Shape, Side};
+use crate::schedule::by_taps;
 use crate::schedule::cost::{Machine, Tile, choose_tile, covering_cost};
 
 /// Weights of more bytes come from memory for every block.
@@ -135,8 +136,18 @@ pub(super) fn direct(machine: &Machine, shape: &Shape) -> f64 {
     let depth = shape.channels.1 * y.taps * x.taps;
     let tile = choose_tile(&narrow, x.extent, shape.columns.1, usize::MAX);
     let n_rows = shape.n_images * y.extent;
-    let products = products(&narrow, x.extent, shape.columns.1, tile, depth, n_rows);
+    let read = by_taps::share(shape.channels.1, read_by_taps(y) * read_by_taps(x));
+    let products = read * products(&narrow, x.extent, shape.columns.1, tile, depth, n_rows);
     let (rates, weights) = (Rates::of(machine), (depth * shape.columns.1 * 4) as f64);
     // Panels of weights stay in the second-level cache from row to row.
     overlapped(products, rates.first(weights) + (n_rows - 1) as f64 * weights / rates.l2)
+}
+
+/// How many of the taps of a side's outputs read elements, and not padding.
+fn read_by_taps(side: &Side) -> f64 {
+    let inside = |tap: usize| {
+        let first = side.first + (tap * side.dilation) as i64;
+        (0..side.extent as i64).filter(|o| (0..side.dim as i64).contains(&(o * side.stride as i64 + first))).count()
+    };
+    (0..side.taps).map(inside).sum::<usize>() as f64 / (side.extent * side.taps) as f64
 }

@@ -12,6 +12,8 @@ const MAX_TILES: usize = 192;
 const FORMS: [[usize; 2]; 3] = [[4, 4], [2, 2], [1, 2]];
 /// The same where some stride is not 1: tiles of one row would take hardly fewer products, of many more weights.
 const STRIDED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
+/// The same of dilated convolutions: what there is of a phase is often as short.
+const DILATED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
 /// How much faster than the direct sum it must be.
 const MARGIN: f64 = 1.1;
 /// How many times fewer multiply-adds a strided form must take, for its weights are many.
@@ -105,8 +107,11 @@ impl Plan {
     }
 
     /// The fastest plan, if it is faster than the direct sum or asked for. Results depend on the transforms only, which are chosen as
-    /// if for one thread; blocks are chosen for one thread and for all that may share them.
-    pub(super) fn choose(machine: &Machine, shape: &Shape) -> Option<Self> {
+    /// if for one thread; blocks are chosen for one thread and for all that may share them. `copying` is the time of its copies.
+    pub(super) fn choose(machine: &Machine, shape: &Shape, copying: f64) -> Option<Self> {
+        let direct = || cost::direct(machine, shape);
+        let is_dilated = shape.is_dilated();
+        let shape = &shape.stacked();
         let fastest = |m: [usize; 2]| Self::fastest(machine, shape, m);
         // Fewer weights for more products: only where those are too many to stay near in any model.
         let weights = |p: &Self| p.n_products() * shape.channels.1 * shape.columns.1 * 4;
@@ -116,10 +121,14 @@ impl Plan {
             Convolution::Direct => None,
             Convolution::Winograd(down, across) => fastest([down, across]).map(|p| p.1),
             Convolution::Fastest => {
-                let forms = if shape.is_strided() { &STRIDED_FORMS[..] } else { &FORMS };
+                let forms = match () {
+                    () if shape.is_strided() => &STRIDED_FORMS,
+                    () if is_dilated => &DILATED_FORMS,
+                    () => &FORMS,
+                };
                 let (time, plan) =
                     forms.iter().copied().filter_map(fastest).filter(may_wait).filter(saves).min_by(|a, b| a.0.total_cmp(&b.0))?;
-                (time * MARGIN < cost::direct(machine, shape)).then_some(plan)
+                ((time + copying) * MARGIN < direct()).then_some(plan)
             }
         }
     }
@@ -197,7 +206,8 @@ mod tests {
     /// The same at a stride, of so many outputs a side.
     fn strided(stride: usize, extent: usize, channels: usize, columns: usize) -> Shape {
         let (dim, taps) = (extent * stride, 3);
-        let side = |axis: usize| Side { axis: Some(axis), extent, tap: Some(3 + axis), taps, stride, first: -1, dim, live: None };
+        let side =
+            |axis: usize| Side { axis: Some(axis), extent, tap: Some(3 + axis), taps, stride, dilation: 1, first: -1, dim, live: None };
         Shape {
             input: (TensorId(0), vec![]),
             weights: (TensorId(1), vec![]),
@@ -211,7 +221,7 @@ mod tests {
     }
 
     fn choice(machine: &Machine, shape: &Shape) -> String {
-        match Plan::choose(machine, shape) {
+        match Plan::choose(machine, shape, 0.0) {
             None => "direct".to_owned(),
             Some(p) => format!("m={}{} blocks={}x{} of {}x{} {:?}", p.m(), p.strides(), p.blocks[0], p.blocks[1], p.rows, p.cols, p.order),
         }
@@ -231,7 +241,7 @@ mod tests {
     #[test]
     fn weights_from_memory_come_once() {
         for columns in [256, 512] {
-            let plan = Plan::choose(&server(1), &convolution(28, 512, columns)).unwrap();
+            let plan = Plan::choose(&server(1), &convolution(28, 512, columns), 0.0).unwrap();
             assert_eq!((plan.blocks, plan.order), ([1, 1], Order::Points), "{columns} columns");
         }
     }
@@ -259,7 +269,7 @@ mod tests {
     #[test]
     fn transforms_do_not_depend_on_threads() {
         for (side, from, to) in [(56, 64, 64), (14, 256, 256), (7, 512, 512), (14, 512, 512), (28, 96, 24), (20, 64, 80)] {
-            let m = |threads: usize| Plan::choose(&server(threads), &convolution(side, from, to)).map(|p| p.m());
+            let m = |threads: usize| Plan::choose(&server(threads), &convolution(side, from, to), 0.0).map(|p| p.m());
             assert!([2, 4, 16].into_iter().all(|threads| m(threads) == m(1)), "{side} {from} {to}");
         }
     }

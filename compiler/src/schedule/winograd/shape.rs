@@ -20,6 +20,8 @@ pub(super) struct Side {
     pub(super) taps: usize,
     /// Between what the first taps of two outputs read.
     pub(super) stride: usize,
+    /// Between what two taps read.
+    pub(super) dilation: usize,
     /// What the first output's first tap reads.
     pub(super) first: i64,
     /// How much there is to read.
@@ -45,7 +47,7 @@ impl Live {
 
 impl Side {
     fn plain(axis: Option<usize>, extent: usize, live: Option<Live>) -> Self {
-        Side { axis, extent, tap: None, taps: 1, stride: 1, first: 0, dim: extent, live }
+        Side { axis, extent, tap: None, taps: 1, stride: 1, dilation: 1, first: 0, dim: extent, live }
     }
 }
 
@@ -137,7 +139,8 @@ impl Shape {
                 Some(o) if extent(o) > 1 => {
                     let n_terms = by.terms.iter().filter(|t| !matches!(t.0, Var::Axis(i) if extent(i as usize) == 1)).count();
                     let [stride, between] = [o, a].map(|axis| by.coefficient(Var::Axis(axis as u32)));
-                    if between != 1 || n_terms != 2 || !FILTERS.contains(&(extent(a), stride)) || places(o).len() != 1 {
+                    let dilated = between > 1 && stride == 1 && by.constant % between == 0 && stage.bound(o).is_none();
+                    if between != 1 && !dilated || n_terms != 2 || !FILTERS.contains(&(extent(a), stride)) || places(o).len() != 1 {
                         return None;
                     }
                     taps.push((o, a, place));
@@ -184,8 +187,9 @@ impl Shape {
                 _ => return None,
             };
             let stride = index[place].coefficient(Var::Axis(o as u32)).unsigned_abs() as usize;
+            let dilation = index[place].coefficient(Var::Axis(a as u32)).unsigned_abs() as usize;
             let (extent, taps, first) = (extent(o), extent(a), index[place].constant);
-            sides.push(Side { axis: Some(o), extent, tap: Some(a), taps, stride, first, dim: dims[place], live });
+            sides.push(Side { axis: Some(o), extent, tap: Some(a), taps, stride, dilation, first, dim: dims[place], live });
         }
         if sides.len() == 1 {
             let largest = others.iter().copied().max_by_key(|&a| extent(a));
@@ -225,13 +229,15 @@ impl Shape {
         self.n_images * self.sides[0].extent * self.sides[1].extent * self.columns.1 * DType::F32.size_bytes()
     }
 
-    /// Whether channels are adjacent in the input and in the output.
-    pub(super) fn lanes_are_adjacent(&self, e: &Emitter, stage: &Stage) -> bool {
+    /// Whether channels are adjacent in the input, and in the output, as they are where that has no place yet.
+    pub(super) fn lanes_are_adjacent(&self, e: &Emitter, stage: &Stage) -> [bool; 2] {
         let stride = |forms: &[Affine], strides: &[i64], axis: usize| -> i64 {
             forms.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
         };
-        stride(&self.input.1, &e.strides_of(self.input.0), self.channels.0) == 1
-            && stride(&stage.write, &e.strides_of(stage.out), self.columns.0) == 1
+        let read = stride(&self.input.1, &e.strides_of(self.input.0), self.channels.0);
+        let unset = e.slots[stage.out.0 as usize].is_none();
+        let written = stride(&stage.write, &e.strides_of(stage.out), self.columns.0);
+        [read == 1, unset || written == 1]
     }
 
     /// Whether the epilogue takes many registers.
