@@ -72,6 +72,11 @@ pub(super) fn text(op: &dyn Operator, name: &str) -> String {
     }
 }
 
+/// Whether a constant is another at other sizes.
+pub(super) fn varies(g: &Graph, v: Value) -> bool {
+    g.varied.contains(g.name_of(v))
+}
+
 /// Operand `i`, if present.
 pub(super) fn operand(g: &Graph, node: NodeId, i: usize) -> Option<Value> {
     g.operands(node).get(i).copied().flatten()

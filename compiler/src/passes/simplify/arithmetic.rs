@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, NodeId, Value};
 use crate::passes::edit::{
-    Outcome, alias, broadcast, declined, is_sole, kind, make, operand, operand_name, remove_dead, replace, splat, splat_operand,
+    Outcome, alias, broadcast, declined, is_sole, kind, make, operand, operand_name, remove_dead, replace, splat, splat_operand, varies,
 };
 use crate::tensor::{Tensor, broadcast_dims, is_power_of_two};
 
@@ -191,8 +191,8 @@ fn constant_side(g: &Graph, node: NodeId) -> Option<(bool, Value, Tensor)> {
     let (a, b) = (operand(g, node, 0)?, operand(g, node, 1)?);
     let direct = matches!(kind(g, node), "Add" | "Mul");
     match (g.constant(a), g.constant(b)) {
-        (None, Some(c)) => Some((direct, a, c.clone())),
-        (Some(c), None) if direct => Some((true, b, c.clone())),
+        (None, Some(c)) if !varies(g, b) => Some((direct, a, c.clone())),
+        (Some(c), None) if direct && !varies(g, a) => Some((true, b, c.clone())),
         _ => None,
     }
 }

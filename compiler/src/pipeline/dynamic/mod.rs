@@ -28,7 +28,7 @@ use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
 use constants::is_of_constants;
-pub(super) use constants::{fold_alike, varying_constants};
+pub(super) use constants::{fold_alike, varied_constants, varying_constants};
 pub(super) use edges::check_edge;
 use places::{table, with_values};
 use shapes::{is_part, reshape_holds};
