@@ -22,3 +22,49 @@ fn numbers_of_elements_are_factors_of_their_own() {
     }";
     check(&parameters(&[("b", 1, 3), ("t", 2, 4999)]), &[&[1, 2], &[2, 3], &[1, 4097], &[3, 4999]], text);
 }
+
+#[test]
+fn windows_at_the_end_of_an_image_average_what_there_is() {
+    let at: &[&[i64]] = &[&[1, 3, 3], &[2, 4, 6], &[1, 7, 9], &[3, 8, 21], &[3, 30, 20]];
+    for how in ["ceil_mode=1", "ceil_mode=1 count_include_pad=1", "pads=[1,1,1,1]", "auto_pad=\"SAME_UPPER\""] {
+        let text = format!(
+            "graph @g(%x: f32[<b>,3,<h>,<w>]) => (%y) {{
+                %y = AveragePool(%x) kernel_shape=[3,3] strides=[2,2] {how}
+            }}"
+        );
+        check(&parameters(&[("b", 1, 3), ("h", 3, 30), ("w", 3, 21)]), at, &text);
+    }
+}
+
+#[test]
+fn corners_of_images_are_aligned() {
+    for mode in ["nearest", "linear", "cubic"] {
+        let text = format!(
+            "graph @g(%x: f32[<b>,2,<h>,<w>]) => (%y, %z) {{
+                @twice = const [1.0, 1.0, 2.0, 2.0] : f32[4]
+                @sizes = const [<b>, 2, <2*h>, <3*w>] : i64[4]
+                %y = Resize(%x, _, @twice) mode=\"{mode}\" coordinate_transformation_mode=\"align_corners\"
+                %z = Resize(%x, _, _, @sizes) mode=\"{mode}\" coordinate_transformation_mode=\"align_corners\"
+            }}"
+        );
+        check(&parameters(&[("b", 1, 2), ("h", 1, 14), ("w", 1, 21)]), &[&[1, 1, 1], &[2, 2, 1], &[1, 5, 8], &[2, 14, 21]], &text);
+    }
+}
+
+#[test]
+fn repetitions_along_axes_that_vary() {
+    let text = "graph @g(%x: f32[<b>,<t>,3]) => (%y, %z, %r) {
+        @both = const [2, 3, 1] : i64[3]
+        @last = const [1, 1, 2, 4] : i64[4]
+        @perm = const [1, <b>, 3, <t>] : i64[4]
+        @inner = const [1, 2, 2] : i64[3]
+        %y = Tile(%x, @both)
+        %turned = Transpose(%x) perm=[0,2,1]
+        %cut = Reshape(%turned, @perm)
+        %z = Tile(%cut, @last)
+        %a = Relu(%x)
+        %t = Tile(%a, @inner)
+        %r = Neg(%t)
+    }";
+    check(&parameters(&[("b", 1, 4), ("t", 1, 21)]), &[&[1, 1], &[2, 1], &[1, 2], &[3, 9], &[4, 21]], text);
+}
