@@ -68,3 +68,19 @@ fn repetitions_along_axes_that_vary() {
     }";
     check(&parameters(&[("b", 1, 4), ("t", 1, 21)]), &[&[1, 1], &[2, 1], &[1, 2], &[3, 9], &[4, 21]], text);
 }
+
+#[test]
+fn grids_over_images_that_vary() {
+    for how in ["align_corners=0", "align_corners=1"] {
+        let text = format!(
+            "graph @g(%theta: f32[<b>,2,3], %solid: f32[<b>,3,4], %x: f32[<b>,2,<h>,<w>]) => (%grid, %space, %y) {{
+                @size = const [<b>, 2, <h>, <w>] : i64[4]
+                @sides = const [<b>, 2, <w>, 3, <h>] : i64[5]
+                %grid = AffineGrid(%theta, @size) {how}
+                %space = AffineGrid(%solid, @sides) {how}
+                %y = GridSample(%x, %grid) {how}
+            }}"
+        );
+        check(&parameters(&[("b", 1, 3), ("h", 1, 14), ("w", 1, 21)]), &[&[1, 1, 1], &[2, 2, 1], &[1, 5, 8], &[3, 14, 21]], &text);
+    }
+}
