@@ -14,8 +14,8 @@ fn result(node: NodeId) -> Value {
 fn with_splat(g: &Graph, node: NodeId) -> Option<(Value, usize, f64)> {
     let (a, b) = (operand(g, node, 0)?, operand(g, node, 1)?);
     match (g.constant(a), g.constant(b)) {
-        (None, Some(c)) => Some((a, 0, splat(c)?)),
-        (Some(c), None) => Some((b, 1, splat(c)?)),
+        (None, Some(c)) if !varies(g, b) => Some((a, 0, splat(c)?)),
+        (Some(c), None) if !varies(g, a) => Some((b, 1, splat(c)?)),
         _ => None,
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn mul_one(g: &mut Graph, node: NodeId) -> Outcome {
 pub(super) fn div_power_of_two(g: &mut Graph, node: NodeId) -> Outcome {
     let (Some(x), Some(divisor)) = (operand(g, node, 0), operand(g, node, 1)) else { return Outcome::No };
     let Some(c) = g.constant(divisor).filter(|c| c.dtype().is_float() && !c.is_empty()) else { return Outcome::No };
-    if g.constant(x).is_some() {
+    if g.constant(x).is_some() || varies(g, divisor) {
         return Outcome::No;
     }
     let values = c.to_f64s();

@@ -21,6 +21,8 @@ fn numbers_of_elements_are_factors_of_their_own() {
         %y = Div(%p, @n)
     }";
     check(&parameters(&[("b", 1, 3), ("t", 2, 4999)]), &[&[1, 2], &[2, 3], &[1, 4097], &[3, 4999]], text);
+    // One less than a probe may be a power of two.
+    check(&parameters(&[("b", 1, 3), ("t", 2, 33)]), &[&[1, 2], &[2, 3], &[1, 17], &[3, 33]], text);
 }
 
 #[test]
