@@ -25,7 +25,7 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
     let problem = |n: NodeId, what: &str| Misfit::Varies(format!("with {sizes} {what}")).diagnostic(all, &[n], "");
     let map = match correspondence(all, graph, true) {
         Ok(map) => map,
-        Err(n) => return vec![problem(n, "its graph has another structure")],
+        Err((n, what)) => return vec![problem(n, &format!("its graph has another structure: {what}"))],
     };
     let edge = Edge { all, sizer, graph, at, map };
     let compared = |n: NodeId| edge.compare(n).err().map(|what| problem(n, &what));
