@@ -275,3 +275,4 @@ mod states;
 mod updates;
 mod windows;
 mod winograd;
+mod zero;
