@@ -87,8 +87,8 @@ fn compile_dynamic(path: &Path, config: &Config, machine: &Machine) -> Result<Ar
     let mut config = config.clone();
     let (mut parameters, mut dimensions): (Vec<Parameter>, Vec<Vec<String>>) = (vec![], vec![]);
     for (names, &Range { low, high, step }) in &config.dynamic {
-        if low < 1 || low > high || high > 1 << 30 || step < 1 {
-            return usage(format!("`--dynamic {names}={low}..{high}:{step}`: expected a range of extents from 1 on, and steps from 1 on"));
+        if low > high || high > 1 << 30 || step < 1 {
+            return usage(format!("`--dynamic {names}={low}..{high}:{step}`: expected a range of extents, and steps from 1 on"));
         }
         let names: Vec<String> = names.split(',').map(str::to_owned).collect();
         if let Some(name) = names.iter().find(|name| config.bindings.contains_key(*name) || config.relations.contains_key(*name)) {

@@ -146,6 +146,8 @@ pub struct Graph {
     pub any_size: bool,
     /// Names of values that are computed by the program though they depend on constants alone: they are others at other sizes.
     pub computed: Arc<BTreeSet<String>>,
+    /// Names of constants that are others at other sizes, which become no parts of others.
+    pub varied: Arc<BTreeSet<String>>,
     /// What was computed when it was read for other sizes.
     pub evaluated: Option<Arc<Evaluated>>,
     /// Names of values that may become others which are equal; any where it is `None`. At one of several sizes more may be equal.

@@ -134,10 +134,22 @@ impl<'a> Steps<'a> {
         if let Some(values) = values.filter(|v| v.len() >= n_results) {
             return Ok(values.into_iter().map(|t| self.constant(t)).collect());
         }
+        Ok(self.node(op, operands, types))
+    }
+
+    /// The only result of an operator that is a step even where all of its operands are known, since it is another at other extents.
+    pub fn unfolded(&mut self, op: impl Operator, operands: &[Step]) -> Result<Step, InferError> {
+        let x = Operands { facts: operands.iter().map(|&v| Some(self.fact(v).clone())).collect(), n_results: 1 };
+        let operands: Vec<Option<Step>> = operands.iter().copied().map(Some).collect();
+        let types = op.infer(&x).map_err(|e| self.outer_error(&op, &operands, e))?;
+        Ok(self.node(Box::new(op), &operands, types)[0])
+    }
+
+    fn node(&mut self, op: Box<dyn Operator>, operands: &[Option<Step>], types: Vec<Type>) -> Vec<Step> {
         let node = self.nodes.len();
         let operands = operands.iter().map(|v| v.map(|v| self.values[v.0].0.clone())).collect();
         self.nodes.push(ExpansionNode { op, operands, results: types.clone() });
-        Ok(types.into_iter().enumerate().map(|(k, ty)| self.value(Source::Result(node, k), Fact::of(ty))).collect())
+        types.into_iter().enumerate().map(|(k, ty)| self.value(Source::Result(node, k), Fact::of(ty))).collect()
     }
 
     /// An error of a step as one of the whole operator.

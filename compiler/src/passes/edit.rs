@@ -72,6 +72,11 @@ pub(super) fn text(op: &dyn Operator, name: &str) -> String {
     }
 }
 
+/// Whether a constant is another at other sizes.
+pub(super) fn varies(g: &Graph, v: Value) -> bool {
+    g.varied.contains(g.name_of(v))
+}
+
 /// Operand `i`, if present.
 pub(super) fn operand(g: &Graph, node: NodeId, i: usize) -> Option<Value> {
     g.operands(node).get(i).copied().flatten()
@@ -97,7 +102,8 @@ pub(super) fn splat(t: &Tensor) -> Option<f64> {
 
 /// The value of the constant operand `i` if its elements are all the same.
 pub(super) fn splat_operand(g: &Graph, node: NodeId, i: usize) -> Option<f64> {
-    splat(g.constant(operand(g, node, i)?)?)
+    let v = operand(g, node, i)?;
+    splat(g.constant(v).filter(|_| !varies(g, v))?)
 }
 
 /// Elements of a constant, broadcast to `dims`.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, varying_constants};
+use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, varied_constants, varying_constants};
 use super::fit::{self, Wanted};
 use super::run_passes_as;
 use crate::config::Config;
@@ -79,7 +79,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         Ok::<_, E>((graph, about))
     };
     let mut computed = Arc::new(BTreeSet::new());
-    let (mut first, about, mut unchanged, merged) = loop {
+    let (mut first, about, mut unchanged, merged, varied) = loop {
         let (mut first, about) = read(&few[0], &computed)?;
         let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
         for at in &few[1..] {
@@ -97,14 +97,14 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         if computed.len() == known {
             let all: Vec<(&Graph, &Report)> = [(&first, &of_first.2)].into_iter().chain(unchanged.values().zip(&reports)).collect();
             let merged = merged_everywhere(&all);
-            break (first, about, unchanged, Arc::new(merged));
+            break (first, about, unchanged, Arc::new(merged), Arc::new(varied_constants(&of_first.1, &others)));
         }
     };
-    // What is equal at some sizes only stays apart.
-    unchanged.values_mut().chain([&mut first]).for_each(|graph| merge_only(graph, &merged));
+    // What is equal at some sizes only stays apart, and so do constants that are others at others.
+    unchanged.values_mut().chain([&mut first]).for_each(|graph| keep_apart(graph, &merged, &varied));
     let mut read = |at: &[i64], computed: &Arc<BTreeSet<String>>| {
         let (mut graph, about) = read(at, computed)?;
-        merge_only(&mut graph, &merged);
+        keep_apart(&mut graph, &merged, &varied);
         Ok::<_, E>((graph, about))
     };
     let (stored, folded, report) = passed(first.clone(), None);
@@ -218,11 +218,11 @@ fn names_of_values(graph: &Graph) -> BTreeSet<String> {
     })
 }
 
-/// Lets only these values become others in a graph and its bodies.
-fn merge_only(graph: &mut Graph, names: &Arc<BTreeSet<String>>) {
-    graph.merged = Some(Arc::clone(names));
+/// Lets only the first of these values become others in a graph and its bodies, and the second ones no parts of others.
+fn keep_apart(graph: &mut Graph, merged: &Arc<BTreeSet<String>>, varied: &Arc<BTreeSet<String>>) {
+    (graph.merged, graph.varied) = (Some(Arc::clone(merged)), Arc::clone(varied));
     for n in graph.control_nodes() {
-        graph.node_mut(n).control_mut().into_iter().flat_map(|c| c.bodies_mut()).for_each(|body| merge_only(body, names));
+        graph.node_mut(n).control_mut().into_iter().flat_map(|c| c.bodies_mut()).for_each(|body| keep_apart(body, merged, varied));
     }
 }
 

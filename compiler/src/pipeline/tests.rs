@@ -262,6 +262,7 @@ fn attention_reads_its_heads_in_place() {
 mod bodies;
 mod columns;
 mod counted;
+mod extents;
 mod images;
 mod integers;
 mod joined;
@@ -276,3 +277,4 @@ mod taps;
 mod updates;
 mod windows;
 mod winograd;
+mod zero;

@@ -200,7 +200,7 @@ pub(super) fn compare(memory: &Memory, want: &[Tensor], near: &[Tensor]) -> Resu
         let shift = want.iter().zip(&near).fold(0f64, |m, (a, b)| m.max((a - b).abs()));
         for (i, (g, w)) in got.iter().zip(&want).enumerate() {
             let allowed = if exact { 0.0 } else { 2e-5 * (0.1 + largest) + 20.0 * shift };
-            let close = (g - w).abs() <= allowed;
+            let close = g == w || g.is_nan() && w.is_nan() || (g - w).abs() <= allowed;
             if !close {
                 return Err(format!("output {j}, element {i}: {g} where {w} is right"));
             }

@@ -89,7 +89,9 @@ pub fn check_range(text: &str, n_varying: usize, seed: u64) -> Result<Found, Str
 
 fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, String> {
     let names = ["n", "m"];
-    let parameters: Vec<Parameter> = (0..n_varying).map(|i| Parameter::new(names[i], 1, MARKS[i], 1)).collect();
+    // Some ranges begin at nothing.
+    let low = i64::from(!Random::new(seed ^ 0x2077).one_in(3));
+    let parameters: Vec<Parameter> = (0..n_varying).map(|i| Parameter::new(names[i], low, MARKS[i], 1)).collect();
     let invalid = |e| vec![Diagnostic::new("invalid", Severity::Input, "", e)];
     let mut read_at = |sizes: &[i64], _: &BTreeSet<String>| Ok((read(&at(text, sizes)).map_err(invalid)?, ()));
     let everywhere = Options { threads: 7, thread_work: 0, ..Options::default() };
@@ -124,7 +126,7 @@ fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, Stri
         let exe = Executable::new(&compiled.program, &machine).map_err(|e| e.to_string())?;
         let needs = compiled.program.workspace_needs();
         let mut n_loops = 0;
-        for sizes in sizes_of(n_varying, seed) {
+        for sizes in sizes_of(n_varying, low, seed) {
             let graph = read(&at(text, &sizes))?;
             match run(&exe, &compiled, &needs, &graph, &sizes, seed).map_err(|e| format!("{label} at {sizes:?}: {e}"))? {
                 Some(spread) => n_loops = n_loops.max(spread),
@@ -139,12 +141,18 @@ fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, Stri
 }
 
 /// The sizes at which a program is compared: the least, some between, the greatest.
-fn sizes_of(n_varying: usize, seed: u64) -> Vec<Sizes> {
+fn sizes_of(n_varying: usize, low: i64, seed: u64) -> Vec<Sizes> {
     let mut random = Random::new(seed ^ 0x5123);
     let greatest = MARKS[..n_varying].to_vec();
     let mut list: Vec<Sizes> = (1..=8).map(|n| vec![n; n_varying]).chain([greatest.clone()]).collect();
     if n_varying == 2 {
         list.extend([vec![1, 2], vec![2, 1], vec![1, MARKS[1]], vec![MARKS[0], 1], vec![3, 1], vec![1, 5]]);
+    }
+    if low == 0 {
+        list.insert(0, vec![0; n_varying]);
+        if n_varying == 2 {
+            list.extend([vec![0, 2], vec![2, 0], vec![0, MARKS[1]], vec![MARKS[0], 0]]);
+        }
     }
     list.extend((0..5).map(|_| greatest.iter().map(|&high| random.within(1, high)).collect()));
     list

@@ -1,8 +1,9 @@
 //! `AffineGrid`: where affine maps take the points of a regular grid.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__AffineGrid.html>
 
+use crate::ops::elementwise::{Cast, Div, Sub, Where};
 use crate::ops::{InferError, Step, Steps};
-use crate::tensor::{Tensor, for_each_index};
+use crate::tensor::{DType, Tensor};
 use crate::{composite, operator};
 
 operator! {
@@ -29,22 +30,46 @@ impl AffineGrid {
         if points == 0 {
             return Err(InferError::Invalid(format!("sizes {size:?}")));
         }
-        let place = |i: usize, extent: usize| match (self.align_corners, extent) {
-            (true, 1) => -1.0,
-            (true, _) => -1.0 + 2.0 * i as f64 / (extent - 1) as f64,
-            (false, _) => -1.0 + (2.0 * i as f64 + 1.0) / extent as f64,
+        let wide = if dtype == DType::F64 { dtype } else { DType::F32 };
+        let theta = s.cast(theta, wide)?;
+        // `theta` by columns, in the order of its own axes: the last axis of space is the first coordinate.
+        let column = |s: &mut Steps<'_>, k: usize| -> Result<Step, InferError> {
+            let column = s.slice(theta, 2, k, k + 1)?;
+            s.reshape(column, &[&[extents[0]][..], &vec![1; n], &[n]].concat())
         };
-        // One column a point: the last axis of space is the first coordinate.
-        let mut columns = vec![1.0; (n + 1) * points];
-        for_each_index(space, |flat, at| {
-            for (c, axis) in (0..n).rev().enumerate() {
-                columns[c * points + flat] = place(at[axis], space[axis]);
-            }
-        });
-        let columns = s.constant(Tensor::from_f64s(dtype, &[n + 1, points], &columns));
-        let grid = s.matmul(theta, columns)?;
-        let grid = s.transpose(grid, &[0, 2, 1])?;
-        Ok(vec![s.reshape(grid, &[&[extents[0]], space, &[n]].concat())?])
+        let mut grid: Option<Step> = None;
+        for (k, axis) in (0..n).rev().enumerate() {
+            let places = self.places(s, space[axis], wide)?;
+            let places = s.reshape(places, &(0..n + 2).map(|i| if i == axis + 1 { space[axis] } else { 1 }).collect::<Vec<_>>())?;
+            let column = column(s, k)?;
+            let part = s.mul(column, places)?;
+            grid = Some(match grid {
+                Some(sum) => s.add(sum, part)?,
+                None => part,
+            });
+        }
+        let shift = column(s, n)?;
+        let grid = grid.expect("axes of space");
+        let grid = s.add(grid, shift)?;
+        Ok(vec![s.cast(grid, dtype)?])
+    }
+
+    /// The coordinates along one axis, from -1 to 1.
+    fn places(&self, s: &mut Steps<'_>, extent: usize, dtype: DType) -> Result<Step, InferError> {
+        let table = |f: &dyn Fn(f64) -> f64| (0..extent).map(|i| f(i as f64)).collect::<Vec<_>>();
+        let twice = if self.align_corners { table(&|i| 2.0 * i) } else { table(&|i| 2.0 * i + 1.0) };
+        let twice = s.constant(Tensor::from_f64s(DType::F64, &[extent], &twice));
+        let (steps, one) = (extent - usize::from(self.align_corners), s.number(DType::F64, 1.0));
+        let steps = s.number(DType::F64, steps as f64);
+        let parts = s.unfolded(Div {}, &[twice, steps])?;
+        let mut places = s.unfolded(Sub {}, &[parts, one])?;
+        if self.align_corners {
+            // The only point of an axis is its first.
+            let is_first = s.constant(Tensor::from_bools(&[extent], (0..extent).map(|i| i == 0)));
+            let first = s.number(DType::F64, -1.0);
+            places = s.unfolded(Where {}, &[is_first, first, places])?;
+        }
+        s.unfolded(Cast { to: dtype, saturate: true, round_mode: "up".to_owned() }, &[places])
     }
 }
 

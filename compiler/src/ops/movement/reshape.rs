@@ -45,9 +45,12 @@ impl Operator for Reshape {
             None => true,
         });
         let product = |dims: &[Dim]| dims.iter().map(Dim::fixed).try_fold(1usize, |p, d| p.checked_mul(d?));
+        let empty = |dims: &[Dim]| dims.contains(&Dim::Fixed(0));
         let unknown = || x.dims(0).err().unwrap_or_else(|| invalid("too many elements"));
         match (open, product(&left), product(&right)) {
-            (None, Some(l), Some(r)) if l != r => return Err(invalid("the number of elements differs")),
+            (None, Some(l), Some(r)) if l != r && !(empty(&ty.shape.0) && empty(&dims)) => {
+                return Err(invalid("the number of elements differs"));
+            }
             (None, _, _) => {}
             (Some(i), Some(l), Some(r)) => {
                 if r == 0 || l % r != 0 {
@@ -106,6 +109,7 @@ mod tests {
         assert_eq!(shape("Reshape", "i64[1]", "i64[0]"), [0usize; 0]);
         assert_eq!(shape("Reshape", "f32[0,3]", "i64[2] 0 -1"), [0, 3]);
         assert_eq!(shape("Reshape allowzero=1", "f32[0,3]", "i64[2] 3 0"), [3, 0]);
+        assert_eq!(shape("Reshape", "f32[0,4,3]", "i64[2] 0 3"), [0, 3]);
         assert_eq!(check_op("Reshape", [t("f32[2,2] 1 2 3 4"), t("i64[1] 4")]), [t("f32[4] 1 2 3 4")]);
     }
 

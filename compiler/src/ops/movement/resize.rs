@@ -267,10 +267,12 @@ impl Operator for Resize {
         let dtype = b.dtype(value);
         let varies = |b: &expr::Builder, axis: usize| (b.spread(value, axis).1, b.result_spread(0, axis, 0).1);
         let rank = x.dims(0).len();
-        // Of an axis with one extent at all sizes and one of its result only, the taps are others at every size.
+        // Of an axis with one extent at all sizes and one of its result only, the taps are others at every size; so they are where corners
+        // are aligned.
+        let aligned = self.coordinate_transformation_mode == "align_corners";
         let of_any_extent = (0..rank).any(|axis| {
             let (from, to) = varies(b, axis);
-            from != to
+            from != to || from && aligned
         });
         let any = |axis: usize| varies(b, axis) != (false, false);
         if (b.any_padding || of_any_extent)

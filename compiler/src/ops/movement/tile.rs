@@ -3,7 +3,7 @@
 
 use super::pieces::{eval_tables, lower_tables};
 use super::view::{identity_view, kept_axes};
-use crate::expr::{self, TensorId};
+use crate::expr::{self, BinaryOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, View};
 use crate::tensor::{Affine, Dim, Tensor, Type};
@@ -73,7 +73,18 @@ impl Operator for Tile {
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        Ok(vec![lower_tables(b, x.tensor(0), &self.tables(x.facts)?)])
+        let (input, repeats) = (x.tensor(0), self.repeats(x.facts)?);
+        let extents = b.dims(input).to_vec();
+        let varies = |axis: usize| repeats[axis] != 1 && b.spread(input, axis).1;
+        if !(0..extents.len()).any(varies) {
+            return Ok(vec![lower_tables(b, input, &self.tables(x.facts)?)]);
+        }
+        let place = |at: &expr::Affine, axis: usize| match repeats[axis] {
+            1 => Ix::Affine(at.clone()),
+            _ => Ix::Clamped(Expr::index(at).binary(BinaryOp::Rem, &Expr::extent(extents[axis] as i64))),
+        };
+        let dims = x.result_dims(0);
+        Ok(vec![b.compute(&dims, |b, at| b.load(input, at.iter().enumerate().map(|(axis, at)| place(at, axis))))])
     }
 }
 

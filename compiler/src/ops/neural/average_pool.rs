@@ -104,7 +104,10 @@ impl Operator for AveragePool {
         let (image, dims) = (x.tensor(0), x.result_dims(0));
         let (dtype, zero) = (b.dtype(image), Expr::constant(b.dtype(image), 0.0));
         let compute = wide(dtype);
-        if b.any_padding && window.is_padded(true) {
+        // What a window averages depends on how far the last one is from the border.
+        let ends = self.ceil_mode || !self.count_include_pad || self.auto_pad.starts_with("SAME");
+        let of_any_extent = ends && (0..window.rank()).any(|i| b.spread(image, 2 + i).1);
+        if (b.any_padding || of_any_extent) && window.is_padded(true) {
             let mean = |_: &expr::Builder, at: &[expr::Affine], sum: Expr| {
                 let counts = (0..window.rank()).map(|i| self.count(&window, i, &at[2 + i]));
                 let count = counts.reduce(|a, b| a * b).expect("a window has axes");

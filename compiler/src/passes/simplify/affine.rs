@@ -5,7 +5,9 @@
 
 use crate::graph::{Graph, NodeId, Value};
 use crate::passes::contraction::{Contraction, new_bias, pads, rounded, set_weights};
-use crate::passes::edit::{Outcome, alias, declined, float, insert, int, is_sole, kind, make, only_result, operand, remove_dead, replace};
+use crate::passes::edit::{
+    Outcome, alias, declined, float, insert, int, is_sole, kind, make, only_result, operand, remove_dead, replace, varies,
+};
 use crate::tensor::{DType, Tensor};
 
 /// Weights of more elements are not copied for one of several users.
@@ -59,8 +61,8 @@ fn affine_of(g: &Graph, node: NodeId) -> Option<Affine> {
     }
     let second = operand(g, node, 1)?;
     let (x, c, at) = match (g.constant(first), g.constant(second)) {
-        (None, Some(c)) => (first, c, 1),
-        (Some(c), None) => (second, c, 0),
+        (None, Some(c)) if !varies(g, second) => (first, c, 1),
+        (Some(c), None) if !varies(g, first) => (second, c, 0),
         _ => return None,
     };
     let c = |f: fn(f64) -> f64| Coefficient { dims: c.dims().to_vec(), values: c.to_f64s().into_iter().map(f).collect() };

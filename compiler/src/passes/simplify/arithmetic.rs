@@ -2,7 +2,7 @@
 
 use crate::graph::{Graph, NodeId, Value};
 use crate::passes::edit::{
-    Outcome, alias, broadcast, declined, is_sole, kind, make, operand, operand_name, remove_dead, replace, splat, splat_operand,
+    Outcome, alias, broadcast, declined, is_sole, kind, make, operand, operand_name, remove_dead, replace, splat, splat_operand, varies,
 };
 use crate::tensor::{Tensor, broadcast_dims, is_power_of_two};
 
@@ -14,8 +14,8 @@ fn result(node: NodeId) -> Value {
 fn with_splat(g: &Graph, node: NodeId) -> Option<(Value, usize, f64)> {
     let (a, b) = (operand(g, node, 0)?, operand(g, node, 1)?);
     match (g.constant(a), g.constant(b)) {
-        (None, Some(c)) => Some((a, 0, splat(c)?)),
-        (Some(c), None) => Some((b, 1, splat(c)?)),
+        (None, Some(c)) if !varies(g, b) => Some((a, 0, splat(c)?)),
+        (Some(c), None) if !varies(g, a) => Some((b, 1, splat(c)?)),
         _ => None,
     }
 }
@@ -47,7 +47,7 @@ pub(super) fn mul_one(g: &mut Graph, node: NodeId) -> Outcome {
 pub(super) fn div_power_of_two(g: &mut Graph, node: NodeId) -> Outcome {
     let (Some(x), Some(divisor)) = (operand(g, node, 0), operand(g, node, 1)) else { return Outcome::No };
     let Some(c) = g.constant(divisor).filter(|c| c.dtype().is_float() && !c.is_empty()) else { return Outcome::No };
-    if g.constant(x).is_some() {
+    if g.constant(x).is_some() || varies(g, divisor) {
         return Outcome::No;
     }
     let values = c.to_f64s();
@@ -191,8 +191,8 @@ fn constant_side(g: &Graph, node: NodeId) -> Option<(bool, Value, Tensor)> {
     let (a, b) = (operand(g, node, 0)?, operand(g, node, 1)?);
     let direct = matches!(kind(g, node), "Add" | "Mul");
     match (g.constant(a), g.constant(b)) {
-        (None, Some(c)) => Some((direct, a, c.clone())),
-        (Some(c), None) if direct => Some((true, b, c.clone())),
+        (None, Some(c)) if !varies(g, b) => Some((direct, a, c.clone())),
+        (Some(c), None) if direct && !varies(g, a) => Some((true, b, c.clone())),
         _ => None,
     }
 }

@@ -24,6 +24,16 @@ pub(in crate::pipeline) fn varying_constants(graph: &Graph, others: &[Graph]) ->
     graph.order().into_iter().filter(varies).map(|n| graph.node(n).results[0].name.clone()).collect()
 }
 
+/// Names of constants that are others at other sizes.
+pub(in crate::pipeline) fn varied_constants(graph: &Graph, others: &[Graph]) -> BTreeSet<String> {
+    let varies = |n: &NodeId| {
+        let NodeKind::Constant(whole) = &graph.node(*n).kind else { return false };
+        let name = &graph.node(*n).results[0].name;
+        !others.iter().filter_map(|g| g.find(name).and_then(|v| g.constant(v))).all(|part| is_part(part, whole))
+    };
+    graph.order().into_iter().filter(varies).map(|n| graph.node(n).results[0].name.clone()).collect()
+}
+
 /// Whether a value depends on constants alone.
 pub(super) fn is_of_constants(graph: &Graph, v: Value) -> bool {
     cone(graph, v).is_some()

@@ -25,7 +25,7 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
     let problem = |n: NodeId, what: &str| Misfit::Varies(format!("with {sizes} {what}")).diagnostic(all, &[n], "");
     let map = match correspondence(all, graph, true) {
         Ok(map) => map,
-        Err(n) => return vec![problem(n, "its graph has another structure")],
+        Err((n, what)) => return vec![problem(n, &format!("its graph has another structure: {what}"))],
     };
     let edge = Edge { all, sizer, graph, at, map };
     let compared = |n: NodeId| edge.compare(n).err().map(|what| problem(n, &what));
@@ -99,11 +99,19 @@ impl Edge<'_> {
                 return Ok(());
             }
         }
-        let Ok(mut mine) = lower_plainly(self.all, &[n]) else { return Ok(()) };
+        // What reads nothing must be known to do so: attributes do not say whether a place of an empty axis is read.
+        let empty = self.is_empty(twin);
+        let alike = alike && !empty;
+        let mut mine = match lower_plainly(self.all, &[n]) {
+            Ok(mine) => mine,
+            Err(_) if empty => return Err("it may compute something else".to_owned()),
+            Err(_) => return Ok(()),
+        };
         let theirs = lower_plainly(self.graph, &[twin]).map_err(|(_, e)| e.to_string())?;
         match self.sizer.annotate_as(lower_plainly, self.all, &[n], &mut mine) {
             Ok(()) => match self.same(&mine, &theirs) {
                 Some(true) => Ok(()),
+                Some(false) if empty => Err("an axis that it may read has no elements".to_owned()),
                 Some(false) => Err("it computes something else".to_owned()),
                 None if alike => Ok(()),
                 None => Err("it may compute something else".to_owned()),
@@ -112,6 +120,12 @@ impl Edge<'_> {
             Err(_) if alike => Ok(()),
             Err(_) => Err("its attributes or constants are others".to_owned()),
         }
+    }
+
+    /// Whether an operand has no elements at this size.
+    fn is_empty(&self, twin: NodeId) -> bool {
+        let empty = |v: Value| self.graph.ty(v).dims().is_some_and(|dims| dims.contains(&0));
+        self.graph.operands(twin).into_iter().flatten().any(empty)
     }
 
     /// What differs at a branch or loop and inside.

@@ -28,7 +28,7 @@ use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
 use constants::is_of_constants;
-pub(super) use constants::{fold_alike, varying_constants};
+pub(super) use constants::{fold_alike, varied_constants, varying_constants};
 pub(super) use edges::check_edge;
 use places::{table, with_values};
 use shapes::{is_part, reshape_holds};
@@ -158,8 +158,11 @@ impl<'p> Sizer<'p> {
         let mut nodes = vec![];
         for (other, at) in probes.graphs.iter().zip(&probes.sizes[1..]) {
             let sizes = Parameter::told(&probes.parameters, at);
-            let what = format!("its graph has another structure with {sizes}; `--dynamic` cannot give it one library");
-            nodes.push(correspondence(graph, other, false).map_err(|n| vec![of_structure(refuse(graph, &[n], &what))])?);
+            let found = correspondence(graph, other, false).map_err(|(n, what)| {
+                let what = format!("its graph has another structure with {sizes}: {what}; `--dynamic` cannot give it one library");
+                vec![of_structure(refuse(graph, &[n], &what))]
+            });
+            nodes.push(found?);
         }
         let (parameters, sizes, wanted) = (probes.parameters.clone(), probes.sizes.clone(), probes.wanted.clone());
         let mut fitter = Fitter { parameters, probes: sizes, known: Known::default(), wanted };
@@ -366,34 +369,37 @@ fn same_views(a: &[View], b: &[View]) -> bool {
 }
 
 /// The nodes of another graph that stand for those of the first: inputs, and what outputs depend on, but no constants. An error names
-/// a node that none stands for. Where results are small enough to be folded in the other graph only, there is no node: `any_folding`
+/// a node that none stands for, and says why. Where results are small enough to be folded in the other graph only, there is no node: `any_folding`
 /// allows that.
-fn correspondence(graph: &Graph, other: &Graph, any_folding: bool) -> Result<HashMap<NodeId, NodeId>, NodeId> {
+fn correspondence(graph: &Graph, other: &Graph, any_folding: bool) -> Result<HashMap<NodeId, NodeId>, (NodeId, String)> {
     let mut map: HashMap<NodeId, NodeId> = HashMap::new();
     let ports = |g: &Graph| g.inputs().iter().chain(g.outputs()).copied().collect::<Vec<_>>();
     let (mine, theirs) = (ports(graph), ports(other));
     let mut left: Vec<(Value, Value)> = mine.iter().copied().zip(theirs.iter().copied()).collect();
     if mine.len() != theirs.len() || graph.inputs().len() != other.inputs().len() {
-        return Err(mine.last().map_or_else(|| graph.order()[0], |v| v.node));
+        let last = mine.last().map_or_else(|| graph.order()[0], |v| v.node);
+        return Err((last, "it has other inputs or outputs".to_owned()));
     }
     while let Some((a, b)) = left.pop() {
         if any_folding && other.constant(b).is_some() && is_of_constants(graph, a) {
             continue;
         }
-        if a.result != b.result || kind(graph, a.node) != kind(other, b.node) {
-            return Err(a.node);
+        let (mine, theirs) = (kind(graph, a.node), kind(other, b.node));
+        if a.result != b.result || mine != theirs {
+            return Err((a.node, format!("`{theirs}` is there instead")));
         }
         if graph.constant(a).is_some() {
             continue;
         }
         match map.insert(a.node, b.node) {
             Some(known) if known == b.node => continue,
-            Some(_) => return Err(a.node),
+            Some(_) => return Err((a.node, "what is one value here is two there".to_owned())),
             None => {}
         }
         let (x, y) = (graph.operands(a.node), other.operands(b.node));
         if x.len() != y.len() || x.iter().zip(&y).any(|(x, y)| x.is_some() != y.is_some()) {
-            return Err(a.node);
+            let number = |list: &[Option<Value>]| list.iter().flatten().count();
+            return Err((a.node, format!("it has {} operands there, not {}, as where a sequence is longer", number(&y), number(&x))));
         }
         left.extend(x.into_iter().flatten().zip(y.into_iter().flatten()));
     }

@@ -1,12 +1,17 @@
 //! Programs for a range of sizes in which axes are joined and cut, put one behind another, and read at places that the sizes decide.
 
 use super::sized::{check_for, compile, parameters};
-use crate::graph::parse;
+use crate::graph::{Graph, parse};
 use crate::tensor::Parameter;
 
 /// Compares the program of a text, in which `{b}` and so on stand for the sizes, and `{b*s}` and `{p+s}` for products and sums of them.
 pub(super) fn check(parameters: &[Parameter], at: &[&[i64]], text: &str) {
-    check_for(parameters, at, &|at| parse(&filled(parameters, at, text)).unwrap_or_else(|e| panic!("{e:?}")));
+    check_for(parameters, at, &|at| build(parameters, at, text));
+}
+
+/// The graph of such a text.
+pub(super) fn build(parameters: &[Parameter], at: &[i64], text: &str) -> Graph {
+    parse(&filled(parameters, at, text)).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
 fn filled(parameters: &[Parameter], at: &[i64], text: &str) -> String {

@@ -1,0 +1,74 @@
+//! Programs for ranges that begin at nothing: axes without elements, and what is reduced over them.
+
+use super::joined::{build, check};
+use super::sized::{compile, parameters};
+
+#[test]
+fn rows_of_products_may_be_none() {
+    let text = "graph @g(%x: f32[<n>,6]) => (%y, %z, %s) {
+        @w = const rand(1) : f32[6,20]
+        @v = const rand(2) : f32[20,6]
+        %a = MatMul(%x, @w)
+        %r = Relu(%a)
+        %b = MatMul(%r, @v)
+        %y = Add(%b, %x)
+        %z = Softmax(%b) axis=1
+        %s = Transpose(%z) perm=[1,0]
+    }";
+    check(&parameters(&[("n", 0, 40)]), &[&[0], &[1], &[2], &[17], &[40]], text);
+}
+
+#[test]
+fn reductions_over_nothing_give_what_changes_nothing() {
+    let text = "graph @g(%x: f32[<b>,<n>,6]) => (%s, %p, %l, %high, %low, %mean) {
+        @axes = const [1] : i64[1]
+        %s = ReduceSum(%x, @axes)
+        %p = ReduceProd(%x, @axes)
+        %l = ReduceL2(%x, @axes)
+        %high = ReduceMax(%x, @axes)
+        %low = ReduceMin(%x, @axes)
+        %mean = ReduceMean(%x, @axes)
+    }";
+    check(&parameters(&[("b", 0, 4), ("n", 0, 40)]), &[&[0, 0], &[0, 4], &[2, 0], &[1, 1], &[4, 40]], text);
+}
+
+#[test]
+fn sums_of_products_may_be_of_none() {
+    let text = "graph @g(%x: f32[<b>,<n>,6], %y: f32[<b>,<m>,6]) => (%k, %o, %r) {
+        @flat = const [<b*n>, 6] : i64[2]
+        %t = Transpose(%y) perm=[0,2,1]
+        %k = MatMul(%x, %t)
+        %o = MatMul(%k, %y)
+        %r = Reshape(%x, @flat) allowzero=1
+    }";
+    let at: &[&[i64]] = &[&[0, 4, 4], &[2, 0, 3], &[2, 3, 0], &[3, 0, 0], &[0, 0, 0], &[1, 1, 1], &[4, 20, 9]];
+    check(&parameters(&[("b", 0, 4), ("n", 0, 20), ("m", 0, 9)]), at, text);
+}
+
+#[test]
+fn images_and_recurrences_may_be_none() {
+    let text = "graph @g(%x: f32[<b>,3,<h>,7], %steps: f32[<t>,<b>,4], %i: i64[<b>]) => (%y, %p, %all, %e) {
+        @w = const rand(1) : f32[8,3,3,3]
+        @v = const rand(2) : f32[1,12,4]
+        @r = const rand(3) : f32[1,12,4]
+        @table = const rand(4) : f32[9,4]
+        %a = Conv(%x, @w) pads=[1,1,1,1]
+        %y = Relu(%a)
+        %p = GlobalAveragePool(%y)
+        %all, %last = GRU(%steps, @v, @r) hidden_size=4
+        %e = Gather(@table, %i)
+    }";
+    let parameters = parameters(&[("b", 0, 4), ("h", 3, 20), ("t", 1, 9)]);
+    check(&parameters, &[&[0, 4, 3], &[1, 3, 1], &[4, 20, 9], &[0, 20, 9]], text);
+}
+
+/// Whichever part an element is of, a place in each of them is computed.
+#[test]
+fn parts_of_what_is_joined_may_not_be_none() {
+    let text = "graph @g(%x: f32[<n>,6], %y: f32[<m>,6]) => (%c) {
+        %c = Concat(%y, %x) axis=0
+    }";
+    let parameters = parameters(&[("n", 1, 20), ("m", 0, 9)]);
+    let problems = compile(&parameters, &|at| build(&parameters, at, text)).unwrap_err();
+    assert!(problems[0].to_string().contains("m=0 an axis that it may read has no elements"), "{}", problems[0]);
+}
