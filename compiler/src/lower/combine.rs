@@ -4,8 +4,8 @@
 //! Requires: stages in order, every region of a tensor written once (loop bodies aside). Ensures: the same results; sums
 //! keep their order, except that factors which do not depend on the reduction leave the sum.
 
-use crate::expr::{Affine, BinaryOp, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var, factors};
-use crate::tensor::n_elements;
+use crate::expr::{Affine, BinaryOp, Body, CompareOp, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var, factors};
+use crate::tensor::{DType, Parameter, Size, n_elements};
 
 /// An expression of at most this many operators may be computed again for each of several readers.
 const CHEAP_OPERATORS: usize = 6;
@@ -370,6 +370,32 @@ fn factor_sums(items: &mut [Item]) {
                         *finish = finish.rewrite(&mut |e| if matches!(e.node(), Node::Acc) { scaled.clone() } else { e });
                         *value = inner;
                     }
+                }
+            }
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
+/// A sum that a run may have nothing for is zero then, whatever the factor that left it: the extents of a run are known.
+pub(crate) fn sums_of_nothing(parameters: &[Parameter], items: &mut [Item]) {
+    for item in items {
+        match item {
+            Item::Repeat { items, .. } => sums_of_nothing(parameters, items),
+            Item::Stage(stage) => {
+                let n = stage.axes.len();
+                let bounds = (n..n + stage.reduce.len()).filter_map(|axis| stage.bound(axis));
+                let may_be_empty: Vec<Size> =
+                    bounds.filter(|b| b.span(parameters).unwrap_or_else(|| b.range(parameters)).0 <= 0).cloned().collect();
+                let Body::Reduce { op: ReduceOp::Sum, finish, .. } = &mut stage.body else { continue };
+                for extent in may_be_empty {
+                    let none = Expr::new(Node::Size(extent), DType::I64).compare(CompareOp::Le, &Expr::int(DType::I64, 0));
+                    *finish = finish.rewrite(&mut |e| match e.node() {
+                        Node::Binary(BinaryOp::Mul, acc, factor) if matches!((acc.node(), factor.node()), (Node::Acc, f) if !matches!(f, Node::Const(_))) => {
+                            none.select(acc, &e)
+                        }
+                        _ => e,
+                    });
                 }
             }
             Item::Reshape { .. } => {}

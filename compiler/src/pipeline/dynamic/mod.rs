@@ -23,7 +23,7 @@ use super::refuse;
 use crate::diagnostic::Diagnostic;
 use crate::expr::{Item, Program};
 use crate::graph::{Graph, NodeId, NodeKind, Value};
-use crate::lower::{Lowered, lower_group, prune_operands, visit_reads};
+use crate::lower::{Lowered, lower_group, prune_operands, sums_of_nothing, visit_reads};
 use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
@@ -252,7 +252,9 @@ impl<'p> Sizer<'p> {
 
     /// Gives a lowered group its sizes.
     pub(super) fn annotate(&self, graph: &Graph, members: &[NodeId], lowered: &mut Lowered) -> Result<(), Diagnostic> {
-        self.annotate_as(lower_group, graph, members, lowered).map_err(|misfit| misfit.diagnostic(graph, members, ""))
+        self.annotate_as(lower_group, graph, members, lowered).map_err(|misfit| misfit.diagnostic(graph, members, ""))?;
+        sums_of_nothing(&self.probes.parameters, &mut lowered.program.items);
+        Ok(())
     }
 
     /// As `annotate`, of what was lowered in this way.

@@ -45,6 +45,18 @@ fn sums_of_products_may_be_of_none() {
     check(&parameters(&[("b", 0, 4), ("n", 0, 20), ("m", 0, 9)]), at, text);
 }
 
+/// The division by a sum leaves the sum of products, which is zero for no keys.
+#[test]
+fn no_keys_give_zeros() {
+    let text = "graph @g(%q: f32[2,5,6], %k: f32[2,<n>,6], %v: f32[2,<n>,9]) => (%y) {
+        %t = Transpose(%k) perm=[0,2,1]
+        %s = MatMul(%q, %t)
+        %p = Softmax(%s) axis=2
+        %y = MatMul(%p, %v)
+    }";
+    check(&parameters(&[("n", 0, 20)]), &[&[0], &[1], &[20]], text);
+}
+
 #[test]
 fn images_and_recurrences_may_be_none() {
     let text = "graph @g(%x: f32[<b>,3,<h>,7], %steps: f32[<t>,<b>,4], %i: i64[<b>]) => (%y, %p, %all, %e) {
