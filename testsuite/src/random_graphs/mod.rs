@@ -19,7 +19,7 @@ pub use check::{Found, check, values_of, ways};
 pub use drawn::not_drawn;
 pub use generate::generate;
 pub use network::{Line, Network, Variable};
-pub use ranged::{Sizes, check_range, generate_range};
+pub use ranged::{Sizes, check_range, check_range_from, generate_range};
 pub use search::{AT_LEAST, Search, search};
 
 /// A generator of pseudo-random numbers.

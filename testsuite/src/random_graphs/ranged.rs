@@ -79,18 +79,26 @@ fn at(text: &str, sizes: &[i64]) -> String {
     out + rest
 }
 
-/// Compiles the graph of a text for all sizes and compares it with the interpreter at many of them, the least first.
+/// Compiles the graph of a text for all sizes, of which some ranges begin at nothing, and compares it with the interpreter at many of them,
+/// the least first.
 ///
 /// # Errors
 /// What differs, also a panic.
 pub fn check_range(text: &str, n_varying: usize, seed: u64) -> Result<Found, String> {
-    caught(|| check_or_panic(text, n_varying, seed))
+    let low = i64::from(!Random::new(seed ^ 0x2077).one_in(3));
+    check_range_from(low, text, n_varying, seed)
 }
 
-fn check_or_panic(text: &str, n_varying: usize, seed: u64) -> Result<Found, String> {
+/// As [`check_range`], of sizes from `low` on.
+///
+/// # Errors
+/// What differs, also a panic.
+pub fn check_range_from(low: i64, text: &str, n_varying: usize, seed: u64) -> Result<Found, String> {
+    caught(|| check_or_panic(low, text, n_varying, seed))
+}
+
+fn check_or_panic(low: i64, text: &str, n_varying: usize, seed: u64) -> Result<Found, String> {
     let names = ["n", "m"];
-    // Some ranges begin at nothing.
-    let low = i64::from(!Random::new(seed ^ 0x2077).one_in(3));
     let parameters: Vec<Parameter> = (0..n_varying).map(|i| Parameter::new(names[i], low, MARKS[i], 1)).collect();
     let invalid = |e| vec![Diagnostic::new("invalid", Severity::Input, "", e)];
     let mut read_at = |sizes: &[i64], _: &BTreeSet<String>| Ok((read(&at(text, sizes)).map_err(invalid)?, ()));

@@ -55,6 +55,10 @@ impl Operator for PaddedScatterElements {
         if dims.contains(&0) {
             return op.lower(b, &inner);
         }
+        // Nothing has no place, not even for what is not meant.
+        if x.dims(0).contains(&0) {
+            return Ok(vec![b.compute(&x.dims(0), |b, at| b.load(x.tensor(0), at))]);
+        }
         let extents = x.tensor(3);
         // What is not meant may be no place.
         let indices = b.compute(&dims, |b, at| {

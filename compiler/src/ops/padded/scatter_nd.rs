@@ -66,7 +66,7 @@ impl Operator for PaddedScatterND {
         let n_outer = index_dims.len() - 1;
         let (indices, mut updates) = (x.tensor(1), x.tensor(2));
         let n_updates = update_dims.first().copied().unwrap_or(1);
-        if n_updates == 0 || index_dims[..n_outer].contains(&0) {
+        if n_updates == 0 || index_dims[..n_outer].contains(&0) || x.dims(0).contains(&0) {
             return Ok(vec![b.compute(&x.dims(0), |b, at| b.load(x.tensor(0), at))]);
         }
         let others = n_outer == 1 && (b.any_size || index_dims[0] != n_updates);

@@ -266,7 +266,7 @@ impl Emitter {
                     let (lo, hi) = self.range(&a);
                     let (lo, hi) = (lo.min(lo + reach), hi.max(hi + reach));
                     if let Some(pad) = pad {
-                        if hi < 0 || lo >= end {
+                        if hi < 0 || lo >= end || end == 0 {
                             return self.value_once(pad, at, None, known);
                         }
                         if lo < 0 || hi >= end || past {
