@@ -179,7 +179,7 @@ mod tests {
   %y = Concat(%t, %t) axis=0
 }"), @r#"
         m by wide 512: 6144 multiply-adds, 12288 flops, 6144 operations, 6144 + 1280 bytes, moves []
-        y by wide 128: 0 multiply-adds, 0 flops, 0 operations, 0 + 1536 bytes, moves [1024 of Some("m") to y] only
+        y by wide 512: 0 multiply-adds, 0 flops, 0 operations, 0 + 1536 bytes, moves [1024 of Some("m") to y] only
         "#);
     }
 

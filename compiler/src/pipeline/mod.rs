@@ -245,7 +245,8 @@ pub fn lower_and_schedule_for(
     let is_wide = options.emitter != Emitter::Clif && linear::lanes(machine).is_some();
     let parameters = probes.map_or(&[][..], |p| &p.parameters);
     let finish = |scheduled: &mut Scheduled| threads::spread(scheduled, parameters, options, machine, is_wide);
-    let mut compiled = schedule_with(graph, probes, &mut Tuner::new(machine, options, tuned)?, options.threads, states, &finish)?;
+    let mut tuner = Tuner::new(&graph, machine, options, tuned)?;
+    let mut compiled = schedule_with(graph, probes, &mut tuner, options.threads, states, &finish)?;
     compiled.program.emitter = options.emitter;
     compiled.program.thread_work = threads::worth_of_a_thread(&compiled.program, options.thread_work);
     Ok(compiled)

@@ -133,7 +133,7 @@ pub fn tuned(graph: &Graph, machine: &Machine, config: &Config) -> Result<Tuned,
     }
     machine.check_host()?;
     let start = Instant::now();
-    let mut tuner = Tuner::new(machine, config.into(), &tuned).map_err(Error::Model)?;
+    let mut tuner = Tuner::new(graph, machine, config.into(), &tuned).map_err(Error::Model)?;
     tuner.tunable = Some(vec![]);
     schedule_with(graph.clone(), None, &mut tuner, 1, &[], &|_| {}).map_err(Error::Model)?;
     let mut seen = BTreeSet::new();
@@ -241,7 +241,7 @@ mod tests {
     fn the_form_of_a_file_is_taken_and_another_machines_is_not() {
         let machine = Machine::x86_64(crate::codegen::target::Level::V3);
         let none = Tuned::default();
-        let mut tuner = Tuner::new(&machine, Emitter::Auto.into(), &none).unwrap();
+        let mut tuner = Tuner::new(&product(), &machine, Emitter::Auto.into(), &none).unwrap();
         tuner.tunable = Some(vec![]);
         schedule_with(product(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
         let task = tuner.tunable.unwrap().remove(0);
@@ -268,7 +268,7 @@ mod tests {
 ";
         let machine = Machine::x86_64(crate::codegen::target::Level::V4);
         let schedule_of = |options: Options, tuned: &Tuned| {
-            let mut tuner = Tuner::new(&machine, options, tuned).unwrap();
+            let mut tuner = Tuner::new(&graph::parse(text).unwrap(), &machine, options, tuned).unwrap();
             tuner.tunable = Some(vec![]);
             let compiled = schedule_with(graph::parse(text).unwrap(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
             let keys: Vec<String> = tuner.tunable.unwrap().into_iter().map(|t| t.key).collect();

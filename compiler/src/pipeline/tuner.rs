@@ -12,12 +12,16 @@ use crate::codegen::{Machine, linear, wide};
 use crate::config::Goal;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::expr;
+use crate::graph::Graph;
 use crate::schedule::{self, Choice, Dot, Memory, ScheduleError, Scheduled, Source, schedule};
 
 /// Kernels of more stages take their first form: the others would cost more to make than they gain.
 const MAX_TUNED_STAGES: usize = 16;
 /// What [`Probe::spills`] gives for one stack access in a deepest loop.
 const DEEPEST_SPILL: u64 = 64;
+
+/// Weights of so many second-level caches stay in the last-level cache beside what else a run reads.
+const WEIGHTS_THAT_STAY: usize = 2;
 
 /// What schedules for Cranelift need to know of a machine: 128-bit vectors are the widest that it has.
 pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
@@ -73,11 +77,13 @@ fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
 }
 
 impl<'a> Tuner<'a> {
-    pub(super) fn new(machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
+    pub(super) fn new(graph: &Graph, machine: &Machine, options: Options, tuned: &'a Tuned) -> Result<Self, Vec<Diagnostic>> {
         let Options { emitter, convolution, goal, threads, .. } = options;
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
-        let convolving = |m: schedule::Machine| schedule::Machine { convolution, threads, ..m };
+        let weight_bytes: usize = graph.order().into_iter().filter_map(|n| graph.node(n).constant()).map(|t| t.bytes().len()).sum();
+        let weights_stay = weight_bytes <= WEIGHTS_THAT_STAY * machine.target.l2_bytes;
+        let convolving = |m: schedule::Machine| schedule::Machine { convolution, threads, weights_stay, ..m };
         let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine).into_iter().map(convolving).collect() };
         if emitter == Emitter::Wide && wide.is_empty() {
             return Err(unsupported(format!("{machine} is below x86-64-v2, which the wide emitter needs")));

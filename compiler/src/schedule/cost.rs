@@ -32,6 +32,8 @@ pub struct Machine {
     pub convolution: Convolution,
     /// The most threads that share a kernel.
     pub threads: usize,
+    /// Whether all weights of the model are so few that they stay in the caches from one run to the next.
+    pub weights_stay: bool,
 }
 
 /// How products of bytes are summed.
@@ -74,6 +76,7 @@ impl Machine {
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
             threads: 1,
+            weights_stay: false,
         }
     }
 

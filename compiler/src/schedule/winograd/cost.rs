@@ -26,9 +26,14 @@ impl Rates {
     }
 
     /// Weights of a layer come at the speed of memory: the last-level cache has those of other layers, and gives what it has no faster
-    /// where so few rows wait for them.
-    fn first(&self, bytes: f64) -> f64 {
-        bytes / self.memory
+    /// where so few rows wait for them. Those of a small model are still there.
+    fn first(&self, machine: &Machine, bytes: f64) -> f64 {
+        let rate = match machine.weights_stay {
+            true if bytes < machine.l2_bytes as f64 * 0.75 => self.l2,
+            true => self.l3,
+            false => self.memory,
+        };
+        bytes / rate
     }
 
     fn again(&self, machine: &Machine, bytes: f64) -> f64 {
@@ -107,7 +112,7 @@ pub(super) fn cost(plan: &Plan, machine: &Machine, shape: &Shape, tile: Tile, th
         // Blocks are shared where each thread can have the scratch of one.
         let share = if plan.is_private() { share(n_blocks, threads) } else { 1.0 };
         let each = n_blocks as f64 * share;
-        let streamed = rates.first(weights) + (each - 1.0) * rates.again(machine, weights);
+        let streamed = rates.first(machine, weights) + (each - 1.0) * rates.again(machine, weights);
         return overlapped(each * (products + around), streamed) + each * (transform_in + transform_out);
     }
     let (by_point, by_panel) = (share(plan.n_products(), threads), share(n_panels, threads));
@@ -119,7 +124,7 @@ pub(super) fn cost(plan: &Plan, machine: &Machine, shape: &Shape, tile: Tile, th
             Order::Panels => input,
             Order::Points => (input + sums(columns)) / threads as f64,
         };
-    overlapped(of_products * (products + around), of_products * rates.first(weights))
+    overlapped(of_products * (products + around), of_products * rates.first(machine, weights))
         + share(plan.rows, threads) * transform_in
         + by_panel * transform_out
         + handed
@@ -140,7 +145,7 @@ pub(super) fn direct(machine: &Machine, shape: &Shape) -> f64 {
     let products = read * products(&narrow, x.extent, shape.columns.1, tile, depth, n_rows);
     let (rates, weights) = (Rates::of(machine), (depth * shape.columns.1 * 4) as f64);
     // Panels of weights stay in the second-level cache from row to row.
-    overlapped(products, rates.first(weights) + (n_rows - 1) as f64 * weights / rates.l2)
+    overlapped(products, rates.first(machine, weights) + (n_rows - 1) as f64 * weights / rates.l2)
 }
 
 /// How many of the taps of a side's outputs read elements, and not padding.

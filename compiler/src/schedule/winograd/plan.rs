@@ -256,6 +256,18 @@ mod tests {
         insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
     }
 
+    /// Four tiles are few rows for weights from memory.
+    #[test]
+    fn weights_that_stay_may_be_more() {
+        let stay = Machine { weights_stay: true, l2_bytes: 1 << 20, ..server(1) };
+        let far = Machine { weights_stay: false, ..stay };
+        let of = |machine: &Machine| {
+            [convolution(8, 64, 64), strided(2, 16, 16, 32)].map(|s| Plan::choose(machine, &s, 0.0).map(|p| p.m() + &p.strides()))
+        };
+        assert_eq!(of(&far), [Some("2".to_owned()), None]);
+        assert_eq!(of(&stay), [Some("4".to_owned()), Some("4 stride=2".to_owned())]);
+    }
+
     #[test]
     fn strided_choices() {
         let sizes =
