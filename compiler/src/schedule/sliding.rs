@@ -278,8 +278,8 @@ mod tests {
         if threads > 1 && serial.schedule.starts_with("blocks") {
             assert_eq!(crate::nest::pieces::pieces(&scheduled.kernel).len(), 1, "{}", scheduled.kernel);
         }
-        let loops = scheduled.kernel.body.iter().filter_map(|s| if let Stmt::Loop(l) = s { Some(l) } else { None });
-        let last = loops.last().expect("a loop");
+        let mut loops = scheduled.kernel.body.iter().filter_map(|s| if let Stmt::Loop(l) = s { Some(l) } else { None });
+        let last = loops.next_back().expect("a loop");
         let schedule = serial.schedule.split(" contract").next().unwrap_or_default();
         format!("{}{}: {schedule}", if last.parallel { "par " } else { "" }, (last.end - last.start) / last.step)
     }
