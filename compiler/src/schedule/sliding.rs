@@ -14,8 +14,12 @@ use crate::tensor::n_elements;
 
 /// The fewest rows of a product that are worth tiles of their own.
 const LEAST_ROWS: usize = 14;
-/// The rows that are computed one after the other may be so many hundredths of those that there are for a thread.
-const MOST_ROWS: usize = 125;
+/// What a row that is copied takes of the time of one that is computed.
+const COPIED_ROW: f64 = 1.0 / 12.0;
+/// So much of the time may be taken that rows would take which are computed once and shared evenly: with all channels at once, and in blocks
+/// of channels.
+const MOST_TIME: f64 = 1.25;
+const MOST_IN_CHANNELS: f64 = 1.16;
 
 /// What one row takes, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -229,17 +233,23 @@ fn divided(machine: &Machine, s: &Sliding<'_>, extent: usize, results: usize, by
     let divides = |n: usize, by: usize| n.is_multiple_of(by);
     let block = |of: usize| (1..=of).rev().find(|&rows| divides(of, rows) && block_fits(rows));
     let threads: Vec<usize> = std::iter::successors(Some(1), |t| Some(2 * t)).take_while(|&t| t <= machine.threads.max(1)).collect();
-    // One after the other, on each number of threads.
-    let rows_in_all = |parts: usize| -> usize {
-        let (shares, rows) = if parts == 1 { (n_channels, extent) } else { (parts, n_channels * s.span(results / parts)) };
-        threads.iter().map(|&t| shares.div_ceil(t) * rows).sum()
+    // One after the other, on each number of threads, with the copies of rows that are kept.
+    let time = |plan: &Plan| -> f64 {
+        let (shares, rows) = match plan.parts {
+            1 => (n_channels, extent),
+            parts => (parts, n_channels * s.span(results / parts)),
+        };
+        let copied = if plan.blocks > 1 { plan.parts * plan.blocks * s.reach.saturating_sub(s.step) } else { 0 };
+        let in_turn: usize = threads.iter().map(|&t| shares.div_ceil(t) * rows).sum();
+        in_turn as f64 * (1.0 + COPIED_ROW * copied as f64 / extent as f64)
     };
-    let least: usize = threads.iter().map(|t| (extent * n_channels).div_ceil(*t)).sum();
+    let least: f64 = threads.iter().map(|&t| (extent * n_channels) as f64 / t as f64).sum();
+    let most = if n_channels > 1 { MOST_IN_CHANNELS } else { MOST_TIME };
     (1..=results)
-        .filter(|&parts| divides(results, parts) && part_fits(results / parts) && rows_in_all(parts) * 100 <= least * MOST_ROWS)
+        .filter(|&parts| divides(results, parts) && part_fits(results / parts))
         .filter_map(|parts| block(results / parts).map(|rows| Plan { parts, blocks: results / parts / rows, rows }))
-        .filter(|plan| plan.parts * plan.blocks > 1)
-        .min_by_key(|plan| (rows_in_all(plan.parts), plan.parts))
+        .filter(|plan| plan.parts * plan.blocks > 1 && time(plan) <= least * most)
+        .min_by(|a, b| time(a).total_cmp(&time(b)))
 }
 
 #[cfg(test)]
@@ -289,7 +299,8 @@ mod tests {
         let padded = "(%t[i0+r0-1,i1+r1-1,i2] else 0)";
         let of = |l2: usize, threads: usize, channels: usize| blocks_of([48, 40], padded, [48, 40], l2 << 10, (threads, channels));
         let channels = "par 2: blocks(rows=8 channels=16)";
-        assert_eq!([of(512, 1, 32), of(512, 2, 32), of(512, 4, 32)], [channels; 3]);
+        assert_eq!([of(512, 1, 32), of(512, 2, 32)], [channels; 2]);
+        assert_eq!(of(512, 4, 32), "par 4: blocks(rows=12)", "two blocks of channels are few for four threads");
         assert!(!of(8, 1, 32).contains("blocks"), "what each block of channels reads again would come from further");
         // Channels that are no whole blocks.
         assert_eq!(of(512, 1, 24), "2: blocks(rows=24)");
