@@ -160,6 +160,13 @@ pub enum Var {
 /// An affine form over axes and loops.
 pub type Affine = AffineOver<Var>;
 
+impl Affine {
+    /// The place along an axis of the stage.
+    pub fn axis(axis: usize) -> Self {
+        Affine::var(Var::Axis(axis as u32))
+    }
+}
+
 /// What a stage computes.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Body {

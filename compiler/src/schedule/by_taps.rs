@@ -49,10 +49,6 @@ impl Tap {
     }
 }
 
-fn axis(i: usize) -> Affine {
-    Affine::var(Var::Axis(i as u32))
-}
-
 /// Emits the stage, if it is such a sum; else does nothing.
 pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError> {
     let Body::Reduce { op: ReduceOp::Sum, value, finish } = &stage.body else { return Ok(false) };
@@ -77,7 +73,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
         map(e, stage, sums, Expr::constant(DType::F32, 0.0))?;
         first = false;
     }
-    let here: Vec<Ix> = (0..stage.axes.len()).map(axis).map(Ix::Affine).collect();
+    let here: Vec<Ix> = (0..stage.axes.len()).map(Affine::axis).map(Ix::Affine).collect();
     let sum = Expr::new(Node::Load { tensor: sums, index: here, pad: None }, DType::F32);
     let plain = value.rewrite(&mut |x| if x == load { super::borders::plain(&x) } else { x });
     for (i, tap) in taps.iter().enumerate() {
@@ -88,7 +84,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
             let finish = finish.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { so_far.clone() } else { x });
             one_tap(e, &Stage { body: body(plain.clone(), finish), ..stage.clone() }, tap)?;
         } else {
-            let write = (0..stage.axes.len()).map(axis).collect();
+            let write = (0..stage.axes.len()).map(Affine::axis).collect();
             one_tap(e, &Stage { out: sums, write, body: body(plain.clone(), so_far), ..stage.clone() }, tap)?;
         }
     }
@@ -105,7 +101,7 @@ fn body(value: Expr, finish: Expr) -> Body {
 
 /// Sets all of a tensor that has the stage's axes.
 fn map(e: &mut Emitter, stage: &Stage, out: TensorId, value: Expr) -> Result<(), ScheduleError> {
-    let write = (0..stage.axes.len()).map(axis).collect();
+    let write = (0..stage.axes.len()).map(Affine::axis).collect();
     super::schedule_stage(e, &Stage { out, write, reduce: vec![], body: Body::Map(value), ..stage.clone() })
 }
 
@@ -120,8 +116,8 @@ fn one_tap(e: &mut Emitter, stage: &Stage, tap: &Tap) -> Result<(), ScheduleErro
             let i = i as usize;
             match (tap.places.iter().find(|p| p.0 == i), kept.iter().position(|&a| a == i)) {
                 (Some(p), _) => Affine::constant(p.1),
-                (None, Some(k)) => axis(n + k),
-                (None, None) => axis(i).offset(outputs(i).map_or(0, |r| r.start)),
+                (None, Some(k)) => Affine::axis(n + k),
+                (None, None) => Affine::axis(i).offset(outputs(i).map_or(0, |r| r.start)),
             }
         })
     };

@@ -23,7 +23,7 @@ impl Channels {
     /// The channels of both stages, if they are whole blocks and every constant is read at them one by one.
     pub(super) fn of(e: &Emitter, s: &Sliding<'_>) -> Option<Channels> {
         let Node::Load { index, .. } = s.read.node() else { return None };
-        let alone = |axis: usize| Ix::Affine(Affine::var(Var::Axis(axis as u32)));
+        let alone = |axis: usize| Ix::Affine(Affine::axis(axis));
         (0..s.second.axes.len()).filter(|&second| second != s.axis).find_map(|second| {
             let along: Vec<usize> = (0..index.len()).filter(|&k| index_depends(&index[k..=k], second)).collect();
             let [first] = along[..] else { return None };
@@ -36,7 +36,7 @@ impl Channels {
 
     /// A channel of the first or the second stage, by its number in the block that a loop is at.
     pub(super) fn place(axis: usize, block: Var) -> Affine {
-        Affine::var(Var::Axis(axis as u32)).plus(&Affine::var(block).times(BLOCK as i64))
+        Affine::axis(axis).plus(&Affine::var(block).times(BLOCK as i64))
     }
 }
 
@@ -49,7 +49,7 @@ fn cuttable(e: &Emitter, stage: &Stage, axis: usize) -> bool {
             let Node::Load { tensor, index, .. } = x.node() else { return };
             if matches!(e.slots[tensor.0 as usize], Some(Slot::Constant(_))) && index_depends(index, axis) {
                 let moved = (0..index.len()).filter(|&k| index_depends(&index[k..=k], axis)).collect::<Vec<_>>();
-                let plain = |k: usize| index[k] == Ix::Affine(Affine::var(Var::Axis(axis as u32))) && e.dims(*tensor)[k] == extent;
+                let plain = |k: usize| index[k] == Ix::Affine(Affine::axis(axis)) && e.dims(*tensor)[k] == extent;
                 all &= matches!(moved[..], [k] if plain(k));
             }
         });
@@ -80,7 +80,7 @@ impl Constants {
             });
             let others = index.iter().enumerate().filter(|&(i, _)| i != k).map(|(_, ix)| ix.clone());
             let of_block = [Ix::Affine(Affine::var(block))].into_iter().chain(others);
-            let index = of_block.chain([Ix::Affine(Affine::var(Var::Axis(axis as u32)))]).collect();
+            let index = of_block.chain([Ix::Affine(Affine::axis(axis))]).collect();
             Expr::new(Node::Load { tensor: blocked, index, pad: pad.clone() }, x.dtype())
         })
     }

@@ -10,10 +10,6 @@ use crate::tensor::DType;
 /// Steps of a window that are worth copies of the image and of the results, and those of one that strides along the lanes.
 const MIN_STEPS: [usize; 2] = [25, 9];
 
-fn axis(i: usize) -> Affine {
-    Affine::var(Var::Axis(i as u32))
-}
-
 /// Emits the stage, if it is such a window and there are shuffles to copy with; else does nothing.
 pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError> {
     let Body::Reduce { op, value, finish } = &stage.body else { return Ok(false) };
@@ -43,7 +39,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
     order.push(channels);
     let name = format!("{}_relaid", e.program().tensors[stage.out.0 as usize].name);
     let out = e.scratch(&name, DType::F32, &stage.axes, &order);
-    let write: Vec<Affine> = (0..stage.axes.len()).map(axis).collect();
+    let write: Vec<Affine> = (0..stage.axes.len()).map(Affine::axis).collect();
     let body = Body::Reduce { op: *op, value, finish: Expr::acc(DType::F32) };
     super::schedule_stage(e, &Stage { out, write: write.clone(), body, ..stage.clone() })?;
     let result = Expr::new(Node::Load { tensor: out, index: write.iter().map(Ix::from).collect(), pad: None }, DType::F32);
@@ -70,7 +66,7 @@ fn place_of(value: &Expr, tensor: TensorId, channels: usize) -> Option<usize> {
         }
         let mut moving = (0..index.len()).filter(|&k| coefficient(&index[k], channels) != 0);
         let place = match (moving.next(), moving.next()) {
-            (Some(k), None) if matches!(&index[k], Ix::Affine(a) if *a == axis(channels)) => Some(k),
+            (Some(k), None) if matches!(&index[k], Ix::Affine(a) if *a == Affine::axis(channels)) => Some(k),
             _ => None,
         };
         same &= place.is_some() && found.is_none_or(|f| Some(f) == place);

@@ -104,7 +104,7 @@ fn emit_rows(
     // A row of the tensor, and where it is among those of the block.
     let place = Affine::var(Var::Loop(ROW)).offset(range.start as i64);
     let row = first_result(plan).times(s.step as i64).plus(&place).offset(s.start);
-    let write = (0..first.axes.len()).map(|k| if k == s.rows { place.clone() } else { Affine::var(Var::Axis(k as u32)) }).collect();
+    let write = (0..first.axes.len()).map(|k| if k == s.rows { place.clone() } else { Affine::axis(k) }).collect();
     let one = Stage { out: rows, write, body: mapped(&first.body, |x| substituted(x, s.rows, &row)), ..first.clone() };
     let Node::Load { pad, .. } = s.read.node() else { unreachable!("a read") };
     let blank = Expr::new(Node::Const(pad_of(pad.as_ref())), e.program().tensor(s.first.out).dtype);
@@ -127,7 +127,7 @@ fn first_result(plan: Plan) -> Affine {
 
 /// A copy of the last rows of a block, which follow so many, to where the next block has them.
 fn last_rows(s: &Sliding<'_>, rows: TensorId, dims: &[usize], kept: usize, from: usize) -> Stage {
-    let at: Vec<Affine> = (0..dims.len()).map(|k| Affine::var(Var::Axis(k as u32))).collect();
+    let at: Vec<Affine> = (0..dims.len()).map(Affine::axis).collect();
     let index = at.iter().enumerate().map(|(k, a)| Ix::Affine(if k == s.rows { a.offset(from as i64) } else { a.clone() })).collect();
     let value = Expr::new(Node::Load { tensor: rows, index, pad: None }, s.read.dtype());
     let mut axes = dims.to_vec();
@@ -150,7 +150,7 @@ fn substituted(x: &Expr, axis: usize, by: &Affine) -> Expr {
 
 /// The second stage for one block.
 fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Channels>) -> Stage {
-    let moved = Affine::var(Var::Axis(s.axis as u32)).plus(&first_result(plan));
+    let moved = Affine::axis(s.axis).plus(&first_result(plan));
     let channel = channels.map(|c| Channels::place(c.second, Var::Loop(CHANNELS)));
     let place = |a: &Affine| {
         a.substitute(|v| match (v, channels, &channel) {

@@ -14,10 +14,6 @@ use crate::tensor::DType;
 /// What it takes to copy an element, in slots of a multiply-add: along lanes, and from one innermost axis to another.
 const COPY: [f64; 2] = [0.5, 2.0];
 
-fn axis(i: usize) -> Affine {
-    Affine::var(Var::Axis(i as u32))
-}
-
 impl Side {
     /// From the first element of one phase to the first of the next, in the image of all.
     fn pitch(&self) -> i64 {
@@ -55,7 +51,7 @@ struct Axes {
 impl Axes {
     fn push(&mut self, extent: usize) -> Affine {
         self.extents.push(extent);
-        axis(self.extents.len() - 1)
+        Affine::axis(self.extents.len() - 1)
     }
 }
 
@@ -112,9 +108,9 @@ impl Shape {
         let input = if image { self.copy_image(e)? } else { self.input.0 };
         let index: Vec<Ix> = (0..self.input.1.len())
             .map(|k| match self.side_along(k).filter(|s| s.dilation > 1) {
-                Some(side) => {
-                    axis(side.axis.expect("outputs along taps")).plus(&axis(side.tap.expect("taps"))).offset(side.first_of_phase())
-                }
+                Some(side) => Affine::axis(side.axis.expect("outputs along taps"))
+                    .plus(&Affine::axis(side.tap.expect("taps")))
+                    .offset(side.first_of_phase()),
                 None => self.input.1[k].clone(),
             })
             .map(Ix::Affine)
@@ -145,7 +141,7 @@ impl Shape {
         let name = format!("{}_relaid", e.program().tensors[stage.out.0 as usize].name);
         let out = e.scratch(&name, DType::F32, &axes, &order);
         let body = Body::Reduce { op: ReduceOp::Sum, value, finish: Expr::acc(DType::F32) };
-        Ok(Stage { out, write: (0..axes.len()).map(axis).collect(), axes, reduce: stage.reduce.clone(), bounds: vec![], body })
+        Ok(Stage { out, write: (0..axes.len()).map(Affine::axis).collect(), axes, reduce: stage.reduce.clone(), bounds: vec![], body })
     }
 
     /// A copy of the image with channels innermost, phase by phase.
@@ -161,7 +157,7 @@ impl Shape {
         let copy = e.scratch(&name, DType::F32, &relaid, &order);
         if self.is_dilated() {
             let value = Expr::new(Node::Const(Const::Float(0.0)), DType::F32);
-            let write = (0..dims.len()).map(axis).collect();
+            let write = (0..dims.len()).map(Affine::axis).collect();
             crate::schedule::schedule_stage(
                 e,
                 &Stage { out: copy, write, axes: relaid, reduce: vec![], bounds: vec![], body: Body::Map(value) },
