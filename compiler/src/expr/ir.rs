@@ -139,6 +139,11 @@ impl Stage {
         self.bounds.get(axis).and_then(Option::as_ref)
     }
 
+    /// Elements from one result to the next along an axis, where what is written has these strides.
+    pub fn stride_along(&self, strides: &[i64], axis: usize) -> i64 {
+        self.write.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
+    }
+
     /// The expressions of the body: the value, then what a reduction ends with.
     pub fn expressions(&self) -> Vec<&Expr> {
         match &self.body {
@@ -190,6 +195,17 @@ pub enum Body {
         /// Whether the last of equal values wins instead of the first.
         last: bool,
     },
+}
+
+impl Body {
+    /// The body with other expressions.
+    pub fn map(&self, mut f: impl FnMut(&Expr) -> Expr) -> Body {
+        match self {
+            Body::Map(e) => Body::Map(f(e)),
+            Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: f(value), finish: f(finish) },
+            Body::Arg { op, value, last } => Body::Arg { op: *op, value: f(value), last: *last },
+        }
+    }
 }
 
 /// How a reduction combines. Empty reductions give the identity.
@@ -516,6 +532,11 @@ impl Expr {
     /// The accumulator of a reduction.
     pub fn acc(dtype: DType) -> Self {
         Expr::new(Node::Acc, dtype)
+    }
+
+    /// The expression of another value in place of the accumulator.
+    pub fn with_acc(&self, value: &Expr) -> Self {
+        self.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { value.clone() } else { x })
     }
 
     /// The head.

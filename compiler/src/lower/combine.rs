@@ -75,27 +75,11 @@ fn points(stage: &Stage) -> usize {
     n_elements(&stage.axes) * n_elements(&stage.reduce)
 }
 
-/// The expressions of a stage.
-pub(super) fn expressions(stage: &Stage) -> Vec<&Expr> {
-    match &stage.body {
-        Body::Map(e) | Body::Arg { value: e, .. } => vec![e],
-        Body::Reduce { value, finish, .. } => vec![value, finish],
-    }
-}
-
-fn map_expressions(body: &Body, f: &mut impl FnMut(&Expr) -> Expr) -> Body {
-    match body {
-        Body::Map(e) => Body::Map(f(e)),
-        Body::Arg { op, value, last } => Body::Arg { op: *op, value: f(value), last: *last },
-        Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: f(value), finish: f(finish) },
-    }
-}
-
 /// Rewrites every expression of the items.
 pub(super) fn rewrite_items(items: &mut [Item], f: &mut impl FnMut(Expr) -> Expr) {
     for item in items {
         match item {
-            Item::Stage(stage) => stage.body = map_expressions(&stage.body, &mut |e| e.rewrite(f)),
+            Item::Stage(stage) => stage.body = stage.body.map(|e| e.rewrite(f)),
             Item::Repeat { items, .. } => rewrite_items(items, f),
             Item::Reshape { .. } => {}
         }
@@ -104,7 +88,7 @@ pub(super) fn rewrite_items(items: &mut [Item], f: &mut impl FnMut(Expr) -> Expr
 
 fn loads(stage: &Stage) -> Vec<(TensorId, Vec<Ix>, bool)> {
     let mut list = vec![];
-    for e in expressions(stage) {
+    for e in stage.expressions() {
         e.visit(&mut |e| {
             if let Node::Load { tensor, index, pad } = e.node() {
                 list.push((*tensor, index.clone(), pad.is_some()));
@@ -233,7 +217,7 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
     let value = value.clone();
     for j in readers {
         let Item::Stage(reader) = &mut items[j] else { unreachable!("checked above") };
-        reader.body = map_expressions(&reader.body, &mut |e| substitute(e, out, &value));
+        reader.body = reader.body.map(|e| substitute(e, out, &value));
     }
     items.remove(i);
     true
@@ -367,7 +351,7 @@ fn factor_sums(items: &mut [Item]) {
                     {
                         let acc = Expr::acc(inner.dtype());
                         let scaled = acc.binary(BinaryOp::Mul, &outer);
-                        *finish = finish.rewrite(&mut |e| if matches!(e.node(), Node::Acc) { scaled.clone() } else { e });
+                        *finish = finish.with_acc(&scaled);
                         *value = inner;
                     }
                 }

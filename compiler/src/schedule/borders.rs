@@ -66,7 +66,7 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
         extents[a] >= 4 && !index_depends(index, a) && loads(value).iter().any(|l| expr_depends(l, a)) && {
             let strides = e.strides_of(stage.out);
             let unset = e.slots[stage.out.0 as usize].is_none();
-            unset || stage.write.iter().zip(strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum::<i64>() == 1
+            unset || stage.stride_along(&strides, a) == 1
         }
     });
     let steps: usize = stage.reduce.iter().product();

@@ -4,7 +4,7 @@
 use super::ScheduleError;
 use super::borders::adds_nothing;
 use super::emitter::{Emitter, coefficient, index_depends};
-use super::prepare::preferred_order;
+use super::prepare::{preferred_order, scratch_of_results};
 use crate::expr::{Affine, BinaryOp, Body, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
 use crate::tensor::DType;
 
@@ -58,17 +58,12 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
     }
     let Some(columns) = columns(e, stage, value, &load) else { return Ok(false) };
     e.ensure_memory(stage.out, preferred_order(e, stage));
-    let strides = e.strides_of(stage.out);
-    let reach = |a: usize| -> i64 { stage.write.iter().zip(&strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum() };
-    let mut order: Vec<usize> = (0..stage.axes.len()).filter(|&a| a != columns).collect();
-    order.sort_by_key(|&a| std::cmp::Reverse(reach(a)));
-    order.push(columns);
-    let name = format!("{}_sums", e.program().tensors[stage.out.0 as usize].name);
-    let sums = e.scratch(&name, DType::F32, &stage.axes, &order);
+    let adjacent = stage.stride_along(&e.strides_of(stage.out), columns) == 1;
+    let sums = scratch_of_results(e, stage, &stage.axes, columns, "sums");
     e.note(format!("taps({})", taps.len()));
 
     let n_outputs: i64 = taps[0].outputs.iter().map(|(o, _)| stage.axes[*o] as i64).product();
-    let (mut first, last) = (true, reach(columns) == 1 && taps[taps.len() - 1].n_outputs() == n_outputs);
+    let (mut first, last) = (true, adjacent && taps[taps.len() - 1].n_outputs() == n_outputs);
     if taps[0].n_outputs() < n_outputs {
         map(e, stage, sums, Expr::constant(DType::F32, 0.0))?;
         first = false;
@@ -81,7 +76,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
         let so_far = if first { acc } else { acc.binary(BinaryOp::Add, &sum) };
         first = false;
         if last && i + 1 == taps.len() {
-            let finish = finish.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { so_far.clone() } else { x });
+            let finish = finish.with_acc(&so_far);
             one_tap(e, &Stage { body: body(plain.clone(), finish), ..stage.clone() }, tap)?;
         } else {
             let write = (0..stage.axes.len()).map(Affine::axis).collect();
@@ -89,7 +84,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
         }
     }
     if !last {
-        let value = finish.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { sum.clone() } else { x });
+        let value = finish.with_acc(&sum);
         super::schedule_stage(e, &Stage { reduce: vec![], body: Body::Map(value), ..stage.clone() })?;
     }
     Ok(true)

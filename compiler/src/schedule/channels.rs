@@ -1,7 +1,7 @@
 //! Two stages for some of their channels: an axis that one only hands to the other. Loops over blocks of them are outermost, so that what
 //! is between the stages is as little as the first-level cache holds.
 
-use super::emitter::{Emitter, Slot, index_depends};
+use super::emitter::{Emitter, Slot, index_depends, place_alone};
 use crate::expr::{Affine, Expr, Ix, Node, Sliding, Stage, TensorId, Var};
 use crate::tensor::{Tensor, dense_strides, n_elements};
 
@@ -23,12 +23,10 @@ impl Channels {
     /// The channels of both stages, if they are whole blocks and every constant is read at them one by one.
     pub(super) fn of(e: &Emitter, s: &Sliding<'_>) -> Option<Channels> {
         let Node::Load { index, .. } = s.read.node() else { return None };
-        let alone = |axis: usize| Ix::Affine(Affine::axis(axis));
         (0..s.second.axes.len()).filter(|&second| second != s.axis).find_map(|second| {
-            let along: Vec<usize> = (0..index.len()).filter(|&k| index_depends(&index[k..=k], second)).collect();
-            let [first] = along[..] else { return None };
+            let first = place_alone(index, second)?;
             let extent = s.second.axes[second];
-            let whole = first != s.rows && index[first] == alone(second) && s.first.axes[first] == extent;
+            let whole = first != s.rows && s.first.axes[first] == extent;
             (whole && extent > BLOCK && extent.is_multiple_of(BLOCK) && cuttable(e, s.first, first) && cuttable(e, s.second, second))
                 .then_some(Channels { first, second, n: extent / BLOCK })
         })
@@ -48,9 +46,7 @@ fn cuttable(e: &Emitter, stage: &Stage, axis: usize) -> bool {
         x.visit(&mut |x| {
             let Node::Load { tensor, index, .. } = x.node() else { return };
             if matches!(e.slots[tensor.0 as usize], Some(Slot::Constant(_))) && index_depends(index, axis) {
-                let moved = (0..index.len()).filter(|&k| index_depends(&index[k..=k], axis)).collect::<Vec<_>>();
-                let plain = |k: usize| index[k] == Ix::Affine(Affine::axis(axis)) && e.dims(*tensor)[k] == extent;
-                all &= matches!(moved[..], [k] if plain(k));
+                all &= place_alone(index, axis).is_some_and(|k| e.dims(*tensor)[k] == extent);
             }
         });
     }

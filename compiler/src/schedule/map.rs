@@ -27,8 +27,7 @@ struct AxisLoop {
 
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), ScheduleError> {
     let (_, _, strides) = e.memory_of(stage.out);
-    let out_stride =
-        |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let out_stride = |axis: usize| stage.stride_along(&strides, axis);
     let mut axes: Vec<usize> = (0..stage.axes.len()).filter(|&a| stage.axes[a] > 1).collect();
     axes.sort_by_key(|&a| -out_stride(a));
     let mut loops: Vec<AxisLoop> = axes

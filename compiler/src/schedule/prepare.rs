@@ -196,6 +196,26 @@ pub(super) fn physical_order(strides: &[i64], dims: &[usize]) -> Vec<usize> {
     order
 }
 
+/// Scratch for a copy of a tensor, of such extents, in its physical order but for one axis, which is innermost.
+pub(super) fn scratch_of_copy(e: &mut Emitter, tensor: TensorId, dims: &[usize], inner: usize) -> TensorId {
+    let mut order = physical_order(&e.strides_of(tensor), e.dims(tensor));
+    order.retain(|&k| k != inner);
+    order.push(inner);
+    let decl = e.program().tensor(tensor);
+    let (name, dtype) = (format!("{}_relaid", decl.name), decl.dtype);
+    e.scratch(&name, dtype, dims, &order)
+}
+
+/// Scratch for sums of a stage, of such extents, in the order of its result but for one axis, which is innermost.
+pub(super) fn scratch_of_results(e: &mut Emitter, stage: &Stage, axes: &[usize], inner: usize, what: &str) -> TensorId {
+    let strides = e.strides_of(stage.out);
+    let mut order: Vec<usize> = (0..axes.len()).filter(|&a| a != inner).collect();
+    order.sort_by_key(|&a| std::cmp::Reverse(stage.stride_along(&strides, a)));
+    order.push(inner);
+    let name = format!("{}_{what}", e.program().tensor(stage.out).name);
+    e.scratch(&name, DType::F32, axes, &order)
+}
+
 /// The physical order for a tensor of scratch that `stage` writes: that of what it reads, with axes that come only from
 /// constants innermost.
 pub(super) fn preferred_order(e: &Emitter, stage: &Stage) -> Option<Vec<usize>> {

@@ -8,7 +8,7 @@ use super::inner_product;
 use super::map;
 use super::prepare::transposed_copy;
 use super::window;
-use crate::expr::{BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::expr::{BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage};
 use crate::nest;
 use crate::tensor::{DType, n_elements};
 
@@ -52,14 +52,14 @@ pub(super) fn combine(op: ReduceOp, dtype: DType) -> nest::BinaryOp {
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr) -> Result<(), ScheduleError> {
     if n_elements(&stage.reduce) == 0 {
         let empty = Expr::new(Node::Const(identity(op, value.dtype())), value.dtype());
-        let result = finish.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { empty.clone() } else { x });
+        let result = finish.with_acc(&empty);
         let stage = Stage { reduce: vec![], body: Body::Map(result.clone()), ..stage.clone() };
         return map::emit(e, &stage, &result);
     }
     let in_lanes = matches!(value.dtype(), DType::F32 | DType::I32) && fits_lanes(finish.dtype());
     let (_, _, strides) = e.memory_of(stage.out);
-    let out_stride =
-        |axis: usize| -> i64 { stage.write.iter().zip(&strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum() };
+    let written = stage;
+    let out_stride = |axis: usize| written.stride_along(&strides, axis);
     let mut stage = stage.clone();
     let mut value = value.clone();
     let depth = n_elements(&stage.reduce);

@@ -2,8 +2,8 @@
 //! along a row are few, or strided. The epilogue runs where results are copied to their places.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, coefficient, stride_along, vector_ok};
-use super::prepare::physical_order;
+use super::emitter::{Emitter, coefficient, place_alone, stride_along, vector_ok};
+use super::prepare::{scratch_of_copy, scratch_of_results};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
 use crate::tensor::DType;
 
@@ -19,13 +19,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
     }
     let dims = e.dims(tensor).to_vec();
     let place = place_of(value, tensor, channels).expect("found before");
-    let copy = {
-        let mut order = physical_order(&e.strides_of(tensor), &dims);
-        order.retain(|&k| k != place);
-        order.push(place);
-        let name = format!("{}_relaid", e.program().tensors[tensor.0 as usize].name);
-        e.scratch(&name, DType::F32, &dims, &order)
-    };
+    let copy = scratch_of_copy(e, tensor, &dims, place);
     e.copy(tensor, copy, &dims)?;
     let value = value.rewrite(&mut |x| match x.node() {
         Node::Load { tensor: t, index, pad } if *t == tensor => {
@@ -33,26 +27,14 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
         }
         _ => x,
     });
-    let reach = reach(e, stage);
-    let mut order: Vec<usize> = (0..stage.axes.len()).filter(|&a| a != channels).collect();
-    order.sort_by_key(|&a| std::cmp::Reverse(reach[a]));
-    order.push(channels);
-    let name = format!("{}_relaid", e.program().tensors[stage.out.0 as usize].name);
-    let out = e.scratch(&name, DType::F32, &stage.axes, &order);
+    let out = scratch_of_results(e, stage, &stage.axes, channels, "relaid");
     let write: Vec<Affine> = (0..stage.axes.len()).map(Affine::axis).collect();
     let body = Body::Reduce { op: *op, value, finish: Expr::acc(DType::F32) };
     super::schedule_stage(e, &Stage { out, write: write.clone(), body, ..stage.clone() })?;
     let result = Expr::new(Node::Load { tensor: out, index: write.iter().map(Ix::from).collect(), pad: None }, DType::F32);
-    let value = finish.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { result.clone() } else { x });
+    let value = finish.with_acc(&result);
     super::schedule_stage(e, &Stage { reduce: vec![], body: Body::Map(value), ..stage.clone() })?;
     Ok(true)
-}
-
-/// How far each axis goes in the result.
-fn reach(e: &Emitter, stage: &Stage) -> Vec<i64> {
-    let strides = e.strides_of(stage.out);
-    let of = |a: usize| stage.write.iter().zip(&strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum();
-    (0..stage.axes.len()).map(of).collect()
 }
 
 /// The axis of a tensor that an axis of the stage is, in every read of it.
@@ -64,11 +46,7 @@ fn place_of(value: &Expr, tensor: TensorId, channels: usize) -> Option<usize> {
         if *t != tensor {
             return;
         }
-        let mut moving = (0..index.len()).filter(|&k| coefficient(&index[k], channels) != 0);
-        let place = match (moving.next(), moving.next()) {
-            (Some(k), None) if matches!(&index[k], Ix::Affine(a) if *a == Affine::axis(channels)) => Some(k),
-            _ => None,
-        };
+        let place = place_alone(index, channels);
         same &= place.is_some() && found.is_none_or(|f| Some(f) == place);
         found = place;
     });
@@ -100,16 +78,17 @@ fn image(e: &Emitter, stage: &Stage, value: &Expr) -> Option<(TensorId, usize)> 
     if !(n..extents.len()).filter(|&i| extents[i] > 1).all(window) {
         return None;
     }
-    let (strides, reach) = (e.strides_of(*tensor), reach(e, stage));
+    let (strides, out_strides) = (e.strides_of(*tensor), e.strides_of(stage.out));
     let stride = |a: usize| stride_along(index, &strides, a);
-    let row = (0..n).filter(|&a| extents[a] > 1).min_by_key(|&a| reach[a])?;
+    let reach = |a: usize| stage.stride_along(&out_strides, a);
+    let row = (0..n).filter(|&a| extents[a] > 1).min_by_key(|&a| reach(a))?;
     let steps: usize = stage.reduce.iter().product();
     let slides = index.iter().any(|ix| moves(ix, row) && (n..extents.len()).any(|i| moves(ix, i)));
-    if !slides || reach[row] != 1 || steps < MIN_STEPS[usize::from(stride(row) > 1)] {
+    if !slides || reach(row) != 1 || steps < MIN_STEPS[usize::from(stride(row) > 1)] {
         return None;
     }
     let lanes = e.machine.lanes as usize;
-    let channels = (0..n).filter(|&a| a != row && extents[a] >= lanes && stride(a) > 1 && reach[a] > 1);
+    let channels = (0..n).filter(|&a| a != row && extents[a] >= lanes && stride(a) > 1 && reach(a) > 1);
     let channels = channels.filter(|&a| place_of(value, *tensor, a).is_some()).min_by_key(|&a| stride(a))?;
     Some((*tensor, channels))
 }

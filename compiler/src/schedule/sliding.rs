@@ -58,7 +58,7 @@ pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleErr
     dims[s.rows] = s.span(plan.rows);
     if let Some(c) = &channels {
         (first.axes[c.first], dims[c.first]) = (channels::BLOCK, channels::BLOCK);
-        first.body = mapped(&first.body, |x| {
+        first.body = first.body.map(|x| {
             let x = substituted(x, c.first, &Channels::place(c.first, Var::Loop(CHANNELS)));
             constants.in_blocks(e, &x, c.first, Var::Loop(CHANNELS))
         });
@@ -73,7 +73,7 @@ pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleErr
     ));
     let mut second = of_block(s, rows, plan, channels.as_ref());
     if let Some(c) = &channels {
-        second.body = mapped(&second.body, |x| constants.in_blocks(e, x, c.second, Var::Loop(CHANNELS)));
+        second.body = second.body.map(|x| constants.in_blocks(e, x, c.second, Var::Loop(CHANNELS)));
     }
     // Rows that the next block reads as well.
     let kept = if plan.blocks > 1 { s.reach.saturating_sub(s.step) } else { 0 };
@@ -105,7 +105,7 @@ fn emit_rows(
     let place = Affine::var(Var::Loop(ROW)).offset(range.start as i64);
     let row = first_result(plan).times(s.step as i64).plus(&place).offset(s.start);
     let write = (0..first.axes.len()).map(|k| if k == s.rows { place.clone() } else { Affine::axis(k) }).collect();
-    let one = Stage { out: rows, write, body: mapped(&first.body, |x| substituted(x, s.rows, &row)), ..first.clone() };
+    let one = Stage { out: rows, write, body: first.body.map(|x| substituted(x, s.rows, &row)), ..first.clone() };
     let Node::Load { pad, .. } = s.read.node() else { unreachable!("a read") };
     let blank = Expr::new(Node::Const(pad_of(pad.as_ref())), e.program().tensor(s.first.out).dtype);
     let outside = Stage { reduce: vec![], body: Body::Map(blank), ..one.clone() };
@@ -176,15 +176,7 @@ fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Chann
     if let Some(c) = channels {
         axes[c.second] = channels::BLOCK;
     }
-    Stage { write: s.second.write.iter().map(place).collect(), axes, body: mapped(&s.second.body, at), ..s.second.clone() }
-}
-
-fn mapped(body: &Body, mut f: impl FnMut(&Expr) -> Expr) -> Body {
-    match body {
-        Body::Map(e) => Body::Map(f(e)),
-        Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: f(value), finish: f(finish) },
-        Body::Arg { op, value, last } => Body::Arg { op: *op, value: f(value), last: *last },
-    }
+    Stage { write: s.second.write.iter().map(place).collect(), axes, body: s.second.body.map(at), ..s.second.clone() }
 }
 
 /// How the results are divided, and the channels if blocks are of some of them.

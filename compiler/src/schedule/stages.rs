@@ -106,9 +106,7 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
     }
     let last = stages[stages.len() - 1];
     let along = *nesting.stages[stages.len() - 1].axes.last()?;
-    let unit = program.results.iter().zip(results).any(|(&t, m)| {
-        t == last.out && last.write.iter().zip(&m.strides).map(|(a, s)| a.coefficient(Var::Axis(along as u32)) * s).sum::<i64>() == 1
-    });
+    let unit = program.results.iter().zip(results).any(|(&t, m)| t == last.out && last.stride_along(&m.strides, along) == 1);
     if unit {
         // Lanes run along the rows. Equal blocks add in the same order, so that equal rows have equal results.
         let lanes = machine.lanes as usize;
@@ -272,11 +270,7 @@ impl Nest<'_> {
                 _ => e,
             })
         };
-        let body = match &stage.body {
-            Body::Map(e) => Body::Map(move_expr(e)),
-            Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: move_expr(value), finish: move_expr(finish) },
-            Body::Arg { op, value, last } => Body::Arg { op: *op, value: move_expr(value), last: *last },
-        };
+        let body = stage.body.map(move_expr);
         let mut bounds = stage.bounds.clone();
         nested.axes.iter().zip(at).for_each(|(&a, rows)| {
             if a >= bounds.len() && rows.bound.is_some() {

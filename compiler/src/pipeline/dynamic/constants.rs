@@ -14,24 +14,30 @@ use crate::tensor::Tensor;
 /// Names of constants which are neither parts of one table at all sizes nor so small that their elements may be functions of the sizes:
 /// what is computed from them must be computed in a run.
 pub(in crate::pipeline) fn varying_constants(graph: &Graph, others: &[Graph]) -> BTreeSet<String> {
-    let varies = |n: &NodeId| {
-        let NodeKind::Constant(whole) = &graph.node(*n).kind else { return false };
-        let name = &graph.node(*n).results[0].name;
-        let twins: Vec<&Tensor> = others.iter().filter_map(|g| g.find(name).and_then(|v| g.constant(v))).collect();
+    constants_of(graph, others, |whole, twins| {
         let small = whole.len() <= MAX_ELEMENTS && twins.iter().all(|t| t.dims() == whole.dims());
-        !small && !twins.iter().all(|part| is_part(part, whole))
-    };
-    graph.order().into_iter().filter(varies).map(|n| graph.node(n).results[0].name.clone()).collect()
+        !small && !are_parts(twins, whole)
+    })
 }
 
 /// Names of constants that are others at other sizes.
 pub(in crate::pipeline) fn varied_constants(graph: &Graph, others: &[Graph]) -> BTreeSet<String> {
-    let varies = |n: &NodeId| {
+    constants_of(graph, others, |whole, twins| !are_parts(twins, whole))
+}
+
+/// Names of constants for which something holds with what they are in the other graphs.
+fn constants_of(graph: &Graph, others: &[Graph], holds: impl Fn(&Tensor, &[&Tensor]) -> bool) -> BTreeSet<String> {
+    let name = |n: NodeId| &graph.node(n).results[0].name;
+    let found = |n: &NodeId| {
         let NodeKind::Constant(whole) = &graph.node(*n).kind else { return false };
-        let name = &graph.node(*n).results[0].name;
-        !others.iter().filter_map(|g| g.find(name).and_then(|v| g.constant(v))).all(|part| is_part(part, whole))
+        let twins: Vec<&Tensor> = others.iter().filter_map(|g| g.find(name(*n)).and_then(|v| g.constant(v))).collect();
+        holds(whole, &twins)
     };
-    graph.order().into_iter().filter(varies).map(|n| graph.node(n).results[0].name.clone()).collect()
+    graph.order().into_iter().filter(found).map(|n| name(n).clone()).collect()
+}
+
+fn are_parts(twins: &[&Tensor], whole: &Tensor) -> bool {
+    twins.iter().all(|part| is_part(part, whole))
 }
 
 /// Whether a value depends on constants alone.

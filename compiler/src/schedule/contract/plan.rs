@@ -94,9 +94,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let mut stage = stage.clone();
     let n = stage.axes.len();
     let (_, _, out_strides) = e.memory_of(stage.out);
-    let out_stride = |stage: &Stage, axis: usize| -> i64 {
-        stage.write.iter().zip(&out_strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
-    };
+    let out_stride = |stage: &Stage, axis: usize| -> i64 { stage.stride_along(&out_strides, axis) };
     let mut outer: Vec<usize> = (0..n).filter(|&a| Some(a) != vector && stage.axes[a] > 1).collect();
     outer.sort_by_key(|&a| -out_stride(&stage, a));
     let reach = |e: &Emitter, axis: usize| -> i64 {

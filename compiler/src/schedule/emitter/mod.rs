@@ -6,7 +6,9 @@ mod streams;
 mod values;
 
 pub(in crate::schedule) use run::{Rest, Run, halves};
-pub(in crate::schedule) use values::{coefficient, expr_depends, fits_lanes, index_depends, is_heavy, long_ok, stride_along, vector_ok};
+pub(in crate::schedule) use values::{
+    coefficient, expr_depends, fits_lanes, index_depends, is_heavy, long_ok, place_alone, stride_along, vector_ok,
+};
 
 use std::collections::HashMap;
 

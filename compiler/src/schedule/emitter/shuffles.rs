@@ -26,14 +26,9 @@ impl Emitter {
             flat = flat.plus(&self.affine(a, at).times(*stride));
         }
         let spread: i64 = index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, v.axis) * s).sum();
-        let mut rows: Vec<Reg> =
+        let rows: Vec<Reg> =
             (0..i64::from(v.lanes)).map(|lane| self.b.load(buffer, Index::from(flat.offset(lane * spread)), v.lanes)).collect();
-        // Every round brings an element next to the one half of the rows below it.
-        for _ in 0..v.lanes.ilog2() {
-            let (upper, lower) = rows.split_at(rows.len() / 2);
-            rows = upper.iter().zip(lower).flat_map(|(&a, &b)| self.zip(a, b)).collect();
-        }
-        for (place, row) in (0..).zip(rows) {
+        for (place, row) in (0..).zip(self.interleave(&rows)) {
             let key = Key::Lanes(buffer, Index::from(flat.offset(place)), spread, v.lanes);
             self.scopes.last_mut().expect("the kernel's own scope").insert(key, row);
         }
@@ -47,6 +42,7 @@ impl Emitter {
     /// Vectors of the elements of others, in turn; their number is a power of two.
     pub(in crate::schedule) fn interleave(&mut self, vectors: &[Reg]) -> Vec<Reg> {
         let mut all = vectors.to_vec();
+        // Every round brings an element next to the one half of the vectors below it.
         for _ in 0..vectors.len().ilog2() {
             let (upper, lower) = all.split_at(all.len() / 2);
             all = upper.iter().zip(lower).flat_map(|(&a, &b)| self.zip(a, b)).collect();

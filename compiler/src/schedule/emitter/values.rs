@@ -430,7 +430,7 @@ impl Emitter {
         let (.., strides) = self.memory_of(stage.out);
         match at.vector {
             Some(v) => {
-                let spread: i64 = stage.write.iter().zip(&strides).map(|(a, s)| s * a.coefficient(Var::Axis(v.axis as u32))).sum();
+                let spread = stage.stride_along(&strides, v.axis);
                 let value = self.splat(value, v.lanes);
                 if spread == 1 && v.valid == v.lanes {
                     self.b.store(buffer, flat, value);
@@ -472,6 +472,13 @@ pub(in crate::schedule) fn index_depends(index: &[Ix], axis: usize) -> bool {
         Ix::Affine(a) => a.coefficient(Var::Axis(axis as u32)) != 0,
         Ix::Checked(e) | Ix::Clamped(e) => expr_depends(e, axis),
     })
+}
+
+/// Which part of an index an axis is, as it stands; `None` where it moves another part, or several.
+pub(in crate::schedule) fn place_alone(index: &[Ix], axis: usize) -> Option<usize> {
+    let mut moved = (0..index.len()).filter(|&k| index_depends(&index[k..=k], axis));
+    let (k, None) = (moved.next()?, moved.next()) else { return None };
+    (index[k] == Ix::Affine(StageAffine::axis(axis))).then_some(k)
 }
 
 /// Whether an expression depends on a stage axis.

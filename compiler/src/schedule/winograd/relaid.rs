@@ -8,7 +8,7 @@ use super::shape::{Shape, Side};
 use crate::expr::{Affine, Body, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
 use crate::schedule::ScheduleError;
 use crate::schedule::emitter::Emitter;
-use crate::schedule::prepare::physical_order;
+use crate::schedule::prepare::{scratch_of_copy, scratch_of_results};
 use crate::tensor::DType;
 
 /// What it takes to copy an element, in slots of a multiply-add: along lanes, and from one innermost axis to another.
@@ -133,13 +133,7 @@ impl Shape {
                 axes[o] = side.extent;
             }
         }
-        let strides = e.strides_of(stage.out);
-        let reach = |a: usize| -> i64 { stage.write.iter().zip(&strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum() };
-        let mut order: Vec<usize> = (0..axes.len()).filter(|&a| a != self.columns.0).collect();
-        order.sort_by_key(|&a| std::cmp::Reverse(reach(a)));
-        order.push(self.columns.0);
-        let name = format!("{}_relaid", e.program().tensors[stage.out.0 as usize].name);
-        let out = e.scratch(&name, DType::F32, &axes, &order);
+        let out = scratch_of_results(e, stage, &axes, self.columns.0, "relaid");
         let body = Body::Reduce { op: ReduceOp::Sum, value, finish: Expr::acc(DType::F32) };
         Ok(Stage { out, write: (0..axes.len()).map(Affine::axis).collect(), axes, reduce: stage.reduce.clone(), bounds: vec![], body })
     }
@@ -148,13 +142,9 @@ impl Shape {
     fn copy_image(&self, e: &mut Emitter) -> Result<TensorId, ScheduleError> {
         let (tensor, channels) = (self.input.0, self.channel_place().expect("checked before"));
         let dims = e.dims(tensor).to_vec();
-        let mut order = physical_order(&e.strides_of(tensor), &dims);
-        order.retain(|&k| k != channels);
-        order.push(channels);
         let sides: Vec<Option<Side>> = (0..dims.len()).map(|k| self.side_along(k).filter(|s| s.dilation > 1).cloned()).collect();
         let relaid: Vec<usize> = (0..dims.len()).map(|k| sides[k].as_ref().map_or(dims[k], |s| s.stacked().dim)).collect();
-        let name = format!("{}_relaid", e.program().tensors[tensor.0 as usize].name);
-        let copy = e.scratch(&name, DType::F32, &relaid, &order);
+        let copy = scratch_of_copy(e, tensor, &relaid, channels);
         if self.is_dilated() {
             let value = Expr::new(Node::Const(Const::Float(0.0)), DType::F32);
             let write = (0..dims.len()).map(Affine::axis).collect();
@@ -221,7 +211,7 @@ impl Shape {
             };
             let sum = Expr::new(Node::Load { tensor: plain.out, index: from, pad: None }, DType::F32);
             let value = self.finish.map_affine(&mut |a| place(a));
-            let value = value.rewrite(&mut |x| if matches!(x.node(), Node::Acc) { sum.clone() } else { x });
+            let value = value.with_acc(&sum);
             let write = stage.write.iter().map(place).collect();
             let axes = axes.extents;
             crate::schedule::schedule_stage(

@@ -169,8 +169,7 @@ impl Shape {
         }
 
         let out_strides = e.strides_of(stage.out);
-        let out_stride =
-            |a: usize| -> i64 { stage.write.iter().zip(&out_strides).map(|(w, s)| w.coefficient(Var::Axis(a as u32)) * s).sum() };
+        let out_stride = |a: usize| stage.stride_along(&out_strides, a);
         let mut others: Vec<usize> = live(0..n).into_iter().filter(|&a| a != columns && taps.iter().all(|t| t.0 != a)).collect();
         let decl = e.program().tensor(*input_id);
         let image = |d: usize, n: &Size| {
@@ -231,12 +230,10 @@ impl Shape {
 
     /// Whether channels are adjacent in the input, and in the output, as they are where that has no place yet.
     pub(super) fn lanes_are_adjacent(&self, e: &Emitter, stage: &Stage) -> [bool; 2] {
-        let stride = |forms: &[Affine], strides: &[i64], axis: usize| -> i64 {
-            forms.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
-        };
-        let read = stride(&self.input.1, &e.strides_of(self.input.0), self.channels.0);
+        let strides = e.strides_of(self.input.0);
+        let read: i64 = self.input.1.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(self.channels.0 as u32)) * s).sum();
         let unset = e.slots[stage.out.0 as usize].is_none();
-        let written = stride(&stage.write, &e.strides_of(stage.out), self.columns.0);
+        let written = stage.stride_along(&e.strides_of(stage.out), self.columns.0);
         [read == 1, unset || written == 1]
     }
 
