@@ -303,9 +303,16 @@ fn standardized(d: &mut Draft<'_>, x: &Variable) -> Made {
         let axes = d.ints("axes", &[-1]);
         return Some((format!("ReduceLogSum({a}, {axes}) keepdims={}", d.random.below(2)), false));
     }
-    // Of few elements the variance may be 0, and its root's error large.
+    if x.n_elements() <= 8 {
+        return None;
+    }
+    // Where all elements are nearly the same the variance is, and the error of its root large.
+    let longest = (0..x.dims.len()).max_by_key(|&i| x.dims[i])?;
+    let dims: Vec<usize> = x.dims.iter().enumerate().map(|(i, &d)| if i == longest { d } else { 1 }).collect();
+    let spread = d.weights("spread", &dims);
+    let apart = line(d, "apart", format!("Add({}, {spread})", x.name), DType::F32, &x.dims);
     let axes: Vec<i64> = (0..x.dims.len() as i64).collect();
-    (x.n_elements() > 8).then(|| (format!("MeanVarianceNormalization({}) axes=[{}]", x.name, list(&axes)), false))
+    Some((format!("MeanVarianceNormalization({apart}) axes=[{}]", list(&axes)), false))
 }
 
 fn unpool(d: &mut Draft<'_>, x: &Variable) -> Made {

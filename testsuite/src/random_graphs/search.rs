@@ -10,6 +10,10 @@ const SECONDS: u64 = 10;
 /// Networks that are tried even on a slow machine.
 pub const AT_LEAST: u64 = 20;
 
+/// Characters that tell kinds of failures apart: for a smaller network, and for the reports of one search.
+const ALIKE: usize = 16;
+const REPORTED: usize = 60;
+
 /// What came of a search.
 #[derive(Clone, Debug)]
 pub struct Search {
@@ -19,6 +23,11 @@ pub struct Search {
     pub refused: u64,
     /// What is wrong: the seed, the reason, and the smallest network found that still fails. A short search ends with the first.
     pub failures: Vec<String>,
+}
+
+/// How a reason begins, without numbers.
+fn kind(reason: &str, length: usize) -> String {
+    reason.chars().filter(|c| !c.is_ascii_digit()).take(length).collect()
 }
 
 fn setting(name: &str) -> Option<u64> {
@@ -47,10 +56,11 @@ pub fn search<I>(
             Ok(Found::Refused) => refused += 1,
             Ok(found) => see(found),
             Err(why) => {
-                let small = shrink(&network, seed, &|n| check(&n.text(), &info, seed).is_err());
+                let alike = |other: &str| kind(other, ALIKE) == kind(&why, ALIKE);
+                let small = shrink(&network, seed, &|n| check(&n.text(), &info, seed).is_err_and(|other| alike(&other)));
                 let reason = check(&small.text(), &info, seed).err().unwrap_or_else(|| why.clone());
                 let text = format!("seed {seed}: {}\n{}", reason.chars().take(3000).collect::<String>(), small.text());
-                if kinds.insert(reason.chars().filter(|c| !c.is_ascii_digit()).take(60).collect::<String>()) || long.is_none() {
+                if kinds.insert(kind(&reason, REPORTED)) || long.is_none() {
                     eprintln!("{text}");
                 }
                 failures.push(text);
