@@ -70,26 +70,51 @@ impl Coverage<'_> {
                     // Written on both ways.
                     self.written.retain(|w| one.contains(w));
                 }
-                Stmt::Loop(l) => {
-                    let steps = Steps::of(l);
-                    self.open.insert(l.var, steps);
-                    self.block(&l.body);
-                    self.open.remove(&l.var);
-                    for w in &mut self.written {
-                        let Some(at) = w.terms.iter().position(|t| t.0 == l.var) else { continue };
-                        let (_, c) = w.terms.remove(at);
-                        let stride = c * steps.step;
-                        w.low += c * steps.start + stride.min(0) * (steps.n - 1);
-                        if steps.n > 1 {
-                            w.dims.push((stride.abs(), steps.n));
-                        }
-                    }
-                }
+                Stmt::Loop(l) => self.counted_loop(l),
             }
             if !self.sound {
                 return;
             }
         }
+    }
+
+    /// A loop that always has all its iterations.
+    fn counted_loop(&mut self, l: &Loop) {
+        let steps = Steps::of(l);
+        self.open.insert(l.var, steps);
+        self.tidy();
+        let before = self.written.clone();
+        self.block(&l.body);
+        if !self.sound && steps.n > 1 {
+            self.sound = carried(&before, self.buffer, l, steps).into_iter().any(|(now, next)| {
+                (self.sound, self.written) = (true, [&before[..], &[now]].concat());
+                self.block(&l.body);
+                self.sound && self.holds(&next)
+            });
+        }
+        self.open.remove(&l.var);
+        for w in &mut self.written {
+            let Some(at) = w.terms.iter().position(|t| t.0 == l.var) else { continue };
+            let (_, c) = w.terms.remove(at);
+            let stride = c * steps.step;
+            w.low += c * steps.start + stride.min(0) * (steps.n - 1);
+            if steps.n > 1 {
+                w.dims.push((stride.abs(), steps.n));
+            }
+        }
+    }
+
+    /// Whether places are written.
+    fn holds(&mut self, places: &Written) -> bool {
+        self.tidy();
+        self.written.iter().filter(|w| w.run.is_none()).any(|w| {
+            let mut rest = Affine { constant: places.low - w.low, terms: places.terms.clone() };
+            w.terms.iter().for_each(|&(v, c)| rest.add_term(v, -c));
+            self.reach(&rest).is_some_and(|(low, mut terms)| {
+                terms.extend(places.dims.iter().map(|d| (d.0, d.1 - 1)));
+                inside(w, low, &terms, places.lanes)
+            })
+        })
     }
 
     /// A loop that may have no iterations: of its own, only what they write one behind another stays.
@@ -216,6 +241,36 @@ impl Coverage<'_> {
             *all = spaced(&wide);
             all.iter_mut().for_each(close);
             join_runs(all);
+        }
+    }
+}
+
+/// Places written before a loop that may move along with what it writes, so that each iteration finds them behind those of the one before:
+/// where they are in an iteration, and in the next.
+fn carried(before: &[Written], buffer: BufferId, l: &Loop, steps: Steps) -> Vec<(Written, Written)> {
+    let mut speeds = BTreeSet::new();
+    stores(&l.body, buffer, &mut |index| speeds.extend(index.affine.terms.iter().filter(|t| t.0 == l.var).map(|t| t.1)));
+    let along = |w: &Written, c: i64| {
+        let mut now = Written { low: w.low - c * steps.start, ..w.clone() };
+        now.terms.push((l.var, c));
+        now.terms.sort_unstable();
+        let next = Written { low: now.low + c * steps.step, ..now.clone() };
+        (now, next)
+    };
+    speeds.into_iter().flat_map(|c| before.iter().filter(|w| w.run.is_none()).map(move |w| along(w, c))).collect()
+}
+
+/// Every store into a buffer.
+fn stores(block: &[Stmt], buffer: BufferId, f: &mut impl FnMut(&Index)) {
+    for stmt in block {
+        match stmt {
+            Stmt::Store { buffer: b, index, .. } if *b == buffer => f(index),
+            Stmt::Loop(l) => stores(&l.body, buffer, f),
+            Stmt::If { then, otherwise, .. } => {
+                stores(then, buffer, f);
+                stores(otherwise, buffer, f);
+            }
+            _ => {}
         }
     }
 }

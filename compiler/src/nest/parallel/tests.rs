@@ -73,6 +73,22 @@ fn scratch_that_is_written_first_is_private() {
     // On both ways of a branch.
     let body = "for i in 0..8 { if 0 <= i < 4 { %0: f32 = const 1.0 store s[3], %0 } else { %1: f32 = const 2.0 store s[3], %1 } %2: f32 = load s[3] store y[i], %2 }";
     assert_eq!(marked(XY, body), "par s");
+    // What an iteration of a loop inside has left for the next one.
+    let window = |first: &str, store: &str, load: &str| {
+        format!(
+            "for i in 0..8 {{ %0: f32 = const 1.0 {first} for t in 1..7 {{ %1: f32 = load x[t] store s[{store}], %1 %2: f32 = load s[{load}] store y[8*i + t], %2 }} }}"
+        )
+    };
+    assert_eq!(marked(XY, &window("store s[0], %0", "t", "t - 1")), "par s");
+    assert_eq!(marked(XY, &window("store s[2], %0", "2*t + 2", "2*t")), "par s");
+    for (first, store, load) in [
+        ("store s[1], %0", "t", "t - 1"),
+        ("store s[0], %0", "t + 1", "t - 1"),
+        ("store s[0], %0", "2*t", "t - 1"),
+        ("store s[0], %0 store s[1], %0", "2*t + 2", "2*t - 1"),
+    ] {
+        assert_eq!(marked(XY, &window(first, store, load)), "for", "{first} {store} {load}");
+    }
     // A hole, a place that only one branch writes, and what the iteration before has left.
     for body in [
         "for i in 0..8 { for j in 0..64 step 16 { %0: f32x8 = load x[j] store s[j], %0 } for j.1 in 0..64 { %1: f32 = load s[j.1] store y[64*i + j.1], %1 } }",
