@@ -56,7 +56,8 @@ fn near(mark: i64) -> [(i64, i64, i64); 5] {
     [(mark, 1, 0), (2 * mark, 2, 0), (3 * mark, 3, 0), (mark - 1, 1, -1), (mark + 1, 1, 1)]
 }
 
-/// The text for other sizes: every number that depends on the marked extents is replaced.
+/// The text for other sizes: every number that depends on the marked extents is replaced, but for negative ones, whose meaning changes
+/// where they become 0.
 fn at(text: &str, sizes: &[i64]) -> String {
     let value = |digits: &str| -> Option<i64> {
         let number: i64 = digits.parse().ok()?;
@@ -69,7 +70,7 @@ fn at(text: &str, sizes: &[i64]) -> String {
         out += &rest[..start];
         let end = rest[start..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| start + n);
         // Parts of names and of other numbers, and seeds, stay.
-        let inside = out.ends_with(|c: char| c.is_ascii_alphanumeric() || "._%@".contains(c)) || rest[end..].starts_with(['.', '_']);
+        let inside = out.ends_with(|c: char| c.is_ascii_alphanumeric() || "._%@-".contains(c)) || rest[end..].starts_with(['.', '_']);
         match value(&rest[start..end]).filter(|_| !inside && !out.ends_with("rand(")) {
             Some(n) => out += &n.to_string(),
             None => out += &rest[start..end],

@@ -22,7 +22,7 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
             .map(|k| {
                 let values: Option<Vec<i64>> =
                     [&*program].into_iter().chain(others.iter().copied()).map(|p| p.tensors[t].dims.get(k).map(|&d| d as i64)).collect();
-                fitter.fit(&values.ok_or_else(structure)?)
+                extent(fitter, &values.ok_or_else(structure)?)
             })
             .collect::<Answer<_>>()?;
         program.tensors[t].bounds = bounds;
@@ -43,6 +43,17 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
     program.constants.retain(|c| !tables.contains_key(&c.0));
     with_values(program, &tables);
     Ok(())
+}
+
+/// An extent as a function of the sizes: the first value is that at the greatest, which memory is for.
+fn extent(fitter: &Fitter, values: &[i64]) -> Answer<Option<Size>> {
+    let size = fitter.fit(values)?;
+    match size.as_ref().and_then(|s| s.span(&fitter.parameters)) {
+        Some((_, most)) if most > values[0] => {
+            Err(Misfit::Varies(format!("an extent is up to {most} at smaller sizes and {} at the greatest", values[0])))
+        }
+        _ => Ok(size),
+    }
 }
 
 fn annotate_items(fitter: &Fitter, tensors: &[TensorDecl], items: &mut Vec<Item>, others: &[&[Item]]) -> Answer<()> {
@@ -84,9 +95,9 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                     written.insert(i, (0..stage.write.len()).map(starts).collect::<Answer<_>>()?);
                 }
                 let n = stage.axes.len();
-                let extent = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
+                let of = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
                 stage.bounds = (0..n + stage.reduce.len())
-                    .map(|a| fitter.fit(&[extent(stage, a)].into_iter().chain(theirs.iter().map(|s| extent(s, a))).collect::<Vec<_>>()))
+                    .map(|a| extent(fitter, &[of(stage, a)].into_iter().chain(theirs.iter().map(|s| of(s, a))).collect::<Vec<_>>()))
                     .collect::<Answer<_>>()?;
                 let mut new = vec![];
                 for (k, e) in stage.expressions().into_iter().enumerate() {
