@@ -91,12 +91,13 @@ pub fn sliding(program: &Program) -> Option<Sliding<'_>> {
     })
 }
 
-/// Whether every read is without padding, its place known when compiled, and none is of what the stage writes.
+/// Whether every read is at a place known when compiled, without padding or with one value of it, and none is of what the stage writes.
 fn reads_plainly(e: &Expr, stage: &Stage) -> bool {
     let mut plainly = true;
     e.visit(&mut |e| {
         if let Node::Load { tensor, index, pad } = e.node() {
-            plainly &= *tensor != stage.out && pad.is_none() && index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
+            let one_pad = pad.as_ref().is_none_or(|p| matches!(p.node(), Node::Const(_)));
+            plainly &= *tensor != stage.out && one_pad && index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
         }
     });
     plainly

@@ -25,6 +25,8 @@ const WEIGHTS_AGAIN_BYTES: usize = 1 << 20;
 /// What is between a product and a window that slides over it is not worth blocks where it has fewer bytes: it stays in the
 /// second-level cache.
 const LEAST_SLID_BYTES: usize = 1 << 20;
+/// Channels of an image, about.
+const FEW_CHANNELS: usize = 4;
 /// Rows of a product that are worth a block of their own.
 const LEAST_ROWS: usize = 14;
 
@@ -235,7 +237,8 @@ fn feeds_rows(graph: &Graph, lowered: &Lowered) -> bool {
     (by_weights(x, y) || by_weights(y, x)) && of_row <= SMALL && nesting.loops.last().is_some_and(|&rows| rows >= LEAST_ROWS)
 }
 
-/// Whether a window slides over the rows of a product with weights, which would not stay in the second-level cache as a whole.
+/// Whether a window slides over the rows of a product with weights, which would not stay in the second-level cache as a whole. Where that
+/// product reads a window itself, functions of the results that take long hide what memory takes.
 fn slides(graph: &Graph, lowered: &Lowered) -> bool {
     let program = &lowered.program;
     let Some(s) = sliding(program) else { return false };
@@ -244,9 +247,24 @@ fn slides(graph: &Graph, lowered: &Lowered) -> bool {
         operand.is_some_and(|v| views_constant(graph, v))
     };
     let between = program.tensor(s.first.out);
-    factors(s.first).is_some_and(|(x, y)| is_weights(x) || is_weights(y))
+    let mut heavy = false;
+    for e in [s.first, s.second].into_iter().flat_map(Stage::expressions) {
+        e.visit(&mut |e| heavy |= matches!(e.node(), Node::Unary(op, _) if op.is_polynomial()));
+    }
+    factors(s.first).is_some_and(|(x, y)| is_weights(x) && is_narrow(s.first, y, heavy) || is_weights(y) && is_narrow(s.first, x, heavy))
         && between.dtype == DType::F32
         && n_elements(&between.dims) * between.dtype.size_bytes() >= LEAST_SLID_BYTES
+}
+
+/// Whether a product reads one place of each channel, or but a few channels: what has no faster form for all rows together.
+fn is_narrow(product: &Stage, read: &Expr, heavy: bool) -> bool {
+    let Node::Load { index, .. } = read.node() else { return false };
+    let n = product.axes.len();
+    let moves = |ix: &Ix, axis: usize| matches!(ix, Ix::Affine(a) if a.coefficient(Var::Axis(axis as u32)) != 0);
+    let is_tap = |r: usize| index.iter().any(|ix| moves(ix, n + r) && (0..n).any(|a| product.axes[a] > 1 && moves(ix, a)));
+    let (taps, channels): (Vec<usize>, Vec<usize>) = (0..product.reduce.len()).partition(|&r| is_tap(r));
+    let extent = |axes: &[usize]| axes.iter().map(|&r| product.reduce[r]).product::<usize>();
+    extent(&taps) == 1 || !heavy && extent(&channels) <= FEW_CHANNELS
 }
 
 /// Whether a value is a constant or a view of one.

@@ -18,8 +18,7 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
     let Node::Load { tensor, index, pad: Some(pad) } = load.node() else { return false };
     let n = stage.axes.len();
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
-    let axes_only = |ix: &Ix| matches!(ix, Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_))));
-    if !index.iter().all(axes_only) || !adds_nothing(op, value, load, pad) {
+    if !index.iter().all(|ix| matches!(ix, Ix::Affine(_))) || !adds_nothing(op, value, load, pad) {
         return false;
     }
     if !bounds_hold(e, stage, value, load) {
@@ -34,14 +33,18 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
             }
             continue;
         }
-        let (lo, hi) = a.range(|v| match v {
-            Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
-            Var::Loop(_) => (0, 0),
-        });
+        let (lo, hi) = e.reach(a, &extents);
         if lo >= 0 && hi < dim as i64 {
             continue;
         }
         let moving: Vec<usize> = (0..n).filter(|&i| extents[i] > 1 && coefficient(ix, i) != 0).collect();
+        if a.terms.iter().any(|t| matches!(t.0, Var::Loop(_))) {
+            // Where the loops are, each step is inside or it is not.
+            if moving.is_empty() && taps(stage, ix).iter().all(|&tap| is_decided(e.reach(&at_tap(a, tap), &extents), dim as i64)) {
+                continue;
+            }
+            return false;
+        }
         let [axis] = moving[..] else { return false };
         if split[axis] || coefficient(ix, axis) < 0 {
             return false;
@@ -260,19 +263,36 @@ pub(super) fn outside(e: &Emitter, load: &Expr, at: &Point) -> bool {
 /// offset that the reduction adds, all offsets, and the operand's extent.
 fn steps(e: &Emitter, stage: &Stage, load: &Expr, axis: usize) -> Option<(i64, Vec<i64>, i64)> {
     let Node::Load { tensor, index, .. } = load.node() else { return None };
-    let n = stage.axes.len();
     let (ix, &dim) = index.iter().zip(e.dims(*tensor)).find(|(ix, _)| coefficient(ix, axis) != 0)?;
     let Ix::Affine(a) = ix else { return None };
-    let mut offsets = vec![a.constant];
+    let offsets = taps(stage, ix).into_iter().map(|tap| a.constant + tap).collect();
+    Some((coefficient(ix, axis), offsets, dim as i64))
+}
+
+/// What the reduction adds to an index, ascending.
+fn taps(stage: &Stage, ix: &Ix) -> Vec<i64> {
+    let n = stage.axes.len();
+    let mut taps = vec![0];
     for (i, &extent) in stage.reduce.iter().enumerate() {
         let c = coefficient(ix, n + i);
         if c != 0 {
-            offsets = offsets.iter().flat_map(|o| (0..extent as i64).map(move |k| o + c * k)).collect();
+            taps = taps.iter().flat_map(|t| (0..extent as i64).map(move |k| t + c * k)).collect();
         }
     }
-    offsets.sort_unstable();
-    offsets.dedup();
-    Some((coefficient(ix, axis), offsets, dim as i64))
+    taps.sort_unstable();
+    taps.dedup();
+    taps
+}
+
+/// An index at one step, of which only loops are left.
+fn at_tap(a: &Affine, tap: i64) -> Affine {
+    let terms = a.terms.iter().copied().filter(|t| matches!(t.0, Var::Loop(_))).collect();
+    Affine { constant: a.constant + tap, terms }
+}
+
+/// Whether all of a range is inside, or nothing of it.
+fn is_decided((lo, hi): (i64, i64), dim: i64) -> bool {
+    lo >= 0 && hi < dim || hi < 0 || lo >= dim
 }
 
 /// The outputs along an axis whose every step is inside.

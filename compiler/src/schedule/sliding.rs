@@ -7,7 +7,8 @@ use std::ops::Range;
 use super::channels::{self, Channels, Constants};
 use super::cost::Machine;
 use super::emitter::{Emitter, Point, Slot, index_depends};
-use super::{MAX_PRIVATE_BYTES, ScheduleError, prepare, schedule_stage};
+use super::reduce::loads;
+use super::{MAX_PRIVATE_BYTES, ScheduleError, borders, prepare, schedule_stage};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Sliding, Stage, TensorId, Var};
 use crate::nest;
 use crate::tensor::n_elements;
@@ -19,7 +20,7 @@ const COPIED_ROW: f64 = 1.0 / 12.0;
 /// So much of the time may be taken that rows would take which are computed once and shared evenly: with all channels at once, and in blocks
 /// of channels.
 const MOST_TIME: f64 = 1.25;
-const MOST_IN_CHANNELS: f64 = 1.16;
+const MOST_IN_CHANNELS: f64 = 1.14;
 
 /// What one row takes, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -40,17 +41,22 @@ struct Plan {
     blocks: usize,
     /// Rows of the result in a block.
     rows: usize,
+    /// Rows of the result that are made in turn with what they need.
+    in_turn: usize,
 }
 
-/// Loops: over parts, over blocks of channels in one, over blocks of rows, over the rows between the stages.
+/// Loops: over parts, over blocks of channels in one, over blocks of rows, over those made in turn, over the rows between the stages.
 const PART: u32 = 0;
 const CHANNELS: u32 = 1;
 const BLOCK: u32 = 2;
-const ROW: u32 = 3;
+const TURN: u32 = 3;
+const ROW: u32 = 4;
 
 /// Emits both stages in loops over parts and their blocks; false where that is not worth it.
 pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleError> {
     let Some((plan, channels)) = plan(e, s) else { return Ok(false) };
+    let whole = prepare::prepare(e, s.first)?;
+    let s = &Sliding { first: &whole, ..s.clone() };
     let mut constants = Constants::default();
     let mut first = s.first.clone();
     first.axes[s.rows] = 1;
@@ -66,24 +72,25 @@ pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleErr
     let order = prepare::preferred_order(e, s.first).unwrap_or_else(|| (0..dims.len()).collect());
     let decl = e.program().tensor(s.first.out).clone();
     let rows = e.scratch(&format!("{}_rows", decl.name), decl.dtype, &dims, &order);
-    e.note(format!(
-        "blocks(rows={}{})",
-        plan.rows,
-        if channels.is_some() { format!(" channels={}", channels::BLOCK) } else { String::new() }
-    ));
+    let of_channels = if channels.is_some() { format!(" channels={}", channels::BLOCK) } else { String::new() };
+    let in_turn = if plan.in_turn < plan.rows { format!(" in_turn={}", plan.in_turn) } else { String::new() };
+    e.note(format!("blocks(rows={}{in_turn}{of_channels})", plan.rows));
     let mut second = of_block(s, rows, plan, channels.as_ref());
     if let Some(c) = &channels {
         second.body = second.body.map(|x| constants.in_blocks(e, x, c.second, Var::Loop(CHANNELS)));
     }
-    // Rows that the next block reads as well.
-    let kept = if plan.blocks > 1 { s.reach.saturating_sub(s.step) } else { 0 };
-    let again = (kept > 0).then(|| last_rows(s, rows, &dims, kept, s.step * plan.rows));
+    let turns = plan.rows / plan.in_turn;
+    // Rows that what follows reads as well.
+    let kept = if plan.blocks * turns > 1 { s.reach.saturating_sub(s.step) } else { 0 };
+    let again = (kept > 0 && plan.blocks > 1).then(|| last_rows(s, rows, &dims, kept, s.step * plan.rows));
     e.repeat(PART, plan.parts, None, |e| {
         e.repeat(CHANNELS, channels.map_or(1, |c| c.n), None, |e| {
-            e.repeat(BLOCK, 1, None, |e| emit_rows(e, s, &first, plan, rows, 0..kept))?;
+            e.repeat(BLOCK, 1, None, |e| e.repeat(TURN, 1, None, |e| emit_rows(e, s, &first, plan, rows, 0..kept)))?;
             e.repeat(BLOCK, plan.blocks, None, |e| {
-                emit_rows(e, s, &first, plan, rows, kept..s.span(plan.rows))?;
-                schedule_stage(e, &second)?;
+                e.repeat(TURN, turns, None, |e| {
+                    emit_rows(e, s, &first, plan, rows, kept..s.span(plan.in_turn))?;
+                    schedule_stage(e, &second)
+                })?;
                 again.as_ref().map_or(Ok(()), |again| schedule_stage(e, again))
             })
         })
@@ -102,7 +109,7 @@ fn emit_rows(
 ) -> Result<(), ScheduleError> {
     let extent = s.first.axes[s.rows] as i64;
     // A row of the tensor, and where it is among those of the block.
-    let place = Affine::var(Var::Loop(ROW)).offset(range.start as i64);
+    let place = Affine::var(Var::Loop(ROW)).plus(&turn(s.step, plan)).offset(range.start as i64);
     let row = first_result(plan).times(s.step as i64).plus(&place).offset(s.start);
     let write = (0..first.axes.len()).map(|k| if k == s.rows { place.clone() } else { Affine::axis(k) }).collect();
     let one = Stage { out: rows, write, body: first.body.map(|x| substituted(x, s.rows, &row)), ..first.clone() };
@@ -110,19 +117,39 @@ fn emit_rows(
     let blank = Expr::new(Node::Const(pad_of(pad.as_ref())), e.program().tensor(s.first.out).dtype);
     let outside = Stage { reduce: vec![], body: Body::Map(blank), ..one.clone() };
     let (low, high) = (s.start, s.start + s.span(s.second.axes[s.axis]) as i64);
+    let padded = padded_reads(s.first);
+    let cuts = borders::cuts(e, s.first, &padded.iter().collect::<Vec<_>>(), s.rows);
     e.repeat(ROW, range.len(), None, |e| {
-        if low >= 0 && high <= extent {
+        if low >= 0 && high <= extent && cuts.len() == 2 {
             return schedule_stage(e, &one);
         }
         let at: nest::Affine = e.affine(&row, &Point { axes: vec![], vector: None });
-        e.branch((at, 0, extent), |e| schedule_stage(e, &one), |e| schedule_stage(e, &outside))
+        emit_in_parts(e, &at, &cuts, &one, &outside)
     })
+}
+
+/// A stage for one row, which is at `at`, in a branch for each part of the rows in which the same steps of the reduction read elements;
+/// another one for rows outside of all parts.
+fn emit_in_parts(e: &mut Emitter, at: &nest::Affine, cuts: &[i64], one: &Stage, outside: &Stage) -> Result<(), ScheduleError> {
+    let [low, high, ..] = cuts[..] else { return schedule_stage(e, outside) };
+    e.branch((at.clone(), low, high), |e| schedule_stage(e, one), |e| emit_in_parts(e, at, &cuts[1..], one, outside))
+}
+
+/// The reads of a stage's reduction that have padding.
+fn padded_reads(stage: &Stage) -> Vec<Expr> {
+    let Body::Reduce { value, .. } = &stage.body else { return vec![] };
+    loads(value).into_iter().filter(|l| matches!(l.node(), Node::Load { pad: Some(_), .. })).collect()
 }
 
 /// The first row of the result in a block.
 fn first_result(plan: Plan) -> Affine {
     let part = Affine::var(Var::Loop(PART)).times((plan.blocks * plan.rows) as i64);
     part.plus(&Affine::var(Var::Loop(BLOCK)).times(plan.rows as i64))
+}
+
+/// How far a turn is behind the first of its block, in rows of which each result takes so many.
+fn turn(step: usize, plan: Plan) -> Affine {
+    Affine::var(Var::Loop(TURN)).times((step * plan.in_turn) as i64)
 }
 
 /// A copy of the last rows of a block, which follow so many, to where the next block has them.
@@ -148,9 +175,9 @@ fn substituted(x: &Expr, axis: usize, by: &Affine) -> Expr {
     x.map_affine(&mut |a| a.substitute(|v| if v == axis { by.clone() } else { Affine::var(v) }))
 }
 
-/// The second stage for one block.
+/// The second stage for one turn.
 fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Channels>) -> Stage {
-    let moved = Affine::axis(s.axis).plus(&first_result(plan));
+    let moved = Affine::axis(s.axis).plus(&first_result(plan)).plus(&turn(1, plan));
     let channel = channels.map(|c| Channels::place(c.second, Var::Loop(CHANNELS)));
     let place = |a: &Affine| {
         a.substitute(|v| match (v, channels, &channel) {
@@ -164,7 +191,7 @@ fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Chann
             (Node::Load { tensor, pad, .. }, Node::Load { index, .. }) if *tensor == s.first.out => {
                 let mut index = index.clone();
                 if let Ix::Affine(a) = &index[s.rows] {
-                    index[s.rows] = Ix::Affine(a.offset(-s.start));
+                    index[s.rows] = Ix::Affine(a.plus(&turn(s.step, plan)).offset(-s.start));
                 }
                 Expr::new(Node::Load { tensor: rows, index, pad: pad.clone() }, x.dtype())
             }
@@ -172,7 +199,7 @@ fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Chann
         })
     };
     let mut axes = s.second.axes.clone();
-    axes[s.axis] = plan.rows;
+    axes[s.axis] = plan.in_turn;
     if let Some(c) = channels {
         axes[c.second] = channels::BLOCK;
     }
@@ -203,27 +230,31 @@ fn plan(e: &Emitter, s: &Sliding<'_>) -> Option<(Plan, Option<Channels>)> {
     let bytes =
         Bytes { row: n_elements(&s.first.axes) / extent * size, read: read / extent, written: n_elements(&s.second.axes) / results * size };
     let divide = |channels: Option<&Channels>| divided(&e.machine, s, extent, results, bytes, channels.map_or(1, |c| c.n));
-    let channels = Channels::of(e, s);
+    let adjacent = |c: &Channels| s.second.stride_along(&e.strides_of(s.second.out), c.second) == 1;
+    let channels = Channels::of(e, s).filter(adjacent);
     if let Some(plan) = channels.as_ref().and_then(|c| divide(Some(c))) {
         return Some((plan, channels));
     }
     divide(None).map(|plan| (plan, None))
 }
 
-/// Parts that take the least time on one thread, two, and so on, and the largest blocks that stay in a cache. With so many blocks of channels
-/// that is the first-level cache, and what a part reads again for each of them stays in the second-level cache; threads share them if there
-/// is but one part. Without, the second-level cache holds rows of all channels, what they are made of, and the results.
+/// Parts that take the least time on one thread, two, and so on, and the largest blocks that stay in the second-level cache. With so many
+/// blocks of channels, rows are made in turns that stay in the first-level cache, and what a part reads again for each of them stays in the
+/// second-level cache; threads share them if there is but one part. Without, the second-level cache holds rows of all channels, what they
+/// are made of, and the results.
 fn divided(machine: &Machine, s: &Sliding<'_>, extent: usize, results: usize, bytes: Bytes, n_channels: usize) -> Option<Plan> {
+    let row = bytes.row / n_channels;
+    let turn_fits = |rows: usize| n_channels == 1 || s.span(rows) * row <= machine.l1_bytes / 5 * 4;
     let block_fits = |rows: usize| {
         let span = s.span(rows);
         if n_channels > 1 {
-            return span * bytes.row / n_channels <= machine.l1_bytes / 5 * 4;
+            return span * row <= machine.l2_bytes / 8;
         }
-        span * bytes.row <= MAX_PRIVATE_BYTES && span * (bytes.row + bytes.read) + rows * bytes.written <= machine.l2_bytes / 4 * 3
+        span * row <= MAX_PRIVATE_BYTES && span * (row + bytes.read) + rows * bytes.written <= machine.l2_bytes / 4 * 3
     };
-    let part_fits = |rows: usize| n_channels == 1 || s.span(rows) * bytes.read <= machine.l2_bytes / 2;
+    let part_fits = |rows: usize| n_channels == 1 || s.span(rows) * bytes.read <= machine.l2_bytes / 4 * 3;
     let divides = |n: usize, by: usize| n.is_multiple_of(by);
-    let block = |of: usize| (1..=of).rev().find(|&rows| divides(of, rows) && block_fits(rows));
+    let largest = |of: usize, fits: &dyn Fn(usize) -> bool| (1..=of).rev().find(|&rows| divides(of, rows) && fits(rows));
     let threads: Vec<usize> = std::iter::successors(Some(1), |t| Some(2 * t)).take_while(|&t| t <= machine.threads.max(1)).collect();
     // One after the other, on each number of threads, with the copies of rows that are kept.
     let time = |plan: &Plan| -> f64 {
@@ -239,8 +270,12 @@ fn divided(machine: &Machine, s: &Sliding<'_>, extent: usize, results: usize, by
     let most = if n_channels > 1 { MOST_IN_CHANNELS } else { MOST_TIME };
     (1..=results)
         .filter(|&parts| divides(results, parts) && part_fits(results / parts))
-        .filter_map(|parts| block(results / parts).map(|rows| Plan { parts, blocks: results / parts / rows, rows }))
-        .filter(|plan| plan.parts * plan.blocks > 1 && time(plan) <= least * most)
+        .filter_map(|parts| {
+            let rows = largest(results / parts, &block_fits)?;
+            Some(Plan { parts, blocks: results / parts / rows, rows, in_turn: largest(rows, &turn_fits)? })
+        })
+        .filter(|plan| plan.rows < results || plan.in_turn < plan.rows)
+        .filter(|plan| time(plan) <= least * most)
         .min_by(|a, b| time(a).total_cmp(&time(b)))
 }
 
@@ -290,7 +325,7 @@ mod tests {
     fn blocks_stay_in_the_cache_and_divide_among_threads() {
         let padded = "(%t[i0+r0-1,i1+r1-1,i2] else 0)";
         let of = |l2: usize, threads: usize, channels: usize| blocks_of([48, 40], padded, [48, 40], l2 << 10, (threads, channels));
-        let channels = "par 2: blocks(rows=8 channels=16)";
+        let channels = "par 2: blocks(rows=16 in_turn=8 channels=16)";
         assert_eq!([of(512, 1, 32), of(512, 2, 32)], [channels; 2]);
         assert_eq!(of(512, 4, 32), "par 4: blocks(rows=12)", "two blocks of channels are few for four threads");
         assert!(!of(8, 1, 32).contains("blocks"), "what each block of channels reads again would come from further");
@@ -301,7 +336,7 @@ mod tests {
         assert_eq!(of(512, 4, 24), "par 4: blocks(rows=12)");
         assert!(!of(16, 1, 24).contains("blocks"), "too many rows would be computed twice");
         let strided = "%t[2*i0+r0,2*i1+r1,i2]";
-        assert_eq!(blocks_of([49, 41], strided, [24, 20], 512 << 10, (1, 32)), "par 2: blocks(rows=4 channels=16)");
+        assert_eq!(blocks_of([49, 41], strided, [24, 20], 512 << 10, (1, 32)), "par 2: blocks(rows=8 in_turn=4 channels=16)");
         assert!(!blocks_of([49, 9], strided, [24, 4], 512 << 10, (1, 32)).contains("blocks"), "few rows to a product");
     }
 }

@@ -127,6 +127,8 @@ pub(in crate::schedule) struct Emitter {
     schedules: Vec<String>,
     loops: HashMap<u32, Affine>,
     ranges: HashMap<nest::Var, (i64, i64)>,
+    /// The least and the greatest values of sums of variables in the branches that are open.
+    facts: Vec<(Affine, i64, i64)>,
     scopes: Vec<HashMap<Key, Reg>>,
     /// The extents of the current stage that only a run knows.
     pub(in crate::schedule) bounds: Vec<Option<Size>>,
@@ -151,6 +153,7 @@ impl Emitter {
             schedules: vec![],
             loops: HashMap::new(),
             ranges: HashMap::new(),
+            facts: vec![],
             scopes: vec![HashMap::new()],
             bounds: vec![],
             windows: vec![],
@@ -473,15 +476,17 @@ impl Emitter {
         result
     }
 
-    /// `if low <= affine < high`. What the branches number is forgotten after them.
+    /// `if low <= affine < high`, which is known of the affine form in the first branch. What the branches number is forgotten after them.
     pub(in crate::schedule) fn branch(
         &mut self,
         (affine, low, high): (Affine, i64, i64),
         then: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
         otherwise: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
-        let then = self.block(then)?;
-        let otherwise = self.block(otherwise)?;
+        self.facts.push((affine.clone(), low, high - 1));
+        let then = self.block(then);
+        self.facts.pop();
+        let (then, otherwise) = (then?, self.block(otherwise)?);
         self.b.push(Stmt::If { cond: nest::Cond::Within(vec![(affine, low, high)]), then, otherwise });
         Ok(())
     }

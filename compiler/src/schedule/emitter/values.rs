@@ -27,7 +27,28 @@ impl Emitter {
 
     /// Least and greatest value of an affine form.
     pub(in crate::schedule) fn range(&self, a: &Affine) -> (i64, i64) {
-        a.range(|v| self.ranges[&v])
+        let plain = |a: &Affine| a.range(|v| self.ranges[&v]);
+        self.facts.iter().fold(plain(a), |(low, high), (known, least, most)| {
+            let Some(&(v, c)) = known.terms.first() else { return (low, high) };
+            let times = a.terms.iter().find(|t| t.0 == v).map_or(0, |t| t.1 / c);
+            let rest = plain(&a.plus(&known.times(-times)));
+            let of = |known: i64| times * known;
+            (low.max(rest.0 + of(*least).min(of(*most))), high.min(rest.1 + of(*least).max(of(*most))))
+        })
+    }
+
+    /// Least and greatest value of an index of a stage whose axes have these extents, those of the reduction last.
+    pub(in crate::schedule) fn reach(&self, a: &StageAffine, extents: &[usize]) -> (i64, i64) {
+        let is_loop = |v: Var| matches!(v, Var::Loop(_));
+        let terms = |loops: bool| a.terms.iter().copied().filter(move |t| is_loop(t.0) == loops).collect();
+        let axes = StageAffine { terms: terms(false), ..a.clone() };
+        let (low, high) = axes.range(|v| match v {
+            Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
+            Var::Loop(_) => (0, 0),
+        });
+        let loops = StageAffine { constant: 0, terms: terms(true) };
+        let (least, most) = self.range(&self.affine(&loops, &Point { axes: vec![], vector: None }));
+        (low + least, high + most)
     }
 
     fn find(&self, key: &Key) -> Option<Reg> {
