@@ -13,6 +13,8 @@ use crate::schedule::cost::{Machine, Tile, choose_tile, covering_cost};
 const AGAIN_BYTES: f64 = 16e6;
 
 /// Bytes that come in the time of a multiply-add slot.
+///
+/// Memory gives a core as much whatever the width of its vectors, measured on Zen 4 with weights of 8 to 17 MB for 9 to 49 rows.
 struct Rates {
     l2: f64,
     l3: f64,
@@ -22,7 +24,7 @@ struct Rates {
 impl Rates {
     fn of(machine: &Machine) -> Self {
         let scale = if machine.lanes > 8 { 1.0 } else { 2.0 };
-        Rates { l2: 10.0 * scale, l3: 5.0 * scale, memory: 2.2 * scale }
+        Rates { l2: 10.0 * scale, l3: 5.0 * scale, memory: 4.0 }
     }
 
     /// Weights of a layer come at the speed of memory: the last-level cache has those of other layers, and gives what it has no faster

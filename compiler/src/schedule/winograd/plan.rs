@@ -9,7 +9,7 @@ use crate::schedule::cost::{Convolution, Machine, choose_tile};
 /// Most tiles of a block whose scratch the second-level cache keeps.
 const MAX_TILES: usize = 192;
 /// Outputs of a tile, down and across.
-const FORMS: [[usize; 2]; 3] = [[4, 4], [2, 2], [1, 2]];
+const FORMS: [[usize; 2]; 6] = [[4, 4], [3, 3], [2, 2], [1, 4], [1, 3], [1, 2]];
 /// The same where some stride is not 1: tiles of one row would take hardly fewer products, of many more weights.
 const STRIDED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
 /// The same of dilated convolutions: what there is of a phase is often as short.
@@ -121,7 +121,7 @@ impl Plan {
             Convolution::Direct => None,
             Convolution::Winograd(down, across) => fastest([down, across]).map(|p| p.1),
             Convolution::Fastest => {
-                let forms = match () {
+                let forms: &[[usize; 2]] = match () {
                     () if shape.is_strided() => &STRIDED_FORMS,
                     () if is_dilated => &DILATED_FORMS,
                     () => &FORMS,
