@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, varied_constants, varying_constants};
+use super::dynamic::{
+    Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, small_varying_constants, varied_constants, varying_constants,
+};
 use super::fit::{self, Wanted};
 use super::run_passes_as;
 use crate::config::Config;
@@ -79,14 +81,26 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         Ok::<_, E>((graph, about))
     };
     let mut computed = Arc::new(BTreeSet::new());
+    // Of these, what needs a constant decides whether they may be computed.
+    let mut small = Some(BTreeSet::new());
     let (mut first, about, mut unchanged, merged, varied) = loop {
-        let (mut first, about) = read(&few[0], &computed)?;
-        let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
-        for at in &few[1..] {
-            let (graph, _) = read(at, &computed)?;
-            fold_alike(&mut first, &graph);
-            unchanged.insert(at.clone(), graph);
-        }
+        let mut read_all = |computed: &Arc<BTreeSet<String>>| {
+            let (mut first, about) = read(&few[0], computed)?;
+            let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
+            for at in &few[1..] {
+                let (graph, _) = read(at, computed)?;
+                fold_alike(&mut first, &graph);
+                unchanged.insert(at.clone(), graph);
+            }
+            Ok::<_, E>((first, about, unchanged))
+        };
+        let (first, about, unchanged) = match read_all(&computed) {
+            Err(_) if let Some(names) = small.take_if(|names| !names.is_empty()) => {
+                Arc::make_mut(&mut computed).retain(|name| !names.contains(name));
+                continue;
+            }
+            done => done?,
+        };
         // What constants decide, but not the same for all sizes, is computed in a run.
         let of_first = passed(first.clone(), None);
         let (others, reports): (Vec<Graph>, Vec<Report>) =
@@ -94,6 +108,11 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let varying = varying_constants(&of_first.1, &others);
         let known = computed.len();
         Arc::make_mut(&mut computed).extend(varying);
+        if let Some(small) = small.as_mut().filter(|_| computed.len() == known) {
+            let sizes = few[..1].iter().chain(unchanged.keys()).cloned().collect();
+            small.extend(small_varying_constants(&of_first.1, &others, parameters, sizes));
+            Arc::make_mut(&mut computed).extend(small.iter().cloned());
+        }
         if computed.len() == known {
             let all: Vec<(&Graph, &Report)> = [(&first, &of_first.2)].into_iter().chain(unchanged.values().zip(&reports)).collect();
             let merged = merged_everywhere(&all);

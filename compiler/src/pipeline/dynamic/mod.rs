@@ -28,7 +28,7 @@ use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
 use constants::is_of_constants;
-pub(super) use constants::{fold_alike, varied_constants, varying_constants};
+pub(super) use constants::{fold_alike, small_varying_constants, varied_constants, varying_constants};
 pub(super) use edges::check_edge;
 use places::{table, with_values};
 use shapes::{is_part, reshape_holds};
@@ -226,6 +226,11 @@ impl<'p> Sizer<'p> {
     /// What a caller chooses.
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         self.probes.parameters.clone()
+    }
+
+    /// Whether these are sizes of the body of a branch or loop, whose inputs and outputs are stored as all else.
+    pub(super) fn is_body(&self) -> bool {
+        self.probes.as_stored
     }
 
     /// The extents of a value that only a run knows.
