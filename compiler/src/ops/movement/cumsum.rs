@@ -94,12 +94,19 @@ macro_rules! running {
                         at[along] = place(k);
                         at
                     };
-                    let first = Affine::default();
-                    b.write(sums, region, |b, at| {
-                        let at = at_step(at, &first);
-                        let value = if self.exclusive { Expr::int(dtype, $neutral) } else { b.load(input, &at) };
-                        (at, value)
-                    });
+                    let begin = |b: &mut expr::Builder, first: &Affine| {
+                        b.write(sums, region, |b, at| {
+                            let at = at_step(at, first);
+                            let value = if self.exclusive { Expr::int(dtype, $neutral) } else { b.load(input, &at) };
+                            (at, value)
+                        });
+                    };
+                    // At other sizes there may be no first element.
+                    if b.any_size {
+                        b.repeat(1, |b, first| begin(b, &first));
+                    } else {
+                        begin(b, &Affine::default());
+                    }
                     if n > 1 {
                         b.repeat(n as usize - 1, |b, step| {
                             b.write(sums, region, |b, at| {

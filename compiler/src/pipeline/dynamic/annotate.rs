@@ -123,8 +123,11 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                 let from: Vec<i64> = [0].into_iter().chain(shifts.iter().copied()).collect();
                 let to: Vec<i64> = [*extent as i64].into_iter().chain(theirs.iter().zip(&shifts).map(|(t, s)| t.0 as i64 + s)).collect();
                 let ends = (fitter.fit(&from)?, fitter.fit(&to)?);
-                if ends != (None, None) {
-                    let (from, to) = (ends.0.unwrap_or(Size::Constant(0)), ends.1.unwrap_or(Size::Constant(*extent as i64)));
+                let (from, to) = (ends.0.clone().unwrap_or(Size::Constant(0)), ends.1.clone().unwrap_or(Size::Constant(*extent as i64)));
+                let inside = inside(fitter, tensors, *var, items, to.clone());
+                if ends != (None, None) || inside != to {
+                    let n = inside.minus(&from);
+                    let to = if fitter.reach(&n).0 < 0 { from.plus(&n.at_least(0)) } else { inside };
                     *live = Some(LiveRows { from, to, step: 1 });
                 }
                 annotate_items(fitter, tensors, items, &theirs.iter().map(|t| &t.1[..]).collect::<Vec<_>>())?;
@@ -132,6 +135,22 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
         }
     }
     Ok(written)
+}
+
+/// The end of a loop, no later than what its stages write is there: an axis may be shorter in a run than the first elements of a recurrence.
+fn inside(fitter: &Fitter, tensors: &[TensorDecl], var: u32, items: &[Item], end: Size) -> Size {
+    items.iter().fold(end, |end, item| match item {
+        Item::Stage(stage) => stage.write.iter().enumerate().fold(end, |end, (k, place)| {
+            let n = tensors[stage.out.0 as usize].bound(k).filter(|_| place.terms == [(Var::Loop(var), 1)]);
+            let last = n.map(|n| n.plus(&Size::Constant(-place.constant)));
+            match last.filter(|last| fitter.reach(&last.minus(&end)).0 < 0) {
+                Some(last) => end.constant().map_or_else(|| end.lesser(&last), |c| last.at_most(c)),
+                None => end,
+            }
+        }),
+        Item::Repeat { items, .. } => inside(fitter, tensors, var, items, end),
+        Item::Reshape { .. } => end,
+    })
 }
 
 /// Moves the loop of `theirs` so that indices along it are those of `mine` where they only differ by a constant; by how much.

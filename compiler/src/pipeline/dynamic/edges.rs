@@ -3,7 +3,7 @@
 //! have changed either: the same operators, extents, attributes and constants, and the same expressions, or where these are written in
 //! other ways the same values for arbitrary operands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::fit::Misfit;
 use super::annotate::{map_affine_forms, map_body};
@@ -12,9 +12,9 @@ use super::constants::is_of_constants;
 use super::shapes::is_part;
 use super::{Sizer, correspondence};
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Affine, BinaryOp, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, Var, eval, simplify};
+use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, TensorId, Var, eval, simplify};
 use crate::graph::{Graph, NodeId, Value};
-use crate::lower::{Lowered, lower_plainly, prune_operands};
+use crate::lower::{Lowered, lower_plainly, prune_operands, visit_writes};
 use crate::ops::View;
 use crate::tensor::{DType, Parameter, Size, Tensor};
 
@@ -320,7 +320,25 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
     }
     items(&mut p.items, at, &extent);
     drop_loops_without_iterations(&mut p.items);
+    write_what_is_empty(&mut p);
     p
+}
+
+/// What has no elements may have been written by loops without iterations.
+fn write_what_is_empty(p: &mut Program) {
+    let mut written: HashSet<TensorId> = p.operands.iter().copied().chain(p.constants.iter().map(|c| c.0)).collect();
+    visit_writes(&p.items, &mut |t| {
+        written.insert(t);
+    });
+    let empty = (0..p.tensors.len() as u32).map(TensorId).filter(|&t| p.tensor(t).dims.contains(&0) && !written.contains(&t));
+    let stage = |t: TensorId| {
+        let decl = p.tensor(t);
+        let write = (0..decl.dims.len()).map(|k| Affine::var(Var::Axis(k as u32))).collect();
+        let body = Body::Map(Expr::int(decl.dtype, 0));
+        Item::Stage(Stage { out: t, write, axes: decl.dims.clone(), reduce: vec![], bounds: vec![], body })
+    };
+    let stages: Vec<Item> = empty.map(stage).collect();
+    p.items.splice(..0, stages);
 }
 
 /// What they would write may have no place.

@@ -130,3 +130,17 @@ fn what_is_read_by_the_sizes_is_read_in_storage() {
     assert_eq!(places(1), [Some(Place::Input(0)), Some(Place::Input(1))]);
     check(&parameters(&[("n", 0, 20)]), &[&[0], &[1], &[20]], text);
 }
+
+#[test]
+fn running_sums_may_have_no_first_element() {
+    let text = "graph @g(%x: f32[3,<n>,5], %y: f32[<n>,8]) => (%a, %b, %c, %d) {
+        @one = const [1] : i64[1]
+        @zero = const [0] : i64[1]
+        %a = CumSum(%x, @one)
+        %b = CumSum(%x, @one) exclusive=1 reverse=1
+        %r = Relu(%y)
+        %c = CumSum(%r, @zero) exclusive=1
+        %d = CumProd(%y, @zero) reverse=1
+    }";
+    check(&parameters(&[("n", 0, 40)]), &[&[0], &[1], &[2], &[3], &[17], &[40]], text);
+}
