@@ -144,3 +144,14 @@ fn running_sums_may_have_no_first_element() {
     }";
     check(&parameters(&[("n", 0, 40)]), &[&[0], &[1], &[2], &[3], &[17], &[40]], text);
 }
+
+#[test]
+fn boxes_may_be_fewer_than_are_asked_for() {
+    let text = "graph @g(%boxes: f32[2,<n>,4], %scores: f32[2,3,<n>]) => (%y, %count) {
+        @most = const [10] : i64[1]
+        @overlap = const [0.3] : f32[1]
+        @least = const [-0.5] : f32[1]
+        %y, %count = ai.tinsmith.PaddedNonMaxSuppression(%boxes, %scores, @most, @overlap, @least) up_to_limit=1
+    }";
+    check(&parameters(&[("n", 0, 30)]), &[&[0], &[1], &[2], &[9], &[10], &[11], &[30]], text);
+}
