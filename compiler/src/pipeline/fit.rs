@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::bent::{Bent, bent};
 use super::composed::Known;
 use super::quotient::{Search, search};
 use super::refuse;
@@ -153,6 +154,25 @@ impl Fitter {
                     return Err(told());
                 }
                 Search::Open(_) | Search::Nothing => {}
+            }
+            match bent(&points, least..=most, &|x| is_usable(of_step(x))) {
+                Bent::Found(b) => {
+                    let line = counted.times(b.slope).plus(&Size::Constant(b.plus));
+                    let line = b.least.map_or(line.clone(), |c| line.at_least(c));
+                    let size = b.most.map_or(line.clone(), |c| line.at_most(c));
+                    if self.holds(&size, values) {
+                        return Ok(Some(size));
+                    }
+                }
+                Bent::Open(more) if !self.wanted.closed => {
+                    for x in more {
+                        let mut at = self.probes[0].clone();
+                        at[p] = of_step(x);
+                        self.wanted.ask(at);
+                    }
+                    return Err(told());
+                }
+                Bent::Open(_) | Bent::Nothing => {}
             }
         }
         if let [p, q] = moving[..]

@@ -3,7 +3,7 @@
 
 use crate::expr::{self, Affine, BinaryOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, normalize_axis};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator, normalize_axis};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -25,7 +25,7 @@ operator! {
 }
 
 macro_rules! running {
-    ($name:ident, $neutral:literal, $float:expr, $int:expr, $op:ident) => {
+    ($name:ident, $neutral:literal, $float:expr, $int:expr, $op:ident, $interval:expr) => {
         impl $name {
             fn along(&self, x: &Operands) -> Result<usize, InferError> {
                 match x.ints(1)?[..] {
@@ -52,6 +52,11 @@ macro_rules! running {
                     axes.results = vec![axes.operands[0].clone()];
                 }
                 axes
+            }
+
+            fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+                let n = self.along(x).ok().and_then(|along| Some(x.dims(0).ok()?[along]));
+                n.map_or(Interval::ALL, |n| $interval(of[0], n as f64))
             }
 
             fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
@@ -137,8 +142,8 @@ macro_rules! running {
     };
 }
 
-running!(CumSum, 0, |a: f64, b: f64| a + b, i128::wrapping_add, Add);
-running!(CumProd, 1, |a: f64, b: f64| a * b, i128::wrapping_mul, Mul);
+running!(CumSum, 0, |a: f64, b: f64| a + b, i128::wrapping_add, Add, |of: Interval, n| of.times(Interval::new(0.0, n)));
+running!(CumProd, 1, |a: f64, b: f64| a * b, i128::wrapping_mul, Mul, |_, _| Interval::ALL);
 
 /// Rows that wait for each other's additions, few enough to stay in the first-level cache.
 const ROWS: usize = 8;
