@@ -185,6 +185,8 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::ops::Fact;
     use crate::ops::check::{check_error, check_op, random, t};
 
     #[test]
@@ -193,6 +195,16 @@ mod tests {
         assert_eq!(check_op("CumProd", x()), [t("f32[4] 1 2 6 24")]);
         assert_eq!(check_op("CumProd exclusive=1 reverse=1", x()), [t("f32[4] 24 12 4 1")]);
         check_op("CumProd", [random("i32[2,12,4]", 1), t("i32[1] 1")]);
+    }
+
+    #[test]
+    fn sums_of_bounded_numbers_are_bounded() {
+        let x = Operands { facts: vec![Some(Fact::of(Type::fixed(DType::I64, &[2, 5]))), Some(t("i64[] 1").into())], n_results: 1 };
+        let sums = |low: f64, high: f64| CumSum { exclusive: false, reverse: false }.interval(&x, &[Interval::new(low, high)]);
+        assert_eq!(
+            (sums(0.0, 4.0), sums(-2.0, 3.0), sums(2.0, 3.0)),
+            (Interval::new(0.0, 20.0), Interval::new(-10.0, 15.0), Interval::new(0.0, 15.0))
+        );
     }
 
     #[test]

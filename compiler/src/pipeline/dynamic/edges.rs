@@ -15,7 +15,7 @@ use crate::diagnostic::Diagnostic;
 use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, TensorId, Var, eval, simplify};
 use crate::graph::{Graph, NodeId, Value};
 use crate::lower::{Lowered, lower_plainly, prune_operands, visit_writes};
-use crate::ops::View;
+use crate::ops::{EvalError, Operands, View};
 use crate::tensor::{DType, Parameter, Size, Tensor};
 
 /// Compares `graph` as it was read for the sizes `at` with what `sizer` found for all sizes of `all`; both before all passes but the
@@ -109,7 +109,7 @@ impl Edge<'_> {
         };
         let theirs = lower_plainly(self.graph, &[twin]).map_err(|(_, e)| e.to_string())?;
         match self.sizer.annotate_as(lower_plainly, self.all, &[n], &mut mine) {
-            Ok(()) => match self.same(&mine, &theirs) {
+            Ok(()) => match self.same(twin, &mine, &theirs) {
                 Some(true) => Ok(()),
                 Some(false) if empty => Err("an axis that it may read has no elements".to_owned()),
                 Some(false) => Err("it computes something else".to_owned()),
@@ -150,7 +150,7 @@ impl Edge<'_> {
     }
 
     /// Whether two programs compute the same; `None` if that is not known.
-    fn same(&self, mine: &Lowered, theirs: &Lowered) -> Option<bool> {
+    fn same(&self, twin: NodeId, mine: &Lowered, theirs: &Lowered) -> Option<bool> {
         let (mut a, mut b) = (at_sizes(&mine.program, self.at), theirs.program.clone());
         [&mut a, &mut b].into_iter().for_each(normalize);
         // Either may have operands that it does not read: what padding is where there is none, constants of one element.
@@ -164,7 +164,7 @@ impl Edge<'_> {
         let dims = |p: &Program| p.tensors.iter().map(|t| (t.dtype, t.dims.clone())).collect::<Vec<_>>();
         let alike =
             dims(&x) == dims(&y) && (&x.operands, &x.results, &x.constants, &x.items) == (&y.operands, &y.results, &y.constants, &y.items);
-        if alike { Some(true) } else { self.same_values(&a, &b, &theirs.operands, &places) }
+        if alike { Some(true) } else { self.same_values(twin, &a, &b, &theirs.operands, &places) }
     }
 
     /// For each operand of the first the one of the other, whose program reads only some of its own, that stands for it. Those that it does
@@ -184,10 +184,11 @@ impl Edge<'_> {
 
     /// Whether two programs give the same values for arbitrary operands; constants have their own values. The operands of the first are
     /// those of the second at `places`. `None` if that would take long.
-    fn same_values(&self, a: &Program, b: &Program, operands: &[Value], places: &[usize]) -> Option<bool> {
+    fn same_values(&self, twin: NodeId, a: &Program, b: &Program, operands: &[Value], places: &[usize]) -> Option<bool> {
         if work(&a.items).max(work(&b.items)) > MAX_WORK {
             return None;
         }
+        let values = operands;
         let with = |integers: Integers| {
             let operand = |(i, &v): (usize, &Value)| match self.graph.constant(v) {
                 Some(tensor) => tensor.clone(),
@@ -209,10 +210,23 @@ impl Edge<'_> {
                 (Ok(x), Ok(y)) if x.iter().zip(&y).all(|(x, y)| same_elements(x, y)) => known = Some(true),
                 // What stops one, such as an index that is out of range, stops the other.
                 (Err(_), Err(_)) => {}
+                // One element needs no index, and is found by a wrong one.
+                (Err(_), Ok(_)) if self.is_out_of_range(twin, values, &operands) => {}
                 _ => return Some(false),
             }
         }
         known
+    }
+
+    /// Whether an operator has no result because these operands hold an index that is out of range.
+    fn is_out_of_range(&self, twin: NodeId, values: &[Value], operands: &[Tensor]) -> bool {
+        let tensor = |v: Value| {
+            let at = values.iter().position(|w| *w == v);
+            at.map(|at| operands[at].clone()).or_else(|| self.graph.constant(v).cloned())
+        };
+        let all = self.graph.operands(twin).into_iter().map(|v| v.map(|v| tensor(v).ok_or(())).transpose());
+        let (Ok(all), Some(op)) = (all.collect::<Result<Vec<_>, ()>>(), self.graph.node(twin).operator()) else { return false };
+        matches!(op.eval(&Operands::of_values(all, self.graph.results(twin).len())), Err(EvalError::IndexOutOfRange { .. }))
     }
 }
 

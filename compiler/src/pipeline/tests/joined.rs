@@ -234,3 +234,18 @@ fn padding_of_bytes_that_nothing_reads() {
     }";
     check(&parameters, &[&[1], &[2], &[5], &[9]], text);
 }
+
+/// An element of one needs no index, but what is none of its indices is refused in a run of any size.
+#[test]
+fn tuples_index_an_axis_that_may_be_one_element() {
+    let parameters = parameters(&[("n", 1, 20)]);
+    let text = "graph @g(%i: i64[4,1], %x: f32[<n>,3]) => (%y, %z) {
+        @begin = const splat(0) : i64[]
+        @end = const splat(<n>) : i64[]
+        @step = const splat(1) : i64[]
+        %t = Range(@begin, @end, @step)
+        %y = GatherND(%t, %i)
+        %z = Gather(%x, %i) axis=0
+    }";
+    check(&parameters, &[&[2], &[3], &[20]], text);
+}
