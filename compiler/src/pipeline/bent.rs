@@ -82,21 +82,24 @@ pub(super) fn bent(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: &d
     if (least, most) == (None, None) || sorted.iter().any(|p| line.value(p.0) != p.1) {
         return Bent::Nothing;
     }
-    // The points beside a bend, on either side of it, at which the line ends.
-    let beside = |from: (i64, i64), to: (i64, i64)| -> Vec<i64> {
-        let ended = |x: i64| (line.value(x) != line.at(x)) == (line.value(from.0) != line.at(from.0));
-        let bend = (from.0..=to.0).find(|&x| !ended(x)).unwrap_or(to.0);
-        let left = (from.0..bend).rev().find(|&x| seen(x) || usable(x));
-        let right = (bend..=to.0).find(|&x| seen(x) || usable(x));
+    // The points beside a bend, on either side of it, from the first to the last of those that are seen.
+    let on_line = |x: i64| line.value(x) == line.at(x);
+    let beside = |from: i64, bend: i64, to: i64| -> Vec<i64> {
+        let left = (from..bend).rev().find(|&x| seen(x) || usable(x));
+        let right = (bend..=to).find(|&x| seen(x) || usable(x));
         left.into_iter().chain(right).filter(|&x| !seen(x)).collect()
     };
     // Where the range begins there may be another end.
     let mut more: Vec<i64> = range.filter(|&x| usable(x)).take(2).filter(|&x| !seen(x)).collect();
     if before > 0 {
-        more.extend(beside(sorted[before - 1], *a));
+        let (from, to) = (sorted[before - 1].0, a.0);
+        let bend = (from + 1..=to).find(|&x| on_line(x)).unwrap_or(to);
+        more.extend(beside(from, bend, to));
     }
     if behind > 0 {
-        more.extend(beside(*b, sorted[sorted.len() - behind]));
+        let (from, to) = (b.0, sorted[sorted.len() - behind].0);
+        let bend = (from..to).rev().find(|&x| on_line(x)).map_or(to, |x| x + 1);
+        more.extend(beside(from, bend, to));
     }
     more.sort_unstable();
     more.dedup();
@@ -126,7 +129,8 @@ mod tests {
 
     #[test]
     fn lines_with_ends_are_found() {
-        let known: [fn(i64) -> i64; 8] = [
+        let known: [fn(i64) -> i64; 9] = [
+            |x| (x - 5).clamp(0, 79),
             |x| x.min(30),
             |x| (2 * x).min(101),
             |x| (x - 70).max(0),

@@ -193,6 +193,12 @@ impl Fitter {
         Err(told())
     }
 
+    /// As `fit`, of an extent, which is not less than nothing.
+    pub(super) fn fit_extent(&self, values: &[i64]) -> Result<Option<Size>, Misfit> {
+        let size = self.fit(values)?;
+        Ok(size.map(|n| if self.reach(&n).0 < 0 { n.at_least(0) } else { n }))
+    }
+
     /// Whether every value of the parameters is a probe.
     fn is_complete(&self) -> bool {
         let all = |p: usize| {
@@ -244,6 +250,11 @@ impl Fitter {
 
 pub(super) fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A problem that more probes may solve.
+pub(super) fn of_size(problem: Diagnostic) -> Diagnostic {
+    Diagnostic { code: UNFITTED, ..problem }
 }
 
 /// A problem that may come of padding that some sizes have.

@@ -22,7 +22,7 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
             .map(|k| {
                 let values: Option<Vec<i64>> =
                     [&*program].into_iter().chain(others.iter().copied()).map(|p| p.tensors[t].dims.get(k).map(|&d| d as i64)).collect();
-                fitter.fit(&values.ok_or_else(structure)?)
+                fitter.fit_extent(&values.ok_or_else(structure)?)
             })
             .collect::<Answer<_>>()?;
         program.tensors[t].bounds = bounds;
@@ -86,7 +86,9 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                 let n = stage.axes.len();
                 let extent = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
                 stage.bounds = (0..n + stage.reduce.len())
-                    .map(|a| fitter.fit(&[extent(stage, a)].into_iter().chain(theirs.iter().map(|s| extent(s, a))).collect::<Vec<_>>()))
+                    .map(|a| {
+                        fitter.fit_extent(&[extent(stage, a)].into_iter().chain(theirs.iter().map(|s| extent(s, a))).collect::<Vec<_>>())
+                    })
                     .collect::<Answer<_>>()?;
                 let mut new = vec![];
                 for (k, e) in stage.expressions().into_iter().enumerate() {

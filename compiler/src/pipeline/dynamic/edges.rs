@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::fit::Misfit;
+use super::super::fit::{Misfit, is_usable, of_size};
 use super::annotate::{map_affine_forms, map_body};
 use super::bodies::{same_form, trips_of};
 use super::constants::is_of_constants;
@@ -28,7 +28,12 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
         Err((n, what)) => return vec![problem(n, &format!("its graph has another structure: {what}"))],
     };
     let edge = Edge { all, sizer, graph, at, map };
-    let compared = |n: NodeId| edge.compare(n).err().map(|what| problem(n, &what));
+    // An extent that is another here is another function than what was found.
+    let compared = |n: NodeId| match edge.compare(n) {
+        Ok(()) => None,
+        Err(what) if edge.has_extents(n) => Some(problem(n, &what)),
+        Err(what) => Some(of_size(problem(n, &what))),
+    };
     let inner = |n: NodeId| edge.bodies(n).unwrap_or_else(|what| vec![problem(n, &what)]);
     let outputs = all.outputs().iter().zip(graph.outputs()).filter_map(|(&v, &w)| match (all.constant(v), graph.constant(w)) {
         (Some(whole), Some(part)) if is_part(part, whole) && edge.extents(v).is_some_and(|e| e == part.dims()) => None,
@@ -38,6 +43,21 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
     let there = |n: &NodeId| edge.map.contains_key(n);
     let inside = all.control_nodes().into_iter().filter(there).flat_map(inner);
     all.order().into_iter().filter(there).filter_map(compared).chain(inside).chain(outputs).collect()
+}
+
+/// Sizes to read a model for where an extent is another function near the least sizes than far from them.
+pub(in crate::pipeline) fn sizes_near(parameters: &[Parameter], base: &[i64]) -> Vec<Vec<i64>> {
+    let mut list = vec![];
+    for (i, p) in parameters.iter().enumerate() {
+        let values = |from: i64| (from..=p.high).step_by(usize::try_from(p.step).unwrap_or(1)).filter(|&n| is_usable(n));
+        let parts = [0, 64, 32, 16, 8].map(|part| if part == 0 { p.low } else { p.low + (p.high - p.low) / part / p.step * p.step });
+        for n in parts.into_iter().flat_map(|from| values(from).take(2)) {
+            let mut at = base.to_vec();
+            at[i] = n;
+            list.push(at);
+        }
+    }
+    list
 }
 
 struct Edge<'a> {
@@ -53,6 +73,13 @@ impl Edge<'_> {
     fn extents(&self, v: Value) -> Option<Vec<usize>> {
         self.sizer.values.get(&v)?;
         Some(self.sizer.extents(self.all, v).iter().map(|s| usize::try_from(s.value(self.at)).unwrap_or(usize::MAX)).collect())
+    }
+
+    /// Whether the results of a node have the extents that were found for them.
+    fn has_extents(&self, n: NodeId) -> bool {
+        let twin = self.map[&n];
+        let dims = |v: Value| self.graph.ty(Value { node: twin, result: v.result }).dims().unwrap_or_default();
+        self.all.results(n).into_iter().all(|v| self.extents(v).is_none_or(|found| found == dims(v)))
     }
 
     /// What differs at a node.

@@ -29,7 +29,7 @@ use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
 use constants::is_of_constants;
 pub(super) use constants::{fold_alike, small_varying_constants, varied_constants, varying_constants};
-pub(super) use edges::check_edge;
+pub(super) use edges::{check_edge, sizes_near};
 use places::{table, with_values};
 use shapes::{is_part, reshape_holds};
 
@@ -206,7 +206,7 @@ impl<'p> Sizer<'p> {
         if all.iter().any(|dims| dims.len() != all[0].len()) {
             return Err(Misfit::varies("of another rank for other sizes"));
         }
-        (0..all[0].len()).map(|k| self.fitter.fit(&all.iter().map(|dims| dims[k] as i64).collect::<Vec<_>>())).collect()
+        (0..all[0].len()).map(|k| self.fitter.fit_extent(&all.iter().map(|dims| dims[k] as i64).collect::<Vec<_>>())).collect()
     }
 
     /// Outputs that are constants must be parts of what is stored.
