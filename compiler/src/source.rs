@@ -128,6 +128,7 @@ fn import_options(config: &Config) -> onnx::ImportOptions {
         at_most: config.at_most.clone(),
         variables,
         computed: config.computed.clone(),
+        any_size: !config.dynamic.is_empty(),
         ..onnx::ImportOptions::default()
     }
 }

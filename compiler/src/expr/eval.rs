@@ -3,7 +3,8 @@
 //! Every operation rounds to its type; functions are those of `f64`, rounded. Sums and products over reduction axes are
 //! kept in `f64` and rounded once at the end, so they are closer to the exact value than compiled code is. Integers wrap.
 //! Both branches of a select, and padding, are computed: a checked index that is out of range stops the program even if
-//! its value would not have been chosen.
+//! its value would not have been chosen. A clamped one of an axis without elements finds nothing, which only stops the program
+//! if what it computes is made of it.
 
 use std::collections::HashMap;
 
@@ -156,6 +157,29 @@ struct Tape {
     known: HashMap<*const Node, usize>,
 }
 
+impl Tape {
+    /// What the last step is made of, for the values that were computed, of those that found nothing: steps, tensors and axes.
+    fn made_of(&self, nothing: &[(usize, TensorId, usize)]) -> Option<(TensorId, usize)> {
+        let first = nothing.first()?.0;
+        let mut found = vec![None; self.steps.len()];
+        for i in first..self.steps.len() {
+            let of = |&j: &usize| found[j];
+            found[i] = match &self.steps[i].0 {
+                _ if let Some(&(_, tensor, axis)) = nothing.iter().find(|n| n.0 == i) => Some((tensor, axis)),
+                Step::Const(_) | Step::Index(_) | Step::Load(..) | Step::Acc => None,
+                Step::Find { places, pad, .. } => {
+                    let data = |p: &Place| if let Place::Checked(e) | Place::Clamped(e) = p { Some(*e) } else { None };
+                    places.iter().filter_map(data).chain(*pad).find_map(|j| of(&j))
+                }
+                Step::Unary(_, a) | Step::Cast(_, a) | Step::Bits(_, a) => of(a),
+                Step::Binary(_, a, b) | Step::Compare(.., a, b) => of(a).or(of(b)),
+                Step::Select(c, a, b) => of(c).or(of(if self.values[*c] != 0 { a } else { b })),
+            };
+        }
+        found.last().copied().flatten()
+    }
+}
+
 impl Machine<'_> {
     fn items(&mut self, items: &[Item]) -> Result<(), EvalError> {
         for item in items {
@@ -254,6 +278,7 @@ impl Machine<'_> {
 
     /// The value of the last step.
     fn run(&self, tape: &mut Tape, axes: &[i64], acc: Word) -> Result<Word, EvalError> {
+        let mut nothing = vec![];
         for i in 0..tape.steps.len() {
             let (step, dtype) = &tape.steps[i];
             let v = &tape.values;
@@ -261,7 +286,13 @@ impl Machine<'_> {
                 Step::Const(w) => *w,
                 Step::Index(form) => form.at(axes) as u64,
                 Step::Load(t, form) => self.read(*t, form.at(axes) as usize)?,
-                Step::Find { tensor, places, pad } => self.find(*tensor, places, pad.map(|p| v[p]), v, axes)?,
+                Step::Find { tensor, places, pad } => match self.without_elements(*tensor, places, pad.is_some()) {
+                    Some(axis) => {
+                        nothing.push((i, *tensor, axis));
+                        0
+                    }
+                    None => self.find(*tensor, places, pad.map(|p| v[p]), v, axes)?,
+                },
                 Step::Unary(op, a) => scalar::unary(*op, *dtype, v[*a]),
                 Step::Binary(op, a, b) => scalar::binary(*op, *dtype, v[*a], v[*b]),
                 Step::Compare(op, of, a, b) => scalar::compare(*op, *of, v[*a], v[*b]).into(),
@@ -271,7 +302,16 @@ impl Machine<'_> {
                 Step::Acc => acc,
             };
         }
+        if let Some((tensor, axis)) = tape.made_of(&nothing) {
+            return Err(EvalError::IndexOutOfRange { tensor: self.program.tensor(tensor).name.clone(), axis, index: 0, extent: 0 });
+        }
         Ok(tape.values.last().copied().unwrap_or(0))
+    }
+
+    /// The axis without elements along which a place is clamped; a checked place may stop the program first.
+    fn without_elements(&self, t: TensorId, places: &[Place], padded: bool) -> Option<usize> {
+        let axis = places.iter().zip(&self.program.tensor(t).dims).position(|(p, &n)| n == 0 && matches!(p, Place::Clamped(_)))?;
+        (padded || !places.iter().any(|p| matches!(p, Place::Checked(_)))).then_some(axis)
     }
 
     fn read(&self, t: TensorId, offset: usize) -> Result<Word, EvalError> {
@@ -403,6 +443,22 @@ mod tests {
 
     fn floats(dims: &[usize], x: &[f32]) -> Tensor {
         Tensor::from_slice(dims, x)
+    }
+
+    #[test]
+    fn what_an_axis_without_elements_gives_may_be_dropped() {
+        let value = |dropped: bool| {
+            let mut b = Builder::new();
+            let (x, y) = (b.operand("x", DType::F32, &[0]), b.operand("y", DType::F32, &[2]));
+            let z = b.compute(&[2], |b, at| {
+                let nothing = b.load(x, [Ix::Clamped(Expr::index(&at[0]))]) + 1.0;
+                let is_first = Expr::index(&at[0]).compare(CompareOp::Lt, &Expr::int(DType::I64, if dropped { 0 } else { 1 }));
+                is_first.select(&nothing, &b.load(y, at))
+            });
+            eval(&b.finish(&[z]), &[floats(&[0], &[]), floats(&[2], &[3.0, 4.0])])
+        };
+        assert_eq!(value(true).unwrap(), [floats(&[2], &[3.0, 4.0])]);
+        assert!(matches!(value(false), Err(EvalError::IndexOutOfRange { extent: 0, .. })));
     }
 
     #[test]

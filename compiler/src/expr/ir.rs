@@ -139,6 +139,11 @@ impl Stage {
         self.bounds.get(axis).and_then(Option::as_ref)
     }
 
+    /// Whether an index is an axis of the stage whose extent is `n`.
+    pub fn is_axis_of(&self, a: &Affine, n: &Size) -> bool {
+        matches!(a.terms[..], [(Var::Axis(axis), 1)] if a.constant == 0 && self.bound(axis as usize) == Some(n))
+    }
+
     /// Elements from one result to the next along an axis, where what is written has these strides.
     pub fn stride_along(&self, strides: &[i64], axis: usize) -> i64 {
         self.write.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
@@ -286,7 +291,7 @@ pub enum Ix {
     Affine(Affine),
     /// An `i64` expression; without padding, a value outside the axis stops the program with status "index out of range".
     Checked(Expr),
-    /// An `i64` expression, clamped to the axis.
+    /// An `i64` expression, clamped to the axis. In one without elements it finds anything, which nothing may be made of.
     Clamped(Expr),
 }
 

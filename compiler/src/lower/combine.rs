@@ -109,7 +109,7 @@ pub(crate) fn visit_reads(items: &[Item], f: &mut impl FnMut(TensorId)) {
     }
 }
 
-fn visit_writes(items: &[Item], f: &mut impl FnMut(TensorId)) {
+pub(crate) fn visit_writes(items: &[Item], f: &mut impl FnMut(TensorId)) {
     for item in items {
         match item {
             Item::Stage(stage) => f(stage.out),

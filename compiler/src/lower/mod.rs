@@ -4,7 +4,7 @@ mod combine;
 mod divide;
 
 pub use combine::combine;
-pub(crate) use combine::{sums_of_nothing, visit_reads};
+pub(crate) use combine::{sums_of_nothing, visit_reads, visit_writes};
 
 use std::collections::HashMap;
 

@@ -83,6 +83,8 @@ pub struct ImportOptions {
     pub variables: BTreeSet<String>,
     /// Values that stay computed though they depend on constants alone.
     pub computed: BTreeSet<String>,
+    /// Whether the file is read for one size of several.
+    pub any_size: bool,
 }
 
 /// What a file holds.

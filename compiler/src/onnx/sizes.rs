@@ -259,6 +259,7 @@ impl Importer<'_> {
     pub(super) fn padded(&mut self, at: At<'_>, op: Box<dyn Operator>, draft: Draft, x: Operands) -> Result<Option<Vec<Known>>, Problem> {
         let n_results = draft.outputs.len();
         let (op, mut draft, mut x) = self.counted(op, draft, x);
+        let op = op.at_any_size().filter(|_| self.options.any_size).unwrap_or(op);
         let base = draft.outputs.iter().find(|o| !o.is_empty()).cloned().unwrap_or_default();
         let sizes = op.sizes(&x);
         for s in &sizes {

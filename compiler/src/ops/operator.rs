@@ -46,6 +46,11 @@ pub trait Operator: Described + Any + fmt::Debug + DynClone + Send + Sync {
         None
     }
 
+    /// The operator of the same values whose greatest extents do not follow those of its operands where these are least; by default itself.
+    fn at_any_size(&self) -> Option<Box<dyn Operator>> {
+        None
+    }
+
     /// Between which numbers the elements of the first result are, where those of the operands are `of`. By default those of views only.
     fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
         match (self.view(x), of.first()) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::bent::{Bent, bent};
 use super::composed::Known;
 use super::quotient::{Search, search};
 use super::refuse;
@@ -154,6 +155,25 @@ impl Fitter {
                 }
                 Search::Open(_) | Search::Nothing => {}
             }
+            match bent(&points, least..=most, &|x| is_usable(of_step(x))) {
+                Bent::Found(b) => {
+                    let line = counted.times(b.slope).plus(&Size::Constant(b.plus));
+                    let line = b.least.map_or(line.clone(), |c| line.at_least(c));
+                    let size = b.most.map_or(line.clone(), |c| line.at_most(c));
+                    if self.holds(&size, values) {
+                        return Ok(Some(size));
+                    }
+                }
+                Bent::Open(more) if !self.wanted.closed => {
+                    for x in more {
+                        let mut at = self.probes[0].clone();
+                        at[p] = of_step(x);
+                        self.wanted.ask(at);
+                    }
+                    return Err(told());
+                }
+                Bent::Open(_) | Bent::Nothing => {}
+            }
         }
         if let [p, q] = moving[..]
             && let Some(i) = moved.iter().position(|m| *m == [p, q])
@@ -171,6 +191,17 @@ impl Fitter {
             return Ok(Some(size));
         }
         Err(told())
+    }
+
+    /// As `fit`, of an extent, which is not less than nothing. The first value is that at the greatest sizes, which memory is for.
+    pub(super) fn fit_extent(&self, values: &[i64]) -> Result<Option<Size>, Misfit> {
+        let size = self.fit(values)?;
+        match size.as_ref().and_then(|n| n.span(&self.parameters)) {
+            Some((_, most)) if most > values[0] => {
+                Err(Misfit::Varies(format!("an extent is up to {most} at smaller sizes and {} at the greatest", values[0])))
+            }
+            _ => Ok(size.map(|n| if self.reach(&n).0 < 0 { n.at_least(0) } else { n })),
+        }
     }
 
     /// Whether every value of the parameters is a probe.
@@ -224,6 +255,11 @@ impl Fitter {
 
 pub(super) fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// A problem that more probes may solve.
+pub(super) fn of_size(problem: Diagnostic) -> Diagnostic {
+    Diagnostic { code: UNFITTED, ..problem }
 }
 
 /// A problem that may come of padding that some sizes have.

@@ -1,16 +1,16 @@
 //! Which memory each root lives in: the caller's inputs, outputs and state, constants, the arena; and the copies that outputs and states
 //! need which cannot be computed where they are wanted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::dynamic::Sizer;
 use super::{Task, in_place};
-use crate::expr;
+use crate::expr::{self, Item, Ix, Node, Stage, TensorId};
 use crate::graph::{Graph, Value};
 use crate::lower::Lowered;
 use crate::passes::assign_layouts::{Placements, is_row_major};
 use crate::state::State;
-use crate::tensor::Type;
+use crate::tensor::{Size, Type};
 
 /// Where a root lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +57,8 @@ pub(super) struct Homes {
 /// Decides homes, and adds the copies behind the tasks.
 pub(super) fn settle(graph: &Graph, placements: &Placements, tasks: &mut Vec<Task>, states: &[State], sizer: Option<&Sizer<'_>>) -> Homes {
     let mut homes = Homes::default();
-    let as_stored = |v: Value| sizer.is_none_or(|s| s.is_prefix(graph, v));
+    let read = sizer.map_or_else(HashSet::new, |s| read_where_nothing_may_be(graph, placements, tasks, s));
+    let as_stored = |v: Value| sizer.is_none_or(|s| s.is_prefix(graph, v) && (s.is_body() || !read.contains(&placements.of[&v].root)));
     for (i, &v) in graph.inputs().iter().enumerate().filter(|(_, v)| as_stored(**v)) {
         homes.of.insert(v, Home::Input(i));
     }
@@ -129,6 +130,70 @@ impl Homes {
         self.extras.push(Extra { value, name: name.to_owned(), home });
         let lowered = Lowered { program: copy_program(graph.name_of(value), graph.ty(value)), operands: vec![value], results: vec![] };
         tasks.push(Task { lowered, nodes: vec![], work: None, copied: Some(copied) });
+    }
+}
+
+/// Roots of which a task may read an element though a run has none: what is computed by the sizes, or pads, reads a place and drops what
+/// it finds there, which only storage has. What branches and loops read is not looked at.
+fn read_where_nothing_may_be(graph: &Graph, placements: &Placements, tasks: &[Task], sizer: &Sizer<'_>) -> HashSet<Value> {
+    let parameters = sizer.parameters();
+    let may_be_nothing = |n: Option<&Size>| n.is_some_and(|n| n.range(&parameters).0 <= 0);
+    let mut found = HashSet::new();
+    for task in tasks {
+        let Lowered { program, operands, .. } = &task.lowered;
+        let roots = operands.iter().map(|v| placements.of[v].root);
+        if matches!(task.nodes[..], [node] if graph.node(node).control().is_some()) {
+            found.extend(roots.filter(|&root| sizer.bounds(root).iter().any(|n| may_be_nothing(n.as_ref()))));
+            continue;
+        }
+        let mut read = HashSet::new();
+        visit_loads(&program.items, &mut |stage, tensor, index, pad| {
+            let dropped = |(k, ix): (usize, &Ix)| {
+                let n = program.tensor(tensor).bound(k);
+                may_be_nothing(n)
+                    && match ix {
+                        Ix::Affine(a) => pad && !n.is_some_and(|n| stage.is_axis_of(a, n)),
+                        Ix::Checked(_) => pad,
+                        Ix::Clamped(_) => true,
+                    }
+            };
+            if index.iter().enumerate().any(dropped) {
+                read.insert(tensor);
+            }
+        });
+        reshaped(&program.items, &mut read);
+        found.extend(program.operands.iter().zip(roots).filter(|(t, _)| read.contains(t)).map(|(_, root)| root));
+    }
+    found.retain(|&root| sizer.bounds(root).iter().any(Option::is_some));
+    found
+}
+
+fn visit_loads(items: &[Item], f: &mut impl FnMut(&Stage, TensorId, &[Ix], bool)) {
+    for item in items {
+        match item {
+            Item::Stage(stage) => stage.expressions().into_iter().for_each(|e| {
+                e.visit(&mut |e| {
+                    if let Node::Load { tensor, index, pad } = e.node() {
+                        f(stage, *tensor, index, pad.is_some());
+                    }
+                });
+            }),
+            Item::Repeat { items, .. } => visit_loads(items, f),
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
+/// Adds what is in the memory of these tensors before it is taken for other shapes.
+fn reshaped(items: &[Item], read: &mut HashSet<TensorId>) {
+    for item in items.iter().rev() {
+        match item {
+            Item::Reshape { out, input } if read.contains(out) => {
+                read.insert(*input);
+            }
+            Item::Repeat { items, .. } => reshaped(items, read),
+            Item::Reshape { .. } | Item::Stage(_) => {}
+        }
     }
 }
 

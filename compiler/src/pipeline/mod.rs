@@ -1,6 +1,7 @@
 //! The stages after import, in order: passes, lower, schedule, memory plan, the program for code generation.
 
 mod assemble;
+mod bent;
 mod composed;
 mod control;
 mod dynamic;

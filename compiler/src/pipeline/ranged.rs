@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::dynamic::{Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, varied_constants, varying_constants};
+use super::dynamic::{
+    Probes, Sizer, check_edge, edge_sizes, fold_alike, probe_sizes, sizes_near, small_varying_constants, varied_constants,
+    varying_constants,
+};
 use super::fit::{self, Wanted};
 use super::run_passes_as;
 use crate::config::Config;
@@ -79,14 +82,26 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         Ok::<_, E>((graph, about))
     };
     let mut computed = Arc::new(BTreeSet::new());
+    // Of these, what needs a constant decides whether they may be computed.
+    let mut small = Some(BTreeSet::new());
     let (mut first, about, mut unchanged, merged, varied) = loop {
-        let (mut first, about) = read(&few[0], &computed)?;
-        let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
-        for at in &few[1..] {
-            let (graph, _) = read(at, &computed)?;
-            fold_alike(&mut first, &graph);
-            unchanged.insert(at.clone(), graph);
-        }
+        let mut read_all = |computed: &Arc<BTreeSet<String>>| {
+            let (mut first, about) = read(&few[0], computed)?;
+            let mut unchanged: BTreeMap<Vec<i64>, Graph> = BTreeMap::new();
+            for at in &few[1..] {
+                let (graph, _) = read(at, computed)?;
+                fold_alike(&mut first, &graph);
+                unchanged.insert(at.clone(), graph);
+            }
+            Ok::<_, E>((first, about, unchanged))
+        };
+        let (first, about, unchanged) = match read_all(&computed) {
+            Err(_) if let Some(names) = small.take_if(|names| !names.is_empty()) => {
+                Arc::make_mut(&mut computed).retain(|name| !names.contains(name));
+                continue;
+            }
+            done => done?,
+        };
         // What constants decide, but not the same for all sizes, is computed in a run.
         let of_first = passed(first.clone(), None);
         let (others, reports): (Vec<Graph>, Vec<Report>) =
@@ -94,6 +109,11 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let varying = varying_constants(&of_first.1, &others);
         let known = computed.len();
         Arc::make_mut(&mut computed).extend(varying);
+        if let Some(small) = small.as_mut().filter(|_| computed.len() == known) {
+            let sizes = few[..1].iter().chain(unchanged.keys()).cloned().collect();
+            small.extend(small_varying_constants(&of_first.1, &others, parameters, sizes));
+            Arc::make_mut(&mut computed).extend(small.iter().cloned());
+        }
         if computed.len() == known {
             let all: Vec<(&Graph, &Report)> = [(&first, &of_first.2)].into_iter().chain(unchanged.values().zip(&reports)).collect();
             let merged = merged_everywhere(&all);
@@ -116,6 +136,12 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
     let mut dense = DENSE_PROBES.into_iter();
     let mut near = dense.next().unwrap_or(1);
     let mut asked: BTreeSet<Vec<i64>> = BTreeSet::new();
+    // What was found at an edge, before the model was read for sizes near it.
+    let mut refused: Option<Vec<Diagnostic>> = None;
+    let told = |refused: Option<Vec<Diagnostic>>, e: E| match refused {
+        Some(first) if any_padding || !fit::wants_any_padding(problems(&e)) => first.into(),
+        _ => e,
+    };
     loop {
         let mut sizes = probe_sizes(parameters, near);
         let others: Vec<Vec<i64>> = asked.iter().filter(|at| !sizes.contains(at)).cloned().collect();
@@ -158,11 +184,11 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let done = match compile(first.clone(), about.clone(), &probes) {
             Err(e) if fit::wants_more_probes(problems(&e)) => {
                 if !more(&probes.wanted) {
-                    near = dense.next().ok_or(e)?;
+                    near = dense.next().ok_or_else(|| told(refused.take(), e))?;
                 }
                 continue;
             }
-            done => done?,
+            done => done.map_err(|e| told(refused.take(), e))?,
         };
         let probes = Probes { graphs: all_folded, ..probes };
         let (sizer, _) = Sizer::partial(&split, &probes)?;
@@ -170,13 +196,21 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
             fold_alike(&mut graph, &first);
             passed(graph, Some(&names)).1
         };
+        let mut found = vec![];
         for at in edge_sizes(parameters, &sizes) {
-            let found = check_edge(&split, &sizer, &split_constants(at_edge(read(&at, &computed)?.0)), &at);
+            found = check_edge(&split, &sizer, &split_constants(at_edge(read(&at, &computed)?.0)), &at);
             if !found.is_empty() {
-                return Err(found.into());
+                break;
             }
         }
-        return Ok(done);
+        match (found.is_empty(), refused) {
+            (true, _) => return Ok(done),
+            (false, None) if fit::wants_more_probes(&found) => {
+                asked.extend(sizes_near(parameters, &sizes[0]));
+                refused = Some(found);
+            }
+            (false, before) => return Err(before.unwrap_or(found).into()),
+        }
     }
 }
 

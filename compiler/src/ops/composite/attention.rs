@@ -1,7 +1,7 @@
 //! `Attention`: softmax of scaled products of queries and keys, times values; caches, masks, windows, shared heads.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Attention.html>
 
-use crate::ops::elementwise::{And, Equal, Exp, Less, LessOrEqual, Tanh};
+use crate::ops::elementwise::{Add, And, Equal, Exp, Less, LessOrEqual, Tanh, Where};
 use crate::ops::movement::Pad;
 use crate::ops::neural::{ReduceMax, ReduceSum, Softmax};
 use crate::ops::{InferError, Step, Steps, dtype_of_onnx};
@@ -99,7 +99,7 @@ impl Attention {
             (None, None) => Offset::Known(0),
         };
         let bias = self.bias(s, dtype, offset, n_queries, n_keys, batch)?;
-        let biased = bias.map_or(Ok(capped), |bias| s.add(capped, bias))?;
+        let biased = bias.as_ref().map_or(Ok(capped), |bias| s.add(capped, bias.sum))?;
         let precision = match self.softmax_precision {
             None => dtype,
             Some(n) => dtype_of_onnx(n)
@@ -108,7 +108,7 @@ impl Attention {
         };
         let precise = s.cast(biased, precision)?;
         let mut weights = softmax(s, precise)?;
-        if let Some(bias) = bias.filter(|&bias| may_hide_all(s, bias)) {
+        if let Some(Bias { sum: bias, .. }) = bias.filter(|bias| bias.may_hide_all) {
             // Queries that see no key get zeros.
             let axes = s.ints(&[-1]);
             let most = s.apply(ReduceMax { keepdims: true, noop_with_empty_axes: false }, &[bias, axes])?;
@@ -167,8 +167,8 @@ impl Attention {
         n_queries: usize,
         n_keys: usize,
         batch: usize,
-    ) -> Result<Option<Step>, InferError> {
-        let mut terms = vec![];
+    ) -> Result<Option<Bias>, InferError> {
+        let (mut terms, mut all_see) = (vec![], false);
         if let Some(mask) = s.optional(3) {
             terms.push(mask_bias(s, mask, dtype, n_keys)?);
         }
@@ -181,6 +181,7 @@ impl Attention {
         };
         if lower.is_some() || upper.is_some() {
             terms.push(window_bias(s, dtype, offset, lower, upper, n_queries, n_keys)?);
+            all_see = matches!(offset, Offset::Known(first) if all_see_some(first, lower, upper, n_queries, n_keys));
         }
         if let Some(lengths) = s.optional(6) {
             let lengths = s.cast(lengths, DType::I64)?;
@@ -191,8 +192,17 @@ impl Attention {
         }
         let mut terms = terms.into_iter();
         let Some(first) = terms.next() else { return Ok(None) };
-        terms.try_fold(first, |sum, term| s.add(sum, term)).map(Some)
+        all_see &= terms.len() == 0;
+        let sum = terms.try_fold(first, |sum, term| s.add(sum, term))?;
+        Ok(Some(Bias { sum, may_hide_all: !all_see && may_hide_all(s, sum) }))
     }
+}
+
+/// What is added to the products.
+struct Bias {
+    sum: Step,
+    /// Whether some query may see no key.
+    may_hide_all: bool,
 }
 
 /// Softmax of rows in the precision of their elements, which `softmax_precision` is about: half precision after each step.
@@ -257,18 +267,28 @@ fn window_bias(
     n_queries: usize,
     n_keys: usize,
 ) -> Result<Step, InferError> {
-    // Place of the key minus number of the query.
-    let distance = |at: usize| (at % n_keys.max(1)) as i64 - (at / n_keys.max(1)) as i64;
     match offset {
-        Offset::Known(offset) => {
-            let seen = |at: usize| {
-                let d = distance(at) - offset;
-                lower.is_none_or(|l| d >= -l) && upper.is_none_or(|u| d <= u)
+        Offset::Known(first) => {
+            // Steps, since what they give is another at other lengths.
+            let places = |n: usize, from: i64| (from..from + n as i64).map(i128::from).collect::<Vec<_>>();
+            let keys = s.constant(Tensor::from_ints(DType::I32, &[1, n_keys], &places(n_keys, 0)));
+            let queries = s.constant(Tensor::from_ints(DType::I32, &[n_queries, 1], &places(n_queries, 0)));
+            let side = |s: &mut Steps<'_>, width: i64, is_upper: bool| {
+                let width = s.constant(Tensor::from_ints(DType::I32, &[1, 1], &[i128::from(first + width)]));
+                let end = s.unfolded(Add {}, &[queries, width])?;
+                let operands = if is_upper { [keys, end] } else { [end, keys] };
+                s.unfolded(LessOrEqual {}, &operands)
             };
-            let bias: Vec<f64> = (0..n_queries * n_keys).map(|at| if seen(at) { 0.0 } else { f64::NEG_INFINITY }).collect();
-            Ok(s.constant(Tensor::from_f64s(dtype, &[n_queries, n_keys], &bias)))
+            let seen = match (upper.map(|n| side(s, n, true)).transpose()?, lower.map(|n| side(s, -n, false)).transpose()?) {
+                (Some(a), Some(b)) => s.unfolded(And {}, &[a, b])?,
+                (a, b) => a.or(b).expect("a side of the window"),
+            };
+            let (zero, least) = (s.number(dtype, 0.0), s.number(dtype, f64::NEG_INFINITY));
+            s.unfolded(Where {}, &[seen, zero, least])
         }
         Offset::Batch(offset) => {
+            // Place of the key minus number of the query.
+            let distance = |at: usize| (at % n_keys.max(1)) as i64 - (at / n_keys.max(1)) as i64;
             let distance = s.constant(counting(&[1, 1, n_queries, n_keys], distance));
             let mut seen = None;
             if let Some(upper) = upper {
@@ -285,6 +305,14 @@ fn window_bias(
             hidden_unless(s, seen.expect("a side of the window"), dtype)
         }
     }
+}
+
+/// Whether each query sees some key of those from `lower` before its place to `upper` behind it; the first is at place `first`.
+fn all_see_some(first: i64, lower: Option<i64>, upper: Option<i64>, n_queries: usize, n_keys: usize) -> bool {
+    (first..first + n_queries as i64).all(|place| {
+        let (low, high) = (lower.map_or(0, |n| place - n).max(0), upper.map_or(i64::MAX, |n| place + n).min(n_keys as i64 - 1));
+        low <= high
+    })
 }
 
 /// Whether a row of the bias may be all minus infinity.

@@ -1,6 +1,6 @@
 //! What the attention operators of this domain share: heads, masks, caches, and the products between them.
 
-use crate::ops::elementwise::{Greater, Less};
+use crate::ops::elementwise::{Add, Greater, Less};
 use crate::ops::neural::Softmax;
 use crate::ops::{InferError, Step, Steps};
 use crate::tensor::{DType, Tensor};
@@ -88,12 +88,16 @@ pub(super) fn mask_bias(s: &mut Steps<'_>, mask: Option<Step>, n: Lengths, rule:
         }
         None => None,
     };
-    if !rule.causal || n.queries < 2 {
+    if !rule.causal {
         return Ok(bias);
     }
-    let past = n.keys.saturating_sub(n.queries);
-    let behind: Vec<bool> = (0..n.queries).flat_map(|q| (0..n.keys).map(move |k| k > past + q)).collect();
-    let behind = s.constant(Tensor::from_bools(&[1, 1, n.queries, n.keys], behind));
+    // Steps, since what they give is another at other lengths.
+    let places = |n: usize| (0..n as i128).collect::<Vec<_>>();
+    let keys = s.constant(Tensor::from_ints(DType::I32, &[1, 1, 1, n.keys], &places(n.keys)));
+    let queries = s.constant(Tensor::from_ints(DType::I32, &[1, 1, n.queries, 1], &places(n.queries)));
+    let past = s.constant(Tensor::from_ints(DType::I32, &[1], &[n.keys.saturating_sub(n.queries) as i128]));
+    let own = s.unfolded(Add {}, &[queries, past])?;
+    let behind = s.unfolded(Greater {}, &[keys, own])?;
     let least = s.number(DType::F32, f32::MIN.into());
     Ok(Some(s.choose(behind, least, bias.unwrap_or(zero))?))
 }

@@ -2,7 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__Concat.html>
 
 use super::copy::{Canvas, Place};
-use crate::expr::{self, TensorId};
+use crate::expr::{self, Expr, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedConcat;
 use crate::ops::{Args, Axes, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
@@ -94,7 +94,11 @@ impl Operator for Concat {
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let axis = x.facts.axis(0, self.axis)?;
-        let out = b.declare(b.dtype(x.tensor(0)), &x.result_dims(0));
+        let (dtype, dims) = (b.dtype(x.tensor(0)), x.result_dims(0));
+        if dims.contains(&0) {
+            return Ok(vec![b.compute(&dims, |_, _| Expr::int(dtype, 0))]);
+        }
+        let out = b.declare(dtype, &dims);
         let mut start = 0;
         for i in 0..x.facts.len() {
             let (part, dims) = (x.tensor(i), x.dims(i));
@@ -122,6 +126,7 @@ mod tests {
         assert_eq!(check_op("Concat axis=-1", [t("i64[2,1] 1 2"), t("i64[2,2] 3 4 5 6")]), [t("i64[2,3] 1 3 4 2 5 6")]);
         check_op("Concat axis=1", [random("f32[2,3,4]", 1), random("f32[2,0,4]", 2), random("f32[2,1,4]", 3)]);
         check_op("Concat axis=0", [random("bool[3]", 1)]);
+        check_op("Concat axis=1", [random("f32[2,0]", 1), random("f32[2,0]", 2)]);
         assert_eq!(
             check_error("Concat axis=0", [random("f32[2,3]", 1), random("f32[2,4]", 1)]),
             "`f32[2,3]` and `f32[2,4]` differ in axis 1"

@@ -3,7 +3,7 @@
 
 use crate::expr::{self, Affine, BinaryOp, Expr, TensorId};
 use crate::operator;
-use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator, normalize_axis};
+use crate::ops::{Args, Axes, EvalError, InferError, Interval, LowerError, Operands, Operator, normalize_axis};
 use crate::tensor::{DType, Tensor, Type};
 
 operator! {
@@ -25,7 +25,7 @@ operator! {
 }
 
 macro_rules! running {
-    ($name:ident, $neutral:literal, $float:expr, $int:expr, $op:ident) => {
+    ($name:ident, $neutral:literal, $float:expr, $int:expr, $op:ident, $interval:expr) => {
         impl $name {
             fn along(&self, x: &Operands) -> Result<usize, InferError> {
                 match x.ints(1)?[..] {
@@ -52,6 +52,11 @@ macro_rules! running {
                     axes.results = vec![axes.operands[0].clone()];
                 }
                 axes
+            }
+
+            fn interval(&self, x: &Operands, of: &[Interval]) -> Interval {
+                let n = self.along(x).ok().and_then(|along| Some(x.dims(0).ok()?[along]));
+                n.map_or(Interval::ALL, |n| $interval(of[0], n as f64))
             }
 
             fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
@@ -94,12 +99,19 @@ macro_rules! running {
                         at[along] = place(k);
                         at
                     };
-                    let first = Affine::default();
-                    b.write(sums, region, |b, at| {
-                        let at = at_step(at, &first);
-                        let value = if self.exclusive { Expr::int(dtype, $neutral) } else { b.load(input, &at) };
-                        (at, value)
-                    });
+                    let begin = |b: &mut expr::Builder, first: &Affine| {
+                        b.write(sums, region, |b, at| {
+                            let at = at_step(at, first);
+                            let value = if self.exclusive { Expr::int(dtype, $neutral) } else { b.load(input, &at) };
+                            (at, value)
+                        });
+                    };
+                    // At other sizes there may be no first element.
+                    if b.any_size {
+                        b.repeat(1, |b, first| begin(b, &first));
+                    } else {
+                        begin(b, &Affine::default());
+                    }
                     if n > 1 {
                         b.repeat(n as usize - 1, |b, step| {
                             b.write(sums, region, |b, at| {
@@ -130,8 +142,8 @@ macro_rules! running {
     };
 }
 
-running!(CumSum, 0, |a: f64, b: f64| a + b, i128::wrapping_add, Add);
-running!(CumProd, 1, |a: f64, b: f64| a * b, i128::wrapping_mul, Mul);
+running!(CumSum, 0, |a: f64, b: f64| a + b, i128::wrapping_add, Add, |of: Interval, n| of.times(Interval::new(0.0, n)));
+running!(CumProd, 1, |a: f64, b: f64| a * b, i128::wrapping_mul, Mul, |_, _| Interval::ALL);
 
 /// Rows that wait for each other's additions, few enough to stay in the first-level cache.
 const ROWS: usize = 8;
@@ -173,6 +185,8 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+    use crate::ops::Fact;
     use crate::ops::check::{check_error, check_op, random, t};
 
     #[test]
@@ -181,6 +195,16 @@ mod tests {
         assert_eq!(check_op("CumProd", x()), [t("f32[4] 1 2 6 24")]);
         assert_eq!(check_op("CumProd exclusive=1 reverse=1", x()), [t("f32[4] 24 12 4 1")]);
         check_op("CumProd", [random("i32[2,12,4]", 1), t("i32[1] 1")]);
+    }
+
+    #[test]
+    fn sums_of_bounded_numbers_are_bounded() {
+        let x = Operands { facts: vec![Some(Fact::of(Type::fixed(DType::I64, &[2, 5]))), Some(t("i64[] 1").into())], n_results: 1 };
+        let sums = |low: f64, high: f64| CumSum { exclusive: false, reverse: false }.interval(&x, &[Interval::new(low, high)]);
+        assert_eq!(
+            (sums(0.0, 4.0), sums(-2.0, 3.0), sums(2.0, 3.0)),
+            (Interval::new(0.0, 20.0), Interval::new(-10.0, 15.0), Interval::new(0.0, 15.0))
+        );
     }
 
     #[test]

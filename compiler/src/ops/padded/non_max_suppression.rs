@@ -24,10 +24,15 @@ operator! {
         since [1] in "ai.tinsmith";
     /// Whether boxes are a center and two sizes, not two corners.
     center_point_box: bool = false,
+    /// Whether there are as many rows of each class as a constant limit says, also where boxes are fewer.
+    up_to_limit: bool = false,
 }
 
+/// No class has more rows than there are boxes where its limit is greater.
+const MAX_ROWS_OF_A_CLASS: i64 = 1 << 10;
+
 /// Batches, classes, boxes, and the most that are chosen of each class.
-fn plan(x: &Operands) -> Result<[usize; 4], InferError> {
+fn plan(x: &Operands, up_to_limit: bool) -> Result<[usize; 4], InferError> {
     let (boxes, scores) = (x.dims(0)?, x.dims(1)?);
     for i in [0, 1, 3, 4].into_iter().filter(|&i| x.has(i)) {
         x.require_dtype(i, &[DType::F32])?;
@@ -39,6 +44,7 @@ fn plan(x: &Operands) -> Result<[usize; 4], InferError> {
         (&[b, n, 4], &[batches, classes, m]) if b == batches && n == m => {
             let most = match x.ints(2) {
                 _ if !x.has(2) => 0,
+                Ok(most) if up_to_limit && most[0] <= MAX_ROWS_OF_A_CLASS => most[0].max(0) as usize,
                 Ok(most) => most[0].clamp(0, n as i64) as usize,
                 Err(_) => n,
             };
@@ -89,7 +95,7 @@ struct Class {
 
 /// What is kept of every class, without a limit.
 fn classes(center: bool, x: &Operands) -> Result<Vec<Class>, EvalError> {
-    let [batches, classes, n, _] = plan(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+    let [batches, classes, n, _] = plan(x, false).map_err(|e| EvalError::Invalid(e.to_string()))?;
     let (boxes, scores) = (x.tensor(0).as_slice::<f32>(), x.tensor(1).as_slice::<f32>());
     let number = |i: usize| x.tensor_opt(i).map(|t| t.as_slice::<f32>()[0]);
     let mut all = vec![];
@@ -121,7 +127,7 @@ fn select(classes: &[Class], x: &Operands) -> Vec<[i64; 3]> {
 
 impl Operator for NonMaxSuppression {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        plan(x)?;
+        plan(x, false)?;
         for i in (0..5).filter(|&i| x.has(i)) {
             x.value(i)?;
         }
@@ -130,7 +136,7 @@ impl Operator for NonMaxSuppression {
     }
 
     fn padded(&self, _: &Operands, _: &[Interval]) -> Option<Box<dyn Operator>> {
-        Some(Box::new(PaddedNonMaxSuppression { center_point_box: self.center_point_box }))
+        Some(Box::new(PaddedNonMaxSuppression { center_point_box: self.center_point_box, up_to_limit: false }))
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
@@ -148,12 +154,16 @@ impl Operator for NonMaxSuppression {
 
 impl Operator for PaddedNonMaxSuppression {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
-        let [batches, classes, _, most] = plan(x)?;
+        let [batches, classes, _, most] = plan(x, self.up_to_limit)?;
         Ok(vec![Type::fixed(DType::I64, &[batches * classes * most, 3]), Type::fixed(DType::I64, &[1])])
     }
 
+    fn at_any_size(&self) -> Option<Box<dyn Operator>> {
+        Some(Box::new(PaddedNonMaxSuppression { up_to_limit: true, ..self.clone() }))
+    }
+
     fn interval(&self, x: &Operands, _: &[Interval]) -> Interval {
-        let greatest = plan(x).map_or(0, |[batches, classes, n, _]| batches.max(classes).max(n));
+        let greatest = plan(x, self.up_to_limit).map_or(0, |[batches, classes, n, _]| batches.max(classes).max(n));
         Interval::new(0.0, greatest.saturating_sub(1) as f64)
     }
 
@@ -170,7 +180,7 @@ impl Operator for PaddedNonMaxSuppression {
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        let [batches, n_classes, _, most] = plan(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
+        let [batches, n_classes, _, most] = plan(x, self.up_to_limit).map_err(|e| EvalError::Invalid(e.to_string()))?;
         let classes = classes(self.center_point_box, x)?;
         let mut rows = select(&classes, x);
         let count = rows.len() as i64;
@@ -181,10 +191,11 @@ impl Operator for PaddedNonMaxSuppression {
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
-        let [batches, classes, n, most] = plan(x.facts)?;
+        let [batches, classes, n, most] = plan(x.facts, self.up_to_limit)?;
         let int = |n: usize| Expr::int(DType::I64, n as i64);
-        if batches * classes * most == 0 {
-            return Ok(vec![b.compute(&[0, 3], |_, _| int(0)), b.compute(&[1], |_, _| int(0))]);
+        let rows = batches * classes * most;
+        if rows == 0 || n == 0 {
+            return Ok(vec![b.compute(&[rows, 3], |_, _| int(0)), b.compute(&[1], |_, _| int(0))]);
         }
         let (all, each) = ([batches, classes, n], [batches, classes]);
         let only = |b: &Builder, i: usize| x.get(i).map(|t| b.load(t, vec![0i64; b.dims(t).len()]));
@@ -222,7 +233,9 @@ impl Operator for PaddedNonMaxSuppression {
             let best = b.reduce(ReduceOp::Max, &each, &[n], |b, at, over| b.load(keys, [&at[0], &at[1], &over[0]]), |_, _, best| best);
             b.write(picked, &each, |b, at| (vec![at[0].clone(), at[1].clone(), r.clone()], b.load(best, at)));
             let place = b.map(&[best], |best| ones.binary(BinaryOp::Sub, &sorting::place_of(&best[0])));
-            let chosen = corners.map(|t| b.compute(&each, |b, at| b.load(t, [Ix::from(&at[0]), Ix::Clamped(b.load(place, at))])));
+            // There may be no box.
+            let chosen =
+                corners.map(|t| b.compute(&each, |b, at| b.load_padded(t, [Ix::from(&at[0]), Ix::Checked(b.load(place, at))], float(0.0))));
             b.write(keys, &all, |b, at| {
                 let here = corners.map(|t| b.load(t, [&at[0], &at[2]]));
                 let there = chosen.map(|t| b.load(t, [&at[0], &at[1]]));
@@ -242,7 +255,7 @@ impl Operator for PaddedNonMaxSuppression {
             let inside = Expr::index(&at[2]).compare(CompareOp::Lt, &limit);
             inside.binary(BinaryOp::And, &is_one(b, at)).select(&int(1), &int(0))
         });
-        let flat = [batches * classes * most];
+        let flat = [rows];
         let (meant, number) = (b.reshape(meant, &flat), b.reshape(number, &flat));
         let (greatest, varies) = b.result_spread(0, 0, flat[0]);
         b.note_spread(meant, &Spread { dims: vec![greatest], varies: vec![varies] });
@@ -265,7 +278,7 @@ impl Operator for PaddedNonMaxSuppression {
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::check::{Check, check_op, t};
+    use crate::ops::check::{Check, check_op, random, t};
     use crate::tensor::Tensor;
 
     /// Boxes of two corners near each other, in steps of a quarter.
@@ -297,7 +310,7 @@ mod tests {
         of_two.push(t("i64[3] 1 2 4"));
         assert_eq!(check("").run(of_two)[1], t("i64[1] 1"));
         for seed in 0..3 {
-            let scores = crate::ops::check::random("f32[2,3,11]", seed);
+            let scores = random("f32[2,3,11]", seed);
             for center in ["", "center_point_box=1"] {
                 let most = Tensor::from_slice(&[], &[11i64]);
                 check(center).run([boxes(11, seed), scores.clone(), most, t("f32[] 0.25"), t("f32[1] -1")]);

@@ -22,7 +22,7 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
             .map(|k| {
                 let values: Option<Vec<i64>> =
                     [&*program].into_iter().chain(others.iter().copied()).map(|p| p.tensors[t].dims.get(k).map(|&d| d as i64)).collect();
-                extent(fitter, &values.ok_or_else(structure)?)
+                fitter.fit_extent(&values.ok_or_else(structure)?)
             })
             .collect::<Answer<_>>()?;
         program.tensors[t].bounds = bounds;
@@ -43,17 +43,6 @@ pub(super) fn annotate_program(fitter: &Fitter, program: &mut Program, others: &
     program.constants.retain(|c| !tables.contains_key(&c.0));
     with_values(program, &tables);
     Ok(())
-}
-
-/// An extent as a function of the sizes: the first value is that at the greatest, which memory is for.
-fn extent(fitter: &Fitter, values: &[i64]) -> Answer<Option<Size>> {
-    let size = fitter.fit(values)?;
-    match size.as_ref().and_then(|s| s.span(&fitter.parameters)) {
-        Some((_, most)) if most > values[0] => {
-            Err(Misfit::Varies(format!("an extent is up to {most} at smaller sizes and {} at the greatest", values[0])))
-        }
-        _ => Ok(size),
-    }
 }
 
 fn annotate_items(fitter: &Fitter, tensors: &[TensorDecl], items: &mut Vec<Item>, others: &[&[Item]]) -> Answer<()> {
@@ -95,9 +84,11 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                     written.insert(i, (0..stage.write.len()).map(starts).collect::<Answer<_>>()?);
                 }
                 let n = stage.axes.len();
-                let of = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
+                let extent = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
                 stage.bounds = (0..n + stage.reduce.len())
-                    .map(|a| extent(fitter, &[of(stage, a)].into_iter().chain(theirs.iter().map(|s| of(s, a))).collect::<Vec<_>>()))
+                    .map(|a| {
+                        fitter.fit_extent(&[extent(stage, a)].into_iter().chain(theirs.iter().map(|s| extent(s, a))).collect::<Vec<_>>())
+                    })
                     .collect::<Answer<_>>()?;
                 let mut new = vec![];
                 for (k, e) in stage.expressions().into_iter().enumerate() {
@@ -134,8 +125,11 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                 let from: Vec<i64> = [0].into_iter().chain(shifts.iter().copied()).collect();
                 let to: Vec<i64> = [*extent as i64].into_iter().chain(theirs.iter().zip(&shifts).map(|(t, s)| t.0 as i64 + s)).collect();
                 let ends = (fitter.fit(&from)?, fitter.fit(&to)?);
-                if ends != (None, None) {
-                    let (from, to) = (ends.0.unwrap_or(Size::Constant(0)), ends.1.unwrap_or(Size::Constant(*extent as i64)));
+                let (from, to) = (ends.0.clone().unwrap_or(Size::Constant(0)), ends.1.clone().unwrap_or(Size::Constant(*extent as i64)));
+                let inside = inside(fitter, tensors, *var, items, to.clone());
+                if ends != (None, None) || inside != to {
+                    let n = inside.minus(&from);
+                    let to = if fitter.reach(&n).0 < 0 { from.plus(&n.at_least(0)) } else { inside };
                     *live = Some(LiveRows { from, to, step: 1 });
                 }
                 annotate_items(fitter, tensors, items, &theirs.iter().map(|t| &t.1[..]).collect::<Vec<_>>())?;
@@ -143,6 +137,22 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
         }
     }
     Ok(written)
+}
+
+/// The end of a loop, no later than what its stages write is there: an axis may be shorter in a run than the first elements of a recurrence.
+fn inside(fitter: &Fitter, tensors: &[TensorDecl], var: u32, items: &[Item], end: Size) -> Size {
+    items.iter().fold(end, |end, item| match item {
+        Item::Stage(stage) => stage.write.iter().enumerate().fold(end, |end, (k, place)| {
+            let n = tensors[stage.out.0 as usize].bound(k).filter(|_| place.terms == [(Var::Loop(var), 1)]);
+            let last = n.map(|n| n.plus(&Size::Constant(-place.constant)));
+            match last.filter(|last| fitter.reach(&last.minus(&end)).0 < 0) {
+                Some(last) => end.constant().map_or_else(|| end.lesser(&last), |c| last.at_most(c)),
+                None => end,
+            }
+        }),
+        Item::Repeat { items, .. } => inside(fitter, tensors, var, items, end),
+        Item::Reshape { .. } => end,
+    })
 }
 
 /// Moves the loop of `theirs` so that indices along it are those of `mine` where they only differ by a constant; by how much.

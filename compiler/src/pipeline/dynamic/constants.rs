@@ -3,21 +3,38 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::super::composed::Known;
+use super::super::fit::{Fitter, Misfit, Wanted};
 use super::kind;
-use super::places::MAX_ELEMENTS;
+use super::places::{MAX_ELEMENTS, table};
 use super::shapes::is_part;
 use crate::graph::{Graph, NodeId, NodeKind, Value};
 use crate::passes::Report;
 use crate::passes::fold_constants::fold_constants_of;
-use crate::tensor::Tensor;
+use crate::tensor::{Parameter, Tensor};
 
 /// Names of constants which are neither parts of one table at all sizes nor so small that their elements may be functions of the sizes:
 /// what is computed from them must be computed in a run.
 pub(in crate::pipeline) fn varying_constants(graph: &Graph, others: &[Graph]) -> BTreeSet<String> {
+    constants_of(graph, others, |whole, twins| !is_small(whole, twins) && !are_parts(twins, whole))
+}
+
+/// Names of small constants of which some element is no function of the sizes, such as a sine; `sizes` are those of all graphs.
+pub(in crate::pipeline) fn small_varying_constants(
+    graph: &Graph,
+    others: &[Graph],
+    parameters: &[Parameter],
+    sizes: Vec<Vec<i64>>,
+) -> BTreeSet<String> {
+    let fitter = Fitter { parameters: parameters.to_vec(), probes: sizes, known: Known::default(), wanted: Wanted::new(true) };
     constants_of(graph, others, |whole, twins| {
-        let small = whole.len() <= MAX_ELEMENTS && twins.iter().all(|t| t.dims() == whole.dims());
-        !small && !are_parts(twins, whole)
+        let known = twins.len() == others.len() && is_small(whole, twins) && !are_parts(twins, whole);
+        known && matches!(table(&fitter, whole, twins), Err(Misfit::Varies(_)))
     })
+}
+
+fn is_small(whole: &Tensor, twins: &[&Tensor]) -> bool {
+    whole.len() <= MAX_ELEMENTS && twins.iter().all(|t| t.dims() == whole.dims())
 }
 
 /// Names of constants that are others at other sizes.

@@ -3,19 +3,19 @@
 //! have changed either: the same operators, extents, attributes and constants, and the same expressions, or where these are written in
 //! other ways the same values for arbitrary operands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::super::fit::Misfit;
+use super::super::fit::{Misfit, is_usable, of_size};
 use super::annotate::{map_affine_forms, map_body};
 use super::bodies::{same_form, trips_of};
 use super::constants::is_of_constants;
 use super::shapes::is_part;
 use super::{Sizer, correspondence};
 use crate::diagnostic::Diagnostic;
-use crate::expr::{Affine, BinaryOp, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, Var, eval, simplify};
+use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, Stage, TensorId, Var, eval, simplify};
 use crate::graph::{Graph, NodeId, Value};
-use crate::lower::{Lowered, lower_plainly, prune_operands};
-use crate::ops::View;
+use crate::lower::{Lowered, lower_plainly, prune_operands, visit_writes};
+use crate::ops::{EvalError, Operands, View};
 use crate::tensor::{DType, Parameter, Size, Tensor};
 
 /// Compares `graph` as it was read for the sizes `at` with what `sizer` found for all sizes of `all`; both before all passes but the
@@ -28,7 +28,12 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
         Err((n, what)) => return vec![problem(n, &format!("its graph has another structure: {what}"))],
     };
     let edge = Edge { all, sizer, graph, at, map };
-    let compared = |n: NodeId| edge.compare(n).err().map(|what| problem(n, &what));
+    // An extent that is another here is another function than what was found.
+    let compared = |n: NodeId| match edge.compare(n) {
+        Ok(()) => None,
+        Err(what) if edge.has_extents(n) => Some(problem(n, &what)),
+        Err(what) => Some(of_size(problem(n, &what))),
+    };
     let inner = |n: NodeId| edge.bodies(n).unwrap_or_else(|what| vec![problem(n, &what)]);
     let outputs = all.outputs().iter().zip(graph.outputs()).filter_map(|(&v, &w)| match (all.constant(v), graph.constant(w)) {
         (Some(whole), Some(part)) if is_part(part, whole) && edge.extents(v).is_some_and(|e| e == part.dims()) => None,
@@ -38,6 +43,21 @@ pub(in crate::pipeline) fn check_edge(all: &Graph, sizer: &Sizer<'_>, graph: &Gr
     let there = |n: &NodeId| edge.map.contains_key(n);
     let inside = all.control_nodes().into_iter().filter(there).flat_map(inner);
     all.order().into_iter().filter(there).filter_map(compared).chain(inside).chain(outputs).collect()
+}
+
+/// Sizes to read a model for where an extent is another function near the least sizes than far from them.
+pub(in crate::pipeline) fn sizes_near(parameters: &[Parameter], base: &[i64]) -> Vec<Vec<i64>> {
+    let mut list = vec![];
+    for (i, p) in parameters.iter().enumerate() {
+        let values = |from: i64| (from..=p.high).step_by(usize::try_from(p.step).unwrap_or(1)).filter(|&n| is_usable(n));
+        let parts = [0, 64, 32, 16, 8].map(|part| if part == 0 { p.low } else { p.low + (p.high - p.low) / part / p.step * p.step });
+        for n in parts.into_iter().flat_map(|from| values(from).take(2)) {
+            let mut at = base.to_vec();
+            at[i] = n;
+            list.push(at);
+        }
+    }
+    list
 }
 
 struct Edge<'a> {
@@ -53,6 +73,13 @@ impl Edge<'_> {
     fn extents(&self, v: Value) -> Option<Vec<usize>> {
         self.sizer.values.get(&v)?;
         Some(self.sizer.extents(self.all, v).iter().map(|s| usize::try_from(s.value(self.at)).unwrap_or(usize::MAX)).collect())
+    }
+
+    /// Whether the results of a node have the extents that were found for them.
+    fn has_extents(&self, n: NodeId) -> bool {
+        let twin = self.map[&n];
+        let dims = |v: Value| self.graph.ty(Value { node: twin, result: v.result }).dims().unwrap_or_default();
+        self.all.results(n).into_iter().all(|v| self.extents(v).is_none_or(|found| found == dims(v)))
     }
 
     /// What differs at a node.
@@ -109,7 +136,7 @@ impl Edge<'_> {
         };
         let theirs = lower_plainly(self.graph, &[twin]).map_err(|(_, e)| e.to_string())?;
         match self.sizer.annotate_as(lower_plainly, self.all, &[n], &mut mine) {
-            Ok(()) => match self.same(&mine, &theirs) {
+            Ok(()) => match self.same(twin, &mine, &theirs) {
                 Some(true) => Ok(()),
                 Some(false) if empty => Err("an axis that it may read has no elements".to_owned()),
                 Some(false) => Err("it computes something else".to_owned()),
@@ -150,7 +177,7 @@ impl Edge<'_> {
     }
 
     /// Whether two programs compute the same; `None` if that is not known.
-    fn same(&self, mine: &Lowered, theirs: &Lowered) -> Option<bool> {
+    fn same(&self, twin: NodeId, mine: &Lowered, theirs: &Lowered) -> Option<bool> {
         let (mut a, mut b) = (at_sizes(&mine.program, self.at), theirs.program.clone());
         [&mut a, &mut b].into_iter().for_each(normalize);
         // Either may have operands that it does not read: what padding is where there is none, constants of one element.
@@ -164,7 +191,7 @@ impl Edge<'_> {
         let dims = |p: &Program| p.tensors.iter().map(|t| (t.dtype, t.dims.clone())).collect::<Vec<_>>();
         let alike =
             dims(&x) == dims(&y) && (&x.operands, &x.results, &x.constants, &x.items) == (&y.operands, &y.results, &y.constants, &y.items);
-        if alike { Some(true) } else { self.same_values(&a, &b, &theirs.operands, &places) }
+        if alike { Some(true) } else { self.same_values(twin, &a, &b, &theirs.operands, &places) }
     }
 
     /// For each operand of the first the one of the other, whose program reads only some of its own, that stands for it. Those that it does
@@ -184,10 +211,11 @@ impl Edge<'_> {
 
     /// Whether two programs give the same values for arbitrary operands; constants have their own values. The operands of the first are
     /// those of the second at `places`. `None` if that would take long.
-    fn same_values(&self, a: &Program, b: &Program, operands: &[Value], places: &[usize]) -> Option<bool> {
+    fn same_values(&self, twin: NodeId, a: &Program, b: &Program, operands: &[Value], places: &[usize]) -> Option<bool> {
         if work(&a.items).max(work(&b.items)) > MAX_WORK {
             return None;
         }
+        let values = operands;
         let with = |integers: Integers| {
             let operand = |(i, &v): (usize, &Value)| match self.graph.constant(v) {
                 Some(tensor) => tensor.clone(),
@@ -209,10 +237,23 @@ impl Edge<'_> {
                 (Ok(x), Ok(y)) if x.iter().zip(&y).all(|(x, y)| same_elements(x, y)) => known = Some(true),
                 // What stops one, such as an index that is out of range, stops the other.
                 (Err(_), Err(_)) => {}
+                // One element needs no index, and is found by a wrong one.
+                (Err(_), Ok(_)) if self.is_out_of_range(twin, values, &operands) => {}
                 _ => return Some(false),
             }
         }
         known
+    }
+
+    /// Whether an operator has no result because these operands hold an index that is out of range.
+    fn is_out_of_range(&self, twin: NodeId, values: &[Value], operands: &[Tensor]) -> bool {
+        let tensor = |v: Value| {
+            let at = values.iter().position(|w| *w == v);
+            at.map(|at| operands[at].clone()).or_else(|| self.graph.constant(v).cloned())
+        };
+        let all = self.graph.operands(twin).into_iter().map(|v| v.map(|v| tensor(v).ok_or(())).transpose());
+        let (Ok(all), Some(op)) = (all.collect::<Result<Vec<_>, ()>>(), self.graph.node(twin).operator()) else { return false };
+        matches!(op.eval(&Operands::of_values(all, self.graph.results(twin).len())), Err(EvalError::IndexOutOfRange { .. }))
     }
 }
 
@@ -320,7 +361,25 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
     }
     items(&mut p.items, at, &extent);
     drop_loops_without_iterations(&mut p.items);
+    write_what_is_empty(&mut p);
     p
+}
+
+/// What has no elements may have been written by loops without iterations.
+fn write_what_is_empty(p: &mut Program) {
+    let mut written: HashSet<TensorId> = p.operands.iter().copied().chain(p.constants.iter().map(|c| c.0)).collect();
+    visit_writes(&p.items, &mut |t| {
+        written.insert(t);
+    });
+    let empty = (0..p.tensors.len() as u32).map(TensorId).filter(|&t| p.tensor(t).dims.contains(&0) && !written.contains(&t));
+    let stage = |t: TensorId| {
+        let decl = p.tensor(t);
+        let write = (0..decl.dims.len()).map(|k| Affine::var(Var::Axis(k as u32))).collect();
+        let body = Body::Map(Expr::int(decl.dtype, 0));
+        Item::Stage(Stage { out: t, write, axes: decl.dims.clone(), reduce: vec![], bounds: vec![], body })
+    };
+    let stages: Vec<Item> = empty.map(stage).collect();
+    p.items.splice(..0, stages);
 }
 
 /// What they would write may have no place.

@@ -28,8 +28,8 @@ use crate::ops::{LowerError, View};
 use crate::tensor::{Parameter, Size, Tensor, Type};
 use annotate::annotate_program;
 use constants::is_of_constants;
-pub(super) use constants::{fold_alike, varied_constants, varying_constants};
-pub(super) use edges::check_edge;
+pub(super) use constants::{fold_alike, small_varying_constants, varied_constants, varying_constants};
+pub(super) use edges::{check_edge, sizes_near};
 use places::{table, with_values};
 use shapes::{is_part, reshape_holds};
 
@@ -206,7 +206,7 @@ impl<'p> Sizer<'p> {
         if all.iter().any(|dims| dims.len() != all[0].len()) {
             return Err(Misfit::varies("of another rank for other sizes"));
         }
-        (0..all[0].len()).map(|k| self.fitter.fit(&all.iter().map(|dims| dims[k] as i64).collect::<Vec<_>>())).collect()
+        (0..all[0].len()).map(|k| self.fitter.fit_extent(&all.iter().map(|dims| dims[k] as i64).collect::<Vec<_>>())).collect()
     }
 
     /// Outputs that are constants must be parts of what is stored.
@@ -226,6 +226,11 @@ impl<'p> Sizer<'p> {
     /// What a caller chooses.
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         self.probes.parameters.clone()
+    }
+
+    /// Whether these are sizes of the body of a branch or loop, whose inputs and outputs are stored as all else.
+    pub(super) fn is_body(&self) -> bool {
+        self.probes.as_stored
     }
 
     /// The extents of a value that only a run knows.

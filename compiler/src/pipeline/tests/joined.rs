@@ -234,3 +234,44 @@ fn padding_of_bytes_that_nothing_reads() {
     }";
     check(&parameters, &[&[1], &[2], &[5], &[9]], text);
 }
+
+/// An element of one needs no index, but what is none of its indices is refused in a run of any size.
+#[test]
+fn tuples_index_an_axis_that_may_be_one_element() {
+    let parameters = parameters(&[("n", 1, 20)]);
+    let text = "graph @g(%i: i64[4,1], %x: f32[<n>,3]) => (%y, %z) {
+        @begin = const splat(0) : i64[]
+        @end = const splat(<n>) : i64[]
+        @step = const splat(1) : i64[]
+        %t = Range(@begin, @end, @step)
+        %y = GatherND(%t, %i)
+        %z = Gather(%x, %i) axis=0
+    }";
+    check(&parameters, &[&[2], &[3], &[20]], text);
+}
+
+#[test]
+fn what_is_cut_may_be_longer_or_shorter_than_the_axis() {
+    let text = |start: &str, end: &str| {
+        format!(
+            "graph @g(%x: f32[3,<n>], %y: f32[<n>,8]) => (%r, %p, %m) {{
+            @start = const [{start}] : i64[1]
+            @end = const [{end}] : i64[1]
+            @rows = const [0] : i64[1]
+            @columns = const [1] : i64[1]
+            @w = const rand(1) : f32[8,5]
+            %c = Slice(%x, @start, @end, @columns)
+            %r = Relu(%c)
+            %s = Slice(%y, @start, @end, @rows)
+            %p = MatMul(%s, @w)
+            %m = ReduceMean(%c, @columns)
+        }}"
+        )
+    };
+    let at: &[&[i64]] = &[&[1], &[2], &[6], &[7], &[8], &[64], &[100], &[101], &[200]];
+    for (start, end) in [("0", "7"), ("0", "100"), ("-100", "1000"), ("-7", "1000")] {
+        check(&parameters(&[("n", 1, 200)]), at, &text(start, end));
+    }
+    let text = text("3", "90").replace(", %m) {", ") {").replace("%m = ReduceMean(%c, @columns)", "");
+    check(&parameters(&[("n", 0, 29)]), &[&[0], &[1], &[3], &[4], &[29]], &text);
+}

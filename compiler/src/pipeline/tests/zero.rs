@@ -2,6 +2,7 @@
 
 use super::joined::{build, check};
 use super::sized::{compile, parameters};
+use crate::graph::{Place, Value};
 
 #[test]
 fn rows_of_products_may_be_none() {
@@ -74,13 +75,83 @@ fn images_and_recurrences_may_be_none() {
     check(&parameters, &[&[0, 4, 3], &[1, 3, 1], &[4, 20, 9], &[0, 20, 9]], text);
 }
 
-/// Whichever part an element is of, a place in each of them is computed.
 #[test]
-fn parts_of_what_is_joined_may_not_be_none() {
-    let text = "graph @g(%x: f32[<n>,6], %y: f32[<m>,6]) => (%c) {
-        %c = Concat(%y, %x) axis=0
+fn parts_of_what_is_joined_may_be_none() {
+    let text = "graph @g(%x: f32[<n>,6], %y: f32[<m>,6]) => (%c, %d, %s, %p) {
+        @w = const rand(1) : f32[6,20]
+        @axes = const [0] : i64[1]
+        %r = Relu(%x)
+        %c = Concat(%y, %r) axis=0
+        %t = Transpose(%x) perm=[1,0]
+        %u = Transpose(%y) perm=[1,0]
+        %d = Concat(%t, %u, %t) axis=1
+        %s = ReduceMean(%c, @axes)
+        %p = MatMul(%c, @w)
     }";
-    let parameters = parameters(&[("n", 1, 20), ("m", 0, 9)]);
-    let problems = compile(&parameters, &|at| build(&parameters, at, text)).unwrap_err();
-    assert!(problems[0].to_string().contains("m=0 an axis that it may read has no elements"), "{}", problems[0]);
+    let at: &[&[i64]] = &[&[0, 0], &[0, 1], &[1, 0], &[0, 9], &[20, 0], &[2, 3], &[20, 9]];
+    check(&parameters(&[("n", 0, 20), ("m", 0, 9)]), at, text);
+    check(&parameters(&[("n", 1, 20), ("m", 0, 9)]), &at[2..3], text);
+}
+
+#[test]
+fn the_first_tokens_of_a_text_have_no_past() {
+    let text = "graph @g(%q: f32[<b>,2,<s>,8], %k: f32[<b>,2,<s>,8], %v: f32[<b>,2,<s>,8], %keys: f32[<b>,2,<past>,8],
+        %values: f32[<b>,2,<past>,8], %mask: f32[<b>,1,<s>,<past+s>]) => (%y, %k1, %v1) {
+        %k1 = Concat(%keys, %k) axis=2
+        %v1 = Concat(%values, %v) axis=2
+        %t = Transpose(%k1) perm=[0,1,3,2]
+        %m = MatMul(%q, %t)
+        %a = Add(%m, %mask)
+        %p = Softmax(%a) axis=3
+        %y = MatMul(%p, %v1)
+    }";
+    let at: &[&[i64]] = &[&[1, 0, 1], &[2, 0, 3], &[1, 1, 1], &[2, 7, 2], &[1, 40, 1], &[2, 40, 3]];
+    check(&parameters(&[("b", 1, 2), ("past", 0, 40), ("s", 1, 3)]), at, text);
+    let one: Vec<[i64; 2]> = at.iter().filter(|at| at[2] == 1).map(|at| [at[0], at[1]]).collect();
+    let one: Vec<&[i64]> = one.iter().map(|at| &at[..]).collect();
+    check(&parameters(&[("b", 1, 2), ("past", 0, 40)]), &one, &text.replace("<s>", "1").replace("<past+s>", "<past+1>"));
+}
+
+/// A caller has nothing where a run has nothing; a place of an axis without elements is in storage only.
+#[test]
+fn what_is_read_by_the_sizes_is_read_in_storage() {
+    let text = "graph @g(%x: f32[<n>,6], %y: f32[<n>,6]) => (%c, %r) {
+        @one = const rand(1) : f32[1,6]
+        %c = Concat(%x, @one) axis=0
+        %r = Relu(%y)
+    }";
+    let places = |low: i64| {
+        let parameters = parameters(&[("n", low, 20)]);
+        let compiled = compile(&parameters, &|at| build(&parameters, at, text)).unwrap().swap_remove(0);
+        let place = |&v: &Value| compiled.graph.info(v).place.clone();
+        compiled.graph.inputs().iter().map(place).collect::<Vec<_>>()
+    };
+    assert!(matches!(places(0)[..], [Some(Place::Arena(_)), Some(Place::Input(1))]), "{:?}", places(0));
+    assert_eq!(places(1), [Some(Place::Input(0)), Some(Place::Input(1))]);
+    check(&parameters(&[("n", 0, 20)]), &[&[0], &[1], &[20]], text);
+}
+
+#[test]
+fn running_sums_may_have_no_first_element() {
+    let text = "graph @g(%x: f32[3,<n>,5], %y: f32[<n>,8]) => (%a, %b, %c, %d) {
+        @one = const [1] : i64[1]
+        @zero = const [0] : i64[1]
+        %a = CumSum(%x, @one)
+        %b = CumSum(%x, @one) exclusive=1 reverse=1
+        %r = Relu(%y)
+        %c = CumSum(%r, @zero) exclusive=1
+        %d = CumProd(%y, @zero) reverse=1
+    }";
+    check(&parameters(&[("n", 0, 40)]), &[&[0], &[1], &[2], &[3], &[17], &[40]], text);
+}
+
+#[test]
+fn boxes_may_be_fewer_than_are_asked_for() {
+    let text = "graph @g(%boxes: f32[2,<n>,4], %scores: f32[2,3,<n>]) => (%y, %count) {
+        @most = const [10] : i64[1]
+        @overlap = const [0.3] : f32[1]
+        @least = const [-0.5] : f32[1]
+        %y, %count = ai.tinsmith.PaddedNonMaxSuppression(%boxes, %scores, @most, @overlap, @least) up_to_limit=1
+    }";
+    check(&parameters(&[("n", 0, 30)]), &[&[0], &[1], &[2], &[9], &[10], &[11], &[30]], text);
 }
