@@ -24,7 +24,7 @@ struct Rates {
 impl Rates {
     fn of(machine: &Machine) -> Self {
         let scale = if machine.lanes > 8 { 1.0 } else { 2.0 };
-        Rates { l2: 10.0 * scale, l3: 5.0 * scale, memory: 4.0 }
+        Rates { l2: 10.0 * scale, l3: 5.0 * scale, memory: 3.6 }
     }
 
     /// Weights of a layer come at the speed of memory: the last-level cache has those of other layers, and gives what it has no faster
