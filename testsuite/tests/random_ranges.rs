@@ -19,6 +19,21 @@ fn ranged_fixtures_compute_what_they_mean_at_all_sizes() {
     }
 }
 
+/// Nothing is written where there is no row, and sums are of nothing.
+#[test]
+fn what_has_one_row_in_some_runs_has_none_in_others() {
+    let text = "graph @random(%x: f32[23,4]) -> (%y as out0, %sum as out1) {
+  @start = const [15] : i64[1]
+  @end = const [16] : i64[1]
+  @axis = const [0] : i64[1]
+  %one = Slice(%x, @start, @end, @axis)
+  %y = Relu(%one)
+  %sum = ReduceSum(%one, @axis) keepdims=0
+}";
+    let found = check_range_from(1, text, 2, 1);
+    assert!(matches!(found, Ok(Found::Same { .. })), "{found:?}");
+}
+
 #[test]
 fn random_graphs_serve_all_sizes() {
     let check = |text: &str, &n_varying: &usize, seed| check_range(text, n_varying, seed);

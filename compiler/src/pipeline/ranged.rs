@@ -197,7 +197,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
             passed(graph, Some(&names)).1
         };
         let mut found = vec![];
-        for at in edge_sizes(parameters, &sizes) {
+        for at in edge_sizes(parameters, &sizes).into_iter().chain(sizer.bends()) {
             found = check_edge(&split, &sizer, &split_constants(at_edge(read(&at, &computed)?.0)), &at);
             if !found.is_empty() {
                 break;

@@ -28,7 +28,7 @@ mod winograd;
 
 pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};
 
-use crate::expr::{Body, Item, Program, Stage, TensorId};
+use crate::expr::{Body, Expr, Item, Node, Program, Stage, TensorId};
 use crate::nest::Kernel;
 use crate::tensor::{DType, Size, Tensor, n_elements, reshape_strides};
 use emitter::{Emitter, Slot};
@@ -195,10 +195,38 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
         e.ensure_memory(stage.out, None);
         return Ok(());
     }
+    if let Some(axis) = (0..stage.axes.len() + stage.reduce.len()).find(|&a| stage.bound(a).is_some() && extent(stage, a) == 1) {
+        return schedule_one_or_none(e, stage, axis);
+    }
     let around = std::mem::replace(&mut e.bounds, stage.bounds.clone());
     let done = schedule_within(e, stage);
     e.bounds = around;
     done
+}
+
+fn extent(stage: &Stage, axis: usize) -> usize {
+    let n = stage.axes.len();
+    if axis < n { stage.axes[axis] } else { stage.reduce[axis - n] }
+}
+
+/// A stage that along an axis has one element or none, as only a run knows: templates have no loops along axes of one element.
+fn schedule_one_or_none(e: &mut Emitter, stage: &Stage, axis: usize) -> Result<(), ScheduleError> {
+    let mut one = stage.clone();
+    let Some(there) = one.bounds[axis].take() else { return schedule_stage(e, stage) };
+    if e.span(&there) == Some((1, 1)) {
+        return schedule_stage(e, &one);
+    }
+    e.ensure_memory(stage.out, prepare::preferred_order(e, stage));
+    let mut none = None;
+    if let Body::Reduce { op, value, finish } = &stage.body
+        && axis >= stage.axes.len()
+    {
+        let nothing = Expr::new(Node::Const(reduce::identity(*op, value.dtype())), value.dtype());
+        let bounds = stage.bounds[..stage.axes.len()].to_vec();
+        none = Some(Stage { reduce: vec![], bounds, body: Body::Map(finish.with_acc(&nothing)), ..stage.clone() });
+    }
+    let there = e.size(&there, 1);
+    e.branch((there, 1, 2), |e| schedule_stage(e, &one), |e| none.map_or(Ok(()), |none| schedule_stage(e, &none)))
 }
 
 fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {

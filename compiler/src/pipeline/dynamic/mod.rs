@@ -223,6 +223,27 @@ impl<'p> Sizer<'p> {
         Ok(())
     }
 
+    /// Sizes that cannot be probed and at which an extent takes another course: what was found between those beside them may be another
+    /// function there.
+    pub(super) fn bends(&self) -> Vec<Vec<i64>> {
+        let extents: Vec<&Size> = self.values.values().flatten().flatten().collect();
+        let mut list = vec![];
+        for (i, p) in self.probes.parameters.iter().enumerate() {
+            let with = |n: i64| {
+                let mut at = self.probes.sizes[0].clone();
+                at[i] = n;
+                at
+            };
+            let bends = |n: i64| {
+                let [before, here, after] = [n - p.step, n, n + p.step].map(with);
+                extents.iter().any(|s| s.value(&after) - s.value(&here) != s.value(&here) - s.value(&before))
+            };
+            let inside = (p.low + p.step..p.high).step_by(usize::try_from(p.step).unwrap_or(1));
+            list.extend(inside.filter(|&n| !is_usable(n) && bends(n)).map(with).filter(|at| !self.probes.sizes.contains(at)));
+        }
+        list
+    }
+
     /// What a caller chooses.
     pub(super) fn parameters(&self) -> Vec<Parameter> {
         self.probes.parameters.clone()
