@@ -224,7 +224,7 @@ impl<'p> Sizer<'p> {
     }
 
     /// Sizes that cannot be probed and at which an extent takes another course: what was found between those beside them may be another
-    /// function there.
+    /// function there. What does so near them too, such as a half, was seen to.
     pub(super) fn bends(&self) -> Vec<Vec<i64>> {
         let extents: Vec<&Size> = self.values.values().flatten().flatten().collect();
         let mut list = vec![];
@@ -234,10 +234,12 @@ impl<'p> Sizer<'p> {
                 at[i] = n;
                 at
             };
-            let bends = |n: i64| {
-                let [before, here, after] = [n - p.step, n, n + p.step].map(with);
-                extents.iter().any(|s| s.value(&after) - s.value(&here) != s.value(&here) - s.value(&before))
+            let bends_at = |s: &Size, n: i64| {
+                let [before, here, after] = [n - p.step, n, n + p.step].map(|n| s.value(&with(n)));
+                after - here != here - before
             };
+            let near = |s: &Size, n: i64| (2..=8).any(|k| bends_at(s, n - k * p.step) || bends_at(s, n + k * p.step));
+            let bends = |n: i64| extents.iter().any(|s| bends_at(s, n) && !near(s, n));
             let inside = (p.low + p.step..p.high).step_by(usize::try_from(p.step).unwrap_or(1));
             list.extend(inside.filter(|&n| !is_usable(n) && bends(n)).map(with).filter(|at| !self.probes.sizes.contains(at)));
         }
