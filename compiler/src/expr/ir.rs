@@ -139,9 +139,10 @@ impl Stage {
         self.bounds.get(axis).and_then(Option::as_ref)
     }
 
-    /// Whether an index is an axis of the stage whose extent is `n`.
-    pub fn is_axis_of(&self, a: &Affine, n: &Size) -> bool {
-        matches!(a.terms[..], [(Var::Axis(axis), 1)] if a.constant == 0 && self.bound(axis as usize) == Some(n))
+    /// The extent of an axis, those of the reduction last: the most, where only a run knows it.
+    pub fn extent(&self, axis: usize) -> usize {
+        let n = self.axes.len();
+        if axis < n { self.axes[axis] } else { self.reduce[axis - n] }
     }
 
     /// Elements from one result to the next along an axis, where what is written has these strides.
@@ -174,6 +175,11 @@ impl Affine {
     /// The place along an axis of the stage.
     pub fn axis(axis: usize) -> Self {
         Affine::var(Var::Axis(axis as u32))
+    }
+
+    /// Whether it is an axis whose extent is `n`, of those that have these bounds.
+    pub fn is_axis_of(&self, bounds: &[Option<Size>], n: &Size) -> bool {
+        matches!(self.terms[..], [(Var::Axis(axis), 1)] if self.constant == 0 && bounds.get(axis as usize).and_then(Option::as_ref) == Some(n))
     }
 }
 

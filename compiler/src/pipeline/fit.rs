@@ -138,6 +138,14 @@ impl Fitter {
             let of_step = |x: i64| if step == 1 { x } else { low + x * step };
             // What is a quarter of the greatest size and less may have extents so small that its graph is another.
             let usable = |x: i64| x >= (3 * least + most) / 4 && is_usable(of_step(x));
+            let ask = |more: Vec<i64>| {
+                for x in more {
+                    let mut at = self.probes[0].clone();
+                    at[p] = of_step(x);
+                    self.wanted.ask(at);
+                }
+                told()
+            };
             match search(&points, least..=most, &usable) {
                 Search::Found(q) => {
                     let size = counted.times(q.times).plus(&Size::Constant(q.plus)).floor(q.over).times(q.unit);
@@ -145,14 +153,7 @@ impl Fitter {
                         return Ok(Some(size));
                     }
                 }
-                Search::Open(more) if !self.wanted.closed => {
-                    for x in more {
-                        let mut at = self.probes[0].clone();
-                        at[p] = of_step(x);
-                        self.wanted.ask(at);
-                    }
-                    return Err(told());
-                }
+                Search::Open(more) if !self.wanted.closed => return Err(ask(more)),
                 Search::Open(_) | Search::Nothing => {}
             }
             match bent(&points, least..=most, &|x| is_usable(of_step(x))) {
@@ -164,14 +165,7 @@ impl Fitter {
                         return Ok(Some(size));
                     }
                 }
-                Bent::Open(more) if !self.wanted.closed => {
-                    for x in more {
-                        let mut at = self.probes[0].clone();
-                        at[p] = of_step(x);
-                        self.wanted.ask(at);
-                    }
-                    return Err(told());
-                }
+                Bent::Open(more) if !self.wanted.closed => return Err(ask(more)),
                 Bent::Open(_) | Bent::Nothing => {}
             }
         }

@@ -152,7 +152,7 @@ fn read_where_nothing_may_be(graph: &Graph, placements: &Placements, tasks: &[Ta
                 let n = program.tensor(tensor).bound(k);
                 may_be_nothing(n)
                     && match ix {
-                        Ix::Affine(a) => pad && !n.is_some_and(|n| stage.is_axis_of(a, n)),
+                        Ix::Affine(a) => pad && !n.is_some_and(|n| a.is_axis_of(&stage.bounds, n)),
                         Ix::Checked(_) => pad,
                         Ix::Clamped(_) => true,
                     }

@@ -187,10 +187,7 @@ fn sides(e: &Emitter, stage: &Stage, load: &Expr) -> Option<Vec<Side>> {
         if a.terms.iter().any(|t| matches!(t.0, Var::Loop(_))) {
             return None;
         }
-        let (lo, hi) = a.range(|v| match v {
-            Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
-            Var::Loop(_) => (0, 0),
-        });
+        let (lo, hi) = e.reach(a, &extents);
         if lo >= 0 && hi < dim as i64 {
             continue;
         }

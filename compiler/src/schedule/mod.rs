@@ -195,18 +195,13 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
         e.ensure_memory(stage.out, None);
         return Ok(());
     }
-    if let Some(axis) = (0..stage.axes.len() + stage.reduce.len()).find(|&a| stage.bound(a).is_some() && extent(stage, a) == 1) {
+    if let Some(axis) = (0..stage.axes.len() + stage.reduce.len()).find(|&a| stage.bound(a).is_some() && stage.extent(a) == 1) {
         return schedule_one_or_none(e, stage, axis);
     }
     let around = std::mem::replace(&mut e.bounds, stage.bounds.clone());
     let done = schedule_within(e, stage);
     e.bounds = around;
     done
-}
-
-fn extent(stage: &Stage, axis: usize) -> usize {
-    let n = stage.axes.len();
-    if axis < n { stage.axes[axis] } else { stage.reduce[axis - n] }
 }
 
 /// A stage that along an axis has one element or none, as only a run knows: templates have no loops along axes of one element.

@@ -65,14 +65,13 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
     let dims = e.dims(*tensor).to_vec();
     let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
     // Where the stage reads along each axis, and all of the axis where every read is inside in every run.
-    let is_axis = |a: &Affine, n: &Size| borders::single_axis(a).is_some_and(|axis| stage.bound(axis) == Some(n));
     let (mut reach, mut inside) = (vec![], vec![]);
     for (k, (a, &d)) in affine.iter().zip(&dims).enumerate() {
         let (lo, hi) = a.range(|v| match v {
             Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
             Var::Loop(_) => unreachable!("only axes, checked above"),
         });
-        let held = e.program().tensor(*tensor).bound(k).is_none_or(|n| is_axis(a, n));
+        let held = e.program().tensor(*tensor).bound(k).is_none_or(|n| a.is_axis_of(&stage.bounds, n));
         inside.push(lo >= 0 && hi < d as i64 && held);
         reach.push(if inside[k] { (0, d as i64 - 1) } else { (lo, hi) });
     }

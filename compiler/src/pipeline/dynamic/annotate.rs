@@ -84,10 +84,10 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                     written.insert(i, (0..stage.write.len()).map(starts).collect::<Answer<_>>()?);
                 }
                 let n = stage.axes.len();
-                let extent = |s: &crate::expr::Stage, a: usize| if a < n { s.axes[a] as i64 } else { s.reduce[a - n] as i64 };
                 stage.bounds = (0..n + stage.reduce.len())
                     .map(|a| {
-                        fitter.fit_extent(&[extent(stage, a)].into_iter().chain(theirs.iter().map(|s| extent(s, a))).collect::<Vec<_>>())
+                        let all = [&*stage].into_iter().chain(theirs.iter().copied());
+                        fitter.fit_extent(&all.map(|s| s.extent(a) as i64).collect::<Vec<_>>())
                     })
                     .collect::<Answer<_>>()?;
                 let mut new = vec![];

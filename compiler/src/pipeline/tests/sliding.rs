@@ -93,7 +93,7 @@ fn check(case: &Case, wanted: bool) {
 
 #[test]
 fn blocks_of_a_product_and_a_window_are_one_step() {
-    let case = Case {
+    let depthwise = Case {
         image: [8, 80, 60],
         taps: None,
         channels: 64,
@@ -103,9 +103,17 @@ fn blocks_of_a_product_and_a_window_are_one_step() {
         pool: false,
         activation: "Relu",
     };
-    check(&case, true);
+    check(&depthwise, true);
     check(
-        &Case { image: [5, 96, 61], channels: 50, window: [5, 3], strides: [2, 2], pads: [1, 0, 2, 1], activation: "HardSwish", ..case },
+        &Case {
+            image: [5, 96, 61],
+            channels: 50,
+            window: [5, 3],
+            strides: [2, 2],
+            pads: [1, 0, 2, 1],
+            activation: "HardSwish",
+            ..depthwise
+        },
         true,
     );
     let case = Case {
@@ -120,16 +128,7 @@ fn blocks_of_a_product_and_a_window_are_one_step() {
     };
     check(&case, true);
     // Rows that are kept are more than a block goes on by; and rows between windows that none reads.
-    let wide = Case {
-        image: [8, 96, 61],
-        taps: None,
-        channels: 48,
-        window: [5, 3],
-        strides: [2, 2],
-        pads: [2, 1, 2, 1],
-        pool: false,
-        activation: "Relu",
-    };
+    let wide = Case { image: [8, 96, 61], channels: 48, window: [5, 3], strides: [2, 2], pads: [2, 1, 2, 1], ..depthwise };
     check(&wide, true);
     check(&Case { window: [2, 2], strides: [3, 1], pads: [0, 0, 1, 1], pool: true, ..wide }, true);
     // Less than the second-level cache holds, and rows too short for tiles.

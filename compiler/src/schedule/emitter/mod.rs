@@ -463,9 +463,7 @@ impl Emitter {
 
     /// The whole of a stage's axis, to be run through in parts.
     pub(in crate::schedule) fn whole(stage: &Stage, axis: usize) -> Rest {
-        let n = stage.axes.len();
-        let extent = if axis < n { stage.axes[axis] } else { stage.reduce[axis - n] };
-        Rest::new(extent as i64, stage.bound(axis))
+        Rest::new(stage.extent(axis) as i64, stage.bound(axis))
     }
 
     /// What `f` emits goes to `b`; what it numbers is forgotten after it.

@@ -281,7 +281,7 @@ impl Emitter {
             let bound = self.program().tensor(tensor).bound(k).cloned();
             match ix {
                 Ix::Affine(a) => {
-                    let past = bound.as_ref().is_some_and(|n| !self.is_axis_of(a, n));
+                    let past = bound.as_ref().is_some_and(|n| !a.is_axis_of(&self.bounds, n));
                     let a = self.affine(a, at);
                     let reach = at.vector.map_or(0, |v| i64::from(v.valid - 1) * coefficient(ix, v.axis));
                     let (lo, hi) = self.range(&a);
@@ -377,11 +377,6 @@ impl Emitter {
         let (x, y, lanes) = self.level(pad, loaded);
         let any = self.splat(any, lanes);
         Ok(self.numbered(Key::Select(any, x, y), |b| b.select(any, x, y)))
-    }
-
-    /// Whether an index is the stage's own axis of extent `n`.
-    fn is_axis_of(&self, a: &StageAffine, n: &Size) -> bool {
-        matches!(a.terms[..], [(Var::Axis(axis), 1)] if a.constant == 0 && self.bound(axis as usize) == Some(n))
     }
 
     /// `reg` moved into `0..end`, or into `0..bound` in a run that has less; in one that has nothing, to 0.
