@@ -14,11 +14,8 @@ use super::flow::{Flow, If, Loop, Trips};
 use super::fork::{self, Fork};
 use super::program::{Place, Program, Step};
 use crate::nest::Affine;
-use crate::nest::pieces::{Spread, Turn};
+use crate::nest::pieces::{MOST_WORK, Spread, Turn};
 use crate::tensor::Size;
-
-/// Work is not told apart beyond this: products with a size, below 2^26, do not overflow.
-const MOST_WORK: i64 = 1 << 36;
 
 /// What an entry of the table holds.
 #[derive(Clone, Copy, PartialEq)]
@@ -121,7 +118,7 @@ impl<'a, M: Module> Calls<'a, M> {
             (Some(fork), Some(spread)) => {
                 let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
                 let range = if spread.live.is_none() && spread.inner.is_empty() {
-                    [spread.n, most, fork::n_units(spread, spread.n, most, program.thread_work)].map(|x| b.ins().iconst(types::I64, x))
+                    [spread.n, most, fork::n_units(spread.work, spread.n, most, program.thread_work)].map(|x| b.ins().iconst(types::I64, x))
                 } else {
                     self.live_range(b, step, spread, most, skip)
                 };
@@ -178,18 +175,17 @@ impl<'a, M: Module> Calls<'a, M> {
             }
         };
         // As many as what runs is worth.
-        let work = b.ins().imul_imm_s(n, fork::work_of_each(spread, spread.work.saturating_sub(spread.fixed)) as i64);
-        let limit = b.ins().iconst(types::I64, MOST_WORK);
-        let work =
-            spread.inner.iter().filter(|(_, most)| (1..1 << 26).contains(most)).fold(b.ins().umin(work, limit), |work, (part, most)| {
-                let [least, most] = [1, *most].map(|x| b.ins().iconst(types::I64, x));
-                let part = value(b, part);
-                let part = b.ins().smax(part, least);
-                let part = b.ins().smin(part, most);
-                let product = b.ins().imul(work, part);
-                b.ins().udiv(product, most)
-            });
-        let fixed = b.ins().imul_imm_s(n, fork::work_of_each(spread, spread.fixed) as i64);
+        let work = b.ins().imul_imm_s(n, spread.of_each(spread.work.saturating_sub(spread.fixed)) as i64);
+        let limit = b.ins().iconst(types::I64, MOST_WORK as i64);
+        let work = spread.shares().fold(b.ins().umin(work, limit), |work, (part, most)| {
+            let [least, most] = [1, *most].map(|x| b.ins().iconst(types::I64, x));
+            let part = value(b, part);
+            let part = b.ins().smax(part, least);
+            let part = b.ins().smin(part, most);
+            let product = b.ins().imul(work, part);
+            b.ins().udiv(product, most)
+        });
+        let fixed = b.ins().imul_imm_s(n, spread.of_each(spread.fixed) as i64);
         let work = b.ins().iadd(work, fixed);
         let worth = b.ins().udiv_imm_u(work, self.program.thread_work.clamp(1, 1 << 31) as i64);
         let one = b.ins().iconst(types::I64, 1);

@@ -39,13 +39,12 @@ const NEXT: i64 = 64;
 
 /// The most threads that a piece gains from, where so much work is worth one.
 pub fn most_workers(spread: &Spread, workers: usize, thread_work: u64) -> usize {
-    let worth = (spread.work / thread_work.max(1)).max(1);
-    workers.min(MAX_SHARES).min(usize::try_from(worth).unwrap_or(usize::MAX)).min(usize::try_from(spread.n).unwrap_or(1)).max(1)
+    workers.min(MAX_SHARES).min(worth(spread.work, thread_work)).min(usize::try_from(spread.n).unwrap_or(1)).max(1)
 }
 
-/// What of some work is that of one iteration.
-pub(super) fn work_of_each(spread: &Spread, work: u64) -> u64 {
-    (work / spread.n.max(1) as u64).clamp(1, 1 << 31)
+/// How many threads some work is worth.
+pub(super) fn worth(work: u64, thread_work: u64) -> usize {
+    usize::try_from(work / thread_work.max(1)).unwrap_or(usize::MAX).max(1)
 }
 
 /// Work that is worth a unit, of what is worth a thread.
@@ -53,9 +52,9 @@ fn work_of_a_unit(thread_work: u64) -> u64 {
     (thread_work / 2).clamp(1, 1 << 31)
 }
 
-/// How many units `n` iterations make, for so many shares at most: at least one for each, and no more than iterations.
-pub(super) fn n_units(spread: &Spread, n: i64, most: i64, thread_work: u64) -> i64 {
-    let worth = work_of_each(spread, spread.work).saturating_mul(n.max(0) as u64) / work_of_a_unit(thread_work);
+/// How many units `n` iterations with so much work make, for so many shares at most: at least one for each, and no more than iterations.
+pub(super) fn n_units(work: u64, n: i64, most: i64, thread_work: u64) -> i64 {
+    let worth = work / work_of_a_unit(thread_work);
     worth.min(most as u64 * UNITS_OF_A_SHARE).max(most as u64).min(n.max(1) as u64) as i64
 }
 
@@ -245,13 +244,13 @@ mod tests {
             let spread = Spread { n, work, live: None, inner: vec![], fixed: 0 };
             for workers in [1, 2, 3, 64, 5000] {
                 let most = most_workers(&spread, workers, 25_000) as i64;
-                let units = n_units(&spread, n, most, 25_000);
+                let units = n_units(work, n, most, 25_000);
                 assert!(most >= 1 && most <= workers as i64 && (most..=n).contains(&units), "{n} {work} {workers}: {most} {units}");
                 assert!(units as u64 <= UNITS_OF_A_SHARE * most as u64);
                 assert!(units == most || work / units as u64 >= 12_000, "{n} {work} {workers}: {units}");
             }
         }
-        let one = |n: i64, most: i64| n_units(&Spread { n: 100, work: 10_000_000, live: None, inner: vec![], fixed: 0 }, n, most, 25_000);
+        let one = |n: i64, most: i64| n_units(100_000 * n as u64, n, most, 25_000);
         assert_eq!([one(100, 2), one(1, 1), one(5, 4), one(12, 2)], [16, 1, 5, 12]);
     }
 }

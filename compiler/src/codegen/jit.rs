@@ -17,7 +17,7 @@ use super::calls::turns;
 use super::clif::Listing;
 use super::entry::{Call, EntryOptions, Symbols, define_program};
 use super::flow::{Flow, Loop, Trips};
-use super::fork::{most_workers, n_units};
+use super::fork::{most_workers, n_units, worth};
 use super::program::{ALIGN_BYTES, Bytes, Place, Program, Step};
 use super::target::{Machine, Usage};
 use crate::nest::{Affine, SizeVar};
@@ -266,7 +266,7 @@ impl Executable {
     }
 
     /// Runs the pieces of a step's kernel.
-    fn call(&self, step: &Step, sizes: &[i64], table: &mut Vec<*mut u8>, pool: Option<&Pool>) -> Result<(), Status> {
+    fn call(&self, step: &Step, table: &mut Vec<*mut u8>, pool: Option<&Pool>) -> Result<(), Status> {
         let slot = table.len();
         table.push(std::ptr::null_mut());
         let mut kernels = &self.kernels[step.kernel][..];
@@ -277,23 +277,17 @@ impl Executable {
             for number in (start..end).step_by(by.max(1) as usize) {
                 table[slot] = std::ptr::without_provenance_mut(number as usize);
                 for (call, &kernel) in calls.iter().zip(now) {
-                    self.call_one(step, sizes, (call, kernel), table, pool)?;
+                    self.call_one(step, (call, kernel), table, pool)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn call_one(
-        &self,
-        step: &Step,
-        sizes: &[i64],
-        (call, kernel): (&Call, Kernel),
-        table: &[*mut u8],
-        pool: Option<&Pool>,
-    ) -> Result<(), Status> {
+    fn call_one(&self, step: &Step, (call, kernel): (&Call, Kernel), table: &[*mut u8], pool: Option<&Pool>) -> Result<(), Status> {
         let pool = pool.map_or(std::ptr::null(), std::ptr::from_ref);
-        let size_of = |var| self.size_vars[step.kernel].iter().position(|s| s.var == var).map_or(0, |i| step.sizes[i].value(sizes));
+        let size_of =
+            |var| self.size_vars[step.kernel].iter().position(|s| s.var == var).map_or(0, |i| table[step.args.len() + i].addr() as i64);
         status(match (self.fork, &call.spread) {
             (Some(fork), Some(spread)) => {
                 let n = spread.live.as_ref().map_or(spread.n, |(live, step)| {
@@ -303,8 +297,10 @@ impl Executable {
                 if n < 1 {
                     return Ok(());
                 }
-                let most = (most_workers(spread, self.workers, self.thread_work) as i64).min(n);
-                fork(pool, kernel, n, most, n_units(spread, n, most, self.thread_work), table.as_ptr())
+                let work = spread.work_of(n.unsigned_abs(), size_of);
+                let most = most_workers(spread, self.workers, self.thread_work).min(worth(work, self.thread_work)) as i64;
+                let most = most.min(n);
+                fork(pool, kernel, n, most, n_units(work, n, most, self.thread_work), table.as_ptr())
             }
             _ => kernel(table.as_ptr(), 0, 0, 0),
         })
@@ -378,7 +374,7 @@ impl<'a> Walk<'a> {
                         let sizes = self.exe.steps[step].sizes.iter().map(|s| s.value(self.sizes));
                         self.table.extend(sizes.map(|n| std::ptr::without_provenance_mut(n as usize)));
                         let start = Instant::now();
-                        self.exe.call(&self.exe.steps[step], self.sizes, &mut self.table, self.pool)?;
+                        self.exe.call(&self.exe.steps[step], &mut self.table, self.pool)?;
                         see(step, start.elapsed());
                     }
                 }

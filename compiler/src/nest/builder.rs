@@ -89,7 +89,7 @@ impl Builder {
     /// A number from 0 to `high` that a caller passes.
     pub fn size(&mut self, name: &str, high: i64) -> Var {
         let var = self.var(name);
-        self.kernel.sizes.push(SizeVar { var, high });
+        self.kernel.sizes.push(SizeVar { var, high, most: None });
         var
     }
 

@@ -3,12 +3,12 @@
 //! Walks the statements in order and keeps the places that are surely written: intervals of elements, moved by the
 //! variables of open loops. A loop's places, once it is done, are those of all its iterations. What a live loop writes one
 //! behind another is an interval between sizes; it is joined with those that begin where it ends, and holds what is between
-//! sizes that live loops put in order.
+//! sizes that live loops, or the sizes' own bounds, put in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::footprint::Steps;
-use super::ir::{Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, guarded, live_loops};
+use super::ir::{Access, Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, guarded, live_loops};
 
 /// Places written: `terms + sum(stride * x) + low ..` so many elements, for every `x` of a box.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -19,17 +19,49 @@ struct Written {
     dims: Vec<(i64, i64)>,
     low: i64,
     lanes: i64,
-    /// Where a live loop wrote: from and to, sizes, in place of lanes.
-    run: Option<(Affine, Affine)>,
+    /// Where a live loop wrote, in place of lanes.
+    run: Option<Run>,
+}
+
+/// `stride` elements for each number from one size to another.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Run {
+    from: Affine,
+    to: Affine,
+    stride: i64,
 }
 
 /// Whether the statements, begun with an empty buffer and the loops `open` at any iteration, load only what they stored.
 pub(super) fn writes_before_reads(kernel: &Kernel, buffer: BufferId, block: &[Stmt], open: &[(Var, Steps)]) -> bool {
-    let order = live_loops(&kernel.body).into_iter().map(|(_, live)| (live.from.clone(), live.to.clone())).collect::<BTreeSet<_>>();
+    let loops = live_loops(&kernel.body).into_iter().map(|(_, live)| (live.from.clone(), live.to.clone()));
+    let bounds = kernel.sizes.iter().filter_map(|s| Some((Affine::var(s.var), Affine::var(s.most?))));
+    let order = loops.chain(bounds).collect::<BTreeSet<_>>();
     let open = open.iter().copied().collect();
     let mut c = Coverage { kernel, buffer, open, live: BTreeMap::new(), order, written: vec![], sound: true };
     c.block(block);
     c.sound
+}
+
+/// Sizes up to which live loops load what is stored and loaded, each with one up to which others store it: what the proof would know.
+pub fn loads_and_stores_end(kernel: &Kernel) -> BTreeSet<(Var, Var)> {
+    fn size(a: &Affine) -> Option<Var> {
+        if let ([(var, 1)], 0) = (&a.terms[..], a.constant) { Some(*var) } else { None }
+    }
+    let mut found = BTreeSet::new();
+    for (i, _) in kernel.buffers.iter().enumerate().filter(|b| b.1.access == Access::ReadWrite) {
+        let (mut loads, mut stores) = (BTreeSet::new(), BTreeSet::new());
+        for (l, live) in live_loops(&kernel.body) {
+            let Some(end) = size(&live.to) else { continue };
+            let moves = |index: &Index, ends: &mut BTreeSet<Var>| {
+                if index.affine.terms.iter().any(|t| t.0 == l.var) {
+                    ends.insert(end);
+                }
+            };
+            accesses(&l.body, BufferId(i as u32), &mut |index, stored| moves(index, if stored { &mut stores } else { &mut loads }));
+        }
+        found.extend(loads.iter().flat_map(|&a| stores.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b));
+    }
+    found
 }
 
 struct Coverage<'k> {
@@ -132,14 +164,14 @@ impl Coverage<'_> {
             let Some(at) = w.terms.iter().position(|t| t.0 == l.var) else { continue };
             let (_, c) = w.terms.remove(at);
             if w.run.is_none() && c > 0 && w.lanes >= c * l.step {
-                (w.lanes, w.run) = (0, Some((live.from.times(c), live.to.times(c))));
+                (w.lanes, w.run) = (0, Some(Run { from: live.from.clone(), to: live.to.clone(), stride: c }));
                 self.written.push(w);
             }
         }
         self.tidy();
     }
 
-    /// Whether a size is at most another, as far as live loops say.
+    /// Whether a size is at most another, as far as is known.
     fn at_most(&self, a: &Affine, b: &Affine) -> bool {
         let mut reached = vec![a];
         let mut next = 0;
@@ -158,14 +190,14 @@ impl Coverage<'_> {
     }
 
     /// Whether an access that moves with a live loop stays in what is written between sizes.
-    fn in_run(&self, w: &Written, (from, to): &(Affine, Affine), rest: &Affine, lanes: i64) -> bool {
+    fn in_run(&self, w: &Written, run: &Run, rest: &Affine, lanes: i64) -> bool {
         rest.terms.iter().any(|&(v, c)| {
             let Some((live, step)) = self.live.get(&v) else { return false };
             let block = Written { terms: vec![], dims: w.dims.clone(), low: 0, lanes: c * step, run: None };
             let mut offset = rest.offset(-w.low);
             offset.add_term(v, -c);
             let inside_block = || self.reach(&offset).is_some_and(|(low, terms)| inside(&block, low, &terms, lanes));
-            c > 0 && self.at_most(from, &live.from.times(c)) && self.at_most(&live.to.times(c), to) && inside_block()
+            c == run.stride && self.at_most(&run.from, &live.from) && self.at_most(&live.to, &run.to) && inside_block()
         })
     }
 
@@ -249,7 +281,9 @@ impl Coverage<'_> {
 /// where they are in an iteration, and in the next.
 fn carried(before: &[Written], buffer: BufferId, l: &Loop, steps: Steps) -> Vec<(Written, Written)> {
     let mut speeds = BTreeSet::new();
-    stores(&l.body, buffer, &mut |index| speeds.extend(index.affine.terms.iter().filter(|t| t.0 == l.var).map(|t| t.1)));
+    accesses(&l.body, buffer, &mut |index, stored| {
+        speeds.extend(index.affine.terms.iter().filter(|t| stored && t.0 == l.var).map(|t| t.1));
+    });
     let along = |w: &Written, c: i64| {
         let mut now = Written { low: w.low - c * steps.start, ..w.clone() };
         now.terms.push((l.var, c));
@@ -260,15 +294,16 @@ fn carried(before: &[Written], buffer: BufferId, l: &Loop, steps: Steps) -> Vec<
     speeds.into_iter().flat_map(|c| before.iter().filter(|w| w.run.is_none()).map(move |w| along(w, c))).collect()
 }
 
-/// Every store into a buffer.
-fn stores(block: &[Stmt], buffer: BufferId, f: &mut impl FnMut(&Index)) {
+/// Every access to a buffer, and whether it stores.
+fn accesses(block: &[Stmt], buffer: BufferId, f: &mut impl FnMut(&Index, bool)) {
     for stmt in block {
         match stmt {
-            Stmt::Store { buffer: b, index, .. } if *b == buffer => f(index),
-            Stmt::Loop(l) => stores(&l.body, buffer, f),
+            Stmt::Store { buffer: b, index, .. } if *b == buffer => f(index, true),
+            Stmt::Set { op: Op::Load { buffer: b, index }, .. } if *b == buffer => f(index, false),
+            Stmt::Loop(l) => accesses(&l.body, buffer, f),
             Stmt::If { then, otherwise, .. } => {
-                stores(then, buffer, f);
-                stores(otherwise, buffer, f);
+                accesses(then, buffer, f);
+                accesses(otherwise, buffer, f);
             }
             _ => {}
         }
@@ -297,8 +332,8 @@ fn one_run(a: &Written, b: &Written) -> Option<Written> {
     if a.terms != b.terms {
         return None;
     }
-    if of_a.1 == of_b.0 && (&a.dims, a.low) == (&b.dims, b.low) {
-        return Some(Written { run: Some((of_a.0.clone(), of_b.1.clone())), ..a.clone() });
+    if (&of_a.to, of_a.stride) == (&of_b.from, of_b.stride) && (&a.dims, a.low) == (&b.dims, b.low) {
+        return Some(Written { run: Some(Run { to: of_b.to.clone(), ..of_a.clone() }), ..a.clone() });
     }
     if of_a == of_b && a.dims == b.dims && b.low > a.low && a.dims.iter().all(|d| d.0 * d.1 <= b.low - a.low) {
         let two = (b.low - a.low, 2);

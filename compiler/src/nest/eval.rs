@@ -29,6 +29,16 @@ pub enum EvalError {
         /// Bytes given, if any.
         found: Option<usize>,
     },
+    /// A size is more than the one that bounds it.
+    #[error("size `{size}` is {value}, and at most {most} is said of it")]
+    Size {
+        /// Its name.
+        size: String,
+        /// Its value.
+        value: i64,
+        /// The value of the other.
+        most: i64,
+    },
     /// An access outside a buffer: [`super::verify`] would have refused the kernel.
     #[error("access of {lanes} elements at {index} of buffer `{buffer}`, which has {len}")]
     OutOfBounds {
@@ -84,6 +94,12 @@ pub fn eval_sized(kernel: &Kernel, buffers: &mut [Vec<u8>], sizes: &[i64], fused
     let steps = compiler.block(&kernel.body);
     let mut vars = vec![0; kernel.vars.len()];
     kernel.sizes.iter().zip(sizes).for_each(|(s, &value)| vars[s.var.0 as usize] = value);
+    for s in &kernel.sizes {
+        let at = |v: super::ir::Var| vars[v.0 as usize];
+        if let Some(most) = s.most.map(at).filter(|&most| at(s.var) > most) {
+            return Err(EvalError::Size { size: kernel.vars[s.var.0 as usize].clone(), value: at(s.var), most });
+        }
+    }
     Machine { kernel, lanes: vec![0; n_lanes], vars, buffers }.run(&steps)
 }
 
@@ -645,6 +661,14 @@ mod tests {
         assert_eq!(buffers[2], bytes(&[12f32, -24.0]));
         buffers[1] = bytes(&[0i64, -1]);
         assert_eq!(eval(&kernel, &mut buffers), Err(EvalError::IndexOutOfRange { index: -1, end: 4 }));
+    }
+
+    #[test]
+    fn a_size_is_no_more_than_the_one_that_bounds_it() {
+        let kernel = parse("kernel @t (x: u8[1] write) sizes n <= 9, m <= min(8, n) { %0: u8 = const 1 store x[0], %0 }").unwrap();
+        let run = |sizes| eval_sized(&kernel, &mut [vec![0]], sizes, true);
+        assert_eq!(run(&[4, 4]), Ok(()));
+        assert_eq!(run(&[3, 4]), Err(EvalError::Size { size: "m".to_owned(), value: 4, most: 3 }));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::footprint::Steps;
 use super::ir::{Buffer, BufferId, Kernel, Live, Loop, Stmt};
-use super::parallel::{mark_outermost, top_loop, work};
+use super::parallel::{mark_outermost, top_loop};
+use super::work::work;
 
 /// So many iterations are enough for threads, whatever the other loop has.
 const ENOUGH: i64 = 4;
@@ -12,6 +13,7 @@ const ENOUGH: i64 = 4;
 pub fn interchange(
     kernel: &mut Kernel,
     least: impl Fn(&Live) -> Option<i64>,
+    workers: usize,
     least_work: u64,
     private: impl Fn(BufferId, &Buffer) -> bool,
 ) {
@@ -21,10 +23,10 @@ pub fn interchange(
             mark_outermost(&mut marked, |j| j == i, &private);
             top_loop(&marked.body[i]).is_some_and(|l| l.parallel)
         };
-        let few = |l: &Loop| l.live.as_ref().and_then(&least).is_some_and(|n| (1..ENOUGH).contains(&(n / l.step)));
-        if top_loop(&kernel.body[i]).is_some_and(few)
+        let fewest = |l: &Loop| l.live.as_ref().and_then(&least).map(|n| n / l.step).filter(|n| (1..ENOUGH).contains(n));
+        if let Some(fewest) = top_loop(&kernel.body[i]).and_then(fewest)
             && work(kernel, &kernel.body[i]) >= least_work
-            && let Some(turned) = interchanged(kernel, i)
+            && let Some(turned) = interchanged(kernel, i, fewest, workers)
             && is_parallel(kernel)
             && is_parallel(&turned)
         {
@@ -33,14 +35,18 @@ pub fn interchange(
     }
 }
 
-/// The kernel with the loop that is statement `i` inside the one that is all it holds; `None` where threads would have no more to share
-/// then. It does the same if the iterations of either loop are independent.
-fn interchanged(kernel: &Kernel, i: usize) -> Option<Kernel> {
+/// The kernel with the loop that is statement `i`, of which a run has `fewest` iterations at least, inside the one that is all it holds;
+/// `None` where threads would have no more to share then, in the run that leaves them idle for longest. It does the same if the iterations
+/// of either loop are independent.
+fn interchanged(kernel: &Kernel, i: usize, fewest: i64, workers: usize) -> Option<Kernel> {
     let outer = top_loop(&kernel.body[i])?;
     let [only] = &outer.body[..] else { return None };
     let inner = top_loop(only)?;
     let (n_outer, n_inner) = (Steps::of(outer).n, Steps::of(inner).n);
-    let gains = if inner.live.is_some() { n_inner >= ENOUGH * n_outer } else { n_inner >= ENOUGH.min(n_outer) };
+    let gains = match inner.live {
+        Some(_) => n_inner >= ENOUGH * n_outer,
+        None => idleness(n_inner, workers) < (fewest..=n_outer).map(|n| idleness(n, workers)).fold(1.0, f64::max),
+    };
     if n_outer < 2 || n_inner < 2 || !gains {
         return None;
     }
@@ -48,6 +54,13 @@ fn interchanged(kernel: &Kernel, i: usize) -> Option<Kernel> {
     let mut turned = kernel.clone();
     turned.body[i] = alone(Loop { body: vec![inside], ..inner.clone() });
     Some(turned)
+}
+
+/// How much longer threads take for so many equal iterations than if they shared them evenly.
+fn idleness(n: i64, workers: usize) -> f64 {
+    let workers = workers as i64;
+    let rounds = (n + workers - 1) / workers;
+    (rounds * workers) as f64 / n as f64
 }
 
 /// A loop, under the condition that it runs where it has one.
@@ -71,10 +84,16 @@ mod tests {
 
     /// The same where a run has so many iterations of every live loop at least.
     fn marked_as(least: i64, body: &str) -> String {
-        let head = "x: f32[4096] read, y: f32[4096] write, s: f32[128] readwrite";
-        let mut kernel = parse(&format!("kernel @t ({head}) sizes n <= 5, n.1 <= 64, n.2 <= 64, n.3 <= 64 {{\n{body}\n}}")).unwrap();
+        marked_in(HEAD, least, body)
+    }
+
+    const HEAD: &str =
+        "kernel @t (x: f32[4096] read, y: f32[4096] write, s: f32[128] readwrite) sizes n <= 5, n.1 <= 64, n.2 <= 64, n.3 <= 64";
+
+    fn marked_in(head: &str, least: i64, body: &str) -> String {
+        let mut kernel = parse(&format!("{head} {{\n{body}\n}}")).unwrap();
         let private = |_, b: &super::Buffer| b.access == Access::ReadWrite;
-        interchange(&mut kernel, |_| Some(least), 0, private);
+        interchange(&mut kernel, |_| Some(least), 4, 0, private);
         mark(&mut kernel, 0, private);
         assert_eq!(verify(&kernel), []);
         let mut words = vec![];
@@ -95,7 +114,9 @@ mod tests {
         let nest = |inner: &str, body: &str| format!("if 1 <= n < 6 {{ for b in 0..n of 0..5 {{ {inner} {{ {body} }} }} }}");
         let body = "%0: f32 = load x[b] store y[64*b + h], %0";
         assert_eq!(marked(&nest("for h in 0..12", body)), "[h] b");
-        assert_eq!(marked(&nest("for h in 0..3", body)), "[b] h");
+        assert_eq!(marked(&nest("for h in 0..3", body)), "[h] b");
+        // Two of four threads are idle with two; with three to five, two of eight at most.
+        assert_eq!([1, 3].map(|n| marked_as(n, &nest("for h in 0..2", body))), ["[h] b", "[b] h"]);
         // Tiles that most runs have none of, and many texts.
         assert_eq!([0, 4].map(|n| marked_as(n, &nest("for h in 0..12", body))), ["[b] h"; 2]);
         // Sixty rows at most, or just a few.
@@ -132,6 +153,8 @@ mod tests {
         assert_eq!(marked(beside), "[h] s");
         assert_eq!(marked(&beside.replace("store s[i + 32]", "store s[i + 40]")), "h");
         // Farther than it was filled, as far as one knows; between its rows; one element on.
+        assert_eq!(marked_in(HEAD, 1, &rows("n.3", "", "n")), "h");
+        assert_eq!(marked_in(&HEAD.replace("n <= 5", "n <= min(5, n.2)"), 1, &rows("n.3", "", "n")), "[h] s");
         for body in [rows("n.3", "", "n"), rows("n.2", "", "n.3"), rows("n.3", " + 1", "n.2"), rows("n.3", " + 16", "n.2")] {
             assert_eq!(marked(&body), "h", "{body}");
         }

@@ -61,6 +61,8 @@ pub struct SizeVar {
     pub var: Var,
     /// The greatest value; the least is 0.
     pub high: i64,
+    /// A size that it is never more than, if that is known.
+    pub most: Option<Var>,
 }
 
 /// Index into [`Kernel::buffers`].

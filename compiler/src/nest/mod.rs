@@ -2,7 +2,7 @@
 
 mod bounds;
 pub mod builder;
-mod coverage;
+pub mod coverage;
 mod eval;
 mod footprint;
 pub mod interchange;
@@ -18,6 +18,7 @@ mod reach;
 mod scalar;
 pub mod traffic;
 mod verify;
+pub mod work;
 
 pub use builder::Builder;
 pub use eval::{EvalError, eval, eval_sized, eval_with};

@@ -11,6 +11,7 @@ use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, guarded};
 use super::pieces::{joins, runs, split, turning};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
+use super::work::{buffers_of, work};
 
 /// Bytes to which a thread's copy of a private buffer is rounded up: no two threads write one cache line.
 pub const COPY_ALIGN_BYTES: usize = 64;
@@ -42,51 +43,11 @@ pub fn spread_loop(kernel: &Kernel) -> Option<&Loop> {
     }
 }
 
-/// What a statement costs, in half cycles or so: its operations, and a share for the memory it reaches.
-pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
-    let mut touched = vec![false; kernel.buffers.len()];
-    buffers_of(std::slice::from_ref(stmt), &mut touched);
-    let bytes: usize = kernel.buffers.iter().zip(touched).filter(|t| t.1).filter_map(|(b, _)| b.copy_bytes()).sum();
-    operations(stmt).saturating_add(work_of_bytes(bytes))
-}
-
-/// What memory costs that is reached.
-pub(super) fn work_of_bytes(bytes: usize) -> u64 {
-    bytes as u64 / 16
-}
-
 /// Whether statements read or write a buffer.
 fn touches(block: &[Stmt], buffer: BufferId, n_buffers: usize) -> bool {
     let mut touched = vec![false; n_buffers];
     buffers_of(block, &mut touched);
     touched[buffer.0 as usize]
-}
-
-fn buffers_of(block: &[Stmt], touched: &mut [bool]) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => buffers_of(&l.body, touched),
-            Stmt::If { then, otherwise, .. } => {
-                buffers_of(then, touched);
-                buffers_of(otherwise, touched);
-            }
-            Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } => touched[buffer.0 as usize] = true,
-            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
-        }
-    }
-}
-
-/// Operations that a statement executes, loops counted as often as they run.
-pub(super) fn operations(stmt: &Stmt) -> u64 {
-    let all = |block: &[Stmt]| block.iter().fold(0u64, |sum, s| sum.saturating_add(operations(s)));
-    match stmt {
-        Stmt::Loop(l) => (Steps::of(l).n.max(0) as u64).saturating_mul(all(&l.body).saturating_add(2)),
-        Stmt::If { then, otherwise, .. } => all(then).max(all(otherwise)).saturating_add(2),
-        Stmt::Set { op: Op::Const(_) | Op::Copy(_), .. } => 0,
-        Stmt::Set { op: Op::Binary(super::BinaryOp::Div | super::BinaryOp::Rem, ..) | Op::Unary(super::UnaryOp::Sqrt, _), .. } => 16,
-        Stmt::Set { .. } | Stmt::Prefetch { .. } => 1,
-        Stmt::Store { .. } => 2,
-    }
 }
 
 /// Marks the outermost loops whose iterations are independent and whose work is at least so much, alone or with those that they are joined

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel  = "kernel" "@" name [schedule] "(" [buffer {"," buffer}] ")" ["sizes" size {"," size}] block
-//! size    = name "<=" int
+//! size    = name "<=" (int | "min" "(" int "," name ")")
 //! buffer  = name ":" dtype "[" int "]" ("read" | "write" | "readwrite") ["private"]
 //! block   = "{" {loop | set | store | if} "}"
 //! loop    = ("for" | "par") name "in" [sum ".." sum "of"] int ".." int ["step" int] block
@@ -80,6 +80,7 @@ impl<'a> Parser<'a> {
             Ok(())
         })?;
         if self.eat_word("sizes") {
+            let mut bounded = vec![];
             loop {
                 let name = self.identifier()?;
                 if self.kernel.vars.contains(&name) {
@@ -89,11 +90,27 @@ impl<'a> Parser<'a> {
                 let var = Var(self.kernel.vars.len() as u32);
                 self.kernel.vars.push(name);
                 self.open.push(var);
-                let high = self.int()?;
-                self.kernel.sizes.push(SizeVar { var, high });
+                let size = if self.eat_word("min") {
+                    self.expect("(")?;
+                    let high = self.int()?;
+                    self.expect(",")?;
+                    let most = self.identifier()?;
+                    self.expect(")")?;
+                    bounded.push((self.kernel.sizes.len(), most));
+                    SizeVar { var, high, most: None }
+                } else {
+                    SizeVar { var, high: self.int()?, most: None }
+                };
+                self.kernel.sizes.push(size);
                 if !self.eat(",") {
                     break;
                 }
+            }
+            for (i, name) in bounded {
+                let Some(at) = self.kernel.vars.iter().position(|v| *v == name) else {
+                    return self.error(format!("there is no size `{name}`"));
+                };
+                self.kernel.sizes[i].most = Some(Var(at as u32));
             }
         }
         self.kernel.body = self.block()?;
@@ -455,7 +472,7 @@ mod tests {
 
     #[test]
     fn live_loops_print_and_parse() {
-        let text = "kernel @live (x: f32[100] read, y: f32[100] write) sizes n <= 100, m <= 96 {
+        let text = "kernel @live (x: f32[100] read, y: f32[100] write) sizes n <= 100, m <= min(96, n) {
   for i in 0..m of 0..100 step 8 {
     %0: f32x8 = load x[i]
     store y[i], %0
@@ -469,6 +486,8 @@ mod tests {
         let kernel = parse(text).unwrap();
         assert_eq!(kernel.to_string(), text);
         assert_eq!(kernel.sizes.iter().map(|s| s.high).collect::<Vec<_>>(), [100, 96]);
+        assert_eq!(kernel.sizes.iter().map(|s| s.most).collect::<Vec<_>>(), [None, Some(kernel.sizes[0].var)]);
+        assert!(parse(&text.replace("min(96, n)", "min(96, k)")).is_err());
         let live: Vec<bool> = kernel.body.iter().map(|s| matches!(s, Stmt::Loop(l) if l.live.is_some())).collect();
         assert_eq!(live, [true, true]);
     }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 
 use super::footprint::{Steps, apart};
 use super::ir::{Access, Affine, Cond, Kernel, Live, Loop, Op, Reg, SizeVar, Stmt, Var, for_each_operand, for_each_set};
-use super::parallel::{is_spread, operations, top_loop, work, work_of_bytes};
+use super::parallel::{is_spread, top_loop};
+use super::work::{fixed_work, live_shares, work};
 
 /// The most loops that are joined.
 const MAX_JOINED: usize = 16;
@@ -39,6 +40,29 @@ pub struct Spread {
     pub inner: Vec<(Affine, i64)>,
     /// The part of the work that is the same whatever these run: memory that they do not move over, such as weights.
     pub fixed: u64,
+}
+
+/// Work is not told apart beyond this: products with a size, below [`MOST_ELEMENTS`], do not overflow.
+pub const MOST_WORK: u64 = 1 << 36;
+const MOST_ELEMENTS: i64 = 1 << 26;
+
+impl Spread {
+    /// What of some work is that of one iteration.
+    pub fn of_each(&self, work: u64) -> u64 {
+        (work / self.n.max(1) as u64).clamp(1, 1 << 31)
+    }
+
+    /// What runs of the live loops inside, as far as it can be multiplied with work.
+    pub fn shares(&self) -> impl Iterator<Item = &(Affine, i64)> {
+        self.inner.iter().filter(|(_, most)| (1..MOST_ELEMENTS).contains(most))
+    }
+
+    /// The work of `n` iterations in a run of these sizes.
+    pub fn work_of(&self, n: u64, size: impl Fn(Var) -> i64) -> u64 {
+        let all = self.of_each(self.work.saturating_sub(self.fixed)).saturating_mul(n).min(MOST_WORK);
+        let share = |work, (part, most): &(Affine, i64)| work * part.value(&size).clamp(1, *most).unsigned_abs() / most.unsigned_abs();
+        self.shares().fold(all, share).saturating_add(self.of_each(self.fixed).saturating_mul(n))
+    }
 }
 
 /// A loop that calls pieces in turn.
@@ -133,59 +157,6 @@ pub(super) fn split(kernel: &Kernel) -> Option<Vec<Piece>> {
     Some(pieces)
 }
 
-/// What runs of the loops with most of the work: of live loops beside each other, which are parts of an axis, the sum.
-fn live_shares(block: &[Stmt]) -> Vec<(Affine, i64)> {
-    let mut shares = vec![];
-    let mut block = block;
-    while let Some(most) = block.iter().max_by_key(|s| operations(s)) {
-        block = match (top_loop(most), most) {
-            (Some(l), _) => {
-                if l.live.is_some() {
-                    let lives = block.iter().filter_map(|s| top_loop(s)?.live.as_ref());
-                    let sum = lives.fold(Affine::default(), |sum, live| sum.plus(&live.to).plus(&live.from.times(-1)));
-                    shares.push((sum, l.end - l.start));
-                }
-                &l.body
-            }
-            (None, Stmt::If { then, otherwise, .. }) => {
-                let all = |block: &[Stmt]| block.iter().fold(0u64, |sum, s| sum.saturating_add(operations(s)));
-                if all(then) >= all(otherwise) { then } else { otherwise }
-            }
-            _ => break,
-        };
-    }
-    shares
-}
-
-/// The share in the work of the buffers that no live loop moves over.
-fn fixed_work(kernel: &Kernel, block: &[Stmt]) -> u64 {
-    fn walk(block: &[Stmt], live: &mut Vec<Var>, moved: &mut [Option<bool>]) {
-        for stmt in block {
-            let (buffer, index) = match stmt {
-                Stmt::Loop(l) => {
-                    live.extend(l.live.is_some().then_some(l.var));
-                    walk(&l.body, live, moved);
-                    continue;
-                }
-                Stmt::If { then, otherwise, .. } => {
-                    walk(then, live, moved);
-                    walk(otherwise, live, moved);
-                    continue;
-                }
-                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => (buffer, index),
-                Stmt::Set { .. } | Stmt::Prefetch { .. } => continue,
-            };
-            let moves = !index.dynamic.is_empty() || index.affine.terms.iter().any(|t| live.contains(&t.0));
-            let of = &mut moved[buffer.0 as usize];
-            *of = Some(of.unwrap_or(false) || moves);
-        }
-    }
-    let mut moved = vec![None; kernel.buffers.len()];
-    walk(block, &mut vec![], &mut moved);
-    let still = kernel.buffers.iter().zip(moved).filter(|b| b.1 == Some(false));
-    work_of_bytes(still.filter_map(|b| b.0.copy_bytes()).sum())
-}
-
 /// Whether statements only set registers, to what can be had again.
 fn is_idle(run: &[Stmt]) -> bool {
     run.iter().all(|s| matches!(s, Stmt::Set { op, .. } if !matches!(op, Op::Check(..))))
@@ -229,7 +200,7 @@ impl Cut<'_> {
         let name = |i: usize| if i == 0 { "turn".to_owned() } else { format!("turn.{i}") };
         let name = (0..).map(name).find(|n| !kernel.vars.contains(n))?;
         kernel.vars.push(name);
-        kernel.sizes.push(SizeVar { var: number, high: l.end - l.step });
+        kernel.sizes.push(SizeVar { var: number, high: l.end - l.step, most: None });
         let live = Live { from: Affine::var(number), to: Affine::var(number).offset(l.step) };
         let once = |body: Vec<Stmt>| {
             let one = Loop { body, live: Some(live.clone()), ..l.clone() };

@@ -23,7 +23,10 @@ impl fmt::Display for Kernel {
         f.write_str(")")?;
         for (i, s) in self.sizes.iter().enumerate() {
             let separator = if i == 0 { " sizes " } else { ", " };
-            write!(f, "{separator}{} <= {}", text.var(s.var), s.high)?;
+            match s.most {
+                None => write!(f, "{separator}{} <= {}", text.var(s.var), s.high)?,
+                Some(most) => write!(f, "{separator}{} <= min({}, {})", text.var(s.var), s.high, text.var(most))?,
+            }
         }
         f.write_str(" {\n")?;
         text.block(f, &self.body, 1)?;

@@ -59,7 +59,7 @@ pub enum Problem {
     TripCount { start: i64, end: i64, step: i64 },
     #[error("live loop `{0}` is not alone in a branch that asks whether it runs")]
     NotGuarded(String),
-    #[error("size `{0}` is not from 0 on, or not alone of its name")]
+    #[error("size `{0}` is not from 0 on, not alone of its name, or bounded by what is no other size")]
     Size(String),
     #[error("the terms of an affine value are not sorted by variable, without zeros")]
     AffineForm,
@@ -184,6 +184,9 @@ impl<'a> Verifier<'a> {
             match kernel.vars.get(s.var.0 as usize) {
                 None => self.error(Problem::NoVariable(s.var.0)),
                 Some(name) if s.high < 0 || kernel.sizes[..i].iter().any(|t| t.var == s.var) => self.error(Problem::Size(name.clone())),
+                Some(name) if s.most.is_some_and(|m| m == s.var || kernel.sizes.iter().all(|t| t.var != m)) => {
+                    self.error(Problem::Size(name.clone()));
+                }
                 Some(_) => self.n_loops[s.var.0 as usize] += 1,
             }
         }

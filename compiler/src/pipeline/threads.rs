@@ -3,12 +3,14 @@
 use super::Options;
 use crate::codegen::program::{Place, Program};
 use crate::codegen::{Machine, linear};
+use crate::nest::coverage::loads_and_stores_end;
 use crate::nest::interchange::interchange;
-use crate::nest::parallel::{mark, serial, stays_parallel, work};
+use crate::nest::parallel::{mark, serial, stays_parallel};
 use crate::nest::pieces::{Piece, pieces};
+use crate::nest::work::work;
 use crate::nest::{Access, Buffer, BufferId, Kernel, Live};
 use crate::schedule::{Arg, MAX_PRIVATE_BYTES, Scheduled};
-use crate::tensor::Parameter;
+use crate::tensor::{Parameter, Size};
 
 /// Marks the loops of a kernel that are worth more than one thread; scratch becomes private where that is small.
 pub(super) fn spread(scheduled: &mut Scheduled, parameters: &[Parameter], options: Options, machine: &Machine, is_wide: bool) {
@@ -26,7 +28,8 @@ pub(super) fn spread(scheduled: &mut Scheduled, parameters: &[Parameter], option
         let at = scheduled.kernel.sizes.iter().position(|s| s.var == var)?;
         Some(scheduled.sizes[at].range(parameters).0 + live.to.constant - live.from.constant)
     };
-    interchange(&mut kernel, least, thread_work.saturating_mul(2), private);
+    bound_sizes(&mut kernel, &scheduled.sizes, parameters);
+    interchange(&mut kernel, least, workers, thread_work.saturating_mul(2), private);
     mark(&mut kernel, thread_work.saturating_mul(2), private);
     if kernel == scheduled.kernel {
         return;
@@ -40,6 +43,18 @@ pub(super) fn spread(scheduled: &mut Scheduled, parameters: &[Parameter], option
     for (arg, buffer) in scheduled.args.iter_mut().zip(&scheduled.kernel.buffers) {
         if let (Arg::Scratch(bytes), true) = (arg, buffer.private) {
             *bytes = buffer.total_bytes(workers).unwrap_or(*bytes);
+        }
+    }
+}
+
+/// Says of sizes up to which scratch is read that they are no more than one up to which it is written, where that is so in every run.
+fn bound_sizes(kernel: &mut Kernel, sizes: &[Size], parameters: &[Parameter]) {
+    for (read, written) in loads_and_stores_end(kernel) {
+        let at = |var| kernel.sizes.iter().position(|s| s.var == var);
+        let (Some(a), Some(b)) = (at(read), at(written)) else { continue };
+        let is_never_more = || sizes[a].minus(&sizes[b]).span(parameters).is_some_and(|(_, most)| most <= 0);
+        if kernel.sizes[a].most.is_none() && kernel.sizes[a].high <= kernel.sizes[b].high && is_never_more() {
+            kernel.sizes[a].most = Some(written);
         }
     }
 }

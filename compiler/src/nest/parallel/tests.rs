@@ -381,4 +381,12 @@ fn what_a_run_shortens_of_the_work_is_told_from_what_it_does_not() {
     // All rows that both loops run over, and the weights, which no run has fewer of.
     assert_eq!(spread.inner, [(size(2), 32)]);
     assert_eq!(spread.fixed, 4096 * 4 / 16);
+    // No run has all rows in one of the ways to cut them and again in another.
+    let other = "if 1 <= n < 17 { for k in 0..n of 0..16 step 4 { %3: f32x4 = load x[k] store y[32*p + k], %3 } }";
+    let ways = parse(&text.replacen("par p in 0..16 {", &format!("par p in 0..16 {{ {other}"), 1)).unwrap();
+    let of_ways = pieces(&ways)[0].spread.clone().unwrap();
+    assert_eq!((of_ways.inner.len(), of_ways.inner[0].1, of_ways.work), (1, 32, spread.work));
+    // A run of half of the rows, in both ways of which one is not for it.
+    let value = |var| kernel.sizes.iter().position(|s| s.var == var).map_or(0, |i| [0, 8, 16][i]);
+    assert_eq!(spread.work_of(16, value), spread.fixed + (spread.work - spread.fixed) / 2);
 }

@@ -179,7 +179,7 @@ pub(super) fn column_loop(
         return Ok(());
     }
     let full = extent / step * step;
-    // Where panels are outermost in some runs only, the others have none of them.
+    // Where panels are outermost in some runs only, the others have none of them, and what is left of the columns has a plan of its own.
     let few = plan.few_rows.as_ref().filter(|_| panels);
     let run = Run { range: 0..full, step, live: few.map(|few| (Size::Constant(0), few.times(full))) };
     e.run_loop(&format!("i{axis}"), &run, |e, v| {
@@ -187,13 +187,7 @@ pub(super) fn column_loop(
         at.axes[axis] = v;
         f(e, at, nv, lanes as u32)
     })?;
-    match few {
-        Some(few) if full < extent => {
-            let few = e.size(few, 1);
-            e.branch((few, 1, 2), |e| last_columns(e, plan, nv, point, f), |_| Ok(()))
-        }
-        _ => last_columns(e, plan, nv, point, f),
-    }
+    if few.is_none() { last_columns(e, plan, nv, point, f) } else { Ok(()) }
 }
 
 /// The columns that fill no tile of so many vectors.

@@ -157,7 +157,7 @@ impl Tiles {
                 })
             });
         }
-        let panel = |e: &mut Emitter, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
+        let panel = |e: &mut Emitter, plan: &Plan, point: Point, (nv, valid): (usize, u32), block: Option<&Block<'_>>| {
             outer_loops(e, plan, &outer, point, &mut |e, point| {
                 row_loop(e, plan, asking, point, &mut |e, point, mr, asking| {
                     tile(e, plan, (self.asks(nv, asking), block), point, (mr, nv, valid))
@@ -172,11 +172,16 @@ impl Tiles {
                 blocks.emit(e, &format!("i{axis}"), panels, &mut |e, column, block| {
                     let mut at = point.clone();
                     at.axes[axis] = column;
-                    panel(e, at, whole, Some(block))
+                    panel(e, plan, at, whole, Some(block))
                 })?;
-                last_columns(e, plan, plan.tile.nv, point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None))
+                last_columns(e, plan, plan.tile.nv, point, &mut |e, point, nv, valid| panel(e, plan, point, (nv, valid), None))
             }
-            _ => column_loop(e, plan, (plan.tile.nv, true), point, &mut |e, point, nv, valid| panel(e, point, (nv, valid), None)),
+            _ => {
+                let mut tiles = |e: &mut Emitter, point, nv, valid| panel(e, plan, point, (nv, valid), None);
+                column_loop(e, plan, (plan.tile.nv, true), point.clone(), &mut tiles)?;
+                let Some(few) = plan.of_few_rows() else { return Ok(()) };
+                last_columns(e, &few, few.tile.nv, point, &mut |e, point, nv, valid| panel(e, &few, point, (nv, valid), None))
+            }
         }
     }
 }

@@ -57,12 +57,21 @@ impl Plan {
 
     /// The plan of the runs in which panels are not outermost, although they are in others.
     pub(super) fn of_many_rows(&self) -> Option<Plan> {
-        let many = Size::Constant(1).minus(self.few_rows.as_ref()?);
+        self.where_runs(&Size::Constant(1).minus(self.few_rows.as_ref()?))
+    }
+
+    /// The plan of the runs in which panels are outermost, although they are not in others.
+    pub(super) fn of_few_rows(&self) -> Option<Plan> {
+        self.where_runs(self.few_rows.as_ref()?)
+    }
+
+    /// The plan of the runs in which a size is 1; in others it is 0, and there are no rows.
+    fn where_runs(&self, size: &Size) -> Option<Plan> {
         let axis = self.outer.first().copied().or(self.rows)?;
         let mut plan = self.clone();
         let all = self.stage.bound(axis).cloned().unwrap_or(Size::Constant(self.stage.axes[axis] as i64));
         plan.stage.bounds.resize(plan.stage.axes.len() + plan.stage.reduce.len(), None);
-        plan.stage.bounds[axis] = Some(all.product(&many));
+        plan.stage.bounds[axis] = Some(all.product(size));
         plan.few_rows = None;
         Some(plan)
     }

@@ -1,0 +1,134 @@
+//! What statements cost, in half cycles or so: where sizes are greatest, and what of it is that of one run.
+
+use super::footprint::Steps;
+use super::ir::{Affine, Kernel, Loop, Op, Stmt, Var};
+use super::parallel::top_loop;
+
+/// What a statement costs: its operations, and a share for the memory it reaches.
+pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
+    let mut touched = vec![false; kernel.buffers.len()];
+    buffers_of(std::slice::from_ref(stmt), &mut touched);
+    let bytes: usize = kernel.buffers.iter().zip(touched).filter(|t| t.1).filter_map(|(b, _)| b.copy_bytes()).sum();
+    operations(stmt).saturating_add(work_of_bytes(bytes))
+}
+
+/// What memory costs that is reached.
+fn work_of_bytes(bytes: usize) -> u64 {
+    bytes as u64 / 16
+}
+
+/// Marks the buffers that statements read or write.
+pub(super) fn buffers_of(block: &[Stmt], touched: &mut [bool]) {
+    for stmt in block {
+        match stmt {
+            Stmt::Loop(l) => buffers_of(&l.body, touched),
+            Stmt::If { then, otherwise, .. } => {
+                buffers_of(then, touched);
+                buffers_of(otherwise, touched);
+            }
+            Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } => touched[buffer.0 as usize] = true,
+            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
+        }
+    }
+}
+
+/// Live loops beside each other: parts of an axis, of which no run has all at their longest.
+struct Parts<'k> {
+    /// Of those with the least work for each element, the one with the most elements.
+    main: &'k Loop,
+    /// The most elements of all together.
+    most: i64,
+    /// The elements of one run.
+    runs: Affine,
+}
+
+impl<'k> Parts<'k> {
+    fn of(block: &'k [Stmt]) -> Option<Self> {
+        let loops: Vec<(&Loop, Affine)> =
+            block.iter().filter_map(top_loop).filter_map(|l| Some((l, l.live.as_ref().map(|n| n.to.plus(&n.from.times(-1)))?))).collect();
+        let of_each = |l: &Loop| all_operations(&l.body).saturating_add(2) / l.step.max(1).unsigned_abs();
+        let main = loops.iter().map(|l| l.0).min_by_key(|l| (of_each(l), l.start - l.end))?;
+        let (start, end) = loops.iter().fold((main.start, main.end), |(a, b), (l, _)| (a.min(l.start), b.max(l.end)));
+        Some(Parts { main, most: end - start, runs: loops.iter().fold(Affine::default(), |sum, l| sum.plus(&l.1)) })
+    }
+
+    /// What they cost together.
+    fn operations(&self) -> u64 {
+        let steps = self.most.max(0).unsigned_abs().div_ceil(self.main.step.max(1).unsigned_abs());
+        steps.saturating_mul(all_operations(&self.main.body).saturating_add(2))
+    }
+}
+
+/// Operations that a statement executes, loops counted as often as they run.
+fn operations(stmt: &Stmt) -> u64 {
+    match stmt {
+        Stmt::Loop(l) => (Steps::of(l).n.max(0) as u64).saturating_mul(all_operations(&l.body).saturating_add(2)),
+        Stmt::If { then, otherwise, .. } => all_operations(then).max(all_operations(otherwise)).saturating_add(2),
+        Stmt::Set { op: Op::Const(_) | Op::Copy(_), .. } => 0,
+        Stmt::Set { op: Op::Binary(super::BinaryOp::Div | super::BinaryOp::Rem, ..) | Op::Unary(super::UnaryOp::Sqrt, _), .. } => 16,
+        Stmt::Set { .. } | Stmt::Prefetch { .. } => 1,
+        Stmt::Store { .. } => 2,
+    }
+}
+
+fn is_part(stmt: &Stmt) -> bool {
+    top_loop(stmt).is_some_and(|l| l.live.is_some())
+}
+
+fn all_operations(block: &[Stmt]) -> u64 {
+    let parts = Parts::of(block).map_or(0, |parts| parts.operations());
+    block.iter().filter(|s| !is_part(s)).fold(parts, |sum, s| sum.saturating_add(operations(s)))
+}
+
+/// What a run has of the live loops with most of the work, each as a size and its greatest value.
+pub(super) fn live_shares(block: &[Stmt]) -> Vec<(Affine, i64)> {
+    let mut shares = vec![];
+    let mut block = block;
+    loop {
+        let most = block.iter().filter(|s| !is_part(s)).max_by_key(|s| operations(s));
+        block = match (Parts::of(block), most) {
+            (Some(parts), most) if most.is_none_or(|s| operations(s) <= parts.operations()) => {
+                shares.push((parts.runs, parts.most));
+                &parts.main.body
+            }
+            (_, Some(Stmt::Loop(l))) => &l.body,
+            (_, Some(Stmt::If { then, otherwise, .. })) => {
+                if all_operations(then) >= all_operations(otherwise) {
+                    then
+                } else {
+                    otherwise
+                }
+            }
+            _ => return shares,
+        };
+    }
+}
+
+/// The share in the work of the buffers that no live loop moves over.
+pub(super) fn fixed_work(kernel: &Kernel, block: &[Stmt]) -> u64 {
+    fn walk(block: &[Stmt], live: &mut Vec<Var>, moved: &mut [Option<bool>]) {
+        for stmt in block {
+            let (buffer, index) = match stmt {
+                Stmt::Loop(l) => {
+                    live.extend(l.live.is_some().then_some(l.var));
+                    walk(&l.body, live, moved);
+                    continue;
+                }
+                Stmt::If { then, otherwise, .. } => {
+                    walk(then, live, moved);
+                    walk(otherwise, live, moved);
+                    continue;
+                }
+                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => (buffer, index),
+                Stmt::Set { .. } | Stmt::Prefetch { .. } => continue,
+            };
+            let moves = !index.dynamic.is_empty() || index.affine.terms.iter().any(|t| live.contains(&t.0));
+            let of = &mut moved[buffer.0 as usize];
+            *of = Some(of.unwrap_or(false) || moves);
+        }
+    }
+    let mut moved = vec![None; kernel.buffers.len()];
+    walk(block, &mut vec![], &mut moved);
+    let still = kernel.buffers.iter().zip(moved).filter(|b| b.1 == Some(false));
+    work_of_bytes(still.filter_map(|b| b.0.copy_bytes()).sum())
+}
