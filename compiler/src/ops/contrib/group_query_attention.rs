@@ -5,7 +5,7 @@
 use super::heads::{heads_of, join_heads, products, scale_of, split_heads};
 use super::steps::{add_optional, wide_operand, wide_optional};
 use crate::ops::composite;
-use crate::ops::elementwise::{And, Less, LessOrEqual, Tanh};
+use crate::ops::elementwise::{And, Less, LessOrEqual, Max, Tanh};
 use crate::ops::movement::GatherElements;
 use crate::ops::neural::Softmax;
 use crate::ops::{InferError, Step, Steps};
@@ -128,7 +128,7 @@ impl GroupQueryAttention {
 
     /// The cache with new rows from place `past` on, `i64[batch,1,1,1]`, and zeros behind them.
     fn present(s: &mut Steps<'_>, old: Option<Step>, new: Step, past: Step, n: &Sizes) -> Result<Step, InferError> {
-        let Some(old) = old.filter(|_| n.past > 0) else {
+        let Some(old) = old else {
             return if n.present == n.queries {
                 Ok(new)
             } else {
@@ -173,15 +173,16 @@ impl GroupQueryAttention {
         if total < n.queries || total > n.past + n.queries {
             return Err(InferError::Invalid(format!("a total length of {total} for {} queries after {past} keys", n.queries)));
         }
-        // The place of the first query: nothing is before it where all keys are new.
-        let before = if total == n.queries {
+        // The place of the first query: 0 where all keys are new, of which the last of a short text may be padding.
+        let before = if old[0].is_none() {
             s.constant(Tensor::from_slice(&[n.batch, 1, 1, 1], &vec![0i64; n.batch]))
         } else {
             let last = s.operand(5)?;
             let last = s.cast(last, DType::I64)?;
             let last = s.reshape(last, &[n.batch, 1, 1, 1])?;
             let back = s.number(DType::I64, n.queries as f64 - 1.0);
-            s.sub(last, back)?
+            let (before, zero) = (s.sub(last, back)?, s.number(DType::I64, 0.0));
+            s.apply(Max {}, &[before, zero])?
         };
         if self.do_rotary {
             let (cos, sin) = (wide_operand(s, 7)?, wide_operand(s, 8)?);
@@ -262,7 +263,13 @@ mod tests {
         let caches = |n: usize| [r(&format!("f32[2,2,{n},4]"), 4), r(&format!("f32[2,2,{n},4]"), 5)];
         let new = [r("f32[2,2,16]", 1), r("f32[2,2,8]", 2), r("f32[2,2,8]", 3)];
         let prompt = [&new[..], &[None, None, Some(t("i32[2] 1 1")), Some(t("i32[1] 2"))]].concat();
-        assert_eq!(op("").run(prompt)[1].dims(), [2, 2, 2, 4]);
+        let first = op("").run(prompt);
+        assert_eq!(first[1].dims(), [2, 2, 2, 4]);
+        // A cache of nothing, and one of texts of which the second is shorter.
+        let with = |n: usize, lasts: &str| [&new[..], &caches(n), &[Some(t(lasts)), Some(t("i32[1] 2"))]].concat();
+        assert_eq!(op("").run(with(0, "i32[2] 1 1")), first);
+        let short = op("").run(with(6, "i32[2] 1 0"));
+        assert_eq!((short[1].dims(), &short[0]), (&[2, 2, 6, 4][..], &first[0]));
         let turned = [r("f32[9,2]", 6), r("f32[9,2]", 7)];
         for (length, total, lasts) in [(3, 5, "i32[2] 4 3"), (6, 5, "i32[2] 4 2")] {
             let tail = [Some(t(lasts)), Some(t(&format!("i32[1] {total}")))];

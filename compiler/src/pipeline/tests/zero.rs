@@ -114,6 +114,20 @@ fn the_first_tokens_of_a_text_have_no_past() {
 
 /// A caller has nothing where a run has nothing; a place of an axis without elements is in storage only.
 #[test]
+fn heads_that_share_keys_begin_with_no_cache() {
+    let text = "graph @g(%mask: i64[2,<p+s>], %q: f32[2,<s>,16], %k: f32[2,<s>,8], %v: f32[2,<s>,8], %pk: f32[2,2,<p>,4],
+        %pv: f32[2,2,<p>,4]) => (%y, %nk, %nv) {
+        @one = const [1] : i64[1]
+        @total = const [<p+s>] : i32[1]
+        %lengths = ReduceSum(%mask, @one) keepdims=0
+        %less = Sub(%lengths, @one)
+        %lasts = Cast(%less) to=6
+        %y, %nk, %nv = com.microsoft.GroupQueryAttention(%q, %k, %v, %pk, %pv, %lasts, @total) num_heads=4 kv_num_heads=2
+    }";
+    check(&parameters(&[("s", 1, 3), ("p", 0, 9)]), &[&[1, 0], &[3, 0], &[1, 1], &[2, 7], &[3, 9]], text);
+}
+
+#[test]
 fn what_is_read_by_the_sizes_is_read_in_storage() {
     let text = "graph @g(%x: f32[<n>,6], %y: f32[<n>,6]) => (%c, %r) {
         @one = const rand(1) : f32[1,6]
