@@ -17,6 +17,7 @@ mod neon;
 pub mod program;
 pub mod target;
 mod verify;
+mod verify_sizes;
 pub mod wide;
 
 use std::fmt;

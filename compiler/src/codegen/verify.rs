@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use super::CodegenError;
 use super::flow::{Flow, Trips};
 use super::program::{Place, Program, Step};
-use crate::nest::{Affine, Kernel, Var, live_loops};
 use crate::tensor::for_all_sizes;
 
 impl Program {
@@ -26,7 +25,7 @@ impl Program {
         if seen != self.steps.len() {
             return fail(format!("{seen} of {} steps run", self.steps.len()));
         }
-        Ok(())
+        self.verify_sizes()
     }
 
     /// Checks the steps of a flow; `pointed` is the size of what each pointer points to, `next` the step that must be the next one.
@@ -117,7 +116,6 @@ impl Program {
         if kernel.buffers.len() != step.args.len() {
             return fail(format!("step `{}` passes {} of {} buffers", step.label, step.args.len(), kernel.buffers.len()));
         }
-        self.verify_sizes(step, kernel)?;
         for (buffer, &place) in kernel.buffers.iter().zip(&step.args) {
             let what = format!("step `{}`: buffer `{}`", step.label, buffer.name);
             self.verify_place(&what, place, buffer.total_bytes(self.workers), pointed)?;
@@ -136,42 +134,5 @@ impl Program {
         };
         let fits = size.zip(need).is_some_and(|(size, need)| offset.checked_add(need).is_some_and(|end| end <= size));
         if fits { Ok(()) } else { Err(CodegenError::Program { what: format!("{} does not fit at {place:?}", what) }) }
-    }
-
-    /// Checks, for every value of the parameters, that a kernel's sizes are in range, and that what its live loops run is a whole number of
-    /// steps inside their ranges.
-    fn verify_sizes(&self, step: &Step, kernel: &Kernel) -> Result<(), CodegenError> {
-        let fail = |what: String| Err(CodegenError::Program { what: format!("step `{}`: {what}", step.label) });
-        if step.sizes.len() != kernel.sizes.len() {
-            return fail(format!("passes {} of {} sizes", step.sizes.len(), kernel.sizes.len()));
-        }
-        let size_of = |var: Var| kernel.sizes.iter().position(|s| s.var == var).map(|i| &step.sizes[i]);
-        for (size, var) in step.sizes.iter().zip(&kernel.sizes) {
-            if size.parameters().iter().any(|&p| p as usize >= self.parameters.len()) {
-                return fail(format!("`{size}` is of no parameter"));
-            }
-            let held = for_all_sizes(&self.parameters, &size.parameters(), &mut |at| (0..=var.high).contains(&size.value(at)));
-            if held != Some(true) {
-                return fail(format!("`{}` may leave 0..={}", size.text(&self.parameters), var.high));
-            }
-        }
-        for (l, live) in live_loops(&kernel.body) {
-            let mut of: Vec<u32> = vec![];
-            for &(var, _) in live.from.terms.iter().chain(&live.to.terms) {
-                let Some(size) = size_of(var) else { return fail("a loop runs to something that is no size".to_owned()) };
-                of.extend(size.parameters());
-            }
-            of.sort_unstable();
-            of.dedup();
-            let held = for_all_sizes(&self.parameters, &of, &mut |at| {
-                let value = |a: &Affine| a.value(|var| size_of(var).map_or(0, |s| s.value(at)));
-                let (from, to) = (value(&live.from), value(&live.to));
-                to == from || from >= l.start && from < to && to <= l.end && (to - from) % l.step == 0
-            });
-            if held != Some(true) {
-                return fail(format!("loop `{}` may leave its range", kernel.vars[l.var.0 as usize]));
-            }
-        }
-        Ok(())
     }
 }

@@ -40,22 +40,21 @@ struct Parts<'k> {
     most: i64,
     /// The elements of one run.
     runs: Affine,
+    /// What they cost together.
+    operations: u64,
 }
 
 impl<'k> Parts<'k> {
     fn of(block: &'k [Stmt]) -> Option<Self> {
-        let loops: Vec<(&Loop, Affine)> =
-            block.iter().filter_map(top_loop).filter_map(|l| Some((l, l.live.as_ref().map(|n| n.to.plus(&n.from.times(-1)))?))).collect();
-        let of_each = |l: &Loop| all_operations(&l.body).saturating_add(2) / l.step.max(1).unsigned_abs();
-        let main = loops.iter().map(|l| l.0).min_by_key(|l| (of_each(l), l.start - l.end))?;
-        let (start, end) = loops.iter().fold((main.start, main.end), |(a, b), (l, _)| (a.min(l.start), b.max(l.end)));
-        Some(Parts { main, most: end - start, runs: loops.iter().fold(Affine::default(), |sum, l| sum.plus(&l.1)) })
-    }
-
-    /// What they cost together.
-    fn operations(&self) -> u64 {
-        let steps = self.most.max(0).unsigned_abs().div_ceil(self.main.step.max(1).unsigned_abs());
-        steps.saturating_mul(all_operations(&self.main.body).saturating_add(2))
+        let loops: Vec<&Loop> = block.iter().filter(|s| is_part(s)).filter_map(top_loop).collect();
+        let step = |l: &Loop| l.step.max(1).unsigned_abs();
+        let costs = loops.iter().map(|&l| (l, all_operations(&l.body).saturating_add(2)));
+        let (main, cost) = costs.min_by_key(|&(l, cost)| (cost / step(l), l.start - l.end))?;
+        let (start, end) = loops.iter().fold((main.start, main.end), |(a, b), l| (a.min(l.start), b.max(l.end)));
+        let lives = loops.iter().filter_map(|l| l.live.as_ref());
+        let runs = lives.fold(Affine::default(), |sum, live| sum.plus(&live.to).plus(&live.from.times(-1)));
+        let most = end - start;
+        Some(Parts { main, most, runs, operations: cost.saturating_mul(most.max(0).unsigned_abs().div_ceil(step(main))) })
     }
 }
 
@@ -76,7 +75,7 @@ fn is_part(stmt: &Stmt) -> bool {
 }
 
 fn all_operations(block: &[Stmt]) -> u64 {
-    let parts = Parts::of(block).map_or(0, |parts| parts.operations());
+    let parts = Parts::of(block).map_or(0, |parts| parts.operations);
     block.iter().filter(|s| !is_part(s)).fold(parts, |sum, s| sum.saturating_add(operations(s)))
 }
 
@@ -87,7 +86,7 @@ pub(super) fn live_shares(block: &[Stmt]) -> Vec<(Affine, i64)> {
     loop {
         let most = block.iter().filter(|s| !is_part(s)).max_by_key(|s| operations(s));
         block = match (Parts::of(block), most) {
-            (Some(parts), most) if most.is_none_or(|s| operations(s) <= parts.operations()) => {
+            (Some(parts), most) if most.is_none_or(|s| operations(s) <= parts.operations) => {
                 shares.push((parts.runs, parts.most));
                 &parts.main.body
             }

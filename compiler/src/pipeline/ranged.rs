@@ -39,19 +39,23 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
     compile: &mut CompileFor<'_, S, T, E>,
     problems: fn(&E) -> &[Diagnostic],
 ) -> Result<T, E> {
-    match compile_with(false, parameters, config, read, compile, problems) {
+    let [stored, greatest] = [true, false].map(|beyond| probe_sizes(parameters, DENSE_PROBES[0], beyond).swap_remove(0));
+    let nothing = BTreeSet::new();
+    let beyond = stored == greatest || read(&stored, &nothing).is_ok() || read(&greatest, &nothing).is_err();
+    match compile_with((beyond, false), parameters, config, read, compile, problems) {
         // Some windows have padding at odd sizes alone.
         Err(e) if fit::wants_any_padding(problems(&e)) => {
-            let again = compile_with(true, parameters, config, read, compile, problems);
+            let again = compile_with((beyond, true), parameters, config, read, compile, problems);
             again.map_err(|other| if fit::wants_any_padding(problems(&other)) { e } else { other })
         }
         done => done,
     }
 }
 
-/// As [`compile_range`], where windows have the padding of this size, or that of any size.
+/// As [`compile_range`], where the model can be read for sizes `beyond` the ranges or not, and windows have the padding of this size, or that
+/// of any size.
 fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
-    any_padding: bool,
+    (beyond, any_padding): (bool, bool),
     parameters: &[Parameter],
     config: &Config,
     read: &mut ReadAt<'_, S, E>,
@@ -68,7 +72,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         (graph, folded, report)
     };
     // More probes are more beside the same, and stored for the same sizes.
-    let few = probe_sizes(parameters, DENSE_PROBES[0]);
+    let few = probe_sizes(parameters, DENSE_PROBES[0], beyond);
     let evaluated = Arc::new(Evaluated::default());
     let mut weights: Option<Graph> = None;
     let mut read = |at: &[i64], computed: &Arc<BTreeSet<String>>| {
@@ -143,7 +147,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         _ => e,
     };
     loop {
-        let mut sizes = probe_sizes(parameters, near);
+        let mut sizes = probe_sizes(parameters, near, beyond);
         let others: Vec<Vec<i64>> = asked.iter().filter(|at| !sizes.contains(at)).cloned().collect();
         sizes.extend(others);
         for at in &sizes[1..] {

@@ -61,15 +61,16 @@ impl Probes {
 }
 
 /// Other sizes to read a model for, where its parameters have these ranges, `dense` of them side by side; the first are those that it
-/// is stored for. None is a power of two, which would let divisions become products, nor below 3, where axes may vanish.
-pub(super) fn probe_sizes(parameters: &[Parameter], dense: i64) -> Vec<Vec<i64>> {
+/// is stored for. None is a power of two, which would let divisions become products, nor below 3, where axes may vanish; but where a model
+/// cannot be read `beyond` its ranges, the first are the greatest sizes themselves.
+pub(super) fn probe_sizes(parameters: &[Parameter], dense: i64, beyond: bool) -> Vec<Vec<i64>> {
     let usable = is_usable;
     // The first usable value from `n` on; negative steps go down.
     let next = |p: &Parameter, n: i64, step: i64| {
         let n = p.low + (n - p.low).div_euclid(p.step) * p.step;
         (0..).map(|k| n + k * step).find(|&n| usable(n) || n < 3 && step < 0).expect("an unbounded range")
     };
-    let base: Vec<i64> = parameters.iter().map(|p| next(p, p.high, p.step)).collect();
+    let base: Vec<i64> = parameters.iter().map(|p| if beyond || p.high < 3 { next(p, p.high, p.step) } else { p.high }).collect();
     let mut list = vec![base.clone()];
     let mut near: Vec<Vec<i64>> = vec![];
     for (i, p) in parameters.iter().enumerate() {

@@ -6,7 +6,7 @@ use super::{Net, random};
 use crate::codegen::jit::Executable;
 use crate::codegen::target::{Level, Machine};
 use crate::config::Config;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Severity};
 use crate::graph::{Graph, Value, eval};
 use crate::ops::Attribute;
 use crate::pipeline::{Compiled, Emitter, Options, Probes, Tuned, compile_range, lower_and_schedule_for, run_passes};
@@ -196,4 +196,28 @@ fn constants_that_the_reader_made_one_while_they_were_small_are_one() {
         net.with_outputs(&[y])
     };
     check_for(&parameters, &[&[1, 1], &[2, 7], &[3, 40]], &build);
+}
+
+/// A table of places, say, ends where the range does: nothing is read for more, and 16 is a power of two.
+#[test]
+fn a_model_that_cannot_be_read_beyond_its_range_is_stored_for_the_greatest_size() {
+    let build = |at: &[i64]| {
+        let mut net = Net::new();
+        let x = net.input(&[n(at[0]), 6]);
+        let (table, from, to) = (net.weight(&[16, 6]), net.ints(&[0]), net.ints(at));
+        let places = net.op("Slice", &[table, from, to], &[]);
+        let y = net.op("Add", &[x, places], &[]);
+        let mean = net.op("ReduceMean", &[y], &[("keepdims", Attribute::Int(0))]);
+        net.with_outputs(&[y, mean])
+    };
+    let config = Config::default();
+    let beyond = || vec![Diagnostic::new("invalid-model", Severity::Unsupported, "", "no such place")];
+    let mut read = |at: &[i64], _: &BTreeSet<String>| if at[0] > 16 { Err(beyond()) } else { Ok((build(at), ())) };
+    let mut sizes = vec![];
+    let mut compile = |_: Graph, (): (), probes: &Probes| {
+        sizes.push(probes.sizes[0].clone());
+        Ok::<_, Vec<Diagnostic>>(())
+    };
+    compile_range(&parameters(&[("n", 1, 16)]), &config, &mut read, &mut compile, Vec::as_slice).unwrap();
+    assert_eq!(sizes.last(), Some(&vec![16]));
 }
