@@ -92,11 +92,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         rows = [row for name in args.only for row in rows_of(args, name, folder)]
     if args.docs:
-        with open(args.docs) as f:
-            before, _, after = f.read().partition(HEAD)
-        rest = after.partition("\n## ")
-        with open(args.docs, "w") as f:
-            f.write(before + text(args, rows) + (("\n## " + rest[2]) if rest[1] else ""))
+        library.replace_section(args.docs, HEAD, text(args, rows))
 
 
 if __name__ == "__main__":

@@ -106,6 +106,15 @@ def machine():
     return f"{name}{f' ({highest[-1]})' if highest else ''}, {platform.system()} {platform.machine()}"
 
 
+def replace_section(path, head, text):
+    """Replaces the section of a Markdown file that begins with the line `head`, to the next of its kind, or adds it at the end."""
+    with open(path) as f:
+        before, _, after = f.read().partition(head + "\n")
+    rest = "\n## " + after.split("\n## ", 1)[1] if "\n## " in after else ""
+    with open(path, "w") as f:
+        f.write(before.rstrip("\n") + "\n\n" + text + rest)
+
+
 def command(arguments, timeout, words):
     """Runs a command; its standard output. `words` name exit statuses."""
     try:

@@ -134,17 +134,12 @@ def main():
                 break
     last = f"{good} passed, {bad} failed"
     if a.docs:
-        with open(a.docs) as f:
-            text = f.read()
-        before, found, after = text.partition(HEAD + "\n")
-        rest = "\n## " + after.split("\n## ", 1)[1] if found and "\n## " in after else ""
         section = (f"{HEAD}\n\nBy `testsuite/scripts/verify_dynamic.py --docs`: one compilation for all sizes of the ranges, beside one for the shapes of each case.\n"
                    "Differences from the reference are shares of what is allowed, as above; the last column says how far the two compilations are apart.\n"
                    "Where the compilation for its own shapes is off by more than is allowed too, the range is not the cause, and the case counts as passed here.\n\n"
                    f"{library.machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}: {last}.\n\n"
                    "| model | `--dynamic` | case | range | own shapes | apart |\n|" + " --- |" * 6 + "\n" + "".join(rows))
-        with open(a.docs, "w") as f:
-            f.write(before.rstrip("\n") + "\n\n" + section + rest)
+        library.replace_section(a.docs, HEAD, section)
     print(last)
     sys.exit(0 if good and not bad else 1)
 

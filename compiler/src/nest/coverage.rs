@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::footprint::Steps;
-use super::ir::{Access, Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, guarded, live_loops};
+use super::ir::{Access, Affine, BufferId, Index, Kernel, Live, Loop, Op, Stmt, Var, for_each_access, guarded, live_loops};
 
 /// Places written: `terms + sum(stride * x) + low ..` so many elements, for every `x` of a box.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,21 +47,19 @@ pub fn loads_and_stores_end(kernel: &Kernel) -> BTreeSet<(Var, Var)> {
     fn size(a: &Affine) -> Option<Var> {
         if let ([(var, 1)], 0) = (&a.terms[..], a.constant) { Some(*var) } else { None }
     }
-    let mut found = BTreeSet::new();
-    for (i, _) in kernel.buffers.iter().enumerate().filter(|b| b.1.access == Access::ReadWrite) {
-        let (mut loads, mut stores) = (BTreeSet::new(), BTreeSet::new());
-        for (l, live) in live_loops(&kernel.body) {
-            let Some(end) = size(&live.to) else { continue };
-            let moves = |index: &Index, ends: &mut BTreeSet<Var>| {
-                if index.affine.terms.iter().any(|t| t.0 == l.var) {
-                    ends.insert(end);
-                }
-            };
-            accesses(&l.body, BufferId(i as u32), &mut |index, stored| moves(index, if stored { &mut stores } else { &mut loads }));
-        }
-        found.extend(loads.iter().flat_map(|&a| stores.iter().map(move |&b| (a, b))).filter(|(a, b)| a != b));
+    // By buffer: where loads end, and where stores do.
+    let mut ends: BTreeMap<BufferId, [BTreeSet<Var>; 2]> = BTreeMap::new();
+    for (l, live) in live_loops(&kernel.body) {
+        let Some(end) = size(&live.to) else { continue };
+        for_each_access(&l.body, &mut |buffer, index, stored| {
+            let is_scratch = kernel.buffers[buffer.0 as usize].access == Access::ReadWrite;
+            if is_scratch && index.affine.terms.iter().any(|t| t.0 == l.var) {
+                ends.entry(buffer).or_default()[usize::from(stored)].insert(end);
+            }
+        });
     }
-    found
+    let pairs = ends.values().flat_map(|[loads, stores]| loads.iter().flat_map(move |&a| stores.iter().map(move |&b| (a, b))));
+    pairs.filter(|(a, b)| a != b).collect()
 }
 
 struct Coverage<'k> {
@@ -281,8 +279,8 @@ impl Coverage<'_> {
 /// where they are in an iteration, and in the next.
 fn carried(before: &[Written], buffer: BufferId, l: &Loop, steps: Steps) -> Vec<(Written, Written)> {
     let mut speeds = BTreeSet::new();
-    accesses(&l.body, buffer, &mut |index, stored| {
-        speeds.extend(index.affine.terms.iter().filter(|t| stored && t.0 == l.var).map(|t| t.1));
+    for_each_access(&l.body, &mut |b, index, stored| {
+        speeds.extend(index.affine.terms.iter().filter(|t| b == buffer && stored && t.0 == l.var).map(|t| t.1));
     });
     let along = |w: &Written, c: i64| {
         let mut now = Written { low: w.low - c * steps.start, ..w.clone() };
@@ -292,22 +290,6 @@ fn carried(before: &[Written], buffer: BufferId, l: &Loop, steps: Steps) -> Vec<
         (now, next)
     };
     speeds.into_iter().flat_map(|c| before.iter().filter(|w| w.run.is_none()).map(move |w| along(w, c))).collect()
-}
-
-/// Every access to a buffer, and whether it stores.
-fn accesses(block: &[Stmt], buffer: BufferId, f: &mut impl FnMut(&Index, bool)) {
-    for stmt in block {
-        match stmt {
-            Stmt::Store { buffer: b, index, .. } if *b == buffer => f(index, true),
-            Stmt::Set { op: Op::Load { buffer: b, index }, .. } if *b == buffer => f(index, false),
-            Stmt::Loop(l) => accesses(&l.body, buffer, f),
-            Stmt::If { then, otherwise, .. } => {
-                accesses(then, buffer, f);
-                accesses(otherwise, buffer, f);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// Joins what live loops wrote with what others did: that begins where it ends, or that is the next rows.

@@ -426,6 +426,22 @@ pub fn for_each_set(body: &[Stmt], f: &mut impl FnMut(Reg, &Op)) {
     }
 }
 
+/// Calls `f` with the buffer and the index of every load and store, and whether it stores, in the order of the text.
+pub fn for_each_access(body: &[Stmt], f: &mut impl FnMut(BufferId, &Index, bool)) {
+    for stmt in body {
+        match stmt {
+            Stmt::Loop(l) => for_each_access(&l.body, f),
+            Stmt::If { then, otherwise, .. } => {
+                for_each_access(then, f);
+                for_each_access(otherwise, f);
+            }
+            Stmt::Set { op: Op::Load { buffer, index }, .. } => f(*buffer, index, false),
+            Stmt::Store { buffer, index, .. } => f(*buffer, index, true),
+            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
+        }
+    }
+}
+
 /// Calls `f` with every register that `op` reads.
 pub fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
     match op {

@@ -7,11 +7,11 @@
 
 use super::coverage::writes_before_reads;
 use super::footprint::{Steps, collisions};
-use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, guarded};
+use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, for_each_access, guarded};
 use super::pieces::{joins, runs, split, turning};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
-use super::work::{buffers_of, work};
+use super::work::work;
 
 /// Bytes to which a thread's copy of a private buffer is rounded up: no two threads write one cache line.
 pub const COPY_ALIGN_BYTES: usize = 64;
@@ -44,10 +44,10 @@ pub fn spread_loop(kernel: &Kernel) -> Option<&Loop> {
 }
 
 /// Whether statements read or write a buffer.
-fn touches(block: &[Stmt], buffer: BufferId, n_buffers: usize) -> bool {
-    let mut touched = vec![false; n_buffers];
-    buffers_of(block, &mut touched);
-    touched[buffer.0 as usize]
+fn touches(block: &[Stmt], buffer: BufferId) -> bool {
+    let mut touched = false;
+    for_each_access(block, &mut |b, _, _| touched |= b == buffer);
+    touched
 }
 
 /// Marks the outermost loops whose iterations are independent and whose work is at least so much, alone or with those that they are joined
@@ -159,7 +159,7 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
             let sound = match top_loop(&run[0]) {
                 Some(l) if is_spread(&run[0]) => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
                 // What one piece of a turn writes, another may read on another thread.
-                _ if turning(&run[0]).is_some() => !touches(run, id, kernel.buffers.len()),
+                _ if turning(&run[0]).is_some() => !touches(run, id),
                 _ => writes_before_reads(kernel, id, run, &[]),
             };
             if !sound {

@@ -1,13 +1,15 @@
 //! What statements cost, in half cycles or so: where sizes are greatest, and what of it is that of one run.
 
+use std::collections::HashSet;
+
 use super::footprint::Steps;
-use super::ir::{Affine, Kernel, Loop, Op, Stmt, Var};
+use super::ir::{Affine, Kernel, Loop, Op, Stmt, Var, for_each_access, live_loops};
 use super::parallel::top_loop;
 
 /// What a statement costs: its operations, and a share for the memory it reaches.
 pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
     let mut touched = vec![false; kernel.buffers.len()];
-    buffers_of(std::slice::from_ref(stmt), &mut touched);
+    for_each_access(std::slice::from_ref(stmt), &mut |buffer, _, _| touched[buffer.0 as usize] = true);
     let bytes: usize = kernel.buffers.iter().zip(touched).filter(|t| t.1).filter_map(|(b, _)| b.copy_bytes()).sum();
     operations(stmt).saturating_add(work_of_bytes(bytes))
 }
@@ -15,21 +17,6 @@ pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
 /// What memory costs that is reached.
 fn work_of_bytes(bytes: usize) -> u64 {
     bytes as u64 / 16
-}
-
-/// Marks the buffers that statements read or write.
-pub(super) fn buffers_of(block: &[Stmt], touched: &mut [bool]) {
-    for stmt in block {
-        match stmt {
-            Stmt::Loop(l) => buffers_of(&l.body, touched),
-            Stmt::If { then, otherwise, .. } => {
-                buffers_of(then, touched);
-                buffers_of(otherwise, touched);
-            }
-            Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } => touched[buffer.0 as usize] = true,
-            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
-        }
-    }
 }
 
 /// Live loops beside each other: parts of an axis, of which no run has all at their longest.
@@ -105,29 +92,13 @@ pub(super) fn live_shares(block: &[Stmt]) -> Vec<(Affine, i64)> {
 
 /// The share in the work of the buffers that no live loop moves over.
 pub(super) fn fixed_work(kernel: &Kernel, block: &[Stmt]) -> u64 {
-    fn walk(block: &[Stmt], live: &mut Vec<Var>, moved: &mut [Option<bool>]) {
-        for stmt in block {
-            let (buffer, index) = match stmt {
-                Stmt::Loop(l) => {
-                    live.extend(l.live.is_some().then_some(l.var));
-                    walk(&l.body, live, moved);
-                    continue;
-                }
-                Stmt::If { then, otherwise, .. } => {
-                    walk(then, live, moved);
-                    walk(otherwise, live, moved);
-                    continue;
-                }
-                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => (buffer, index),
-                Stmt::Set { .. } | Stmt::Prefetch { .. } => continue,
-            };
-            let moves = !index.dynamic.is_empty() || index.affine.terms.iter().any(|t| live.contains(&t.0));
-            let of = &mut moved[buffer.0 as usize];
-            *of = Some(of.unwrap_or(false) || moves);
-        }
-    }
+    let live: HashSet<Var> = live_loops(block).into_iter().map(|(l, _)| l.var).collect();
     let mut moved = vec![None; kernel.buffers.len()];
-    walk(block, &mut vec![], &mut moved);
+    for_each_access(block, &mut |buffer, index, _| {
+        let moves = !index.dynamic.is_empty() || index.affine.terms.iter().any(|t| live.contains(&t.0));
+        let of = &mut moved[buffer.0 as usize];
+        *of = Some(of.unwrap_or(false) || moves);
+    });
     let still = kernel.buffers.iter().zip(moved).filter(|b| b.1 == Some(false));
     work_of_bytes(still.filter_map(|b| b.0.copy_bytes()).sum())
 }

@@ -39,9 +39,28 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
     compile: &mut CompileFor<'_, S, T, E>,
     problems: fn(&E) -> &[Diagnostic],
 ) -> Result<T, E> {
-    let [stored, greatest] = [true, false].map(|beyond| probe_sizes(parameters, DENSE_PROBES[0], beyond).swap_remove(0));
-    let nothing = BTreeSet::new();
-    let beyond = stored == greatest || read(&stored, &nothing).is_ok() || read(&greatest, &nothing).is_err();
+    match compile_from(true, parameters, config, read, compile, problems) {
+        Err(e) => {
+            let [stored, greatest] = [true, false].map(|beyond| probe_sizes(parameters, DENSE_PROBES[0], beyond).swap_remove(0));
+            let nothing = BTreeSet::new();
+            if stored == greatest || read(&stored, &nothing).is_ok() || read(&greatest, &nothing).is_err() {
+                return Err(e);
+            }
+            compile_from(false, parameters, config, read, compile, problems)
+        }
+        done => done,
+    }
+}
+
+/// As [`compile_range`], where the model can be read for sizes `beyond` the ranges or not.
+fn compile_from<S: Clone, T, E: From<Vec<Diagnostic>>>(
+    beyond: bool,
+    parameters: &[Parameter],
+    config: &Config,
+    read: &mut ReadAt<'_, S, E>,
+    compile: &mut CompileFor<'_, S, T, E>,
+    problems: fn(&E) -> &[Diagnostic],
+) -> Result<T, E> {
     match compile_with((beyond, false), parameters, config, read, compile, problems) {
         // Some windows have padding at odd sizes alone.
         Err(e) if fit::wants_any_padding(problems(&e)) => {
@@ -52,8 +71,7 @@ pub fn compile_range<S: Clone, T, E: From<Vec<Diagnostic>>>(
     }
 }
 
-/// As [`compile_range`], where the model can be read for sizes `beyond` the ranges or not, and windows have the padding of this size, or that
-/// of any size.
+/// As [`compile_from`], where windows have the padding of this size, or that of any size.
 fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
     (beyond, any_padding): (bool, bool),
     parameters: &[Parameter],

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, Body, CompareOp, Expr, Ix, LiveRows, Node, Program, Stage, TensorId, UnaryOp, Var};
-use crate::nest::{self, Access, Affine, BufferId, Index, Op, Reg, Stmt};
+use crate::nest::{self, Access, Affine, BufferId, Index, Reg, Stmt, for_each_access};
 use crate::schedule::cost::Machine;
 use crate::schedule::{Arg, Memory, ScheduleError, Scheduled};
 use crate::tensor::{DType, Size, Tensor, dense_strides, n_elements};
@@ -570,7 +570,7 @@ impl Emitter {
         kernel.name = self.name;
         kernel.schedule = if self.schedules.is_empty() { "empty".to_owned() } else { self.schedules.join(" ") };
         let (mut read, mut written) = (vec![false; kernel.buffers.len()], vec![false; kernel.buffers.len()]);
-        mark_accesses(&kernel.body, &mut read, &mut written);
+        for_each_access(&kernel.body, &mut |buffer, _, stored| (if stored { &mut written } else { &mut read })[buffer.0 as usize] = true);
         for (i, buffer) in kernel.buffers.iter_mut().enumerate() {
             buffer.access = match (read[i], written[i]) {
                 (true, true) => Access::ReadWrite,
@@ -579,20 +579,5 @@ impl Emitter {
             };
         }
         Scheduled { kernel, args: self.args, sizes: self.sizes.into_iter().map(|s| s.0).collect() }
-    }
-}
-
-fn mark_accesses(body: &[Stmt], read: &mut [bool], written: &mut [bool]) {
-    for stmt in body {
-        match stmt {
-            Stmt::Loop(l) => mark_accesses(&l.body, read, written),
-            Stmt::If { then, otherwise, .. } => {
-                mark_accesses(then, read, written);
-                mark_accesses(otherwise, read, written);
-            }
-            Stmt::Set { op: Op::Load { buffer, .. }, .. } => read[buffer.0 as usize] = true,
-            Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
-            Stmt::Store { buffer, .. } => written[buffer.0 as usize] = true,
-        }
     }
 }
