@@ -31,6 +31,8 @@ cargo test --workspace
 [ "${1:-}" != quick ] || exit 0
 
 cargo build --release --bin tinsmith
+echo "== the pool's hand-offs and idle time, on a machine with nothing else to do"
+cargo test --release -p tinsmith-runtime -- --ignored
 echo "== the ONNX backend tests: none of those that passed before may fail"
 testsuite/scripts/conformance.sh --check
 echo "== operators of other domains, against onnxruntime"

@@ -118,7 +118,7 @@ impl<'a, M: Module> Calls<'a, M> {
             (Some(fork), Some(spread)) => {
                 let most = fork::most_workers(spread, program.workers, program.thread_work) as i64;
                 let range = if spread.live.is_none() && spread.inner.is_empty() {
-                    [spread.n, most, fork::n_units(spread.work, spread.n, most, program.thread_work)].map(|x| b.ins().iconst(types::I64, x))
+                    [spread.n, most, fork::n_units(spread.work, spread.n, most)].map(|x| b.ins().iconst(types::I64, x))
                 } else {
                     self.live_range(b, step, spread, most, skip)
                 };
@@ -193,7 +193,7 @@ impl<'a, M: Module> Calls<'a, M> {
         let most = b.ins().iconst(types::I64, most);
         let most = b.ins().umin(worth, most);
         let most = b.ins().umin(most, n);
-        [n, most, fork::emit_n_units(b, [n, work, most], self.program.thread_work)]
+        [n, most, fork::emit_n_units(b, [n, work, most])]
     }
 
     fn address(&mut self, b: &mut FunctionBuilder<'_>, place: Place) -> ir::Value {

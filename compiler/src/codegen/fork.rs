@@ -3,8 +3,8 @@
 //! `fork(pool, kernel, n, most, units, table)` runs the iterations `0..n` of a kernel: here where there is no pool, else cut into
 //! `units` of neighbours, in as many shares as the pool has threads, at most `most`, each on a thread of the pool's choice. A
 //! share has equally many units of its own, one after the other, and when those are gone takes units that other shares have not
-//! begun: a thread that the system holds up keeps nobody waiting for more than a unit. A share's number says which copy of
-//! private buffers is its own, whatever it runs. All it needs is on the stack.
+//! begun: a thread that the system holds up keeps nobody waiting for more than a unit. Little work is one unit for each share, which
+//! the pool hands out. A share's number says which copy of private buffers is its own, whatever it runs. All it needs is on the stack.
 
 use std::mem::offset_of;
 
@@ -19,8 +19,10 @@ use super::clif::{N_PARAMS, OK};
 use super::entry::{EntryOptions, define_with};
 use crate::nest::pieces::Spread;
 
-/// Work, as nests count it, that is worth a thread of its own: some microseconds, more than a hand-off takes.
-pub const WORK_OF_A_THREAD: u64 = 25_000;
+/// Work, as nests count it, that is worth a thread of its own: a microsecond, more than a hand-off takes.
+pub const WORK_OF_A_THREAD: u64 = 6_000;
+/// Work that is worth taking from a share that is late.
+const WORK_OF_A_UNIT: u64 = 12_000;
 
 /// The most units for each share.
 const UNITS_OF_A_SHARE: u64 = 8;
@@ -47,23 +49,20 @@ pub(super) fn worth(work: u64, thread_work: u64) -> usize {
     usize::try_from(work / thread_work.max(1)).unwrap_or(usize::MAX).max(1)
 }
 
-/// Work that is worth a unit, of what is worth a thread.
-fn work_of_a_unit(thread_work: u64) -> u64 {
-    (thread_work / 2).clamp(1, 1 << 31)
-}
-
-/// How many units `n` iterations with so much work make, for so many shares at most: at least one for each, and no more than iterations.
-pub(super) fn n_units(work: u64, n: i64, most: i64, thread_work: u64) -> i64 {
-    let worth = work / work_of_a_unit(thread_work);
-    worth.min(most as u64 * UNITS_OF_A_SHARE).max(most as u64).min(n.max(1) as u64) as i64
+/// How many units `n` iterations with so much work make, for so many shares at most: equally many for each, and no more than iterations.
+pub(super) fn n_units(work: u64, n: i64, most: i64) -> i64 {
+    let of_a_share = (work / WORK_OF_A_UNIT / most.max(1) as u64).clamp(1, UNITS_OF_A_SHARE);
+    (most * of_a_share as i64).min(n.max(1))
 }
 
 /// The same in the entry, where only a run knows `n` and the `work` of so many iterations.
-pub(super) fn emit_n_units(b: &mut FunctionBuilder<'_>, [n, work, most]: [ir::Value; 3], thread_work: u64) -> ir::Value {
-    let worth = b.ins().udiv_imm_u(work, work_of_a_unit(thread_work) as i64);
-    let limit = b.ins().imul_imm_s(most, UNITS_OF_A_SHARE as i64);
-    let units = b.ins().umin(worth, limit);
-    let units = b.ins().umax(units, most);
+pub(super) fn emit_n_units(b: &mut FunctionBuilder<'_>, [n, work, most]: [ir::Value; 3]) -> ir::Value {
+    let worth = b.ins().udiv_imm_u(work, WORK_OF_A_UNIT as i64);
+    let of_a_share = b.ins().udiv(worth, most);
+    let limits = [1, UNITS_OF_A_SHARE].map(|x| b.ins().iconst(types::I64, x as i64));
+    let of_a_share = b.ins().umax(of_a_share, limits[0]);
+    let of_a_share = b.ins().umin(of_a_share, limits[1]);
+    let units = b.ins().imul(most, of_a_share);
     b.ins().umin(units, n)
 }
 
@@ -179,10 +178,18 @@ fn define_share<M: Module>(module: &mut M, name: &str, apart: i64) -> Result<Fun
         let (job, i) = (params[0], b.ins().uextend(types::I64, params[1]));
         let [table, kernel, n, shares, units] =
             [TABLE, KERNEL, N, SHARES, UNITS].map(|at| b.ins().load(types::I64, MemFlagsData::trusted(), job, at));
-        let [owner, take, run, next, failed, done] = [(); 6].map(|()| b.create_block());
+        let [whole, owner, take, run, next, failed, done] = [(); 7].map(|()| b.create_block());
         let passed = b.append_block_param(owner, types::I64);
         let zero = b.ins().iconst(types::I64, 0);
-        b.ins().jump(owner, &[zero.into()]);
+        let one_each = b.ins().icmp(IntCC::Equal, units, shares);
+        b.ins().brif(one_each, whole, &[], owner, &[zero.into()]);
+
+        b.switch_to_block(whole);
+        let begin = part(b, i, n, shares);
+        let following = b.ins().iadd_imm_s(i, 1);
+        let stop = part(b, following, n, shares);
+        let whole_status = call_kernel(module, b, kernel, [table, begin, stop, i]);
+        b.ins().brif(whole_status, failed, &[whole_status.into()], done, &[]);
 
         b.switch_to_block(owner);
         let of = b.ins().iadd(i, passed);
@@ -205,7 +212,7 @@ fn define_share<M: Module>(module: &mut M, name: &str, apart: i64) -> Result<Fun
         let after = b.ins().iadd_imm_s(unit, 1);
         let stop = part(b, after, n, units);
         let status = call_kernel(module, b, kernel, [table, begin, stop, i]);
-        b.ins().brif(status, failed, &[], take, &[]);
+        b.ins().brif(status, failed, &[status.into()], take, &[]);
 
         b.switch_to_block(next);
         let passed = b.ins().iadd_imm_s(passed, 1);
@@ -214,6 +221,7 @@ fn define_share<M: Module>(module: &mut M, name: &str, apart: i64) -> Result<Fun
 
         b.switch_to_block(failed);
         b.set_cold_block(failed);
+        let status = b.append_block_param(failed, types::I32);
         // Shares that fail do so for one reason, and the pool's end orders this before the read.
         let at = b.ins().iadd_imm_s(job, i64::from(STATUS));
         b.ins().atomic_store(MemFlagsData::trusted(), status, at);
@@ -244,13 +252,13 @@ mod tests {
             let spread = Spread { n, work, live: None, inner: vec![], fixed: 0 };
             for workers in [1, 2, 3, 64, 5000] {
                 let most = most_workers(&spread, workers, 25_000) as i64;
-                let units = n_units(work, n, most, 25_000);
+                let units = n_units(work, n, most);
                 assert!(most >= 1 && most <= workers as i64 && (most..=n).contains(&units), "{n} {work} {workers}: {most} {units}");
                 assert!(units as u64 <= UNITS_OF_A_SHARE * most as u64);
                 assert!(units == most || work / units as u64 >= 12_000, "{n} {work} {workers}: {units}");
             }
         }
-        let one = |n: i64, most: i64| n_units(100_000 * n as u64, n, most, 25_000);
+        let one = |n: i64, most: i64| n_units(100_000 * n as u64, n, most);
         assert_eq!([one(100, 2), one(1, 1), one(5, 4), one(12, 2)], [16, 1, 5, 12]);
     }
 }

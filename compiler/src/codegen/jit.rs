@@ -300,7 +300,7 @@ impl Executable {
                 let work = spread.work_of(n.unsigned_abs(), size_of);
                 let most = most_workers(spread, self.workers, self.thread_work).min(worth(work, self.thread_work)) as i64;
                 let most = most.min(n);
-                fork(pool, kernel, n, most, n_units(work, n, most, self.thread_work), table.as_ptr())
+                fork(pool, kernel, n, most, n_units(work, n, most), table.as_ptr())
             }
             _ => kernel(table.as_ptr(), 0, 0, 0),
         })

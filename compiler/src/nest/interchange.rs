@@ -1,15 +1,15 @@
-//! Two loops, one in the other, in the other order: where a run has few iterations of the outer one, threads share the inner.
+//! Two loops, one in the other, in the other order: where the outer one has few iterations, or a run has, threads share the inner.
 
 use super::footprint::Steps;
 use super::ir::{Buffer, BufferId, Kernel, Live, Loop, Stmt};
 use super::parallel::{mark_outermost, top_loop};
 use super::work::work;
 
-/// So many iterations are enough for threads, whatever the other loop has.
+/// So many iterations, of a loop that is not live for each thread, are enough, whatever the other loop has.
 const ENOUGH: i64 = 4;
 
-/// Lets outermost loops that are live, of which a run may have few iterations but has one, change places with the one that is all they
-/// hold, where both may be marked. `least` says how many iterations there are at least, if that is known.
+/// Lets outermost loops of few iterations change places with the one that is all they hold, where both may be marked. Of live loops a
+/// run must have an iteration, and may have few: `least` says how many there are at least, if that is known.
 pub fn interchange(
     kernel: &mut Kernel,
     least: impl Fn(&Live) -> Option<i64>,
@@ -23,7 +23,10 @@ pub fn interchange(
             mark_outermost(&mut marked, |j| j == i, &private);
             top_loop(&marked.body[i]).is_some_and(|l| l.parallel)
         };
-        let fewest = |l: &Loop| l.live.as_ref().and_then(&least).map(|n| n / l.step).filter(|n| (1..ENOUGH).contains(n));
+        let fewest = |l: &Loop| match &l.live {
+            Some(live) => least(live).map(|n| n / l.step).filter(|n| (1..ENOUGH).contains(n)),
+            None => Some(Steps::of(l).n).filter(|&n| n <= ENOUGH * workers as i64),
+        };
         if let Some(fewest) = top_loop(&kernel.body[i]).and_then(fewest)
             && work(kernel, &kernel.body[i]) >= least_work
             && let Some(turned) = interchanged(kernel, i, fewest, workers)
@@ -122,6 +125,9 @@ mod tests {
         // Sixty rows at most, or just a few.
         assert_eq!(marked(&nest("if 1 <= n.1 < 61 { for h in 0..n.1 of 0..60", &format!("{body} }}"))), "[h] b");
         assert_eq!(marked(&nest("if 1 <= n.1 < 9 { for h in 0..n.1 of 0..8", &format!("{body} }}"))), "[b] h");
+        // Three tiles of rows and four panels.
+        let tiles = |n: i64, panels: i64| format!("for b in 0..{n} {{ for h in 0..{panels} {{ {body} }} }}");
+        assert_eq!([tiles(3, 4), tiles(3, 2), tiles(5, 8), tiles(17, 8)].map(|nest| marked(&nest)), ["[h] b", "[b] h", "[h] b", "[b] h"]);
         // Sums over heads, and places that all texts write.
         assert_eq!(marked(&nest("for h in 0..12", "%0: f32 = load y[b] %1: f32 = load x[h] %0: f32 = add %0, %1 store y[b], %0")), "[b] h");
         assert_eq!(marked(&nest("for h in 0..12", "%0: f32 = load x[b] store y[h], %0")), "b h");

@@ -36,6 +36,7 @@ use core::ffi::c_void;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use loom::thread;
+use std::vec::Vec;
 
 use self::job::Shared;
 
@@ -58,17 +59,25 @@ fn run(shared: &Shared, n: u32) {
 }
 
 fn check(spins: u32, preemptions: usize, body: fn(&Arc<Shared>)) {
+    check_with(1, spins, preemptions, body);
+}
+
+fn check_with(n_workers: u32, spins: u32, preemptions: usize, body: fn(&Arc<Shared>)) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(move || {
         let shared = Arc::new(Shared::new(spins));
-        let worker = {
-            let shared = shared.clone();
-            thread::spawn(move || shared.work())
-        };
+        let workers: Vec<_> = (1..=n_workers)
+            .map(|i| {
+                let shared = shared.clone();
+                thread::spawn(move || shared.work(i))
+            })
+            .collect();
         body(&shared);
         shared.stop();
-        worker.join().unwrap();
+        for worker in workers {
+            worker.join().unwrap();
+        }
     });
 }
 
@@ -88,6 +97,19 @@ fn a_late_worker_does_not_take_part_in_the_wrong_job() {
 #[test]
 fn a_worker_that_spins_finds_its_job() {
     check(1, 2, |shared| run(shared, 2));
+}
+
+#[test]
+fn two_workers_do_each_share_once() {
+    check_with(2, 0, 1, |shared| run(shared, 3));
+}
+
+#[test]
+fn a_thread_waits_a_moment_for_the_one_whose_share_is_left() {
+    check(2, 2, |shared| {
+        run(shared, 2);
+        run(shared, 2);
+    });
 }
 
 #[test]

@@ -42,6 +42,31 @@ fn many_short_loops_in_a_row() {
     assert_eq!(sum.load(Ordering::Relaxed), 2000 * 10);
 }
 
+/// Most of the times: now and then the system holds a thread up.
+#[test]
+fn a_thread_keeps_its_share_from_loop_to_loop() {
+    const THREADS: usize = 2;
+    if Pool::new(0).unwrap().n_threads() < THREADS {
+        eprintln!("skipped: one processor");
+        return;
+    }
+    let pool = Pool::new(THREADS as u32).unwrap();
+    let id = || std::format!("{:?}", thread::current().id());
+    let own = id();
+    let mut by_caller = [0; THREADS];
+    for _ in 0..2000 {
+        let caller: [AtomicU32; THREADS] = Default::default();
+        pool.for_each(THREADS as u32, |i| {
+            caller[i as usize].store(u32::from(id() == own), Ordering::Relaxed);
+            thread::sleep(Duration::from_micros(1));
+        });
+        for (n, c) in by_caller.iter_mut().zip(&caller) {
+            *n += c.load(Ordering::Relaxed);
+        }
+    }
+    assert!(by_caller[0] > by_caller[1], "the caller did its own share {} times, the other's {} times", by_caller[0], by_caller[1]);
+}
+
 #[test]
 fn loops_inside_loops_and_of_several_callers() {
     let pool = Pool::new(3).unwrap();

@@ -5,7 +5,7 @@ use core::mem::offset_of;
 
 use super::abi::Pool as Hook;
 use super::job::{Body, Shared};
-use super::sync::n_processors;
+use super::sync::{AtomicU32, Ordering, n_processors};
 
 /// Looks before sleeping: some tens of microseconds, enough for what lies between two loops of a model.
 const SPINS: u32 = 3000;
@@ -33,6 +33,8 @@ const SIG_SETMASK: c_int = 2;
 struct Pool {
     hook: Hook,
     n_started: usize,
+    /// How many of the threads have a number.
+    n_numbered: AtomicU32,
     shared: Shared,
 }
 
@@ -51,7 +53,7 @@ pub(super) fn create(n_threads: u32) -> *mut Hook {
     let spins = if n_threads <= n_processors { SPINS } else { 0 };
     let hook = Hook { context: pool.cast(), n_threads, parallel_for };
     // SAFETY: the memory is large enough, aligned, and nobody else's.
-    unsafe { pool.write(Pool { hook, n_started: 0, shared: Shared::new(spins) }) };
+    unsafe { pool.write(Pool { hook, n_started: 0, n_numbered: AtomicU32::new(0), shared: Shared::new(spins) }) };
     // Signals are for the threads that the application knows.
     let (all, mut before) = ([u64::MAX; 16], [0; 16]);
     // SAFETY: both sets are as large as any system's.
@@ -104,7 +106,9 @@ pub(super) unsafe fn destroy(hook: *mut Hook) {
 
 extern "C" fn start(pool: *mut c_void) -> *mut c_void {
     // SAFETY: `create` passed its pool, which lives until this thread is joined.
-    unsafe { (*pool.cast::<Pool>()).shared.work() };
+    let (n_numbered, shared) = unsafe { (&raw const (*pool.cast::<Pool>()).n_numbered, &raw const (*pool.cast::<Pool>()).shared) };
+    // SAFETY: as above.
+    unsafe { (*shared).work((*n_numbered).fetch_add(1, Ordering::Relaxed) + 1) };
     core::ptr::null_mut()
 }
 
