@@ -273,6 +273,7 @@ mod shuffles;
 mod sized;
 mod sliding;
 mod states;
+mod sums;
 mod taps;
 mod updates;
 mod windows;

@@ -2,10 +2,10 @@
 //! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Run, expr_depends, halves, stride_along, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, Run, expr_depends, halves, index_depends, is_heavy, stride_along, vector_ok};
 use super::prepare::{transposable, transposed_constant};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
-use crate::expr::{BinaryOp, Expr, Node, ReduceOp, Stage};
+use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage};
 use crate::nest::{Affine, Op, Reg, VecType};
 use crate::tensor::{DType, n_elements};
 
@@ -66,33 +66,71 @@ fn with_adjacent_constants(e: &mut Emitter, value: &Expr, axis: usize) -> Expr {
     value
 }
 
-/// Output axes of a tile: rows that only one factor of the product depends on, columns that only the other does.
+/// The elements that one loop along a reduction runs over, and the axes that stay around it: axes along which memory goes on as along the
+/// inner one are part of that.
+fn merged(e: &Emitter, stage: &Stage, value: &Expr, axis: usize) -> (usize, Vec<usize>) {
+    let n = stage.axes.len();
+    let extent_of = |a: usize| stage.reduce[a - n];
+    let mut others: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| a != axis).collect();
+    let mut extent = extent_of(axis);
+    let goes_on = |a: usize, extent: usize| {
+        let mut plain = true;
+        value.visit(&mut |x| match x.node() {
+            Node::Load { tensor, index, pad } => {
+                let strides = e.strides_of(*tensor);
+                let along = |a: usize| -> i64 { stride_along(index, &strides, a) };
+                let depends = index_depends(index, a) || index_depends(index, axis);
+                let affine = pad.is_none() && index.iter().all(|ix| matches!(ix, Ix::Affine(_)));
+                plain &= !depends || affine && along(a) == along(axis) * extent as i64;
+            }
+            Node::Index(_) => plain &= !expr_depends(x, a) && !expr_depends(x, axis),
+            _ => {}
+        });
+        plain
+    };
+    while stage.bound(axis).is_none()
+        && let Some(i) = others.iter().position(|&a| stage.bound(a).is_none() && goes_on(a, extent))
+    {
+        extent *= extent_of(others.remove(i));
+    }
+    (extent, others)
+}
+
+/// Output axes of a tile: rows that only one factor of the product depends on, columns that only the other does; of other values rows alone.
 struct Tile {
     rows: Option<(usize, i64)>,
     columns: Option<(usize, i64)>,
+    of_product: bool,
 }
 
 impl Tile {
     fn of(e: &Emitter, stage: &Stage, value: &Expr) -> Self {
-        let none = Tile { rows: None, columns: None };
-        let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return none };
-        let only = |a: &Expr, b: &Expr| {
-            let axes = (0..stage.axes.len()).filter(|&i| stage.axes[i] > 1 && expr_depends(a, i) && !expr_depends(b, i));
+        let many = e.machine.n_registers >= 32;
+        let sized = |axis: Option<usize>, n: i64| axis.map(|a| (a, n.min(stage.axes[a] as i64)));
+        let longest = |depends: &dyn Fn(usize) -> bool| {
+            let axes = (0..stage.axes.len()).filter(|&i| stage.axes[i] > 1 && depends(i));
             axes.max_by_key(|&i| stage.axes[i])
         };
-        let (mut rows, mut columns) = (only(x, y), only(y, x));
+        let (mut rows, mut columns) = match value.node() {
+            Node::Binary(BinaryOp::Mul, x, y) => {
+                (longest(&|i| expr_depends(x, i) && !expr_depends(y, i)), longest(&|i| expr_depends(y, i) && !expr_depends(x, i)))
+            }
+            _ => (None, None),
+        };
+        if rows.is_none() && columns.is_none() {
+            let rows = longest(&|i| expr_depends(value, i)).filter(|_| !is_heavy(value));
+            return Tile { rows: sized(rows, if many { 4 } else { 2 }), columns: None, of_product: false };
+        }
         if rows.map(|a| stage.axes[a]) > columns.map(|a| stage.axes[a]) {
             (rows, columns) = (columns, rows);
         }
-        let many = e.machine.n_registers >= 32;
         // Eight sums hide the latency of two multiply-adds a cycle.
         let (n_rows, n_columns) = match (rows, many) {
             (None, true) => (1, 8),
             (_, true) => (4, 4),
             (_, false) => (2, 4),
         };
-        let sized = |axis: Option<usize>, n: i64| axis.map(|a| (a, n.min(stage.axes[a] as i64)));
-        Tile { rows: sized(rows, n_rows), columns: sized(columns, n_columns) }
+        Tile { rows: sized(rows, n_rows), columns: sized(columns, n_columns), of_product: true }
     }
 
     /// Loops over all outputs, tile by tile: `f` gets the points of each.
@@ -143,84 +181,99 @@ fn spread(
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, axis: usize) -> Result<(), ScheduleError> {
     let value = &with_adjacent_constants(e, value, axis);
     let n = stage.axes.len();
-    // Of a sum that is not long the end counts, which goes one by one.
+    let (extent, others) = merged(e, stage, value, axis);
+    let (live, depth) = (stage.bound(axis).is_some(), n_elements(&stage.reduce));
+    // Of a sum that is not long the end counts: one by one where only a run knows it.
     let mut lanes = e.machine.lanes;
-    let depth = n_elements(&stage.reduce);
-    while lanes > 4 && (depth < 4 * lanes as usize || stage.reduce[axis - n] % lanes as usize * 16 > stage.reduce[axis - n]) {
+    while lanes > 4 && (depth < 4 * lanes as usize || live && extent % lanes as usize * 16 > extent) {
         lanes /= 2;
     }
-    let (extent, dtype) = (stage.reduce[axis - n] as i64, value.dtype());
+    let (extent, dtype) = (extent as i64, value.dtype());
+    let widths = widths(extent, lanes, live);
     let tile = Tile::of(e, stage, value);
     let size = |axis: Option<(usize, i64)>| axis.map_or(1, |a| a.1);
     let cells = size(tile.rows) * size(tile.columns);
-    // The accumulators of a tile hide each other's latency.
-    let accumulators = (ACCUMULATORS / cells).max(1);
+    // Sums of a product's tile hide each other's latency. Rows of other values add up in the order that one alone does, and hide the latency
+    // of their ends.
+    let accumulators = if tile.of_product { (ACCUMULATORS / cells).max(1) } else { ACCUMULATORS };
     let wide = i64::from(lanes) * accumulators;
     e.note(match cells {
         1 => format!("reduce(lanes={lanes} accumulators={accumulators})"),
         _ => format!("reduce(lanes={lanes} accumulators={accumulators} mr={} nr={})", size(tile.rows), size(tile.columns)),
     });
-    let others: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| a != axis).collect();
     let all: Vec<usize> = (n..n + stage.reduce.len()).collect();
     let point = Point { axes: vec![Affine::default(); n + stage.reduce.len()], vector: None };
     tile.for_each(e, stage, point, &mut |e, points| {
-        let ty = VecType { dtype, lanes };
         let start = identity(op, dtype);
-        let register = |e: &mut Emitter, ty: VecType| {
-            let acc = e.b.reg(ty);
-            let c = e.constant(dtype, start, ty.lanes);
+        let register = |e: &mut Emitter, lanes: u32| {
+            let acc = e.b.reg(VecType { dtype, lanes });
+            let c = e.constant(dtype, start, lanes);
             e.b.set(acc, Op::Copy(c));
             acc
         };
         let each = if extent >= wide { accumulators } else { 1 };
-        let accs: Vec<Vec<Reg>> = points.iter().map(|_| (0..each).map(|_| register(e, ty)).collect()).collect();
-        let has_tail = stage.bound(axis).is_some() || extent % i64::from(lanes) != 0;
-        let tails: Vec<Reg> = points.iter().filter(|_| has_tail).map(|_| register(e, VecType::scalar(dtype))).collect();
-        let vectors: Vec<Point> = points.iter().map(|p| Point { vector: Some(Lanes { axis, lanes, valid: lanes }), ..p.clone() }).collect();
-        for vector in &vectors {
-            e.hoist(value, vector, &all)?;
+        // By point and width.
+        let sums: Vec<Vec<Vec<Reg>>> = points
+            .iter()
+            .map(|_| widths.iter().map(|&w| (0..if w == lanes { each } else { 1 }).map(|_| register(e, w)).collect()).collect())
+            .collect();
+        let widest = Some(Lanes { axis, lanes, valid: lanes });
+        for point in points {
+            e.hoist(value, &Point { vector: widest, ..point.clone() }, &all)?;
         }
-        reduction_loops(e, stage, &others, vectors, &mut |e, vectors| {
-            let mut left = Emitter::whole(stage, axis);
-            for step in if each > 1 { vec![wide, i64::from(lanes)] } else { vec![i64::from(lanes)] } {
-                e.run_loop("k", &left.take(step), |e, k| {
-                    for u in 0..step / i64::from(lanes) {
-                        for (at, accs) in vectors.iter().zip(&accs) {
-                            let mut at = at.clone();
-                            at.axes[axis] = k.offset(u * i64::from(lanes));
-                            accumulate(e, op, value, &at, accs[u as usize % accs.len()])?;
+        reduction_loops(e, stage, &others, points.to_vec(), &mut |e, points| {
+            let mut left = if live { Emitter::whole(stage, axis) } else { Rest::of(0..extent) };
+            for (w, &width) in widths.iter().enumerate() {
+                let (vector, width) = ((width > 1).then_some(Lanes { axis, lanes: width, valid: width }), i64::from(width));
+                let mut steps = vec![width];
+                if w == 0 && each > 1 {
+                    steps.insert(0, wide);
+                }
+                for step in steps {
+                    e.run_loop("k", &left.take(step), |e, k| {
+                        for u in 0..step / width {
+                            for (at, sums) in points.iter().zip(&sums) {
+                                let mut at = Point { vector, ..at.clone() };
+                                at.axes[axis] = k.offset(u * width);
+                                accumulate(e, op, value, &at, sums[w][u as usize % sums[w].len()])?;
+                            }
                         }
-                    }
-                    Ok(())
-                })?;
-            }
-            if has_tail {
-                e.run_loop("k", &left.take(1), |e, k| {
-                    for (at, &tail) in vectors.iter().zip(&tails) {
-                        let mut at = Point { vector: None, ..at.clone() };
-                        at.axes[axis] = k.clone();
-                        accumulate(e, op, value, &at, tail)?;
-                    }
-                    Ok(())
-                })?;
+                        Ok(())
+                    })?;
+                }
             }
             Ok(())
         })?;
         let both = combine(op, dtype);
-        for (i, (point, accs)) in points.iter().zip(&accs).enumerate() {
-            let mut sums = accs.clone();
-            while sums.len() > 1 {
-                sums = sums.chunks(2).map(|p| if p.len() == 2 { e.b.binary(both, p[0], p[1]) } else { p[0] }).collect();
+        for (point, sums) in points.iter().zip(&sums) {
+            let mut total = None;
+            for sums in sums {
+                let mut sums = sums.clone();
+                while sums.len() > 1 {
+                    sums = sums.chunks(2).map(|p| if p.len() == 2 { e.b.binary(both, p[0], p[1]) } else { p[0] }).collect();
+                }
+                let sum = match e.b.ty(sums[0]).lanes {
+                    1 => sums[0],
+                    _ => e.b.op(VecType::scalar(dtype), Op::Horizontal(both, sums[0])),
+                };
+                total = Some(total.map_or(sum, |total| e.b.binary(both, total, sum)));
             }
-            let mut total = e.b.op(VecType::scalar(dtype), Op::Horizontal(both, sums[0]));
-            if let Some(&tail) = tails.get(i) {
-                total = e.b.binary(both, total, tail);
-            }
-            let result = e.value(finish, point, Some(total))?;
+            let result = e.value(finish, point, total)?;
             e.store(stage, point, result);
         }
         Ok(())
     })
+}
+
+/// The lanes of the loops along a sum: the widest, and narrower ones for what that leaves.
+fn widths(extent: i64, lanes: u32, live: bool) -> Vec<u32> {
+    let rest = if live { 1 } else { extent % i64::from(lanes) };
+    let narrower = std::iter::successors(Some(lanes / 2), |w| Some(w / 2)).take_while(|&w| w >= 4);
+    let mut widths: Vec<u32> = std::iter::once(lanes).chain(narrower.filter(|&w| rest & i64::from(w) != 0)).collect();
+    if rest % 4 != 0 {
+        widths.push(1);
+    }
+    widths
 }
 
 /// Adds one value to an accumulator: a product by multiply-add, its broadcast factor first.
