@@ -19,12 +19,21 @@ extern "C" fn backwards(_: *mut c_void, n: u32, body: extern "C" fn(*mut c_void,
     (0..n).rev().for_each(|i| body(data, i));
 }
 
-/// Does the last share of a loop only: it must take what the others, whose threads never come, have not begun.
+/// Does the last share of a loop only: of long loops it takes what the others, whose threads never come, have not begun.
 extern "C" fn last_alone(_: *mut c_void, n: u32, body: extern "C" fn(*mut c_void, u32), data: *mut c_void) {
     body(data, n - 1);
 }
 
-/// Runs a program without a pool, then in shares for each of [`SIZES`], one after the other or one for all, then on pools of `threads`, and gives how many loops
+/// Runs a program of long loops in shares of which only the last one's thread ever comes.
+///
+/// # Errors
+/// A status.
+pub fn run_last_share_alone(exe: &Executable, memory: &mut Memory) -> Result<(), String> {
+    let late = Hook { context: std::ptr::null_mut(), n_threads: 5, parallel_for: last_alone };
+    exe.run_with(memory, Some(&late)).map_err(|s| s.to_string())
+}
+
+/// Runs a program without a pool, then in shares for each of [`SIZES`], one after the other, then on pools of `threads`, and gives how many loops
 /// were shared. Memory holds bits of NaN before every run.
 ///
 /// # Errors
@@ -48,10 +57,6 @@ pub fn same_bits(exe: &Executable, memory: &mut Memory, threads: &[u32]) -> Resu
             return Err(format!("other bits in {n_threads} shares, the last one first"));
         }
         n_loops = N_LOOPS.get().max(n_loops);
-    }
-    let late = Hook { context: std::ptr::null_mut(), n_threads: 5, parallel_for: last_alone };
-    if run(Some(&late))? != alone {
-        return Err("other bits where all threads but one never come".to_owned());
     }
     for &n_threads in threads.iter().filter(|_| n_loops > 0) {
         let pool = Pool::new(n_threads).ok_or("no threads")?;

@@ -8,7 +8,7 @@ use tinsmith::Config;
 use tinsmith::codegen::Executable;
 use tinsmith::graph;
 use tinsmith::pipeline::{Options, lower_and_schedule, run_passes};
-use tinsmith::tensor::Tensor;
+use tinsmith::tensor::{DType, Tensor};
 use tinsmith_testsuite::c_program::{Model, link};
 use tinsmith_testsuite::random_graphs::ways;
 use tinsmith_testsuite::{fixture, has_aarch64, pools, random, scratch, tool, x86_64_levels};
@@ -48,6 +48,24 @@ fn fixtures_give_the_same_bits_on_any_number_of_threads() {
             assert!(n_loops > 0, "{label}: no loop runs on several threads");
         }
         assert!(used, "{}: no kernel is `{template}`", file.display());
+    }
+}
+
+#[test]
+fn a_share_of_a_long_loop_takes_what_others_have_not_begun() {
+    let graph = graph::parse("graph @long(%x: f32[262144]) -> (%y) {\n  %y = Sigmoid(%x)\n}\n").unwrap();
+    let x = random(DType::F32, &[262_144], 1);
+    for (machine, emitter) in ways() {
+        let options = Options { emitter, threads: 5, ..Options::default() };
+        let compiled = lower_and_schedule(graph.clone(), &machine, options).unwrap();
+        let exe = Executable::new(&compiled.program, &machine).unwrap();
+        let mut memory = exe.memory();
+        memory.inputs[0].as_mut_slice().copy_from_slice(x.bytes());
+        exe.run(&mut memory).unwrap();
+        let alone = memory.outputs[0].as_slice().to_vec();
+        memory.outputs[0].as_mut_slice().fill(0xFF);
+        pools::run_last_share_alone(&exe, &mut memory).unwrap();
+        assert!(memory.outputs[0].as_slice() == alone, "{machine} by {emitter:?}");
     }
 }
 
