@@ -350,11 +350,28 @@ pub enum Shuffle {
     Even,
     /// Those of odd number.
     Odd,
+    /// Of every four, the lower two in turn.
+    ZipLow4,
+    /// Of every four, the upper two in turn.
+    ZipHigh4,
+    /// The lower halves, one behind the other.
+    LowHalves,
+    /// The upper halves, one behind the other.
+    HighHalves,
 }
 
 impl Shuffle {
     /// All of them.
-    pub const ALL: [Shuffle; 4] = [Shuffle::ZipLow, Shuffle::ZipHigh, Shuffle::Even, Shuffle::Odd];
+    pub const ALL: [Shuffle; 8] = [
+        Shuffle::ZipLow,
+        Shuffle::ZipHigh,
+        Shuffle::Even,
+        Shuffle::Odd,
+        Shuffle::ZipLow4,
+        Shuffle::ZipHigh4,
+        Shuffle::LowHalves,
+        Shuffle::HighHalves,
+    ];
 
     /// Its name in text.
     pub fn name(self) -> &'static str {
@@ -363,16 +380,25 @@ impl Shuffle {
             Shuffle::ZipHigh => "zip_high",
             Shuffle::Even => "even",
             Shuffle::Odd => "odd",
+            Shuffle::ZipLow4 => "zip_low4",
+            Shuffle::ZipHigh4 => "zip_high4",
+            Shuffle::LowHalves => "low_halves",
+            Shuffle::HighHalves => "high_halves",
         }
     }
 
     /// Where lane `i` comes from, of operands of `n` lanes each.
     pub fn source(self, i: u32, n: u32) -> u32 {
+        let four = n.min(4);
         match self {
             Shuffle::ZipLow => i / 2 + i % 2 * n,
             Shuffle::ZipHigh => n / 2 + i / 2 + i % 2 * n,
             Shuffle::Even => 2 * i,
             Shuffle::Odd => 2 * i + 1,
+            Shuffle::ZipLow4 => i / four * four + i % four / 2 + i % 2 * n,
+            Shuffle::ZipHigh4 => i / four * four + four / 2 + i % four / 2 + i % 2 * n,
+            Shuffle::LowHalves => i % (n / 2) + i / (n / 2) * n,
+            Shuffle::HighHalves => n / 2 + i % (n / 2) + i / (n / 2) * n,
         }
     }
 }

@@ -41,7 +41,7 @@ fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
     let with_caches =
         |m: schedule::Machine| schedule::Machine { l1_bytes: machine.target.l1d_bytes, l2_bytes: machine.target.l2_bytes, ..m };
     if machine.target.arch == Arch::Aarch64 {
-        return [32, 24, 16].map(|n_registers| with_caches(schedule::Machine::by_element(n_registers))).to_vec();
+        return [32, 24, 16, 5].map(|n_registers| with_caches(schedule::Machine::by_element(n_registers))).to_vec();
     }
     let Some(isa) = wide::Isa::of(machine) else { return vec![] };
     let dot = if isa == wide::Isa::V4 && machine.target.has(Feature::Avx512vnni) { Dot::Quads } else { Dot::Pairs };

@@ -22,8 +22,8 @@ pub struct Machine {
     pub exact: bool,
     /// Whether a multiply-add takes one lane of a register for all, so that one load brings four steps of a row.
     pub by_element: bool,
-    /// Whether lanes of two vectors are shuffled in one instruction.
-    pub shuffles: bool,
+    /// What lanes of two vectors one instruction shuffles.
+    pub shuffles: Shuffles,
     /// How products of bytes are summed.
     pub dot: Dot,
     /// How tiles are written out.
@@ -34,6 +34,17 @@ pub struct Machine {
     pub threads: usize,
     /// Whether all weights of the model are so few that they stay in the caches from one run to the next.
     pub weights_stay: bool,
+}
+
+/// What lanes of two vectors one instruction shuffles.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shuffles {
+    /// None.
+    None,
+    /// Those of every four, and halves.
+    Fours,
+    /// Any.
+    Any,
 }
 
 /// How products of bytes are summed.
@@ -71,7 +82,7 @@ impl Machine {
             l2_bytes: 512 << 10,
             exact: false,
             by_element: false,
-            shuffles: false,
+            shuffles: Shuffles::None,
             dot: Dot::None,
             choice: Choice::ALL[0],
             convolution: Convolution::Fastest,
@@ -80,9 +91,14 @@ impl Machine {
         }
     }
 
+    /// Whether there are shuffles of two vectors.
+    pub fn shuffles(&self) -> bool {
+        self.shuffles != Shuffles::None
+    }
+
     /// Whether tiles are transposed in registers: as many rows as a vector has lanes, and what is computed of them.
     pub fn transposes(&self) -> bool {
-        self.shuffles && self.n_registers > self.lanes as usize
+        self.shuffles() && self.n_registers > self.lanes as usize + 2
     }
 
     /// A machine with so many vector registers and an emitter that allocates them as written; with vectors of 128 bits, one
@@ -91,7 +107,7 @@ impl Machine {
         Machine {
             lanes,
             exact: true,
-            shuffles: lanes == 16,
+            shuffles: if lanes == 16 { Shuffles::Any } else { Shuffles::Fours },
             choice: Choice::new(Order::AtUse, 4),
             ..Machine::vector128(n_registers, lanes > 4)
         }

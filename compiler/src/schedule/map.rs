@@ -11,6 +11,8 @@ use crate::tensor::{DType, Size};
 const UNROLL: i64 = 4;
 /// The longest loop that goes inside the one in lanes: what is written stays in the second-level cache.
 const SHORT_LOOP: i64 = 256;
+/// Elements of a line of the cache, which the tiles that are transposed beside each other fill.
+const LINE: i64 = 16;
 /// Regions that padding may split a stage into.
 const MAX_REGIONS: usize = 81;
 
@@ -61,7 +63,13 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         extent >= i64::from(lanes) && adjacent && (fits || long)
     });
     let transposes = vector.filter(|_| !in_turn).and_then(|axis| adjacent_loop(e, value, &loops, axis));
-    let unroll = if transposes.is_some() || in_turn { 1 } else { UNROLL };
+    // On Arm, displacements do not reach rows and columns of as many tiles.
+    let fills_lines = e.machine.transposes() && !e.machine.by_element && is_word(value.dtype()) && !is_heavy(value);
+    let unroll = match transposes {
+        Some(_) if fills_lines => (LINE / i64::from(lanes)).max(1),
+        None if !in_turn => UNROLL,
+        _ => 1,
+    };
     if let Some(adjacent) = transposes {
         let adjacent = loops.remove(adjacent);
         loops.push(adjacent);
@@ -90,7 +98,7 @@ struct Vectors {
 /// Whether the innermost axis of the result is short, and elements along the next one are in its turns: both together are adjacent.
 fn in_turn(e: &Emitter, value: &Expr, loops: &[AxisLoop], out_stride: &impl Fn(usize) -> i64) -> bool {
     let [.., outer, inner] = loops else { return false };
-    e.machine.shuffles
+    e.machine.shuffles()
         && matches!(inner.extent, 2 | 4)
         && [outer, inner].iter().all(|l| l.bound.is_none() && l.cuts.len() == 2)
         && (out_stride(inner.axis), out_stride(outer.axis)) == (1, inner.extent)
@@ -255,7 +263,6 @@ fn nest_loops(
     if inside.is_some_and(|v| v.in_turn == Some(l.axis)) {
         return points.iter().try_for_each(|at| store_in_turn(e, stage, value, l, at));
     }
-    let [point] = points else { unreachable!("only the axis in lanes makes several points, and it is one axis") };
     let inner: Vec<usize> = loops.iter().map(|l| l.axis).collect();
     let name = format!("i{}", l.axis);
     for cut in l.cuts.windows(2) {
@@ -263,11 +270,11 @@ fn nest_loops(
             Some(n) => Rest::new(l.extent, Some(n)),
             None => Rest::of(cut[0]..cut[1]),
         };
-        if let (Some(v), true) = (point.vector, inside.is_some_and(|v| v.transposed == Some(l.axis)))
-            && e.machine.transposes()
-        {
-            e.run_loop(&name, &rest.take(v.lanes.into()), |e, place| transposed_tile(e, stage, value, (l.axis, place), point))?;
+        if inside.is_some_and(|v| v.transposed == Some(l.axis)) {
+            transposed_loop(e, stage, value, (l.axis, &name, &mut rest), points)?;
+            continue;
         }
+        let [point] = points else { unreachable!("only the axis in lanes makes several points, and it is one axis") };
         let unroll = vectors.filter(|v| v.axis == l.axis).map(|v| v.unroll);
         let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
         while let Some(unroll) = unroll.filter(|_| lanes > 4) {
@@ -296,6 +303,34 @@ fn nest_loops(
         })?;
     }
     Ok(())
+}
+
+/// The loop along which reads are adjacent that stride along the lanes: tiles, a line of the cache where several points fill one, and
+/// vectors of single places.
+fn transposed_loop(
+    e: &mut Emitter,
+    stage: &Stage,
+    value: &Expr,
+    (axis, name, rest): (usize, &str, &mut Rest),
+    points: &[Point],
+) -> Result<(), ScheduleError> {
+    let lanes = i64::from(points[0].vector.expect("a vector").lanes);
+    let mut steps = if e.machine.transposes() { vec![lanes * points.len() as i64, lanes] } else { vec![] };
+    steps.dedup();
+    for step in steps {
+        e.run_loop(name, &rest.take(step), |e, place| {
+            let mut tiles = points.iter().flat_map(|point| (0..step / lanes).map(move |i| (point, i * lanes)));
+            tiles.try_for_each(|(point, i)| transposed_tile(e, stage, value, (axis, place.offset(i)), point))
+        })?;
+    }
+    e.run_loop(name, &rest.take(1), |e, place| {
+        let at = |point: &Point| {
+            let mut at = point.clone();
+            at.axes[axis] = place.clone();
+            at
+        };
+        nest_loops(e, stage, value, &[], &points.iter().map(at).collect::<Vec<_>>(), None)
+    })
 }
 
 /// As many places from one along an axis as there are lanes, reads that stride along the lanes transposed for all.

@@ -26,7 +26,7 @@ mod stages;
 mod window;
 mod winograd;
 
-pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};
+pub use cost::{Choice, Convolution, Dot, Machine, Order, Shuffles, Tile};
 
 use crate::expr::{Body, Expr, Item, Node, Program, Stage, TensorId};
 use crate::nest::Kernel;

@@ -629,7 +629,7 @@ impl Maker {
             }
             6 if self.words && ty.dtype == DType::I64 => self.leaf(ty),
             6 if ty.lanes > 1 => match self.pick(3) {
-                2 if number => Op::Shuffle(Shuffle::ALL[self.pick(4)], self.reg(ty), self.reg(ty)),
+                2 if number => Op::Shuffle(Shuffle::ALL[self.pick(Shuffle::ALL.len())], self.reg(ty), self.reg(ty)),
                 0 => Op::Splat(self.reg(VecType::scalar(ty.dtype))),
                 _ => Op::Pack((0..ty.lanes).map(|_| self.reg(VecType::scalar(ty.dtype))).collect()),
             },

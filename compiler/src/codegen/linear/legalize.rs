@@ -168,12 +168,19 @@ impl Split<'_> {
         let ty = VecType { dtype: self.kernel.regs[reg.0 as usize].dtype, lanes: self.lanes[reg.0 as usize] };
         let n = to.len();
         let zipped = |i: usize| if i.is_multiple_of(2) { Shuffle::ZipLow } else { Shuffle::ZipHigh };
+        let half = |i: usize, from: usize| if i < n / 2 { self.part(a, from + i) } else { self.part(b, from + i - n / 2) };
         let either = |i: usize| if i < n { self.part(a, i) } else { self.part(b, i - n) };
         let ops: Vec<Op> = (0..n)
             .map(|i| match order {
                 Shuffle::ZipLow => Op::Shuffle(zipped(i), self.part(a, i / 2), self.part(b, i / 2)),
                 Shuffle::ZipHigh => Op::Shuffle(zipped(i), self.part(a, n / 2 + i / 2), self.part(b, n / 2 + i / 2)),
                 Shuffle::Even | Shuffle::Odd => Op::Shuffle(order, either(2 * i), either(2 * i + 1)),
+                // Four lanes are two parts.
+                Shuffle::ZipLow4 if ty.lanes < 4 => Op::Shuffle(zipped(i), self.part(a, i / 2 * 2), self.part(b, i / 2 * 2)),
+                Shuffle::ZipHigh4 if ty.lanes < 4 => Op::Shuffle(zipped(i), self.part(a, i / 2 * 2 + 1), self.part(b, i / 2 * 2 + 1)),
+                Shuffle::ZipLow4 | Shuffle::ZipHigh4 => Op::Shuffle(order, self.part(a, i), self.part(b, i)),
+                Shuffle::LowHalves => Op::Copy(half(i, 0)),
+                Shuffle::HighHalves => Op::Copy(half(i, n / 2)),
             })
             .collect();
         // All are read before any of what may be an operand is set.

@@ -117,7 +117,11 @@ impl<'k> Select<'k> {
                 self.move_vector(to, a);
             }
             Op::Horizontal(op, a) => self.horizontal(*op, to, *a)?,
-            Op::Load { .. } | Op::Index(_) | Op::Check(..) | Op::Dot(..) | Op::Shuffle(..) => return refuse(format!("{op:?} of {ty}")),
+            Op::Shuffle(order, a, b) => {
+                let (a, b) = (self.value(*a)?, self.value(*b)?);
+                self.shuffle(*order, n, to, a, b);
+            }
+            Op::Load { .. } | Op::Index(_) | Op::Check(..) | Op::Dot(..) => return refuse(format!("{op:?} of {ty}")),
         }
         Ok(())
     }

@@ -108,6 +108,10 @@ codes! {
     Cmge "cmge" 0x0EA03C00 Lanes3;
     Cmhi "cmhi" 0x2EA03400 Lanes3;
     Cmhs "cmhs" 0x2EA03C00 Lanes3;
+    Zip1 "zip1" 0x0E803800 Lanes3;
+    Zip2 "zip2" 0x0E807800 Lanes3;
+    Uzp1 "uzp1" 0x0E801800 Lanes3;
+    Uzp2 "uzp2" 0x0E805800 Lanes3;
     And "and" 0x0E201C00 Bytes3;
     Orr "orr" 0x0EA01C00 Bytes3;
     Eor "eor" 0x2E201C00 Bytes3;

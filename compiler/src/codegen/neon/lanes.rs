@@ -4,7 +4,7 @@ use super::code::Code;
 use super::inst::{Operand, Virtual};
 use super::select::Select;
 use crate::codegen::linear::Refused;
-use crate::nest::{BinaryOp, Reg, VecType};
+use crate::nest::{BinaryOp, Reg, Shuffle, VecType};
 
 impl<'k> Select<'k> {
     /// Scalars as the lanes of a vector.
@@ -20,6 +20,28 @@ impl<'k> Select<'k> {
         }
         self.move_vector(to, whole);
         Ok(())
+    }
+
+    /// Lanes of two vectors.
+    pub(super) fn shuffle(&mut self, order: Shuffle, n: u32, to: Virtual, a: Virtual, b: Virtual) {
+        let code = match order {
+            Shuffle::ZipLow | Shuffle::ZipLow4 => Code::Zip1,
+            Shuffle::ZipHigh | Shuffle::ZipHigh4 => Code::Zip2,
+            Shuffle::Even => Code::Uzp1,
+            Shuffle::Odd => Code::Uzp2,
+            Shuffle::LowHalves if n == 2 => Code::Zip1,
+            Shuffle::HighHalves if n == 2 => Code::Zip2,
+            Shuffle::LowHalves | Shuffle::HighHalves => {
+                // The halves of one operand change places, so that those that are wanted are neighbours.
+                let t = self.vector();
+                let turned = if order == Shuffle::LowHalves { a } else { b };
+                self.lanes(Code::Extract, n, &[Operand::Def(t), Operand::Use(turned), Operand::Use(turned)], 8);
+                let (low, high) = if order == Shuffle::LowHalves { (t, b) } else { (a, t) };
+                self.lanes(Code::Extract, n, &[Operand::Def(to), Operand::Use(low), Operand::Use(high)], 8);
+                return;
+            }
+        };
+        self.lanes(code, n, &[Operand::Def(to), Operand::Use(a), Operand::Use(b)], 0);
     }
 
     /// All lanes combined: lane `i` with lane `i + n/2`, until one is left.

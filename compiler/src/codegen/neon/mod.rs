@@ -23,6 +23,7 @@ mod word;
 
 use super::linear::{Encoded, Refused, Spilling, legalize, registers, shuffles};
 use crate::nest::Kernel;
+use crate::tensor::DType;
 use inst::Registers;
 
 /// Lanes of 32 bits in a vector.
@@ -30,7 +31,7 @@ pub(in crate::codegen) const LANES: u32 = 4;
 
 /// The code of a kernel.
 pub(in crate::codegen) fn compile(kernel: &Kernel, spilling: Spilling, text: bool) -> Result<Encoded, Refused> {
-    let kernel = shuffles::spell_out(kernel, &|_| false);
+    let kernel = shuffles::spell_out(kernel, &|ty| matches!(ty.dtype, DType::F32 | DType::I32 | DType::U32));
     let kernel = legalize::legalize(&kernel, LANES);
     let mut body = select::select(&kernel)?;
     let allocation = registers::allocate(&mut body, &Registers)?;

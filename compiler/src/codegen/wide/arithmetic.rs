@@ -92,10 +92,7 @@ impl Select<'_> {
             }
             Op::Select(c, a, b) => self.select_lanes(to, ty, *c, *a, *b)?,
             Op::Dot(c, a, b) => self.dot(to, words, *c, *a, *b)?,
-            Op::Shuffle(order, a, b) if self.isa == Isa::V4 && words >= 4 && words == ty.lanes => {
-                let (a, b) = (self.value(*a)?, self.value(*b)?);
-                self.shuffle(to, words, *order, a, b);
-            }
+            Op::Shuffle(order, a, b) if super::operands::is_word(ty.dtype) => self.shuffle(to, words, *order, *a, *b)?,
             _ => return refuse(format!("{op:?} of {ty}")),
         }
         Ok(())

@@ -495,7 +495,7 @@ impl Select<'_> {
         } else {
             let high = self.vector(4);
             self.quarter(high, v, 8, 1);
-            self.inst3_imm(forms::EVEN_32, 4, to, v, Operand::Use(high, View::X), 0x88);
+            self.inst3_imm(forms::PAIRS, 4, to, v, Operand::Use(high, View::X), 0x88);
         }
     }
 

@@ -6,7 +6,7 @@ use super::operands::{Pending, is_half, is_long, is_wide, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
-use crate::nest::{BinaryOp, Reg, Shuffle, VecType};
+use crate::nest::{BinaryOp, Reg, VecType};
 use crate::tensor::DType;
 
 impl Select<'_> {
@@ -94,17 +94,6 @@ impl Select<'_> {
             let code = forms::EXTRACT_64.code(self.isa, 1);
             self.frame.body.inst(code, &[Operand::Def(to, View::R64), Operand::Use(v, View::X), Operand::Imm(1)]);
         }
-    }
-
-    /// Words of two vectors.
-    pub(super) fn shuffle(&mut self, to: Virtual, words: u32, order: Shuffle, a: Virtual, b: Virtual) {
-        let view = View::lanes(words);
-        let places = self.pool_bytes((0..words).flat_map(|i| order.source(i, words).to_le_bytes()).collect());
-        let t = self.vector(words);
-        self.inst2(forms::LOAD, words, t, places);
-        let operands = [Operand::Both(t, view), Operand::Use(a, view), Operand::Use(b, view)];
-        self.frame.body.inst(forms::SHUFFLE_WORDS.code(self.isa, words), &operands);
-        self.move_vector(to, t, words);
     }
 
     /// How many of the first lanes are consecutive in memory, the others being the constant 0.

@@ -21,6 +21,7 @@ mod lanes;
 mod masks;
 mod memory;
 mod operands;
+mod permute;
 mod registers;
 mod select;
 #[cfg(test)]
@@ -88,7 +89,7 @@ impl Unit {
 /// The code of a kernel.
 pub(super) fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling, text: bool) -> Result<Encoded, Refused> {
     let Some(unit) = Unit::of(machine) else { return Err(Refused(format!("{machine} is below x86-64-v2"))) };
-    let kernel = shuffles::spell_out(kernel, &|ty| unit.isa == Isa::V4 && operands::is_word(ty.dtype) && ty.lanes >= 4);
+    let kernel = shuffles::spell_out(kernel, &|ty| operands::is_word(ty.dtype));
     let kernel = legalize::legalize(&kernel, unit.isa.lanes());
     let mut body = select::select(&kernel, unit)?;
     constants::hoist(&mut body, unit.isa);

@@ -2,14 +2,19 @@
 
 use super::{Emitter, Level, Machine, Net, Options, Value, ints};
 
-/// The text of the kernels at `x86-64-v4`, after a check of the results everywhere.
-fn kernels(net: Net, y: Value) -> String {
+/// The text of the kernels for every machine whose vectors can be shuffled, with their lanes, after a check of the results everywhere.
+fn kernels(net: Net, y: Value) -> Vec<(i64, String)> {
     let graph = net.graph.clone();
     net.check(&[y]);
     let mut net = Net { graph, n: 0 };
     net.set_outputs(&[y]);
+    let inputs = net.inputs();
+    let values = net.evaluate(&inputs);
     let options = Options { emitter: Emitter::Wide, ..Options::default() };
-    net.compile(&Machine::x86_64(Level::V4), options).program.kernels.iter().map(ToString::to_string).collect()
+    net.check_at(Level::V2, options, &[y], &inputs, &values);
+    let machines = [Level::V2, Level::V3, Level::V4].map(Machine::x86_64).into_iter().chain([Machine::aarch64()]);
+    let text = |machine: &Machine| net.compile(machine, options).program.kernels.iter().map(ToString::to_string).collect();
+    machines.zip([4, 8, 16, 4]).map(|(machine, lanes)| (lanes, text(&machine))).collect()
 }
 
 fn n_shuffles(text: &str) -> usize {
@@ -25,14 +30,17 @@ fn transposes_are_tiles_in_registers() {
         (&[2, 33, 3, 18], &[0, 2, 3, 1], true),
         (&[2, 17, 4, 16], &[0, 2, 3, 1], true),
         (&[16, 24], &[1, 0], true),
+        (&[9, 13], &[1, 0], true),
+        (&[5, 6], &[1, 0], true),
         (&[2, 9, 7, 16], &[0, 2, 1, 3], false),
         (&[40, 3], &[1, 0], false),
     ] {
         let mut net = Net::new();
         let x = net.input(dims);
         let y = net.op("Transpose", &[x], &[("perm", ints(order))]);
-        let text = kernels(net, y);
-        assert_eq!(n_shuffles(&text) > 0, tiles, "{dims:?} {order:?}\n{text}");
+        for (lanes, text) in kernels(net, y) {
+            assert_eq!(n_shuffles(&text) > 0, tiles, "{dims:?} {order:?} at {lanes} lanes\n{text}");
+        }
     }
 }
 
@@ -43,8 +51,9 @@ fn what_is_computed_of_a_transposed_operand_is_too() {
     let t = net.op("Transpose", &[x], &[("perm", ints(&[0, 2, 1]))]);
     let y = net.op("Add", &[t, z], &[]);
     let y = net.op("Sigmoid", &[y], &[]);
-    let text = kernels(net, y);
-    assert!(n_shuffles(&text) > 0, "{text}");
+    for (_, text) in kernels(net, y) {
+        assert!(n_shuffles(&text) > 0, "{text}");
+    }
 }
 
 /// Rows of several operands are too many for registers, beside a polynomial.
@@ -71,12 +80,14 @@ fn short_axes_go_to_memory_in_turn() {
         let text = |mode: &str| crate::ops::Attribute::String(mode.to_owned());
         let attributes = [("nearest_mode", text("floor")), ("coordinate_transformation_mode", text("asymmetric"))];
         let y = net.op("Resize", &[x, empty, empty, scaled], &attributes);
-        let text = kernels(net, y);
-        assert_eq!(n_shuffles(&text) > 0, sizes[1] != 3, "{dims:?} {sizes:?}\n{text}");
+        for (_, text) in kernels(net, y) {
+            assert_eq!(n_shuffles(&text) > 0, sizes[1] != 3, "{dims:?} {sizes:?}\n{text}");
+        }
     }
     let mut net = Net::new();
     let x = net.input(&[1, 16, 5, 18]);
     let y = net.op("DepthToSpace", &[x], &[("blocksize", crate::ops::Attribute::Int(4))]);
-    let text = kernels(net, y);
-    assert!(n_shuffles(&text) > 0, "{text}");
+    for (_, text) in kernels(net, y) {
+        assert!(n_shuffles(&text) > 0, "{text}");
+    }
 }

@@ -4,6 +4,7 @@ use super::values::{coefficient, stride_along};
 use super::{Emitter, Key, Point};
 use crate::expr::{Expr, Ix, Node};
 use crate::nest::{Affine, Index, Op, Reg, Shuffle};
+use crate::schedule::cost::Shuffles;
 
 impl Emitter {
     /// Whether [`Emitter::transpose`] knows a read: affine, and adjacent along one axis only, while lanes stride along another.
@@ -26,26 +27,59 @@ impl Emitter {
             flat = flat.plus(&self.affine(a, at).times(*stride));
         }
         let spread: i64 = index.iter().zip(&strides).map(|(ix, s)| coefficient(ix, v.axis) * s).sum();
-        let rows: Vec<Reg> =
-            (0..i64::from(v.lanes)).map(|lane| self.b.load(buffer, Index::from(flat.offset(lane * spread)), v.lanes)).collect();
-        for (place, row) in (0..).zip(self.interleave(&rows)) {
+        let load = |e: &mut Self, lane: u32| e.b.load(buffer, Index::from(flat.offset(i64::from(lane) * spread)), v.lanes);
+        let columns = if self.in_fours(v.lanes) {
+            // What is loaded for one half only is loaded by half.
+            let halves = [Shuffle::LowHalves, Shuffle::HighHalves].map(|half| {
+                let rows: Vec<Reg> = (0..4)
+                    .map(|lane| {
+                        let rows = [lane, lane + 4].map(|lane| load(self, lane));
+                        self.shuffle(half, rows)
+                    })
+                    .collect();
+                self.zipped(&rows, [Shuffle::ZipLow4, Shuffle::ZipHigh4])
+            });
+            halves.concat()
+        } else {
+            let rows: Vec<Reg> = (0..v.lanes).map(|lane| load(self, lane)).collect();
+            self.zipped(&rows, [Shuffle::ZipLow, Shuffle::ZipHigh])
+        };
+        for (place, row) in (0..).zip(columns) {
             let key = Key::Lanes(buffer, Index::from(flat.offset(place)), spread, v.lanes);
             self.scopes.last_mut().expect("the kernel's own scope").insert(key, row);
         }
     }
 
-    fn zip(&mut self, a: Reg, b: Reg) -> [Reg; 2] {
-        let ty = self.b.ty(a);
-        [Shuffle::ZipLow, Shuffle::ZipHigh].map(|order| self.b.op(ty, Op::Shuffle(order, a, b)))
+    /// Whether zips of so many lanes are made of those of every four, in two halves.
+    fn in_fours(&self, lanes: u32) -> bool {
+        self.machine.shuffles == Shuffles::Fours && lanes == 8
     }
 
-    /// Vectors of the elements of others, in turn; their number is a power of two.
-    pub(in crate::schedule) fn interleave(&mut self, vectors: &[Reg]) -> Vec<Reg> {
+    fn shuffle(&mut self, order: Shuffle, [a, b]: [Reg; 2]) -> Reg {
+        let ty = self.b.ty(a);
+        self.b.op(ty, Op::Shuffle(order, a, b))
+    }
+
+    /// Rounds of zips by which every lane of a vector comes next to that of the one before; their number is a power of two.
+    fn zipped(&mut self, vectors: &[Reg], orders: [Shuffle; 2]) -> Vec<Reg> {
         let mut all = vectors.to_vec();
         // Every round brings an element next to the one half of the vectors below it.
         for _ in 0..vectors.len().ilog2() {
             let (upper, lower) = all.split_at(all.len() / 2);
-            all = upper.iter().zip(lower).flat_map(|(&a, &b)| self.zip(a, b)).collect();
+            all = upper.iter().zip(lower).flat_map(|(&a, &b)| orders.map(|order| self.shuffle(order, [a, b]))).collect();
+        }
+        all
+    }
+
+    /// Vectors of the elements of others, two or four, in turn.
+    pub(in crate::schedule) fn interleave(&mut self, vectors: &[Reg]) -> Vec<Reg> {
+        if !self.in_fours(self.b.ty(vectors[0]).lanes) {
+            return self.zipped(vectors, [Shuffle::ZipLow, Shuffle::ZipHigh]);
+        }
+        let fours = self.zipped(vectors, [Shuffle::ZipLow4, Shuffle::ZipHigh4]);
+        let mut all = vec![];
+        for half in [Shuffle::LowHalves, Shuffle::HighHalves] {
+            all.extend(fours.chunks_exact(2).map(|pair| self.shuffle(half, [pair[0], pair[1]])).collect::<Vec<_>>());
         }
         all
     }
