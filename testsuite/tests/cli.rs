@@ -56,6 +56,39 @@ fn emit_names_the_stages() {
     assert!(report["workspace_bytes"].as_u64() >= report["workspace_lower_bound_bytes"].as_u64());
 }
 
+/// The nests and the instructions of a graph for a target.
+fn dumps(graph: &str, name: &str, target: [&str; 2]) -> [String; 2] {
+    let folder = scratch(&format!("cli-dumps-{name}-{}", target[1]));
+    let out = folder.display().to_string();
+    let (status, _, stderr) = tool::cli(&["compile", graph, "-o", &out, "--name", "net", "--emit", "nest,asm", target[0], target[1]]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    ["net.nest", "net.asm"].map(|file| fs::read_to_string(folder.join(file)).expect("a dump"))
+}
+
+#[test]
+fn dumps_say_which_emitter_made_a_kernel_and_hold_its_instructions() {
+    for (level, register, other) in [("v2", "%xmm", "%ymm"), ("v3", "%ymm", "%zmm"), ("v4", "%zmm", "fmla")] {
+        let [nest, asm] = dumps(&path("two_layers"), "product", ["--cpu", level]);
+        assert!(nest.starts_with("// by the wide emitter\nkernel @"), "{level}: {nest}");
+        let multiply = |l: &&str| if level == "v2" { l.contains("mulps ") } else { l.contains("vfmadd231ps ") };
+        let lines: Vec<&str> = asm.lines().filter(multiply).collect();
+        assert!(lines.iter().any(|l| l.contains(register)) && !asm.contains(other), "{level}: {asm}");
+    }
+    let [nest, asm] = dumps(&path("two_layers"), "product", ["--cpu", "v1"]);
+    assert!(nest.starts_with("// not by the wide emitter: x86_64-unknown-linux-gnu at x86-64-v1 is below x86-64-v2\nkernel @"), "{nest}");
+    assert!(asm.contains("mulps") && !asm.contains("vmulps"), "{asm}");
+    let [nest, asm] = dumps(&path("two_layers"), "product", ["--target", "aarch64-unknown-linux-gnu"]);
+    assert!(nest.starts_with("// by the wide emitter\nkernel @") && asm.contains("fmla v"), "{nest}{asm}");
+    // Doubles are not among what the emitter for aarch64 knows.
+    let file = scratch("cli-dumps").join("doubles.graph");
+    let text = "graph @doubles(%x: f64[4,40]) -> (%y) {\n  @w = const rand(1) : f64[40,8]\n  %y = MatMul(%x, @w)\n}\n";
+    fs::write(&file, text).expect("written");
+    let [nest, asm] = dumps(&file.display().to_string(), "doubles", ["--target", "aarch64-unknown-linux-gnu"]);
+    assert!(nest.starts_with("// not by the wide emitter: it holds f64") && asm.contains("fmadd d"), "{nest}{asm}");
+    let [nest, asm] = dumps(&file.display().to_string(), "doubles", ["--cpu", "v3"]);
+    assert!(nest.starts_with("// by the wide emitter\nkernel @") && asm.contains("vfmadd231pd"), "{nest}{asm}");
+}
+
 #[test]
 fn an_unbound_dimension_is_named_with_its_flag() {
     let folder = scratch("cli-bind");

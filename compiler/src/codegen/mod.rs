@@ -16,6 +16,8 @@ mod need;
 mod neon;
 pub mod program;
 pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verify;
 mod verify_sizes;
 pub mod wide;

@@ -474,7 +474,8 @@ mod tests {
     use bytemuck::{Pod, cast_slice, pod_read_unaligned};
 
     use super::super::parse;
-    use super::*;
+    use super::EvalError;
+    use crate::codegen::testing::{eval, eval_sized, eval_with};
 
     fn bytes<T: Pod>(x: &[T]) -> Vec<u8> {
         cast_slice(x).to_vec()

@@ -13,7 +13,7 @@ mod parse;
 pub mod pieces;
 mod print;
 #[cfg(test)]
-mod random;
+mod random_tests;
 mod reach;
 mod scalar;
 pub mod traffic;

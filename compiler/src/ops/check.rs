@@ -133,14 +133,15 @@ impl Check {
                 panic!("{}, {what}: lowered: {difference}\n{program}", self.text);
             }
         }
-        for (machine, emitter, schedule_for) in super::check_compiled::targets() {
-            let compiled = super::check_compiled::run(&program, operands, what.starts_with("all"), &machine, emitter, &schedule_for);
-            let compiled = compiled.unwrap_or_else(|e| panic!("{}, {what}, {machine} by {emitter:?}: {e}\n{program}", self.text));
-            for (got, expected) in compiled.into_iter().flatten().zip(results) {
+        for target in super::check_compiled::targets() {
+            let by = format!("{} by {:?}", target.machine, target.emitter);
+            let compiled = super::check_compiled::run(&program, operands, what.starts_with("all"), &target);
+            let compiled = compiled.unwrap_or_else(|e| panic!("{}, {what}, {by}: {e}\n{program}", self.text));
+            for (got, expected) in compiled.into_iter().zip(results) {
                 let bound = self.bound.map_or((2e-6, 2e-6), |b| (b.0.max(2e-6), b.1.max(2e-6)));
-                let bound = if got.dtype().is_float() { Some(bound) } else { self.bound };
+                let bound = if matches!(got.dtype(), DType::F32 | DType::F64) { Some(bound) } else { self.bound };
                 if let Some(difference) = difference(&got, expected, bound) {
-                    panic!("{}, {what}: compiled for {machine} by {emitter:?}: {difference}\n{program}", self.text);
+                    panic!("{}, {what}: compiled for {by}: {difference}\n{program}", self.text);
                 }
             }
         }
@@ -320,7 +321,7 @@ pub(crate) fn assert_close(got: &Tensor, expected: &Tensor) {
 }
 
 /// What differs, if anything does.
-fn difference(got: &Tensor, expected: &Tensor, bound: Option<(f64, f64)>) -> Option<String> {
+pub(super) fn difference(got: &Tensor, expected: &Tensor, bound: Option<(f64, f64)>) -> Option<String> {
     // Programs know small types as the codes that they are stored as.
     let (got, expected) = (&got.stored(), &expected.stored());
     if got.ty() != expected.ty() {

@@ -1,47 +1,45 @@
-//! The last oracle of operator tests: the lowered program scheduled, verified, interpreted as a nest and run as machine code.
+//! The last oracle of operator tests: the lowered program scheduled, verified, interpreted as a nest and run as machine code, for every
+//! level of this machine.
 
 use tinsmith_targets::Feature;
 
 use crate::codegen::jit::Executable;
 use crate::codegen::program::{Emitter, IoBuffer, Place, Program, Step};
 use crate::codegen::target::{Level, Machine};
+use crate::codegen::testing::{can_run, wide_levels};
 use crate::codegen::wide;
-use crate::expr;
+use crate::expr::{self, TensorDecl};
 use crate::lower::combine;
-use crate::nest;
-use crate::schedule::{self, Arg, Dot, Memory, Source, Storage, schedule};
+use crate::nest::{self, Buffer};
+use crate::ops::check::difference;
+use crate::schedule::{self, Arg, Dot, Memory, Scheduled, Source, Storage, schedule};
 use crate::tensor::{DType, Tensor, dense_strides, n_elements};
 
-/// The ways to machine code that this machine can execute: Cranelift, and the wide emitter at each of its levels.
-pub(crate) fn targets() -> Vec<(Machine, Emitter, schedule::Machine)> {
-    let mut all = vec![(Machine::native(), Emitter::Clif, schedule::Machine::vector128(16, true))];
-    let level = Machine::x86_64;
-    let with_dots = |m: Machine| Machine { target: m.target.with(Feature::Avx512vnni), ..m };
-    for (machine, n_registers, dot) in [
-        (level(Level::V2), 16, Dot::Pairs),
-        (level(Level::V3), 16, Dot::Pairs),
-        (level(Level::V4), 32, Dot::Pairs),
-        (with_dots(level(Level::V4)), 32, Dot::Quads),
-    ] {
-        if let (Some(isa), Ok(())) = (wide::Isa::of(&machine), machine.check_host()) {
-            all.push((machine, Emitter::Auto, schedule::Machine { dot, ..schedule::Machine::wide(isa.lanes(), n_registers) }));
-        }
-    }
-    all
+/// A way to machine code, and the schedule for it.
+pub(crate) struct Target {
+    pub(crate) machine: Machine,
+    pub(crate) emitter: Emitter,
+    schedule: schedule::Machine,
 }
 
-/// Runs a program as machine code. `Ok(None)` where half floats round elsewhere than in the interpreter.
-pub(crate) fn run(
-    program: &expr::Program,
-    operands: &[Tensor],
-    constant: bool,
-    machine: &Machine,
-    emitter: Emitter,
-    schedule_for: &schedule::Machine,
-) -> Result<Option<Vec<Tensor>>, String> {
-    if program.tensors.iter().any(|t| matches!(t.dtype, DType::F16 | DType::BF16)) {
-        return Ok(None);
-    }
+/// The ways that this machine can execute, Cranelift at the least level and at its own, and the wide emitter at each of its levels; the
+/// others are named.
+pub(crate) fn targets() -> Vec<Target> {
+    let clif =
+        |machine: Machine| Target { schedule: schedule::Machine::vector128(16, machine.target.has_fma()), machine, emitter: Emitter::Clif };
+    let wide = |machine: Machine| {
+        let isa = wide::Isa::of(&machine)?;
+        let (n_registers, quads) = (if isa == wide::Isa::V4 { 32 } else { 16 }, machine.target.has(Feature::Avx512vnni));
+        let dot = if quads { Dot::Quads } else { Dot::Pairs };
+        let schedule = schedule::Machine { dot, ..schedule::Machine::wide(isa.lanes(), n_registers) };
+        Some(Target { machine, emitter: Emitter::Auto, schedule })
+    };
+    let all = [Machine::x86_64(Level::Base), Machine::native()].into_iter().map(clif).chain(wide_levels().into_iter().filter_map(wide));
+    all.filter(|t| can_run(&t.machine)).collect()
+}
+
+/// Schedules a program, interprets the nest, and runs it as machine code, which must give the same.
+pub(crate) fn run(program: &expr::Program, operands: &[Tensor], constant: bool, on: &Target) -> Result<Vec<Tensor>, String> {
     let mut program = program.clone();
     combine(&mut program, &|_| constant);
     expr::simplify(&mut program);
@@ -58,7 +56,7 @@ pub(crate) fn run(
     let decls: Vec<_> = program.results.iter().map(|t| program.tensors[t.0 as usize].clone()).collect();
     let n = operands.len();
     let results = decls.iter().enumerate().map(|(j, d)| memory(n + j, &format!("y{j}"), d.dtype, &d.dims)).collect();
-    let scheduled = match schedule("op", &program, sources, results, schedule_for) {
+    let scheduled = match schedule("op", &program, sources, results, &on.schedule) {
         Ok(s) => s,
         Err(e) => return Err(format!("schedule: {e}")),
     };
@@ -66,10 +64,11 @@ pub(crate) fn run(
     if !errors.is_empty() {
         return Err(format!("verify: {errors:?}\n{}", scheduled.kernel));
     }
+    let results = interpret(&scheduled, operands, &decls, on.machine.target.has_fma())?;
     let inputs = operands.iter().map(|t| IoBuffer { name: "x".to_owned(), bytes: t.bytes().len(), dims: vec![] }).collect();
     let outputs =
         decls.iter().map(|d| IoBuffer { name: d.name.clone(), bytes: n_elements(&d.dims) * d.dtype.size_bytes(), dims: vec![] }).collect();
-    let mut target = Program { inputs, outputs, emitter, ..Program::default() };
+    let mut target = Program { inputs, outputs, emitter: on.emitter, ..Program::default() };
     let mut args = vec![];
     for arg in &scheduled.args {
         args.push(match arg {
@@ -86,14 +85,36 @@ pub(crate) fn run(
     }
     let kernel = target.kernel(scheduled.kernel.clone());
     target.steps.push(Step { label: "op".to_owned(), kernel, args, sizes: vec![] });
-    let exe = Executable::new(&target, machine).map_err(|e| format!("codegen: {e}\n{}", scheduled.kernel))?;
+    let exe = Executable::new(&target, &on.machine).map_err(|e| format!("codegen: {e}\n{}", scheduled.kernel))?;
     let mut memory = exe.memory();
     memory.workspace.as_mut_slice().fill(0xFF);
     for (to, from) in memory.inputs.iter_mut().zip(operands) {
         to.as_mut_slice().copy_from_slice(from.bytes());
     }
     exe.run(&mut memory).map_err(|s| format!("status {s:?}"))?;
-    Ok(Some(decls.iter().zip(&memory.outputs).map(|(d, bytes)| Tensor::from_bytes(d.dtype, &d.dims, bytes.as_slice())).collect()))
+    for (d, (bytes, interpreted)) in decls.iter().zip(memory.outputs.iter().zip(&results)) {
+        let compiled = Tensor::from_bytes(d.dtype, &d.dims, bytes.as_slice());
+        if let Some(difference) = difference(&compiled, interpreted, Some((0.0, 0.0))) {
+            return Err(format!("compiled, not as interpreted: {difference}\n{}", scheduled.kernel));
+        }
+    }
+    Ok(results)
+}
+
+/// What the interpreter of nests makes of the operands.
+fn interpret(scheduled: &Scheduled, operands: &[Tensor], decls: &[TensorDecl], fused: bool) -> Result<Vec<Tensor>, String> {
+    let contents = |(arg, buffer): (&Arg, &Buffer)| match arg {
+        Arg::Storage(i) if *i < operands.len() => operands[*i].bytes().to_vec(),
+        Arg::Constant(t) => t.bytes().to_vec(),
+        _ => vec![0xFF; buffer.len * buffer.dtype.size_bytes()],
+    };
+    let mut buffers: Vec<Vec<u8>> = scheduled.args.iter().zip(&scheduled.kernel.buffers).map(contents).collect();
+    nest::eval_with(&scheduled.kernel, &mut buffers, fused).map_err(|e| format!("interpreted: {e}\n{}", scheduled.kernel))?;
+    let result = |(j, d): (usize, &TensorDecl)| {
+        let at = scheduled.args.iter().position(|a| matches!(a, Arg::Storage(i) if *i == operands.len() + j)).expect("a result");
+        Tensor::from_bytes(d.dtype, &d.dims, &buffers[at])
+    };
+    Ok(decls.iter().enumerate().map(result).collect())
 }
 
 #[cfg(test)]
@@ -111,8 +132,8 @@ mod tests {
         let values: Vec<f32> = (0..8).map(|i| i as f32 / 8.0).collect();
         let operands = [Tensor::from_slice(&[8], &values)];
         let expected = expr::eval(&program, &operands).unwrap();
-        for (machine, emitter, schedule_for) in targets() {
-            let got = run(&program, &operands, false, &machine, emitter, &schedule_for).unwrap().unwrap();
+        for target in targets() {
+            let got = run(&program, &operands, false, &target).unwrap();
             crate::ops::check::assert_close(&got[0], &expected[0]);
         }
     }

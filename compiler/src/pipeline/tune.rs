@@ -220,9 +220,13 @@ fn measure(task: &Tunable, scheduled: &Scheduled, target: &Machine) -> Option<f6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codegen::target::Level;
+    use crate::codegen::testing::can_run;
     use crate::graph;
     use crate::pipeline::Options;
     use crate::pipeline::lower_and_schedule_as;
+    use crate::schedule::Tile;
+    use crate::tensor::Tensor;
 
     fn product() -> Graph {
         graph::parse("graph @g(%x: f32[48,40]) -> (%y) {\n  @w = const rand(1) : f32[40,96]\n  %y = MatMul(%x, @w)\n}\n").unwrap()
@@ -239,12 +243,9 @@ mod tests {
 
     #[test]
     fn the_form_of_a_file_is_taken_and_another_machines_is_not() {
-        let machine = Machine::x86_64(crate::codegen::target::Level::V3);
+        let machine = Machine::x86_64(Level::V3);
         let none = Tuned::default();
-        let mut tuner = Tuner::new(&product(), &machine, Emitter::Auto.into(), &none).unwrap();
-        tuner.tunable = Some(vec![]);
-        schedule_with(product(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
-        let task = tuner.tunable.unwrap().remove(0);
+        let task = tasks(&product(), &machine).remove(0);
         let text = format!("{} order=at-use steps=2 tile=3x3\n", task.key);
         let schedule_of = |tuned: &Tuned, machine: &Machine| {
             let compiled = lower_and_schedule_as(product(), machine, Emitter::Auto, tuned, &[]).unwrap();
@@ -252,7 +253,7 @@ mod tests {
         };
         let tuned = Tuned::parse(&text).unwrap();
         assert_eq!(schedule_of(&tuned, &machine), "contract(mr=3 nr=24 ku=2)");
-        let other = Machine::x86_64(crate::codegen::target::Level::V4);
+        let other = Machine::x86_64(Level::V4);
         assert_eq!(schedule_of(&tuned, &other), schedule_of(&none, &other));
     }
 
@@ -266,7 +267,7 @@ mod tests {
   %d = Conv(%c, @w) pads=[1,1,1,1]
 }
 ";
-        let machine = Machine::x86_64(crate::codegen::target::Level::V4);
+        let machine = Machine::x86_64(Level::V4);
         let schedule_of = |options: Options, tuned: &Tuned| {
             let mut tuner = Tuner::new(&graph::parse(text).unwrap(), &machine, options, tuned).unwrap();
             tuner.tunable = Some(vec![]);
@@ -290,8 +291,10 @@ mod tests {
     }
 
     #[test]
-    fn measuring_keeps_to_its_time_and_writes_its_file() {
+    fn measuring_keeps_to_its_time_and_to_what_its_file_says() {
         let file = std::env::temp_dir().join(format!("tinsmith-tune-{}.txt", std::process::id()));
+        let known = format!("{HEADER}00ff order=at-use steps=8 tile=6x4 # of another kernel\n");
+        fs::write(&file, &known).unwrap();
         let config = Config { tune: Duration::from_millis(50), tune_file: Some(file.clone()), ..Config::default() };
         let start = Instant::now();
         let found = tuned(&product(), &Machine::native(), &config).unwrap();
@@ -299,5 +302,88 @@ mod tests {
         let read = tuned(&product(), &Machine::native(), &Config { tune: Duration::ZERO, ..config }).unwrap();
         fs::remove_file(&file).unwrap();
         assert_eq!(read, found);
+        assert_eq!(read.lines["00ff"], Tuned::parse(&known).unwrap().lines["00ff"]);
+    }
+
+    /// The kernels of a graph that have other forms.
+    fn tasks(graph: &Graph, machine: &Machine) -> Vec<Tunable> {
+        let none = Tuned::default();
+        let mut tuner = Tuner::new(graph, machine, Emitter::Auto.into(), &none).unwrap();
+        tuner.tunable = Some(vec![]);
+        schedule_with(graph.clone(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
+        tuner.tunable.unwrap()
+    }
+
+    /// Builds with these forms and runs the build, which must give the graph's own values; the schedules of its kernels.
+    fn build(graph: &Graph, machine: &Machine, tuned: &Tuned) -> String {
+        let compiled = lower_and_schedule_as(graph.clone(), machine, Emitter::Auto, tuned, &[]).unwrap();
+        let schedules = compiled.program.kernels.iter().map(|k| k.schedule.clone() + "\n").collect();
+        let dims = graph.ty(graph.inputs()[0]).dims().unwrap();
+        let values: Vec<f32> = (0..dims.iter().product()).map(|i: usize| ((i * 7919) % 1013) as f32 / 506.5 - 1.0).collect();
+        let input = Tensor::from_slice(&dims, &values);
+        let executable = Executable::new(&compiled.program, machine).unwrap();
+        let mut memory = executable.memory();
+        memory.inputs[0].as_mut_slice().copy_from_slice(input.bytes());
+        memory.workspace.as_mut_slice().fill(0xff);
+        executable.run(&mut memory).unwrap();
+        let expected = &graph::eval(graph, &[input]).unwrap()[0];
+        let found = Tensor::from_bytes(expected.dtype(), expected.dims(), memory.outputs[0].as_slice());
+        let (found, expected) = (found.to_f64s(), expected.to_f64s());
+        let bound = 3e-5 * (expected.iter().map(|x| x * x).sum::<f64>() / expected.len() as f64).sqrt();
+        for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() <= bound, "{machine}: element {i} is {a}, not {b}, by\n{schedules}");
+        }
+        schedules
+    }
+
+    #[test]
+    fn a_faster_form_is_found_and_kept_and_a_build_with_it_is_right() {
+        let (graph, machine) = (product(), Machine::native());
+        let mut task = tasks(&graph, &machine).remove(0);
+        // As if the model took a tile that waits for every sum.
+        let poor = Choice { tile: Some(Tile { mr: 1, nv: 1 }), ..task.machine.choice };
+        task.scheduled = task.form(poor, &machine).unwrap();
+        task.machine.choice = poor;
+        let lines = measure_all(std::slice::from_ref(&task), &machine, Instant::now() + Duration::from_secs(5));
+        let choice = lines[&task.key].0;
+        assert_ne!(choice, poor);
+        let schedule = task.form(choice, &machine).unwrap().kernel.schedule;
+        assert_ne!(schedule, task.scheduled.kernel.schedule);
+
+        let file = std::env::temp_dir().join(format!("tinsmith-tuned-{}.txt", std::process::id()));
+        fs::write(&file, Tuned { lines }.print()).unwrap();
+        let config = Config { tune_file: Some(file.clone()), ..Config::default() };
+        let read = tuned(&graph, &machine, &config).unwrap();
+        // What is known is not measured again.
+        let again = tuned(&graph, &machine, &Config { tune: Duration::from_millis(50), ..config }).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(again, read);
+        assert_eq!(build(&graph, &machine, &read), schedule + "\n");
+    }
+
+    #[test]
+    fn every_form_is_right() {
+        let text = "graph @g(%x: f32[1,20,13,11]) -> (%y) {
+  @v = const rand(1) : f32[24,20,3,3]
+  @w = const rand(2) : f32[20,24,3,3]
+  @m = const rand(3) : f32[11,45]
+  %a = Conv(%x, @v) pads=[1,1,1,1]
+  %b = Conv(%a, @w) pads=[1,1,1,1]
+  %y = MatMul(%b, @m)
+}
+";
+        let graph = graph::parse(text).unwrap();
+        for machine in [Level::V2, Level::V3, Level::V4].map(Machine::x86_64).into_iter().filter(can_run) {
+            let tasks = tasks(&graph, &machine);
+            assert_eq!(tasks.len(), 3);
+            let choices = tasks.iter().map(|t| t.machine.other_choices()).max_by_key(Vec::len).unwrap();
+            // Those that are not about tiles, and some that are.
+            let mut schedules = BTreeSet::new();
+            for choice in choices.iter().take(8).chain(choices.iter().skip(8).step_by(9)) {
+                let lines = tasks.iter().map(|t| (t.key.clone(), (*choice, String::new()))).collect();
+                schedules.insert(build(&graph, &machine, &Tuned { lines }));
+            }
+            assert!(schedules.len() > 4, "{machine}: {schedules:?}");
+        }
     }
 }

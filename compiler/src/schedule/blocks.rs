@@ -178,7 +178,8 @@ impl Block<'_> {
 #[cfg(test)]
 mod tests {
     use super::Blocks;
-    use crate::nest::{Buffer, eval};
+    use crate::codegen::testing::eval_with;
+    use crate::nest::Buffer;
     use crate::schedule::ahead::tests::{is_blocked, product};
     use crate::schedule::{Arg, Choice, Machine, Scheduled};
     use crate::tensor::Tensor;
@@ -204,7 +205,7 @@ mod tests {
             _ => vec![0xff; buffer.len * buffer.dtype.size_bytes()],
         };
         let mut buffers: Vec<Vec<u8>> = args.iter().zip(&kernel.buffers).map(contents).collect();
-        eval(&kernel, &mut buffers).expect("a kernel that runs");
+        eval_with(&kernel, &mut buffers, true).expect("a kernel that runs");
         let out = args.iter().position(|a| matches!(a, Arg::Storage(1))).expect("a result");
         for (i, &got) in bytemuck::cast_slice::<u8, f32>(&buffers[out]).iter().enumerate() {
             let (row, column) = (i / columns, i % columns);

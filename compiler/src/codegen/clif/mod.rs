@@ -12,7 +12,7 @@ mod liveness;
 mod op;
 mod spills;
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;
 mod value;
 
 use cranelift_codegen::Context;

@@ -1,19 +1,15 @@
 //! Kernels through the wide emitter against the loop interpreter, at every level of this machine that it serves.
 
-use tinsmith_targets::Feature;
-
-use super::super::clif::tests::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable, tail};
 use super::{Isa, Unit, compile};
 use crate::codegen::linear::{Spilling, check, registers};
+use crate::codegen::testing::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable, tail, wide_levels};
 use crate::codegen::{Emitter, Level, Machine};
 use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, Op, Reg, VecType};
 use crate::tensor::DType;
 
-/// The levels that this machine can execute, and the last with dot products of bytes.
+/// Its levels that this machine can execute.
 fn machines() -> Vec<Machine> {
-    let v4 = Machine::x86_64(Level::V4);
-    let dots = Machine { target: v4.target.with(Feature::Avx512vnni), ..v4 };
-    runnable([Level::V2, Level::V3, Level::V4].map(Machine::x86_64).into_iter().chain([dots]))
+    runnable(wide_levels())
 }
 
 /// The kernels that the emitter refuses on a machine, and why.

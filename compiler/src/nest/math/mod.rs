@@ -16,9 +16,9 @@ mod pow;
 mod trigonometric;
 
 #[cfg(test)]
-mod tests;
+mod double_tests;
 #[cfg(test)]
-mod tests_double;
+mod tests;
 
 use thiserror::Error;
 

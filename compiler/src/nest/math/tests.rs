@@ -5,8 +5,9 @@
 
 use bytemuck::{cast_slice, pod_read_unaligned};
 
-use super::super::{Access, Builder, Function, eval_with, verify};
+use super::super::{Access, Builder, Function, verify};
 use super::*;
+use crate::codegen::testing::eval_with;
 
 const LANES: usize = 64;
 

@@ -1,17 +1,26 @@
-//! Kernels as text: which loops are independent, which scratch is private, and what the pieces are.
+//! Kernels as text: which loops are independent, which scratch is private, what the pieces are, and that threads make of them what one
+//! does.
 
 use std::collections::HashMap;
 
 use super::*;
+use crate::codegen::testing::{eval as eval_everywhere, eval_sized as eval_sized_everywhere};
 use crate::nest::footprint::apart;
 use crate::nest::pieces::{Piece, pieces};
 use crate::nest::{Access, eval, eval_sized, parse, verify};
+
+/// Buffers of numbers that repeat after eleven.
+fn numbered(kernel: &Kernel) -> Vec<Vec<u8>> {
+    let of = |b: &Buffer| (0..b.len).flat_map(|i| (((i * 7 + b.name.len()) % 11) as f32 / 8.0).to_le_bytes()).collect();
+    kernel.buffers.iter().map(of).collect()
+}
 
 /// The loops of a kernel after marking everything: `par` or `for` of each outermost one, and the private buffers.
 fn marked(buffers: &str, body: &str) -> String {
     let mut kernel = parse(&format!("kernel @t ({buffers}) {{\n{body}\n}}")).unwrap();
     mark(&mut kernel, 0, |_, b| b.access == Access::ReadWrite);
     assert_eq!(verify(&kernel), []);
+    eval_everywhere(&kernel, &mut numbered(&kernel)).unwrap();
     let word = |s: &Stmt| match s {
         Stmt::Loop(l) => Some(if l.parallel { "par" } else { "for" }),
         _ => None,
@@ -122,6 +131,7 @@ fn a_kernel_falls_into_pieces() {
 ";
     let kernel = parse(text).unwrap();
     assert_eq!(verify(&kernel), []);
+    eval_everywhere(&kernel, &mut numbered(&kernel)).unwrap();
     let parts = pieces(&kernel);
     let names: Vec<_> = parts.iter().map(|p| (p.kernel.name.as_str(), p.spread.as_ref().map(|s| s.n))).collect();
     assert_eq!(names, [("t/0", None), ("t/1", Some(63))]);
@@ -288,6 +298,7 @@ fn loops_beside_each_other_are_joined() {
     let joined = |body: &str| {
         let kernel = parse(&format!("kernel @t ({XY}) {{ {body} }}")).unwrap();
         assert_eq!(verify(&kernel), []);
+        eval_everywhere(&kernel, &mut numbered(&kernel)).unwrap();
         pieces(&kernel).iter().map(|p| p.joined).collect::<Vec<_>>()
     };
     // A product in tiles: rows, then columns of the rows that are left.
@@ -343,12 +354,7 @@ fn a_loop_over_time_takes_turns() {
     let spreads: Vec<_> = parts.iter().map(|p| (p.spread.as_ref().map(|s| s.n), p.joined, p.turn.map(|t| t.numbers))).collect();
     assert_eq!(spreads, [(Some(8), false, Some((0, 4, 1))); 2]);
     assert!(parts.iter().all(|p| verify(&p.kernel).is_empty() && p.kernel.sizes.len() == 1), "{}", parts[0].kernel);
-    let buffers: Vec<Vec<u8>> = whole
-        .buffers
-        .iter()
-        .map(|b| (0..b.len).flat_map(|i| (((i * 7 + b.name.len()) % 11) as f32 / 8.0).to_le_bytes()).collect())
-        .collect();
-    let (mut expected, mut found) = (buffers.clone(), buffers);
+    let (mut expected, mut found) = (numbered(&whole), numbered(&whole));
     eval(&whole, &mut expected).unwrap();
     for t in 0..4 {
         for part in &parts {
@@ -356,6 +362,7 @@ fn a_loop_over_time_takes_turns() {
         }
     }
     assert_eq!(found, expected);
+    eval_everywhere(&kernel, &mut numbered(&whole)).unwrap();
     // Where threads would pass registers or scratch of their own on, one of them does all.
     let carried = OVER_TIME.replace("%9: f32 = const 0.5", "%9: f32 = const 0.5 %8: f32 = const 0.0");
     let mut kernel = parse(&carried).unwrap();
@@ -376,6 +383,9 @@ fn what_a_run_shortens_of_the_work_is_told_from_what_it_does_not() {
     }";
     let kernel = parse(text).unwrap();
     assert_eq!(verify(&kernel), []);
+    for sizes in [[16, 32, 32], [1, 8, 29], [2, 24, 24], [3, 0, 5]] {
+        eval_sized_everywhere(&kernel, &mut numbered(&kernel), &sizes, true).unwrap();
+    }
     let spread = pieces(&kernel)[0].spread.clone().unwrap();
     let size = |i: usize| crate::nest::Affine::var(kernel.sizes[i].var);
     // All rows that both loops run over, and the weights, which no run has fewer of.

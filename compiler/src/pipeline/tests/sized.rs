@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Net, random};
+use super::{Net, WAYS, can_run, random};
 use crate::codegen::jit::Executable;
 use crate::codegen::target::{Level, Machine};
 use crate::config::Config;
@@ -18,8 +18,6 @@ pub(super) type Build<'a> = &'a dyn Fn(&[i64]) -> Graph;
 pub(super) fn parameters(ranges: &[(&str, i64, i64)]) -> Vec<Parameter> {
     ranges.iter().map(|&(name, low, high)| Parameter::new(name, low, high, 1)).collect()
 }
-
-const WAYS: [(Level, Emitter); 3] = [(Level::V3, Emitter::Auto), (Level::V4, Emitter::Auto), (Level::V3, Emitter::Clif)];
 
 /// The program for a range, in all ways.
 pub(super) fn compile(parameters: &[Parameter], build: Build<'_>) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
@@ -60,8 +58,7 @@ pub(super) fn check_as(parameters: &[Parameter], convolution: Convolution, at: &
     }
     for ((level, emitter), compiled) in WAYS.into_iter().zip(all) {
         let machine = Machine::x86_64(level);
-        if machine.check_host().is_err() {
-            eprintln!("skipped: this CPU is not {level:?}");
+        if !can_run(&machine) {
             continue;
         }
         let exe = Executable::new(&compiled.program, &machine).unwrap_or_else(|e| panic!("{e}"));

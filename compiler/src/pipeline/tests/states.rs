@@ -2,7 +2,7 @@
 
 use tinsmith_runtime::Pool;
 
-use super::{Attribute, Compiled, Executable, Level, Machine, Net, Options, Tensor, Value, ints, random};
+use super::{Attribute, Compiled, Executable, Level, Machine, Net, Options, Tensor, Value, can_run, ints, random};
 use crate::codegen::program::{Emitter, Place};
 use crate::pipeline::{Tuned, lower_and_schedule_as};
 use crate::state::State;
@@ -20,10 +20,12 @@ impl Net {
             .map(|(k, s)| State { input: index(s.0), output: outputs.len() + k, initial: (k % 2 == 1).then(|| self.any(s.0, 77)) })
             .collect();
         let mut compiled = None;
-        for (emitter, threads, level) in [(Emitter::Clif, 1, Level::Base), (Emitter::Auto, 4, Level::V3)] {
+        for (emitter, threads, level) in
+            [(Emitter::Clif, 1, Level::Base), (Emitter::Auto, 4, Level::V2), (Emitter::Auto, 4, Level::V4), (Emitter::Auto, 4, Level::V3)]
+        {
             compiled = Some(self.check_states_with(outputs, &pairs, emitter, threads, level));
         }
-        compiled.expect("two emitters")
+        compiled.expect("several ways")
     }
 
     fn any(&self, v: Value, seed: u64) -> Tensor {
@@ -40,7 +42,7 @@ impl Net {
         let options = Options { emitter, threads, ..Options::default() };
         let machine = Machine::x86_64(level);
         let compiled = lower_and_schedule_as(self.graph.clone(), &machine, options, &Tuned::default(), states).unwrap();
-        if machine.check_host().is_err() {
+        if !can_run(&machine) {
             return compiled;
         }
         let exe = Executable::new(&compiled.program, &machine).unwrap();

@@ -278,6 +278,25 @@ mod tests {
         insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
     }
 
+    /// Three taps along a row, down a column, and of a signal as long as the image has elements a row.
+    #[test]
+    fn choices_along_one_axis() {
+        let sizes =
+            [(56, 64, 64), (28, 128, 128), (14, 256, 256), (7, 512, 512), (56, 16, 16), (112, 32, 32), (35, 96, 96), (400, 256, 256)];
+        let one_of = |&(side, from, to): &(usize, usize, usize), machine: &Machine| {
+            let image = strided(1, side, from, to);
+            let [y, x] = image.sides.clone();
+            let plain = |axis| Side::plain(axis, side, None);
+            let signal = Side { extent: 1, dim: 1, ..plain(None) };
+            let shape = |sides: [Side; 2]| choice(machine, &Shape { sides, ..image.clone() });
+            let all = [("1x3", shape([plain(Some(0)), x.clone()])), ("3x1", shape([y, plain(Some(1))])), ("3", shape([signal, x]))];
+            all.map(|(taps, choice)| format!("{taps} {side} {from} {to}: {choice}\n")).concat()
+        };
+        let of = |machine: Machine| sizes.iter().map(|s| one_of(s, &machine)).collect::<String>();
+        insta::assert_snapshot!(of(server(1)));
+        insta::assert_snapshot!(of(Machine { l2_bytes: 256 << 10, ..Machine::wide(8, 16) }));
+    }
+
     #[test]
     fn transforms_do_not_depend_on_threads() {
         for (side, from, to) in [(56, 64, 64), (14, 256, 256), (7, 512, 512), (14, 512, 512), (28, 96, 24), (20, 64, 80)] {

@@ -46,7 +46,7 @@ impl Live {
 }
 
 impl Side {
-    fn plain(axis: Option<usize>, extent: usize, live: Option<Live>) -> Self {
+    pub(super) fn plain(axis: Option<usize>, extent: usize, live: Option<Live>) -> Self {
         Side { axis, extent, tap: None, taps: 1, stride: 1, dilation: 1, first: 0, dim: extent, live }
     }
 }

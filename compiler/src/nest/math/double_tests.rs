@@ -4,8 +4,9 @@
 use bytemuck::{AnyBitPattern, cast_slice, pod_read_unaligned};
 use half::{bf16, f16};
 
-use super::super::{Access, Affine, Builder, eval_with, verify};
+use super::super::{Access, Affine, Builder, verify};
 use super::*;
+use crate::codegen::testing::eval_with;
 use crate::tensor::{round_bf16, round_f16};
 
 const ORACLE: &str = include_str!("double_oracle.txt");
