@@ -274,6 +274,7 @@ mod sized;
 mod sliding;
 mod states;
 mod taps;
+mod targets;
 mod updates;
 mod windows;
 mod winograd;

@@ -9,11 +9,13 @@ mod blocks;
 mod borders;
 mod by_taps;
 mod channels;
+mod choice;
 mod contract;
 mod cost;
 mod dot;
 mod emitter;
 mod inner_product;
+mod machine;
 mod map;
 mod pack;
 mod prepare;
@@ -26,7 +28,9 @@ mod stages;
 mod window;
 mod winograd;
 
-pub use cost::{Choice, Convolution, Dot, Machine, Order, Tile};
+pub use choice::{Choice, Order};
+pub use cost::Tile;
+pub use machine::{Convolution, Dot, Machine};
 
 use crate::expr::{Body, Expr, Item, Node, Program, Stage, TensorId};
 use crate::nest::Kernel;

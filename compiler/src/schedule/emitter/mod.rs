@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, Body, CompareOp, Expr, Ix, LiveRows, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Access, Affine, BufferId, Index, Reg, Stmt, for_each_access};
-use crate::schedule::cost::Machine;
+use crate::schedule::machine::Machine;
 use crate::schedule::{Arg, Memory, ScheduleError, Scheduled};
 use crate::tensor::{DType, Size, Tensor, dense_strides, n_elements};
 

@@ -4,7 +4,8 @@ use super::cost;
 use super::form::Form;
 use super::shape::{Shape, Side};
 use crate::schedule::MAX_PRIVATE_BYTES;
-use crate::schedule::cost::{Convolution, Machine, choose_tile};
+use crate::schedule::cost::choose_tile;
+use crate::schedule::machine::{Convolution, Machine};
 
 /// Most tiles of a block whose scratch the second-level cache keeps.
 const MAX_TILES: usize = 192;
@@ -155,9 +156,9 @@ impl Plan {
         if channels < 4 {
             return None;
         }
-        // Rows of a multiple of 1 KiB would share sets of the first-level cache.
+        // Rows of quarters of a way would share few sets of the first-level cache.
         let stride = channels.next_multiple_of(4);
-        let stride = if (stride * 4).is_multiple_of(1024) { stride + 16 } else { stride };
+        let stride = if (stride * 4).is_multiple_of(machine.way_bytes() / 4) { stride + machine.line_bytes / 4 } else { stride };
         let narrow = machine.narrowed(columns);
         let lanes = narrow.lanes as usize;
         let tile_bytes = n_products * 4 * (stride + 2 * lanes.min(columns));
