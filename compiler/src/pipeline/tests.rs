@@ -263,6 +263,7 @@ mod bodies;
 mod columns;
 mod counted;
 mod extents;
+mod forms;
 mod images;
 mod integers;
 mod joined;

@@ -64,7 +64,7 @@ pub(super) struct Tuner<'a> {
 
 /// Whether a kernel has other forms that are worth a look.
 fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
-    scheduled.kernel.schedule.contains("contract(") && program.items.len() <= MAX_TUNED_STAGES
+    (scheduled.forms.tiles || scheduled.forms.windows) && program.items.len() <= MAX_TUNED_STAGES
 }
 
 impl<'a> Tuner<'a> {
@@ -129,7 +129,7 @@ impl<'a> Tuner<'a> {
         scheduled: Scheduled,
     ) -> Result<Scheduled, ScheduleError> {
         let idle = self.tuned.is_empty() && self.tunable.is_none();
-        let has_forms = has_forms(program, &scheduled) || scheduled.kernel.schedule.contains("winograd(");
+        let has_forms = has_forms(program, &scheduled) || !scheduled.forms.convolutions.is_empty();
         if idle || !scheduled.sizes.is_empty() || !has_forms {
             return Ok(scheduled);
         }

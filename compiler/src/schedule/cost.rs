@@ -13,6 +13,13 @@ pub struct Tile {
     pub nv: usize,
 }
 
+impl Tile {
+    /// The part of it that there are rows and vectors for.
+    pub(super) fn within(self, rows: usize, vectors: usize) -> Self {
+        Tile { mr: self.mr.min(rows.max(1)), nv: self.nv.min(vectors.max(1)) }
+    }
+}
+
 /// Tiles of wide vectors: rows and vectors in a row.
 const WIDE_TILES: &[(usize, usize)] = &[
     (14, 2),
@@ -46,6 +53,10 @@ const WIDE_TILES: &[(usize, usize)] = &[
     (8, 1),
     (4, 1),
 ];
+
+/// Tiles of windows that are worth measuring.
+pub(super) const WINDOW_TILES: [(usize, usize); 12] =
+    [(8, 1), (7, 1), (6, 1), (5, 1), (4, 1), (4, 2), (3, 2), (2, 2), (2, 4), (1, 4), (3, 1), (2, 1)];
 
 /// The tiles that a machine's registers hold.
 pub(super) fn wide_tiles(machine: &Machine) -> impl Iterator<Item = (usize, usize)> + use<> {
@@ -153,8 +164,8 @@ fn step_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
 /// No more than `max_rows` rows, where there are tiles with so few.
 pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize, max_rows: usize) -> Tile {
     let vectors = columns.div_ceil(machine.lanes as usize).max(1);
-    if let Some(Tile { mr, nv }) = machine.choice.tile {
-        return Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) };
+    if let Some(tile) = machine.choice.tile {
+        return tile.within(rows, vectors);
     }
     let cost = |(mr, nv): (usize, usize)| covering_cost(machine, rows, vectors, Tile { mr, nv });
     let table: Vec<(usize, usize)> =
@@ -164,7 +175,7 @@ pub(super) fn choose_tile(machine: &Machine, rows: usize, columns: usize, max_ro
         .filter(|t| (t.1 <= vectors || t.1 == 1) && t.0 <= max_rows.max(4))
         .min_by_key(|&t| (cost(t), t.0 * t.1))
         .unwrap_or((1, 1));
-    Tile { mr: mr.min(rows.max(1)), nv: nv.min(vectors) }
+    Tile { mr, nv }.within(rows, vectors)
 }
 
 /// Tenths of a cycle for one reduction step of all tiles that cover `rows` by `vectors`.

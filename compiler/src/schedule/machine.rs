@@ -2,8 +2,8 @@
 
 use tinsmith_targets::{Arch, Level, Target};
 
-use super::choice::{Choice, Order};
-use super::cost::{Tile, wide_tiles};
+use super::choice::{Choice, Forms, Order};
+use super::cost::{Tile, WINDOW_TILES, wide_tiles};
 
 /// The part of a target that schedules depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,22 +157,26 @@ impl Machine {
         (32 * self.lanes).div_ceil(self.port_bits.max(1)) as usize
     }
 
-    /// What may be better than the choice that this machine comes with, the most promising first.
-    pub fn other_choices(&self) -> Vec<Choice> {
-        let sums = [Convolution::Direct, Convolution::Winograd(4, 4), Convolution::Winograd(2, 2), Convolution::Winograd(1, 2)];
-        let sums = sums.into_iter().filter(|_| self.convolution == Convolution::Fastest);
-        let sums = sums.map(|convolution| Choice { convolution: Some(convolution), ..self.choice });
+    /// What may be better than the choice that this machine comes with for a kernel of these forms, the most promising first.
+    pub fn other_choices(&self, forms: &Forms) -> Vec<Choice> {
+        let mut others: Vec<Choice> =
+            forms.convolutions.iter().map(|&convolution| Choice { convolution: Some(convolution), ..self.choice }).collect();
+        let has_products = forms.tiles || !forms.convolutions.is_empty();
         if !self.exact {
-            return sums.chain(Choice::ALL.into_iter().filter(|c| *c != self.choice)).collect();
+            others.extend(Choice::ALL.into_iter().filter(|c| *c != self.choice && (has_products || forms.windows)));
+            return others;
         }
-        let blocks = (1..=4).map(|n| Choice { blocks: Some(n), ..self.choice });
-        let steps = [self.choice.steps, 8, 2].into_iter();
-        let tiled = |steps: usize| {
-            wide_tiles(self)
-                .map(move |(mr, nv)| Choice { tile: Some(Tile { mr, nv }), ..Choice::new(Order::AtUse, steps) })
-                .collect::<Vec<_>>()
-        };
-        sums.chain(blocks).chain(steps.flat_map(tiled)).collect()
+        if forms.windows {
+            others.extend(WINDOW_TILES.map(|(mr, nv)| Choice { window: Some(Tile { mr, nv }), ..self.choice }));
+        }
+        if has_products {
+            others.extend((1..=4).map(|n| Choice { blocks: Some(n), ..self.choice }));
+            for steps in [self.choice.steps, 8, 2] {
+                let tiled = |(mr, nv)| Choice { tile: Some(Tile { mr, nv }), ..Choice::new(Order::AtUse, steps) };
+                others.extend(wide_tiles(self).map(tiled));
+            }
+        }
+        others
     }
 
     /// How convolutions are computed: a choice only where nothing is asked for.

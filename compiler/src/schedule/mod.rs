@@ -28,7 +28,7 @@ mod stages;
 mod window;
 mod winograd;
 
-pub use choice::{Choice, Order};
+pub use choice::{Choice, Forms, Order};
 pub use cost::Tile;
 pub use machine::{Convolution, Dot, Machine};
 
@@ -107,6 +107,8 @@ pub struct Scheduled {
     pub args: Vec<Arg>,
     /// What `kernel.sizes` are.
     pub sizes: Vec<Size>,
+    /// What else could be chosen for it.
+    pub forms: Forms,
 }
 
 /// Why a program has no nest.

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     pub(super) columns: usize,
     pub(super) rows: Option<usize>,
     pub(super) tile: Tile,
+    /// Whether vectors of columns are summed of which rows share no operand.
+    pub(super) is_window: bool,
     /// Output axes other than rows and columns, outermost first.
     pub(super) outer: Vec<usize>,
     /// Reduction axes with their extents, outermost first.
@@ -160,6 +162,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         Some(_) => {
             let vectors = columns.div_ceil(lanes);
             match n_rows {
+                _ if let Some(tile) = machine.choice.window => tile.within(n_rows, vectors),
                 _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
                 1 => Tile { mr: 1, nv: vectors.min(8) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
@@ -221,6 +224,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         columns,
         rows,
         tile,
+        is_window: vector.is_some() && !broadcast,
         outer,
         reduction,
         packed_reduction,

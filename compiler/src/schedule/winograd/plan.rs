@@ -19,8 +19,31 @@ const DILATED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
 const MARGIN: f64 = 1.1;
 /// How many times fewer multiply-adds a strided form must take, for its weights are many.
 const STRIDED_SAVING: f64 = 1.2;
+/// Vectors of fewer channels are no vectors.
+const LEAST_CHANNELS: usize = 4;
 /// Most scratch, in second-level caches.
 const MAX_SCRATCH: usize = 8;
+
+/// Outputs of a tile, down and across, of what is worth measuring, the most promising first.
+const MEASURED_FORMS: [[usize; 2]; 9] = [[4, 4], [3, 3], [2, 2], [1, 4], [4, 1], [1, 3], [3, 1], [1, 2], [2, 1]];
+
+/// How a convolution can be computed where that is to choose: none but directly is nothing to choose.
+pub(super) fn ways(machine: &Machine, shape: &Shape) -> Vec<Convolution> {
+    let sides = &shape.stacked().sides;
+    let mut forms: Vec<[usize; 2]> = vec![];
+    for measured in MEASURED_FORMS {
+        let m = [0, 1].map(|i| if sides[i].taps > 1 { measured[i] } else { 1 });
+        let exist = [0, 1].iter().all(|&i| Form::new(m[i], sides[i].taps, sides[i].stride).is_some());
+        let several = [0, 1].iter().any(|&i| sides[i].extent > m[i]);
+        if m != [1, 1] && exist && several && shape.channels.1 >= LEAST_CHANNELS && !forms.contains(&m) {
+            forms.push(m);
+        }
+    }
+    if machine.convolution != Convolution::Fastest || forms.is_empty() {
+        return vec![];
+    }
+    [Convolution::Direct].into_iter().chain(forms.into_iter().map(|[down, across]| Convolution::Winograd(down, across))).collect()
+}
 
 /// The order of a block's products.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,7 +176,7 @@ impl Plan {
         let tiles = [0, 1].map(|i| shape.sides[i].extent.div_ceil(forms[i].m));
         let n_products = forms[0].n() * forms[1].n();
         let (channels, columns) = (shape.channels.1, shape.columns.1);
-        if channels < 4 {
+        if channels < LEAST_CHANNELS {
             return None;
         }
         // Rows of quarters of a way would share few sets of the first-level cache.
