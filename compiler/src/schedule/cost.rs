@@ -148,7 +148,7 @@ fn tiles(machine: &Machine) -> impl Iterator<Item = &'static (usize, usize, usiz
         &[(4, 2, 44), (3, 2, 40), (2, 4, 53), (2, 2, 40), (1, 8, 50), (1, 4, 40), (1, 2, 40), (8, 1, 48), (4, 1, 40)]
     };
     let columns = |mr: usize, nv: usize| if mr == 1 { 1 } else { nv };
-    table.iter().filter(move |t| t.0 * t.1 + columns(t.0, t.1) + 1 <= n_registers)
+    table.iter().filter(move |t| t.0 * t.1 + columns(t.0, t.1) < n_registers)
 }
 
 /// Tenths of a cycle for one reduction step of a tile.
