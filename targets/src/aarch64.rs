@@ -10,11 +10,13 @@ pub(crate) fn target() -> Target {
         vector_bits: 128,
         n_vector_registers: 32,
         n_fma_ports: 2,
+        n_load_ports: 2,
+        port_bits: 128,
         fma_latency_cycles: 4,
         l1d_bytes: 32 << 10,
+        l1d_ways: 8,
         l2_bytes: 256 << 10,
-        l3_bytes: 1 << 20,
+        l3_bytes: 32 << 20,
         line_bytes: 64,
-        page_bytes: 4096,
     }
 }

@@ -77,20 +77,24 @@ pub struct Target {
     pub vector_bits: u32,
     /// Number of vector registers.
     pub n_vector_registers: u32,
-    /// Multiply-adds of one vector each that start per cycle.
+    /// Multiply-adds that start per cycle, each of [`Self::port_bits`]; without fused ones, a multiplication and an addition.
     pub n_fma_ports: u32,
-    /// Cycles from a multiply-add to one that needs its result.
+    /// Loads that start per cycle, each of [`Self::port_bits`].
+    pub n_load_ports: u32,
+    /// Bits that go through a port in a cycle: wider vectors take several.
+    pub port_bits: u32,
+    /// Cycles from a multiply-add to one that adds to its result.
     pub fma_latency_cycles: u32,
     /// First-level data cache.
     pub l1d_bytes: usize,
+    /// Associativity of the first-level data cache: so many lines whose addresses are whole ways apart stay in it.
+    pub l1d_ways: usize,
     /// Second-level cache of one core.
     pub l2_bytes: usize,
-    /// Share of the last-level cache that one core can count on.
+    /// Last-level cache, which cores share.
     pub l3_bytes: usize,
     /// A cache line.
     pub line_bytes: usize,
-    /// A page, which is also the distance at which addresses collide in the first-level cache.
-    pub page_bytes: usize,
 }
 
 impl Target {

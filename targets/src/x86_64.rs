@@ -20,13 +20,15 @@ pub(crate) fn target(level: Level) -> Target {
         features,
         vector_bits: 128,
         n_vector_registers: 16,
-        n_fma_ports: if level >= Level::V3 { 2 } else { 1 },
-        fma_latency_cycles: if level >= Level::V3 { 4 } else { 8 },
+        n_fma_ports: 2,
+        n_load_ports: 2,
+        port_bits: 256,
+        fma_latency_cycles: 4,
         l1d_bytes: 32 << 10,
+        l1d_ways: 8,
         l2_bytes: if level >= Level::V4 { 1 << 20 } else { 256 << 10 },
-        l3_bytes: 1 << 20,
+        l3_bytes: 32 << 20,
         line_bytes: 64,
-        page_bytes: 4096,
     };
     set_vectors(&mut target);
     target

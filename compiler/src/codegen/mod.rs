@@ -5,6 +5,7 @@
 //! [`cranelift_module::Module`], so that object files and in-process execution share every line.
 
 mod address;
+pub mod caches;
 mod calls;
 pub mod clif;
 pub mod entry;

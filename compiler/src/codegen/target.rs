@@ -9,6 +9,7 @@ use target_lexicon::{Aarch64Architecture, Architecture, BinaryFormat, Endianness
 use tinsmith_targets::{Arch, Feature, Target};
 
 use super::CodegenError;
+use super::caches::{self, Cache};
 
 pub use tinsmith_targets::Level;
 
@@ -56,7 +57,7 @@ impl Machine {
                 target = with;
             }
         }
-        set_caches(&mut target);
+        set_caches(&mut target, caches::of_host());
         Machine { target, ..base }
     }
 
@@ -225,20 +226,21 @@ fn host_has(_feature: Feature) -> bool {
     false
 }
 
-/// Takes the sizes of the caches of one core from the CPU, where it tells them and they are plausible.
-fn set_caches(target: &mut Target) {
-    #[cfg(target_arch = "x86_64")]
-    for cache in raw_cpuid::CpuId::new().get_cache_parameters().into_iter().flatten() {
-        let bytes = cache.sets() * cache.associativity() * cache.physical_line_partitions() * cache.coherency_line_size();
-        match (cache.cache_type(), cache.level()) {
-            (raw_cpuid::CacheType::Data, 1) if (16 << 10..=256 << 10).contains(&bytes) => target.l1d_bytes = bytes,
-            // What several cores share is more; no core counts on it alone.
-            (raw_cpuid::CacheType::Unified, 2) if bytes >= 128 << 10 => target.l2_bytes = bytes.min(2 << 20),
-            _ => {}
-        }
+/// Takes the caches of one core as this machine tells them, where they are plausible.
+fn set_caches(target: &mut Target, caches: [Option<Cache>; 3]) {
+    let [first, second, third] = caches;
+    if let Some(Cache { bytes, ways, line_bytes }) = first.filter(|c| (16 << 10..=256 << 10).contains(&c.bytes)) {
+        target.l1d_bytes = bytes;
+        target.l1d_ways = ways.filter(|&n| n <= 64 && bytes.is_multiple_of(n)).unwrap_or(target.l1d_ways);
+        target.line_bytes = line_bytes.filter(|n| n.is_power_of_two() && (32..=256).contains(n)).unwrap_or(target.line_bytes);
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = target;
+    // What several cores share is more; no core counts on it alone.
+    if let Some(cache) = second.filter(|c| c.bytes >= 128 << 10) {
+        target.l2_bytes = cache.bytes.min(2 << 20);
+    }
+    if let Some(cache) = third.filter(|c| c.bytes >= 1 << 20) {
+        target.l3_bytes = cache.bytes;
+    }
 }
 
 #[cfg(test)]
@@ -263,6 +265,20 @@ mod tests {
     fn native_runs_here() {
         assert!(Machine::native().check_host().is_ok());
         assert_eq!(Machine::parse(None, Some("native")).map_err(|e| e.to_string()), Ok(Machine::native()));
+    }
+
+    #[test]
+    fn caches_are_taken_where_they_are_plausible() {
+        let taken = |caches| {
+            let mut target = Target::aarch64();
+            set_caches(&mut target, caches);
+            [target.l1d_bytes >> 10, target.l1d_ways, target.line_bytes, target.l2_bytes >> 10, target.l3_bytes >> 20]
+        };
+        let cache = |kib: usize, ways| Some(Cache { bytes: kib << 10, ways, line_bytes: Some(128) });
+        assert_eq!(taken([None; 3]), [32, 8, 64, 256, 32]);
+        assert_eq!(taken([cache(128, Some(4)), cache(12 << 10, None), cache(64 << 10, None)]), [128, 4, 128, 2048, 64]);
+        assert_eq!(taken([cache(4, Some(4)), cache(64, None), cache(512, None)]), [32, 8, 64, 256, 32]);
+        assert_eq!(taken([cache(48, Some(5)), None, None])[..2], [48, 8]);
     }
 
     #[test]

@@ -40,7 +40,6 @@ use ports::{Direction, mover};
 pub use ranged::{CompileFor, ReadAt, compile_range};
 pub use tune::{Tuned, tuned};
 use tuner::Tuner;
-pub use tuner::schedule_machine;
 
 /// Constants of this size have one layout, even where two kernels would like different ones.
 const SHARED_CONSTANT_BYTES: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use super::dynamic::Sizer;
 use crate::graph::{Graph, Value};
 use crate::nest::{Access, Affine, BinaryOp, Builder, Index, Live, Op, Reg, Var, VecType};
-use crate::schedule::{Arg, Scheduled};
+use crate::schedule::{Arg, Forms, Scheduled};
 use crate::tensor::{DType, Size};
 
 /// Which way a value goes.
@@ -68,7 +68,7 @@ pub(super) fn mover(
         Direction::In(i) => vec![Arg::Input(i), Arg::Storage(storage)],
         Direction::Out(j) => vec![Arg::Output(j), Arg::Storage(storage)],
     };
-    Scheduled { kernel: b.finish(), args, sizes: sizes.into_iter().map(|s| s.0).collect() }
+    Scheduled { kernel: b.finish(), args, sizes: sizes.into_iter().map(|s| s.0).collect(), forms: Forms::default() }
 }
 
 struct Walk<'a> {

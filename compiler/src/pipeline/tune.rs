@@ -97,6 +97,11 @@ impl Tunable {
         (!self.machine.exact || linear::check(target, &form.kernel).is_ok()).then_some(form)
     }
 
+    /// What may be better than the model's choice, the most promising first.
+    pub(super) fn other_choices(&self) -> Vec<Choice> {
+        self.machine.other_choices(&self.scheduled.forms)
+    }
+
     fn emitter(&self) -> Emitter {
         if self.machine.exact { Emitter::Wide } else { Emitter::Clif }
     }
@@ -158,10 +163,11 @@ fn measure_all(tasks: &[Tunable], target: &Machine, deadline: Instant) -> BTreeM
             break;
         }
     }
-    let n_choices = tasks.iter().map(|t| t.machine.other_choices().len()).max().unwrap_or(0);
+    let choices: Vec<Vec<Choice>> = tasks.iter().map(Tunable::other_choices).collect();
+    let n_choices = choices.iter().map(Vec::len).max().unwrap_or(0);
     'rounds: for round in 0..n_choices {
         for (i, task) in tasks.iter().enumerate().take(best.len()) {
-            let Some(&choice) = task.machine.other_choices().get(round) else { continue };
+            let Some(&choice) = choices[i].get(round) else { continue };
             if Instant::now() > deadline {
                 break 'rounds;
             }

@@ -20,36 +20,27 @@ const MAX_TUNED_STAGES: usize = 16;
 /// What [`Probe::spills`] gives for one stack access in a deepest loop.
 const DEEPEST_SPILL: u64 = 64;
 
+/// So few registers are only counted on where there are no more.
+const LEAST_REGISTERS: usize = 8;
+/// The last that is tried: what needs many registers for other things than sums.
+const SCALAR_REGISTERS: usize = 5;
+
 /// Weights of so many second-level caches stay in the last-level cache beside what else a run reads.
 const WEIGHTS_THAT_STAY: usize = 2;
-
-/// What schedules for Cranelift need to know of a machine: 128-bit vectors are the widest that it has.
-pub fn schedule_machine(machine: &Machine) -> schedule::Machine {
-    let target = &machine.target;
-    // Without AVX-512 and on the 128-bit emitter, sixteen registers can be named on x86-64.
-    let n_registers = if target.arch == Arch::Aarch64 { 32 } else { 16 };
-    schedule::Machine {
-        l1_bytes: target.l1d_bytes,
-        l2_bytes: target.l2_bytes,
-        ..schedule::Machine::vector128(n_registers, target.has_fma())
-    }
-}
 
 /// What schedules for the emitter of instructions are made for, the best first: a schedule that needs too many registers is followed by
 /// one that counts on fewer.
 fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
-    let with_caches =
-        |m: schedule::Machine| schedule::Machine { l1_bytes: machine.target.l1d_bytes, l2_bytes: machine.target.l2_bytes, ..m };
-    if machine.target.arch == Arch::Aarch64 {
-        return [32, 24, 16, 5].map(|n_registers| with_caches(schedule::Machine::by_element(n_registers))).to_vec();
+    let (target, base) = (&machine.target, schedule::Machine::from(&machine.target));
+    let all = target.n_vector_registers as usize;
+    let fewer = |all: usize| [all, all / 4 * 3, all / 2].into_iter().filter(move |&n| n > LEAST_REGISTERS || n == all);
+    if target.arch == Arch::Aarch64 {
+        return fewer(all).chain([SCALAR_REGISTERS]).map(|n| schedule::Machine { by_element: true, ..base.widened(4, n) }).collect();
     }
     let Some(isa) = wide::Isa::of(machine) else { return vec![] };
     let dot = if isa == wide::Isa::V4 && machine.target.has(Feature::Avx512vnni) { Dot::Quads } else { Dot::Pairs };
-    let make = |n_registers: usize| with_caches(schedule::Machine { dot, ..schedule::Machine::wide(isa.lanes(), n_registers) });
-    match isa {
-        wide::Isa::V4 => vec![make(32), make(24), make(16), make(5)],
-        wide::Isa::V2 | wide::Isa::V3 => vec![make(16), make(12), make(5)],
-    }
+    let all = if isa == wide::Isa::V4 { all } else { all.min(16) };
+    fewer(all).chain([SCALAR_REGISTERS]).map(|n| schedule::Machine { dot, ..base.widened(isa.lanes(), n) }).collect()
 }
 
 /// Schedules kernels: for wide vectors where the wide emitter takes them, else choosing among the forms of a contraction by
@@ -73,7 +64,7 @@ pub(super) struct Tuner<'a> {
 
 /// Whether a kernel has other forms that are worth a look.
 fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
-    scheduled.kernel.schedule.contains("contract(") && program.items.len() <= MAX_TUNED_STAGES
+    (scheduled.forms.tiles || scheduled.forms.windows) && program.items.len() <= MAX_TUNED_STAGES
 }
 
 impl<'a> Tuner<'a> {
@@ -82,7 +73,7 @@ impl<'a> Tuner<'a> {
         let unsupported = |message: String| vec![Diagnostic::new("unsupported-target", Severity::Unsupported, "", message)];
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
         let weight_bytes: usize = graph.order().into_iter().filter_map(|n| graph.node(n).constant()).map(|t| t.bytes().len()).sum();
-        let weights_stay = weight_bytes <= WEIGHTS_THAT_STAY * machine.target.l2_bytes;
+        let weights_stay = weight_bytes <= (WEIGHTS_THAT_STAY * machine.target.l2_bytes).min(machine.target.l3_bytes / 2);
         let convolving = |m: schedule::Machine| schedule::Machine { convolution, threads, weights_stay, ..m };
         let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine).into_iter().map(convolving).collect() };
         if emitter == Emitter::Wide && wide.is_empty() {
@@ -93,7 +84,7 @@ impl<'a> Tuner<'a> {
             target: machine.clone(),
             wide,
             only_wide: emitter == Emitter::Wide,
-            machine: convolving(schedule_machine(machine)),
+            machine: convolving(schedule::Machine::from(&machine.target)),
             goal,
             known: HashMap::new(),
             tuned,
@@ -138,7 +129,7 @@ impl<'a> Tuner<'a> {
         scheduled: Scheduled,
     ) -> Result<Scheduled, ScheduleError> {
         let idle = self.tuned.is_empty() && self.tunable.is_none();
-        let has_forms = has_forms(program, &scheduled) || scheduled.kernel.schedule.contains("winograd(");
+        let has_forms = has_forms(program, &scheduled) || !scheduled.forms.convolutions.is_empty();
         if idle || !scheduled.sizes.is_empty() || !has_forms {
             return Ok(scheduled);
         }

@@ -5,8 +5,6 @@ use super::blocks::{Block, Blocks};
 use super::emitter::{Emitter, Packed, Point};
 use crate::nest::{Affine, BufferId};
 
-/// Bytes of a cache line.
-pub(super) const LINE_BYTES: i64 = 64;
 /// Most lines asked for in one iteration of the reduction: beyond, the tiles are too few to hide anything.
 const MAX_LINES: i64 = 6;
 /// The same where other rows may follow, of which a run says how many.
@@ -52,7 +50,7 @@ impl Ahead {
     /// How to ask for the next panel of `packed`; `None` where that gains nothing.
     pub(super) fn new(e: &Emitter, packed: &Packed, size_bytes: usize, loops: &TileLoops<'_>) -> Option<Self> {
         let n_blocks = loops.blocks.map_or(1, |b| b.n as i64);
-        let (panel, line) = (packed.panel / n_blocks, LINE_BYTES / size_bytes as i64);
+        let (panel, line) = (packed.panel / n_blocks, (e.machine.line_bytes / size_bytes) as i64);
         let two_fit = 2 * panel as usize * size_bytes <= e.machine.l2_bytes / 8 * 7;
         if !e.machine.exact || loops.n_panels < 2 || !two_fit || loops.reduction.iter().any(|r| packed.strides.iter().all(|s| s.0 != r.0)) {
             return None;

@@ -330,7 +330,7 @@ fn ceil_div(a: i64, b: i64) -> i64 {
 mod tests {
     use super::{Walk, cuts, in_place, interior};
     use crate::expr::{Body, Builder, Expr, Item, ReduceOp};
-    use crate::schedule::cost::Machine;
+    use crate::schedule::Machine;
     use crate::schedule::emitter::Emitter;
     use crate::tensor::{DType, Parameter, Size};
 

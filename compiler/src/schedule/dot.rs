@@ -2,8 +2,8 @@
 //! many steps; of the other factor as many adjacent bytes are read at once and broadcast.
 
 use super::ScheduleError;
-use super::cost::Dot;
 use super::emitter::{Emitter, Lanes, Point, expr_depends, stride_along, vector_ok};
+use super::machine::Dot;
 use super::pack::packable;
 use super::prepare;
 use crate::expr::{BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage};

@@ -9,11 +9,13 @@ mod blocks;
 mod borders;
 mod by_taps;
 mod channels;
+mod choice;
 mod contract;
 mod cost;
 mod dot;
 mod emitter;
 mod inner_product;
+mod machine;
 mod map;
 mod pack;
 mod prepare;
@@ -26,7 +28,9 @@ mod stages;
 mod window;
 mod winograd;
 
-pub use cost::{Choice, Convolution, Dot, Machine, Order, Shuffles, Tile};
+pub use choice::{Choice, Forms, Order};
+pub use cost::Tile;
+pub use machine::{Convolution, Dot, Machine, Shuffles};
 
 use crate::expr::{Body, Expr, Item, Node, Program, Stage, TensorId};
 use crate::nest::Kernel;
@@ -103,6 +107,8 @@ pub struct Scheduled {
     pub args: Vec<Arg>,
     /// What `kernel.sizes` are.
     pub sizes: Vec<Size>,
+    /// What else could be chosen for it.
+    pub forms: Forms,
 }
 
 /// Why a program has no nest.

@@ -1,7 +1,6 @@
 //! What a tile of a short product writes, and reads beside its operands, is asked for while its sums are computed, where it comes from
 //! beyond the second-level cache: one row of the tile after the other.
 
-use super::ahead::LINE_BYTES;
 use super::emitter::{Emitter, Point, expr_depends, stride_along};
 use super::reduce::loads;
 use crate::expr::{Expr, Ix, Node, Stage};
@@ -66,7 +65,7 @@ impl ResultsAhead {
         if row % steps != 0 || row < nr {
             return None;
         }
-        let line = LINE_BYTES / size as i64;
+        let line = (e.machine.line_bytes / size) as i64;
         let lines = (nr + line - 1) / line;
         Some(ResultsAhead { stage: stage.clone(), loads: of_epilogue, row, reduction, steps, lines, line })
     }

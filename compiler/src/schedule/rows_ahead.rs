@@ -2,7 +2,6 @@
 //! computed, those of the next one arrive in the second-level cache.
 
 use super::ScheduleError;
-use super::ahead::LINE_BYTES;
 use super::emitter::{Emitter, Point, stride_along};
 use crate::expr::{Expr, Ix, Node, Var};
 use crate::nest::{Affine, BufferId};
@@ -37,7 +36,7 @@ impl RowsAhead {
         if !e.machine.exact || e.packable_constant(*tensor).is_some() || !index.iter().all(|ix| matches!(ix, Ix::Affine(_))) {
             return None;
         }
-        let (steps, line) = (e.machine.choice.steps as i64, LINE_BYTES / load.dtype().size_bytes() as i64);
+        let (steps, line) = (e.machine.choice.steps as i64, (e.machine.line_bytes / load.dtype().size_bytes()) as i64);
         let (buffer, offset, strides) = e.memory_of(*tensor);
         let along = |axis: usize| stride_along(index, &strides, axis);
         let (row, depth) = (along(rows), depth as i64);

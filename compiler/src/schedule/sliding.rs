@@ -5,8 +5,8 @@
 use std::ops::Range;
 
 use super::channels::{self, Channels, Constants};
-use super::cost::Machine;
 use super::emitter::{Emitter, Point, Slot, index_depends};
+use super::machine::Machine;
 use super::reduce::loads;
 use super::{MAX_PRIVATE_BYTES, ScheduleError, borders, prepare, schedule_stage};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Sliding, Stage, TensorId, Var};

@@ -4,8 +4,8 @@
 //! Softmax, normalizations and attention are all this: several stages over one hot row. The program stays a program, with
 //! [`Item::Repeat`] around smaller stages, so every template serves what is inside.
 
-use super::cost::Machine;
 use super::emitter::{Rest, halves, stride_along};
+use super::machine::Machine;
 use super::{Memory, Source};
 use crate::expr::{
     Affine, Body, Expr, Item, Ix, LiveRows, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting,

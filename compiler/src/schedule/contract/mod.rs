@@ -37,6 +37,11 @@ pub(super) fn emit(
 ) -> Result<(), ScheduleError> {
     let mut tiles = Tiles::new(e, stage, op, value, finish, vector);
     tiles.block(e);
+    if tiles.plan.is_window {
+        e.forms.windows = true;
+    } else {
+        e.forms.tiles = true;
+    }
     e.note(match tiles.plan.vector {
         Some(_) if tiles.plan.streams > 1 => format!("contract(mr=1 nr={} streams={})", tiles.nr(), tiles.plan.streams),
         Some(_) => {

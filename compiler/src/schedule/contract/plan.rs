@@ -4,15 +4,14 @@ use std::collections::HashMap;
 
 use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::schedule::borders::{Piece, Walk};
-use crate::schedule::cost::{Machine, Tile, choose_tile, n_streams, shared_columns, window_tile};
+use crate::schedule::cost::{Tile, choose_tile, n_streams, shared_columns, window_tile};
 use crate::schedule::emitter::{Emitter, expr_depends, stride_along};
+use crate::schedule::machine::Machine;
 use crate::schedule::pack::packable;
 use crate::schedule::reduce::loads;
 use crate::schedule::{borders, dot};
 use crate::tensor::{DType, Size, n_elements};
 
-/// Multiply-adds that start before the first one is done, about.
-const LATENCY: usize = 4;
 /// Panels that are worth a loop outside of the rows where the weights are more than the rows, and where they are less.
 const LEAST_PANELS: usize = 4;
 const MANY_PANELS: usize = 8;
@@ -28,6 +27,8 @@ pub(super) struct Plan {
     pub(super) columns: usize,
     pub(super) rows: Option<usize>,
     pub(super) tile: Tile,
+    /// Whether vectors of columns are summed of which rows share no operand.
+    pub(super) is_window: bool,
     /// Output axes other than rows and columns, outermost first.
     pub(super) outer: Vec<usize>,
     /// Reduction axes with their extents, outermost first.
@@ -45,6 +46,8 @@ pub(super) struct Plan {
     /// How they are split along axes whose extents only a run knows.
     pub(super) pieces: HashMap<usize, Vec<Piece>>,
     pub(super) lanes: usize,
+    /// Cycles from a multiply-add to one that adds to its result.
+    pub(super) latency: usize,
     /// Where several steps are taken at once.
     pub(super) dot: Option<dot::Product>,
 }
@@ -82,7 +85,7 @@ impl Plan {
         let live = |a: usize| self.stage.bound(a).is_some();
         match (self.vector, self.rows) {
             (Some(v), Some(r)) if live(r) && !live(v) && mr < self.tile.mr => {
-                let (wanted, most) = (LATENCY.div_ceil(mr).div_ceil(self.tile.nv), self.columns / (self.tile.nv * self.lanes));
+                let (wanted, most) = (self.latency.div_ceil(mr).div_ceil(self.tile.nv), self.columns / (self.tile.nv * self.lanes));
                 self.tile.nv * wanted.min(most).max(1)
             }
             _ => self.tile.nv,
@@ -159,6 +162,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         Some(_) => {
             let vectors = columns.div_ceil(lanes);
             match n_rows {
+                _ if let Some(tile) = machine.choice.window => tile.within(n_rows, vectors),
                 _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
                 1 => Tile { mr: 1, nv: vectors.min(8) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
@@ -220,6 +224,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         columns,
         rows,
         tile,
+        is_window: vector.is_some() && !broadcast,
         outer,
         reduction,
         packed_reduction,
@@ -229,6 +234,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         padded,
         pieces,
         lanes,
+        latency: e.machine.fma_latency,
         dot,
     }
 }
@@ -289,14 +295,14 @@ fn join_bounds(stage: &mut Stage, outer: usize, inner: usize) -> bool {
     true
 }
 
-/// How many rows of what is read stay in the first-level cache at once: those that are whole pages apart share its sets.
+/// How many rows of what is read stay in the first-level cache at once: those that are whole ways apart share a set.
 fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize) -> usize {
     let apart = |l: &Expr| {
         let Node::Load { tensor, index, .. } = l.node() else { return false };
         let stride: i64 = stride_along(index, &e.strides_of(*tensor), rows);
-        stride != 0 && stride * l.dtype().size_bytes() as i64 % 4096 == 0
+        stride != 0 && stride * l.dtype().size_bytes() as i64 % e.machine.way_bytes().max(1) as i64 == 0
     };
-    if loads(value).iter().any(apart) { 8 } else { usize::MAX }
+    if loads(value).iter().any(apart) { e.machine.l1_ways } else { usize::MAX }
 }
 
 /// Strides of every access along every axis of the stage.

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use crate::expr::{BinaryOp, Expr, Node};
 use crate::nest::{Affine, Op, Reg, VecType};
 use crate::schedule::blocks::Block;
-use crate::schedule::cost::Order;
+use crate::schedule::choice::Order;
 use crate::schedule::emitter::{Emitter, Lanes, Point, expr_depends, is_heavy};
 use crate::schedule::inner_product::accumulate;
 use crate::schedule::reduce::identity;

@@ -15,7 +15,8 @@ use std::collections::HashMap;
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, Body, CompareOp, Expr, Ix, LiveRows, Node, Program, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Access, Affine, BufferId, Index, Reg, Stmt, for_each_access};
-use crate::schedule::cost::Machine;
+use crate::schedule::choice::Forms;
+use crate::schedule::machine::Machine;
 use crate::schedule::{Arg, Memory, ScheduleError, Scheduled};
 use crate::tensor::{DType, Size, Tensor, dense_strides, n_elements};
 
@@ -125,6 +126,8 @@ pub(in crate::schedule) struct Emitter {
     program: Program,
     args: Vec<Arg>,
     schedules: Vec<String>,
+    /// What of the machine's choice the kernel depends on so far.
+    pub(in crate::schedule) forms: Forms,
     loops: HashMap<u32, Affine>,
     ranges: HashMap<nest::Var, (i64, i64)>,
     /// The least and the greatest values of sums of variables in the branches that are open.
@@ -151,6 +154,7 @@ impl Emitter {
             program: program.clone(),
             args: vec![],
             schedules: vec![],
+            forms: Forms::default(),
             loops: HashMap::new(),
             ranges: HashMap::new(),
             facts: vec![],
@@ -578,6 +582,6 @@ impl Emitter {
                 _ => Access::Read,
             };
         }
-        Scheduled { kernel, args: self.args, sizes: self.sizes.into_iter().map(|s| s.0).collect() }
+        Scheduled { kernel, args: self.args, sizes: self.sizes.into_iter().map(|s| s.0).collect(), forms: self.forms }
     }
 }

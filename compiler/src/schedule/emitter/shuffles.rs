@@ -4,7 +4,7 @@ use super::values::{coefficient, stride_along};
 use super::{Emitter, Key, Point};
 use crate::expr::{Expr, Ix, Node};
 use crate::nest::{Affine, Index, Op, Reg, Shuffle};
-use crate::schedule::cost::Shuffles;
+use crate::schedule::Shuffles;
 
 impl Emitter {
     /// Whether [`Emitter::transpose`] knows a read: affine, and adjacent along one axis only, while lanes stride along another.

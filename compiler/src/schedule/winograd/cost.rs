@@ -7,10 +7,8 @@ use super::form::Form;
 use super::plan::{Order, Plan};
 use super::shape::{Shape, Side};
 use crate::schedule::by_taps;
-use crate::schedule::cost::{Machine, Tile, choose_tile, covering_cost};
-
-/// Weights of more bytes come from memory for every block.
-const AGAIN_BYTES: f64 = 16e6;
+use crate::schedule::cost::{Tile, choose_tile, covering_cost};
+use crate::schedule::machine::Machine;
 
 /// Bytes that come in the time of a multiply-add slot.
 ///
@@ -38,11 +36,12 @@ impl Rates {
         bytes / rate
     }
 
+    /// Weights that half of the last-level cache holds are there for the next block.
     fn again(&self, machine: &Machine, bytes: f64) -> f64 {
         bytes
             / match bytes {
                 b if b < machine.l2_bytes as f64 / 2.0 => self.l2,
-                b if b < AGAIN_BYTES => self.l3,
+                b if b < machine.l3_bytes as f64 / 2.0 => self.l3,
                 _ => self.memory,
             }
     }
@@ -76,7 +75,8 @@ fn products(machine: &Machine, rows: usize, columns: usize, tile: Tile, depth: u
 /// The transforms of a block: of its input, of its output.
 fn transforms(plan: &Plan, machine: &Machine, shape: &Shape) -> [f64; 2] {
     let [y, x] = &plan.forms;
-    let (fma, store, load) = if machine.lanes > 8 { (1.0, 2.0, 0.5) } else { (0.5, 1.0, 0.3) };
+    let fma = machine.fma_tenths() as f64 / 10.0;
+    let (store, load) = if machine.lanes > 8 { (2.0, 0.5) } else { (1.0, 0.3) };
     let work = |f: &Form| f.n_input_adds() as f64;
     let sums = |f: &Form| f.n_input_adds().max(f.n_output_adds()) as f64;
     let (ny, nx, n_tiles) = (y.n() as f64, x.n() as f64, plan.n_tiles() as f64);

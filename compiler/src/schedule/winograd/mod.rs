@@ -31,6 +31,11 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
     if shape.copies(e, stage) != [false; 2] && !shape.may_be_relaid(e, stage) {
         return Ok(false);
     }
+    for way in plan::ways(&e.machine, &shape) {
+        if !e.forms.convolutions.contains(&way) {
+            e.forms.convolutions.push(way);
+        }
+    }
     let Some(plan) = plan::Plan::choose(&e.machine, &shape, shape.copying(e, stage)) else { return Ok(false) };
     e.ensure_memory(stage.out, preferred_order(e, stage));
     if shape.copies(e, stage) == [false; 2] {

@@ -4,7 +4,8 @@ use super::cost;
 use super::form::Form;
 use super::shape::{Shape, Side};
 use crate::schedule::MAX_PRIVATE_BYTES;
-use crate::schedule::cost::{Convolution, Machine, choose_tile};
+use crate::schedule::cost::choose_tile;
+use crate::schedule::machine::{Convolution, Machine};
 
 /// Most tiles of a block whose scratch the second-level cache keeps.
 const MAX_TILES: usize = 192;
@@ -18,8 +19,31 @@ const DILATED_FORMS: [[usize; 2]; 3] = [[4, 4], [3, 3], [2, 2]];
 const MARGIN: f64 = 1.1;
 /// How many times fewer multiply-adds a strided form must take, for its weights are many.
 const STRIDED_SAVING: f64 = 1.2;
+/// Vectors of fewer channels are no vectors.
+const LEAST_CHANNELS: usize = 4;
 /// Most scratch, in second-level caches.
 const MAX_SCRATCH: usize = 8;
+
+/// Outputs of a tile, down and across, of what is worth measuring, the most promising first.
+const MEASURED_FORMS: [[usize; 2]; 9] = [[4, 4], [3, 3], [2, 2], [1, 4], [4, 1], [1, 3], [3, 1], [1, 2], [2, 1]];
+
+/// How a convolution can be computed where that is to choose: none but directly is nothing to choose.
+pub(super) fn ways(machine: &Machine, shape: &Shape) -> Vec<Convolution> {
+    let sides = &shape.stacked().sides;
+    let mut forms: Vec<[usize; 2]> = vec![];
+    for measured in MEASURED_FORMS {
+        let m = [0, 1].map(|i| if sides[i].taps > 1 { measured[i] } else { 1 });
+        let exist = [0, 1].iter().all(|&i| Form::new(m[i], sides[i].taps, sides[i].stride).is_some());
+        let several = [0, 1].iter().any(|&i| sides[i].extent > m[i]);
+        if m != [1, 1] && exist && several && shape.channels.1 >= LEAST_CHANNELS && !forms.contains(&m) {
+            forms.push(m);
+        }
+    }
+    if machine.convolution != Convolution::Fastest || forms.is_empty() {
+        return vec![];
+    }
+    [Convolution::Direct].into_iter().chain(forms.into_iter().map(|[down, across]| Convolution::Winograd(down, across))).collect()
+}
 
 /// The order of a block's products.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,12 +176,12 @@ impl Plan {
         let tiles = [0, 1].map(|i| shape.sides[i].extent.div_ceil(forms[i].m));
         let n_products = forms[0].n() * forms[1].n();
         let (channels, columns) = (shape.channels.1, shape.columns.1);
-        if channels < 4 {
+        if channels < LEAST_CHANNELS {
             return None;
         }
-        // Rows of a multiple of 1 KiB would share sets of the first-level cache.
+        // Rows of quarters of a way would share few sets of the first-level cache.
         let stride = channels.next_multiple_of(4);
-        let stride = if (stride * 4).is_multiple_of(1024) { stride + 16 } else { stride };
+        let stride = if (stride * 4).is_multiple_of(machine.way_bytes() / 4) { stride + machine.line_bytes / 4 } else { stride };
         let narrow = machine.narrowed(columns);
         let lanes = narrow.lanes as usize;
         let tile_bytes = n_products * 4 * (stride + 2 * lanes.min(columns));

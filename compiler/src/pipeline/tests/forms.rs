@@ -1,0 +1,129 @@
+//! Forms of kernels that measuring may choose: what is offered, that the text of a file reads back, and that results stay the same.
+
+use std::collections::BTreeSet;
+
+use super::{Emitter, Level, Machine, Net, Options, Value, ints};
+use crate::ops::Attribute;
+use crate::pipeline::tune::Tunable;
+use crate::pipeline::tuner::Tuner;
+use crate::pipeline::{Tuned, lower_and_schedule_as, schedule_with};
+use crate::schedule::{Choice, Convolution};
+
+/// The kernels of a network that have other forms.
+fn tunable(net: &Net, machine: &Machine, options: Options) -> Vec<Tunable> {
+    let none = Tuned::default();
+    let mut tuner = Tuner::new(&net.graph, machine, options, &none).unwrap();
+    tuner.tunable = Some(vec![]);
+    schedule_with(net.graph.clone(), None, &mut tuner, 1, &[], &|_| {}).unwrap();
+    tuner.tunable.unwrap()
+}
+
+/// A convolution between two activations, with so many taps down and across.
+fn convolution([from, to]: [usize; 2], taps: [usize; 2], stride: i64) -> (Net, Value) {
+    let mut net = Net::new();
+    let x = net.input(&[1, from, 18, 17]);
+    let x = net.op("Relu", &[x], &[]);
+    let w = net.weight(&[to, from, taps[0], taps[1]]);
+    let pads = [taps[0] / 2, taps[1] / 2, taps[0] / 2, taps[1] / 2].map(|n| n as i64);
+    let attributes = [("pads", ints(&pads)), ("strides", ints(&[stride, stride]))];
+    let y = net.op("Conv", &[x, w], &attributes);
+    let y = net.op("Relu", &[y], &[]);
+    net.set_outputs(&[y]);
+    (net, y)
+}
+
+/// A window over an image whose channels are innermost, as products before and after it make them.
+fn window(channels: usize, of: impl Fn(&mut Net, Value) -> Value) -> (Net, Value) {
+    let mut net = Net::new();
+    let x = net.input(&[1, 8, 18, 17]);
+    let w = net.weight(&[channels, 8, 1, 1]);
+    let x = net.op("Conv", &[x, w], &[]);
+    let x = of(&mut net, x);
+    let w = net.weight(&[8, channels, 1, 1]);
+    let y = net.op("Conv", &[x, w], &[]);
+    net.set_outputs(&[y]);
+    (net, y)
+}
+
+fn depthwise(channels: usize) -> (Net, Value) {
+    window(channels, |net, x| {
+        let w = net.weight(&[channels, 1, 3, 3]);
+        net.op("Conv", &[x, w], &[("pads", ints(&[1, 1, 1, 1])), ("group", Attribute::Int(channels as i64))])
+    })
+}
+
+fn pooled(channels: usize) -> (Net, Value) {
+    window(channels, |net, x| net.op("AveragePool", &[x], &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2]))]))
+}
+
+/// The choices of one kind that are offered at `x86-64-v4`, as the file has them, without order and steps.
+fn offered(net: &Net, options: Options, kind: &str) -> String {
+    let tasks = tunable(net, &Machine::x86_64(Level::V4), options);
+    let all = tasks.iter().flat_map(Tunable::other_choices).map(|c| c.to_string());
+    all.filter_map(|text| text.split_once(kind).map(|t| t.1.to_owned())).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn forms_are_those_that_there_are() {
+    let of = |taps, stride| offered(&convolution([32, 48], taps, stride).0, Emitter::Auto.into(), "convolution=");
+    insta::assert_snapshot!(of([3, 3], 1), @"direct winograd4 winograd3 winograd2 winograd1x4 winograd4x1 winograd1x3 winograd3x1 winograd1x2 winograd2x1");
+    insta::assert_snapshot!(of([1, 3], 1), @"direct winograd1x4 winograd1x3 winograd1x2");
+    insta::assert_snapshot!(of([3, 1], 1), @"direct winograd4x1 winograd3x1 winograd2x1");
+    assert_eq!(of([1, 1], 1), "");
+    let exact = Options { convolution: Convolution::Direct, ..Emitter::Auto.into() };
+    assert_eq!(offered(&convolution([32, 48], [3, 3], 1).0, exact, "convolution="), "");
+    for (net, _) in [depthwise(32), pooled(32)] {
+        assert_eq!(offered(&net, Emitter::Auto.into(), "convolution="), "");
+        assert!(offered(&net, Emitter::Auto.into(), "window=").contains("8x1"));
+    }
+    assert_eq!(offered(&convolution([32, 48], [3, 3], 1).0, Emitter::Auto.into(), "window="), "");
+}
+
+/// Every form that is offered of one kind, from the text of a file to the bits of a run.
+fn check(net: &Net, y: Value, level: Level, kind: impl Fn(&Choice) -> bool) -> Vec<String> {
+    let machine = Machine::x86_64(level);
+    let tasks = tunable(net, &machine, Emitter::Auto.into());
+    let inputs = net.inputs();
+    let want = net.evaluate(&inputs)[&y].to_f64s();
+    let mut schedules = vec![];
+    for task in &tasks {
+        for choice in task.other_choices().into_iter().filter(&kind) {
+            let text = format!("{} {choice} # a note\n", task.key);
+            let tuned = Tuned::parse(&text).unwrap();
+            assert!(tuned.print().ends_with(&text));
+            let compiled = lower_and_schedule_as(net.graph.clone(), &machine, Emitter::Auto, &tuned, &[]).unwrap();
+            schedules.push(compiled.program.kernels.iter().map(|k| k.schedule.clone()).collect::<Vec<_>>().join("; "));
+            compiled.program.kernels.iter().for_each(|k| assert_eq!(crate::nest::verify(k), []));
+            if machine.check_host().is_err() {
+                continue;
+            }
+            let got = net.run(&compiled, &machine, &[y], &inputs)[0].to_f64s();
+            for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                assert!((g - w).abs() <= 1e-4 * (1.0 + w.abs()), "{choice}, element {i}: {g} where {w} is right");
+            }
+        }
+    }
+    schedules
+}
+
+#[test]
+fn every_form_of_a_convolution_gives_its_results() {
+    for (taps, stride) in [([3, 3], 1), ([3, 3], 2), ([1, 3], 1), ([3, 1], 1)] {
+        let (net, y) = convolution([16, 24], taps, stride);
+        let schedules = check(&net, y, Level::V3, |c| c.convolution.is_some());
+        let m = |m: &str| schedules.iter().any(|s| s.contains(&format!("winograd(m={m} ")));
+        assert!(schedules[0].contains("contract(") && m("3") && m("4"), "{taps:?} {stride}: {schedules:?}");
+        assert!(taps != [3, 3] || m("1x4") && m("3x1"), "{stride}: {schedules:?}");
+    }
+}
+
+#[test]
+fn every_tile_of_a_window_gives_its_results() {
+    for (net, y) in [depthwise(40), pooled(40)] {
+        for level in [Level::V3, Level::V4] {
+            let schedules = check(&net, y, level, |c| c.window.is_some());
+            let different: BTreeSet<&String> = schedules.iter().collect();
+            assert!(different.len() >= 4, "{schedules:?}");
+        }
+    }
+}

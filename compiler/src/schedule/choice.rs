@@ -1,0 +1,146 @@
+//! What may be decided by measuring, instead of by the model: the choice, its text, and which choices there are.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::cost::Tile;
+use super::machine::Convolution;
+
+/// In which order the operands of a tile's multiply-adds are loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Vectors first, each broadcast one row ahead of its multiply-adds.
+    Ahead,
+    /// Vectors, then all broadcasts, then all multiply-adds.
+    BroadcastsFirst,
+    /// Each operand at its first use.
+    AtUse,
+}
+
+/// What the emitter's register allocator decides better than a model: tried in turn by the pipeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Choice {
+    /// Order of a tile's loads.
+    pub order: Order,
+    /// Steps of a long reduction in one iteration.
+    pub steps: usize,
+    /// The register tile of products, instead of the model's, as far as rows and columns go.
+    pub tile: Option<Tile>,
+    /// The register tile of sums whose operands no rows share, as of pooling and depthwise convolutions, instead of the model's.
+    pub window: Option<Tile>,
+    /// The blocks of a long reduction, instead of the model's, where it can be cut so.
+    pub blocks: Option<usize>,
+    /// How convolutions are computed, instead of the model's choice.
+    pub convolution: Option<Convolution>,
+}
+
+impl Choice {
+    /// The choices worth trying, the best first.
+    pub const ALL: [Choice; 8] = [
+        Choice::new(Order::Ahead, 4),
+        Choice::new(Order::BroadcastsFirst, 4),
+        Choice::new(Order::Ahead, 8),
+        Choice::new(Order::AtUse, 4),
+        Choice::new(Order::BroadcastsFirst, 8),
+        Choice::new(Order::Ahead, 3),
+        Choice::new(Order::AtUse, 8),
+        Choice::new(Order::BroadcastsFirst, 3),
+    ];
+
+    /// A choice that leaves all else to the model.
+    pub const fn new(order: Order, steps: usize) -> Self {
+        Choice { order, steps, tile: None, window: None, blocks: None, convolution: None }
+    }
+}
+
+/// Which parts of a [`Choice`] a kernel depends on.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Forms {
+    /// Order, steps, tile and blocks: it has sums in register tiles.
+    pub tiles: bool,
+    /// Order, steps and the tile of windows: it has sums whose operands no rows share.
+    pub windows: bool,
+    /// How a convolution may be computed, the most promising first; empty where it has none, or where that is not to choose.
+    pub convolutions: Vec<Convolution>,
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let order = match self.order {
+            Order::Ahead => "ahead",
+            Order::BroadcastsFirst => "broadcasts-first",
+            Order::AtUse => "at-use",
+        };
+        write!(f, "order={order} steps={}", self.steps)?;
+        if let Some(Tile { mr, nv }) = self.tile {
+            write!(f, " tile={mr}x{nv}")?;
+        }
+        if let Some(Tile { mr, nv }) = self.window {
+            write!(f, " window={mr}x{nv}")?;
+        }
+        if let Some(n) = self.blocks {
+            write!(f, " blocks={n}")?;
+        }
+        match self.convolution {
+            Some(Convolution::Direct) => f.write_str(" convolution=direct"),
+            Some(Convolution::Winograd(m, n)) if m == n => write!(f, " convolution=winograd{m}"),
+            Some(Convolution::Winograd(m, n)) => write!(f, " convolution=winograd{m}x{n}"),
+            Some(Convolution::Fastest) | None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut choice = Choice::ALL[0];
+        for word in text.split_whitespace() {
+            let bad = || format!("`{word}` is not a part of a choice");
+            let number = |t: &str| t.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(bad);
+            let pair = |t: &str| t.split_once('x').ok_or_else(bad).and_then(|(a, b)| Ok((number(a)?, number(b)?)));
+            let tile = |t: &str| pair(t).map(|(mr, nv)| Some(Tile { mr, nv }));
+            match word.split_once('=').ok_or_else(bad)? {
+                ("order", "ahead") => choice.order = Order::Ahead,
+                ("order", "broadcasts-first") => choice.order = Order::BroadcastsFirst,
+                ("order", "at-use") => choice.order = Order::AtUse,
+                ("steps", steps) => choice.steps = number(steps)?,
+                ("tile", t) => choice.tile = tile(t)?,
+                ("window", t) => choice.window = tile(t)?,
+                ("blocks", n) => choice.blocks = Some(number(n)?),
+                ("convolution", "direct") => choice.convolution = Some(Convolution::Direct),
+                ("convolution", text) => {
+                    let outputs = text.strip_prefix("winograd").ok_or_else(bad)?;
+                    let (down, across) = if outputs.contains('x') { pair(outputs)? } else { (number(outputs)?, number(outputs)?) };
+                    choice.convolution = Some(Convolution::Winograd(down, across)).filter(|_| (down, across) != (1, 1));
+                    choice.convolution.ok_or_else(bad)?;
+                }
+                _ => return Err(bad()),
+            }
+        }
+        Ok(choice)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, Convolution, Forms};
+    use crate::schedule::Machine;
+
+    #[test]
+    fn choices_read_back() {
+        for machine in [Machine::vector128(16, true), Machine::wide(8, 16), Machine::wide(16, 32)] {
+            let convolutions = vec![Convolution::Direct, Convolution::Winograd(3, 3), Convolution::Winograd(4, 1)];
+            let others = machine.other_choices(&Forms { tiles: true, windows: true, convolutions });
+            assert!(others.len() >= 7);
+            for choice in others {
+                assert_eq!(choice.to_string().parse(), Ok(choice));
+            }
+        }
+        assert_eq!("order=ahead steps=0".parse::<Choice>(), Err("`steps=0` is not a part of a choice".to_owned()));
+        for text in ["convolution=winograd1", "convolution=winograd", "convolution=winograd2x", "convolution=", "window=0x2"] {
+            assert_eq!(text.parse::<Choice>(), Err(format!("`{text}` is not a part of a choice")));
+        }
+        assert_eq!("tile=3".parse::<Choice>(), Err("`tile=3` is not a part of a choice".to_owned()));
+    }
+}
