@@ -382,7 +382,7 @@ mod tests {
         for machine in [Level::V2, Level::V3, Level::V4].map(Machine::x86_64).into_iter().filter(can_run) {
             let tasks = tasks(&graph, &machine);
             assert_eq!(tasks.len(), 3);
-            let choices = tasks.iter().map(|t| t.machine.other_choices()).max_by_key(Vec::len).unwrap();
+            let choices = tasks.iter().map(|t| t.other_choices()).max_by_key(Vec::len).unwrap();
             // Those that are not about tiles, and some that are.
             let mut schedules = BTreeSet::new();
             for choice in choices.iter().take(8).chain(choices.iter().skip(8).step_by(9)) {
