@@ -2,7 +2,7 @@
 //! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, Run, expr_depends, halves, index_depends, is_heavy, stride_along, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, Run, expr_depends, halves, index_depends, stride_along, vector_ok};
 use super::prepare::{transposable, transposed_constant};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage};
@@ -96,31 +96,22 @@ fn merged(e: &Emitter, stage: &Stage, value: &Expr, axis: usize) -> (usize, Vec<
     (extent, others)
 }
 
-/// Output axes of a tile: rows that only one factor of the product depends on, columns that only the other does; of other values rows alone.
+/// Output axes of a tile: rows that only one factor of the product depends on, columns that only the other does.
 struct Tile {
     rows: Option<(usize, i64)>,
     columns: Option<(usize, i64)>,
-    of_product: bool,
 }
 
 impl Tile {
     fn of(e: &Emitter, stage: &Stage, value: &Expr) -> Self {
         let many = e.machine.n_registers >= 32;
+        let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return Tile { rows: None, columns: None } };
         let sized = |axis: Option<usize>, n: i64| axis.map(|a| (a, n.min(stage.axes[a] as i64)));
-        let longest = |depends: &dyn Fn(usize) -> bool| {
-            let axes = (0..stage.axes.len()).filter(|&i| stage.axes[i] > 1 && depends(i));
+        let longest = |a: &Expr, b: &Expr| {
+            let axes = (0..stage.axes.len()).filter(|&i| stage.axes[i] > 1 && expr_depends(a, i) && !expr_depends(b, i));
             axes.max_by_key(|&i| stage.axes[i])
         };
-        let (mut rows, mut columns) = match value.node() {
-            Node::Binary(BinaryOp::Mul, x, y) => {
-                (longest(&|i| expr_depends(x, i) && !expr_depends(y, i)), longest(&|i| expr_depends(y, i) && !expr_depends(x, i)))
-            }
-            _ => (None, None),
-        };
-        if rows.is_none() && columns.is_none() {
-            let rows = longest(&|i| expr_depends(value, i)).filter(|_| !is_heavy(value));
-            return Tile { rows: sized(rows, if many { 4 } else { 2 }), columns: None, of_product: false };
-        }
+        let (mut rows, mut columns) = (longest(x, y), longest(y, x));
         if rows.map(|a| stage.axes[a]) > columns.map(|a| stage.axes[a]) {
             (rows, columns) = (columns, rows);
         }
@@ -130,7 +121,7 @@ impl Tile {
             (_, true) => (4, 4),
             (_, false) => (2, 4),
         };
-        Tile { rows: sized(rows, n_rows), columns: sized(columns, n_columns), of_product: true }
+        Tile { rows: sized(rows, n_rows), columns: sized(columns, n_columns) }
     }
 
     /// Loops over all outputs, tile by tile: `f` gets the points of each.
@@ -183,19 +174,19 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let n = stage.axes.len();
     let (extent, others) = merged(e, stage, value, axis);
     let (live, depth) = (stage.bound(axis).is_some(), n_elements(&stage.reduce));
-    // Of a sum that is not long the end counts: one by one where only a run knows it.
-    let mut lanes = e.machine.lanes;
-    while lanes > 4 && (depth < 4 * lanes as usize || live && extent % lanes as usize * 16 > extent) {
-        lanes /= 2;
-    }
-    let (extent, dtype) = (extent as i64, value.dtype());
-    let widths = widths(extent, lanes, live);
     let tile = Tile::of(e, stage, value);
     let size = |axis: Option<(usize, i64)>| axis.map_or(1, |a| a.1);
     let cells = size(tile.rows) * size(tile.columns);
-    // Sums of a product's tile hide each other's latency. Rows of other values add up in the order that one alone does, and hide the latency
-    // of their ends.
-    let accumulators = if tile.of_product { (ACCUMULATORS / cells).max(1) } else { ACCUMULATORS };
+    // Of a sum that is not long the end counts. It goes one by one where only a run knows it, or a tile has no registers for narrower sums.
+    let by_one = live || cells > 1;
+    let mut lanes = e.machine.lanes;
+    while lanes > 4 && (depth < 4 * lanes as usize || by_one && extent % lanes as usize * 16 > extent) {
+        lanes /= 2;
+    }
+    let (extent, dtype) = (extent as i64, value.dtype());
+    let widths = widths(extent, lanes, live, by_one);
+    // The accumulators of a tile hide each other's latency.
+    let accumulators = (ACCUMULATORS / cells).max(1);
     let wide = i64::from(lanes) * accumulators;
     e.note(match cells {
         1 => format!("reduce(lanes={lanes} accumulators={accumulators})"),
@@ -265,12 +256,13 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     })
 }
 
-/// The lanes of the loops along a sum: the widest, and narrower ones for what that leaves.
-fn widths(extent: i64, lanes: u32, live: bool) -> Vec<u32> {
-    let rest = if live { 1 } else { extent % i64::from(lanes) };
+/// The lanes of the loops along a sum: the widest, and narrower ones or one for what that leaves.
+fn widths(extent: i64, lanes: u32, live: bool, by_one: bool) -> Vec<u32> {
+    let rest = extent % i64::from(lanes);
     let narrower = std::iter::successors(Some(lanes / 2), |w| Some(w / 2)).take_while(|&w| w >= 4);
-    let mut widths: Vec<u32> = std::iter::once(lanes).chain(narrower.filter(|&w| rest & i64::from(w) != 0)).collect();
-    if rest % 4 != 0 {
+    let narrower = narrower.filter(|&w| !by_one && rest & i64::from(w) != 0);
+    let mut widths: Vec<u32> = std::iter::once(lanes).chain(narrower).collect();
+    if live || rest % if by_one { i64::from(lanes) } else { 4 } != 0 {
         widths.push(1);
     }
     widths
