@@ -11,8 +11,6 @@ use crate::tensor::{DType, Size};
 const UNROLL: i64 = 4;
 /// The longest loop that goes inside the one in lanes: what is written stays in the second-level cache.
 const SHORT_LOOP: i64 = 256;
-/// Elements of a line of the cache, which the tiles that are transposed beside each other fill.
-const LINE: i64 = 16;
 /// Regions that padding may split a stage into.
 const MAX_REGIONS: usize = 81;
 
@@ -63,10 +61,10 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
         extent >= i64::from(lanes) && adjacent && (fits || long)
     });
     let transposes = vector.filter(|_| !in_turn).and_then(|axis| adjacent_loop(e, value, &loops, axis));
-    // On Arm, displacements do not reach rows and columns of as many tiles.
+    // Tiles beside each other fill a line of the cache. On Arm, displacements do not reach rows and columns of as many.
     let fills_lines = e.machine.transposes() && !e.machine.by_element && is_word(value.dtype()) && !is_heavy(value);
     let unroll = match transposes {
-        Some(_) if fills_lines => (LINE / i64::from(lanes)).max(1),
+        Some(_) if fills_lines => (e.machine.line_bytes as i64 / 4 / i64::from(lanes)).max(1),
         None if !in_turn => UNROLL,
         _ => 1,
     };
