@@ -16,8 +16,10 @@ pub struct Cache {
 /// The first-, second- and third-level caches, as far as they are told.
 pub fn of_host() -> [Option<Cache>; 3] {
     let mut caches = of_cpu();
-    for (cache, told) in caches.iter_mut().zip(of_system(&|path| fs::read_to_string(path).ok())) {
-        *cache = cache.or(told);
+    if caches.iter().any(Option::is_none) {
+        for (cache, told) in caches.iter_mut().zip(of_system(&|path| fs::read_to_string(path).ok())) {
+            *cache = cache.or(told);
+        }
     }
     caches
 }

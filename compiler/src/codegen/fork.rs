@@ -185,11 +185,8 @@ fn define_share<M: Module>(module: &mut M, name: &str, apart: i64) -> Result<Fun
         b.ins().brif(one_each, whole, &[], owner, &[zero.into()]);
 
         b.switch_to_block(whole);
-        let begin = part(b, i, n, shares);
-        let following = b.ins().iadd_imm_s(i, 1);
-        let stop = part(b, following, n, shares);
-        let whole_status = call_kernel(module, b, kernel, [table, begin, stop, i]);
-        b.ins().brif(whole_status, failed, &[whole_status.into()], done, &[]);
+        let status = call_unit(module, b, kernel, [table, i], (i, n, units));
+        b.ins().brif(status, failed, &[status.into()], done, &[]);
 
         b.switch_to_block(owner);
         let of = b.ins().iadd(i, passed);
@@ -208,10 +205,7 @@ fn define_share<M: Module>(module: &mut M, name: &str, apart: i64) -> Result<Fun
         b.ins().brif(mine, run, &[], next, &[]);
 
         b.switch_to_block(run);
-        let begin = part(b, unit, n, units);
-        let after = b.ins().iadd_imm_s(unit, 1);
-        let stop = part(b, after, n, units);
-        let status = call_kernel(module, b, kernel, [table, begin, stop, i]);
+        let status = call_unit(module, b, kernel, [table, i], (unit, n, units));
         b.ins().brif(status, failed, &[status.into()], take, &[]);
 
         b.switch_to_block(next);
@@ -230,6 +224,20 @@ fn define_share<M: Module>(module: &mut M, name: &str, apart: i64) -> Result<Fun
         b.ins().return_(&[]);
     })?;
     Ok(id)
+}
+
+/// Runs one of the `units` of `n` iterations, for share `i`; the status.
+fn call_unit<M: Module>(
+    module: &mut M,
+    b: &mut FunctionBuilder<'_>,
+    kernel: ir::Value,
+    [table, i]: [ir::Value; 2],
+    (unit, n, units): (ir::Value, ir::Value, ir::Value),
+) -> ir::Value {
+    let begin = part(b, unit, n, units);
+    let following = b.ins().iadd_imm_s(unit, 1);
+    let end = part(b, following, n, units);
+    call_kernel(module, b, kernel, [table, begin, end, i])
 }
 
 fn call_kernel<M: Module>(module: &mut M, b: &mut FunctionBuilder<'_>, kernel: ir::Value, args: [ir::Value; N_PARAMS]) -> ir::Value {

@@ -104,7 +104,7 @@ fn processor_time() -> Duration {
 }
 
 #[test]
-#[ignore = "takes the whole machine"]
+#[ignore = "takes the whole machine: testsuite/run.sh runs it alone"]
 fn an_idle_pool_takes_no_time() {
     let pool = Pool::new(0).unwrap();
     check(&pool, 10);
@@ -117,7 +117,7 @@ fn an_idle_pool_takes_no_time() {
 }
 
 #[test]
-#[ignore = "takes the whole machine"]
+#[ignore = "takes the whole machine: testsuite/run.sh runs it alone"]
 fn a_trivial_loop_takes_a_few_microseconds() {
     let pool = Pool::new(2).unwrap();
     let mut times: Vec<Duration> = (0..20_000)

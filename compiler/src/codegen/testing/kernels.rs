@@ -77,45 +77,25 @@ pub(in crate::codegen) fn op_kernel(
     b.finish()
 }
 
-/// Dot products of bytes: of vectors, and of four bytes with each four of a vector.
-fn dot_kernel(lanes: u32) -> Kernel {
-    let mut b = Builder::new(format!("dot_{lanes}"), "");
-    let bytes = 4 * N + 64;
-    let x = b.buffer("x", DType::U8, bytes, Access::Read);
-    let w = b.buffer("w", DType::I8, bytes, Access::Read);
+/// Dot products of bytes, or of pairs of `i16`: of vectors, and of one word with each word of a vector.
+fn dot_kernel(name: &str, [first, second]: [DType; 2], lanes: u32) -> Kernel {
+    let mut b = Builder::new(format!("{name}_{lanes}"), "");
+    let per_word = 4 / first.size_bytes() as u32;
+    let n = per_word as usize * N + 64;
+    let x = b.buffer("x", first, n, Access::Read);
+    let w = b.buffer("w", second, n, Access::Read);
     let y = b.buffer("y", DType::I32, 2 * N, Access::ReadWrite);
     b.for_loop("i", 0..N as i64, i64::from(lanes), |b, i| {
-        let (u, s) = (b.load(x, Affine::var(i).times(4), 4 * lanes), b.load(w, Affine::var(i).times(4).offset(3), 4 * lanes));
+        let place = Affine::var(i).times(per_word.into());
+        let (u, s) = (b.load(x, place.clone(), per_word * lanes), b.load(w, place.offset(i64::from(per_word) - 1), per_word * lanes));
         let acc = b.load(y, Affine::var(i), lanes);
         let acc = b.dot(acc, u, s);
         b.store(y, Affine::var(i), acc);
-        let four = b.load(x, Affine::var(i).offset(1), 4);
-        let word = b.op(VecType::scalar(DType::I32), Op::Bitcast(four));
+        let one = b.load(x, Affine::var(i).offset(1), per_word);
+        let word = b.op(VecType::scalar(DType::I32), Op::Bitcast(one));
         let words = if lanes == 1 { word } else { b.splat(word, lanes) };
-        let u = b.op(VecType { dtype: DType::U8, lanes: 4 * lanes }, Op::Bitcast(words));
+        let u = b.op(VecType { dtype: first, lanes: per_word * lanes }, Op::Bitcast(words));
         let acc = b.dot(acc, u, s);
-        b.store(y, Affine::var(i).offset(N as i64), acc);
-    });
-    b.finish()
-}
-
-/// Dot products of pairs of `i16`: of vectors, and of two with each two of a vector.
-fn pairs_kernel(lanes: u32) -> Kernel {
-    let mut b = Builder::new(format!("pairs_{lanes}"), "");
-    let n = 2 * N + 64;
-    let x = b.buffer("x", DType::I16, n, Access::Read);
-    let w = b.buffer("w", DType::I16, n, Access::Read);
-    let y = b.buffer("y", DType::I32, 2 * N, Access::ReadWrite);
-    b.for_loop("i", 0..N as i64, i64::from(lanes), |b, i| {
-        let (p, q) = (b.load(x, Affine::var(i).times(2), 2 * lanes), b.load(w, Affine::var(i).times(2).offset(1), 2 * lanes));
-        let acc = b.load(y, Affine::var(i), lanes);
-        let acc = b.dot(acc, p, q);
-        b.store(y, Affine::var(i), acc);
-        let two = b.load(x, Affine::var(i).offset(1), 2);
-        let word = b.op(VecType::scalar(DType::I32), Op::Bitcast(two));
-        let words = if lanes == 1 { word } else { b.splat(word, lanes) };
-        let p = b.op(VecType { dtype: DType::I16, lanes: 2 * lanes }, Op::Bitcast(words));
-        let acc = b.dot(acc, p, q);
         b.store(y, Affine::var(i).offset(N as i64), acc);
     });
     b.finish()
@@ -125,7 +105,8 @@ fn pairs_kernel(lanes: u32) -> Kernel {
 pub(in crate::codegen) fn op_kernels(lanes: &[u32]) -> Vec<Kernel> {
     use BinaryOp as B;
     use UnaryOp as U;
-    let mut all: Vec<Kernel> = lanes.iter().flat_map(|&n| [dot_kernel(n), pairs_kernel(n)]).collect();
+    let mut all: Vec<Kernel> =
+        lanes.iter().flat_map(|&n| [dot_kernel("dot", [DType::U8, DType::I8], n), dot_kernel("pairs", [DType::I16; 2], n)]).collect();
     for d in DType::ALL {
         let mut add = |name: String, inputs: &[DType], result: DType, scalar: bool, make: &dyn Fn(&mut Builder, VecType, &[Reg]) -> Op| {
             all.push(op_kernel(lanes, &format!("{name}_{d}"), inputs, result, scalar, make));

@@ -2,8 +2,8 @@
 
 use super::{Emitter, Level, Machine, Net, Options, Value, ints};
 
-/// The text of the kernels for every machine whose vectors can be shuffled, with their lanes, after a check of the results everywhere.
-fn kernels(net: Net, y: Value) -> Vec<(i64, String)> {
+/// The text of the kernels at `x86-64-v2`, `v3`, `v4` and for Arm, whose vectors can be shuffled, with their lanes, after a check of the results everywhere.
+pub(super) fn kernels(net: Net, y: Value) -> Vec<(i64, String)> {
     let graph = net.graph.clone();
     net.check(&[y]);
     let mut net = Net { graph, n: 0 };

@@ -1,22 +1,15 @@
 //! Sums along adjacent elements: axes that are one in memory, and what fills no vector.
 
-use super::{Emitter, Level, Machine, Net, Options, Value};
+use super::Net;
+use super::shuffles::kernels;
 
 /// The kernel of a reduction at `x86-64-v4`, after a check of the results everywhere.
 fn kernel(dims: &[usize], op: &str, axes: &[i64]) -> String {
-    let net = |op: &str| -> (Net, Value) {
-        let mut net = Net::new();
-        let x = net.input(dims);
-        let axes = net.ints(axes);
-        let y = net.op(op, &[x, axes], &[]);
-        (net, y)
-    };
-    let (checked, y) = net(op);
-    checked.check(&[y]);
-    let (mut net, y) = net(op);
-    net.set_outputs(&[y]);
-    let options = Options { emitter: Emitter::Wide, ..Options::default() };
-    net.compile(&Machine::x86_64(Level::V4), options).program.kernels.iter().map(ToString::to_string).collect()
+    let mut net = Net::new();
+    let x = net.input(dims);
+    let axes = net.ints(axes);
+    let y = net.op(op, &[x, axes], &[]);
+    kernels(net, y).swap_remove(2).1
 }
 
 #[test]
