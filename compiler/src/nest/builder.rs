@@ -41,7 +41,12 @@ impl Builder {
         BufferId(self.kernel.buffers.len() as u32 - 1)
     }
 
-    /// The element type of a buffer.
+    /// The number of elements of a buffer.
+    pub fn buffer_len(&self, buffer: BufferId) -> usize {
+        self.kernel.buffers[buffer.0 as usize].len
+    }
+
+    /// Element type of a buffer.
     pub fn buffer_dtype(&self, buffer: BufferId) -> DType {
         self.kernel.buffers[buffer.0 as usize].dtype
     }

@@ -1,6 +1,7 @@
 //! Padding without a copy: a reduction of few steps reads its operand where it is. Loops over outputs are split where a step
 //! of the reduction enters or leaves the padding, so that each step is known to read an element or to add nothing.
 
+use super::across::Across;
 use super::emitter::{Emitter, Point, Rest, Window, coefficient, expr_depends, index_depends, stride_along};
 use super::reduce::loads;
 use crate::expr::{Affine, BinaryOp, Const, Expr, Ix, Node, ReduceOp, Stage, Var};
@@ -61,10 +62,10 @@ pub(super) fn in_place(e: &Emitter, stage: &Stage, op: ReduceOp, value: &Expr, l
     if !(0..n).filter(|&a| split[a]).all(fits) {
         return false;
     }
-    // Lanes lie along an axis that the padding does not know: adjacent elements, or columns of the other factor.
+    // Lanes lie along an axis that the padding does not know: adjacent elements, or columns of the other factor; or parts of the axis are.
     let strides = e.strides_of(*tensor);
     let stride = |axis: usize| -> i64 { stride_along(index, &strides, axis) };
-    let adjacent = (0..n).any(|a| extents[a] >= 4 && !split[a] && stride(a) == 1);
+    let adjacent = (0..n).any(|a| extents[a] >= 4 && !split[a] && stride(a) == 1) || Across::of(e, stage, value, load).is_some();
     let columns = (0..n).any(|a| {
         extents[a] >= 4 && !index_depends(index, a) && loads(value).iter().any(|l| expr_depends(l, a)) && {
             let strides = e.strides_of(stage.out);

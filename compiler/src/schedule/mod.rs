@@ -3,6 +3,7 @@
 //! In: a program, where its tensors live (storage, offset, strides), the constants' values, the machine.
 //! Out: a kernel, its argument table, and the scratch it needs. Imports `tensor`, `expr`, `nest`.
 
+mod across;
 mod ahead;
 mod arg;
 mod blocks;

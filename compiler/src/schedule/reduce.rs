@@ -1,6 +1,7 @@
 //! Reductions: which axis goes into lanes, and by which template.
 
 use super::ScheduleError;
+use super::across::is_across;
 use super::contract;
 use super::dot;
 use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, index_depends, stride_along, vector_ok};
@@ -73,6 +74,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
             match along(e, &load, axis) {
                 Along::Constant => packed = true,
                 Along::Unit | Along::Independent => {}
+                Along::Strided if is_across(e, &stage, &value, &load, axis) => {}
                 Along::Strided => {
                     plain = false;
                     strided += 1;
@@ -112,6 +114,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     if let Some(axis) = chosen {
         for load in loads(&value) {
             if matches!(along(e, &load, axis), Along::Strided)
+                && !is_across(e, &stage, &value, &load, axis)
                 && let Some(copy) = transposed_copy(e, &stage, &load, axis)?
             {
                 value = value.rewrite(&mut |x| if x == load { copy.clone() } else { x });

@@ -2,8 +2,10 @@
 //! along a row are few, or strided. The epilogue runs where results are copied to their places.
 
 use super::ScheduleError;
+use super::across::Across;
 use super::emitter::{Emitter, coefficient, place_alone, stride_along, vector_ok};
 use super::prepare::{scratch_of_copy, scratch_of_results};
+use super::reduce::loads;
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
 use crate::tensor::DType;
 
@@ -14,7 +16,8 @@ const MIN_STEPS: [usize; 2] = [25, 9];
 pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError> {
     let Body::Reduce { op, value, finish } = &stage.body else { return Ok(false) };
     let Some((tensor, channels)) = image(e, stage, value) else { return Ok(false) };
-    if value.dtype() != DType::F32 || finish.dtype() != DType::F32 || !vector_ok(value, channels) {
+    let in_lanes = loads(value).iter().any(|l| Across::of(e, stage, value, l).is_some());
+    if value.dtype() != DType::F32 || finish.dtype() != DType::F32 || !vector_ok(value, channels) || in_lanes {
         return Ok(false);
     }
     let dims = e.dims(tensor).to_vec();

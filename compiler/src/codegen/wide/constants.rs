@@ -14,7 +14,7 @@ use crate::codegen::linear::registers::{File as _, pressure};
 /// The bank of vectors.
 const VECTORS: usize = 1;
 
-/// A constant in all lanes of a vector: its entry, and lanes of 32 bits.
+/// A constant in all lanes of a vector, or one of as many lanes, such as the places of a shuffle: its entry, and lanes of 32 bits.
 type Filled = (usize, u32);
 
 /// A loop, and the registers that hold its constants.
@@ -70,7 +70,7 @@ fn filled(inst: &Inst) -> Option<(Filled, usize)> {
         _ => None,
     };
     match &inst.operands[..] {
-        [Operand::Def(_, view), Operand::Mem(m, false)] if is_fill(inst.code) && inst.mask.is_none() => {
+        [Operand::Def(_, view), Operand::Mem(m, false)] if (is_fill(inst.code) || is_load(inst.code)) && inst.mask.is_none() => {
             Some(((entry(m)?, lanes(*view)?), 1))
         }
         [_, Operand::Use(_, view), Operand::Mem(m, true), ..] => Some(((entry(m)?, lanes(*view)?), 2)),
@@ -78,10 +78,17 @@ fn filled(inst: &Inst) -> Option<(Filled, usize)> {
     }
 }
 
+/// The levels and lanes of vectors whose constants are held.
+const WIDTHS: [(Isa, u32); 5] = [(Isa::V3, 4), (Isa::V3, 8), (Isa::V4, 4), (Isa::V4, 8), (Isa::V4, 16)];
+
 /// Whether an instruction loads one element into all lanes.
 fn is_fill(code: Code) -> bool {
-    let widths = [(Isa::V3, 4), (Isa::V3, 8), (Isa::V4, 4), (Isa::V4, 8), (Isa::V4, 16)];
-    widths.iter().any(|&(isa, lanes)| [forms::BROADCAST_LOAD, forms::BROADCAST_LOAD_64].iter().any(|f| f.code(isa, lanes) == code))
+    WIDTHS.iter().any(|&(isa, lanes)| [forms::BROADCAST_LOAD, forms::BROADCAST_LOAD_64].iter().any(|f| f.code(isa, lanes) == code))
+}
+
+/// Whether an instruction loads a vector.
+fn is_load(code: Code) -> bool {
+    WIDTHS.iter().any(|&(isa, lanes)| forms::LOAD.code(isa, lanes) == code)
 }
 
 /// Replaces reads of constants that are held, and loads those before their loops, which are in the order of the steps.
@@ -100,7 +107,11 @@ fn rewrite(body: &mut Body, isa: Isa, loops: &[Held]) {
         let held = loops.peek().filter(|l| l.first <= i);
         if let Some(l) = held.filter(|l| l.first == i) {
             for (&(entry, lanes), &v) in &l.registers {
-                let forms = if body.pool.entries[entry].len() > 4 { forms::BROADCAST_LOAD_64 } else { forms::BROADCAST_LOAD };
+                let forms = match body.pool.entries[entry].len() {
+                    4 => forms::BROADCAST_LOAD,
+                    8 => forms::BROADCAST_LOAD_64,
+                    _ => forms::LOAD,
+                };
                 let operands = vec![Operand::Def(v, View::lanes(lanes)), Operand::Mem(Mem::pool(entry), false)];
                 body.steps.push(Step::Inst(Inst { code: forms.code(isa, lanes), operands, mask: None }));
                 body.depths.push(depth.saturating_sub(1));

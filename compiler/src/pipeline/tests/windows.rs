@@ -1,6 +1,7 @@
 //! Windows over padded images: kernels, strides, dilations and paddings by chance, against the operators' own values.
 
 use super::{Emitter, Level, Machine, Net, Options, ints};
+use crate::nest::Access;
 use crate::ops::Attribute;
 
 #[test]
@@ -76,5 +77,60 @@ fn windows_over_many_channels_as_they_come() {
             assert_eq!(kernel.to_string().contains("zip_low"), relaid, "{kernel}");
         }
         net.check(&outputs);
+    }
+}
+
+/// Lanes along the rows that windows slide over: padding in place, every second element from shuffles, rows that share what they read.
+#[test]
+fn windows_in_lanes_of_columns() {
+    for seed in 0..12u64 {
+        let mut state = seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1;
+        let mut pick = |n: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 33) as usize % n
+        };
+        let channels = 1 + pick(4);
+        let step = 1 + pick(2);
+        let (height, width) = (5 + pick(12), 18 * step + pick(30));
+        let kernel = [1 + pick(5), 2 + pick(4)];
+        let pads: Vec<i64> = (0..4).map(|i| pick(kernel[i % 2]) as i64).collect();
+        let strides = ints(&[1 + pick(2) as i64, step as i64]);
+        let dilations = ints(&[1 + pick(2) as i64, 1]);
+        eprintln!("seed {seed}: {channels} channels of {height} by {width}, kernel {kernel:?}, strides {strides:?}, pads {pads:?}");
+        let mut net = Net::new();
+        let x = net.input(&[2, channels, height.max(2 * kernel[0]), width]);
+        let (size, pads) = (("kernel_shape", ints(&kernel.map(|k| k as i64))), ("pads", ints(&pads)));
+        let (w, b) = (net.weight(&[channels, 1, kernel[0], kernel[1]]), net.weight(&[channels]));
+        let group = ("group", Attribute::Int(channels as i64));
+        let of = |more: &[(&'static str, Attribute)]| [&[pads.clone(), ("strides", strides.clone())], more].concat();
+        let y = net.op("Conv", &[x, w, b], &of(&[group, ("dilations", dilations.clone())]));
+        let gate = net.op("Sigmoid", &[y], &[]);
+        let silu = net.op("Mul", &[y, gate], &[]);
+        let pool = net.op("MaxPool", &[x], &of(&[size.clone(), ("dilations", dilations)]));
+        let mean = net.op("AveragePool", &[x], &of(&[size.clone(), ("count_include_pad", Attribute::Int(seed as i64 % 2))]));
+        let of_mean = net.op("Add", &[mean, mean], &[]);
+        net.check(&[silu, pool, of_mean]);
+    }
+}
+
+#[test]
+fn padding_of_windows_in_lanes_is_not_written_out() {
+    let mut net = Net::new();
+    let x = net.input(&[1, 3, 20, 40]);
+    let w = net.weight(&[3, 1, 3, 3]);
+    let around = ("pads", ints(&[1, 1, 1, 1]));
+    let y = net.op("Conv", &[x, w], &[("group", Attribute::Int(3)), around.clone()]);
+    let z = net.op("MaxPool", &[x], &[("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2])), around]);
+    net.set_outputs(&[y, z]);
+    for (level, lanes) in [(Level::V4, 16), (Level::V3, 8), (Level::V2, 4)] {
+        let options = Options { emitter: Emitter::Wide, ..Options::default() };
+        let kernels = net.compile(&Machine::x86_64(level), options).program.kernels;
+        for (kernel, text) in kernels.iter().map(|k| (k, k.to_string())) {
+            assert!(kernel.buffers.iter().all(|b| b.access != Access::ReadWrite), "{text}");
+            assert!(text.contains(&format!("f32x{lanes} = load")), "{text}");
+        }
+        assert!(kernels[1].to_string().contains(&format!("f32x{lanes} = odd")), "{}", kernels[1]);
     }
 }

@@ -178,6 +178,19 @@ pub(super) fn column_loop(
         }
         return Ok(());
     }
+    if plan.in_lanes && !plan.padded.is_empty() {
+        let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
+        for part in cuts.windows(2) {
+            let (full, rest) = ((part[1] - part[0]) / step * step, (part[1] - part[0]) % step);
+            e.run_loop(&format!("i{axis}"), &Rest::of(part[0]..part[0] + full).take(step), |e, v| {
+                let mut at = point.clone();
+                at.axes[axis] = v;
+                f(e, at, nv, lanes as u32)
+            })?;
+            last_vectors(e, axis, (part[0] + full, rest), lanes, &point, f)?;
+        }
+        return Ok(());
+    }
     let full = extent / step * step;
     // Where panels are outermost in some runs only, the others have none of them, and what is left of the columns has a plan of its own.
     let few = plan.few_rows.as_ref().filter(|_| panels);
@@ -195,14 +208,25 @@ pub(super) fn last_columns(e: &mut Emitter, plan: &Plan, nv: usize, point: Point
     let Some(axis) = plan.vector else { return Ok(()) };
     let (extent, lanes) = (plan.columns as i64, plan.lanes as i64);
     let full = extent - extent % (nv as i64 * lanes);
-    let rest = extent - full;
-    if rest > 0 {
-        let mut at = point;
-        at.axes[axis] = Affine::constant(full);
-        let vectors = (rest + lanes - 1) / lanes;
-        f(e, at, vectors as usize, (rest - (vectors - 1) * lanes) as u32)?;
+    last_vectors(e, axis, (full, extent - full), lanes, &point, f)
+}
+
+/// A tile of so many columns from one on.
+fn last_vectors(
+    e: &mut Emitter,
+    axis: usize,
+    (first, columns): (i64, i64),
+    lanes: i64,
+    point: &Point,
+    f: &mut Columns<'_>,
+) -> Result<(), ScheduleError> {
+    if columns == 0 {
+        return Ok(());
     }
-    Ok(())
+    let mut at = point.clone();
+    at.axes[axis] = Affine::constant(first);
+    let vectors = (columns + lanes - 1) / lanes;
+    f(e, at, vectors as usize, (columns - (vectors - 1) * lanes) as u32)
 }
 
 /// One loop over a reduction cut into `n` equal parts that are read side by side, and what is left: memory gives several streams

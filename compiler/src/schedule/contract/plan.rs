@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
+use crate::schedule::across::Across;
 use crate::schedule::borders::{Piece, Walk};
 use crate::schedule::cost::{Tile, choose_tile, n_streams, shared_columns, window_tile};
 use crate::schedule::emitter::{Emitter, expr_depends, stride_along};
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) tile: Tile,
     /// Whether vectors of columns are summed of which rows share no operand.
     pub(super) is_window: bool,
+    /// Whether those windows slide along the lanes.
+    pub(super) in_lanes: bool,
     /// Output axes other than rows and columns, outermost first.
     pub(super) outer: Vec<usize>,
     /// Reduction axes with their extents, outermost first.
@@ -121,6 +124,11 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     };
     let mut reduction: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| stage.reduce[a - n] > 1).collect();
     reduction.sort_by_key(|&a| -reach(e, a));
+    let in_lanes = loads(value).into_iter().find_map(|l| Across::of(e, &stage, value, &l)).filter(|w| Some(w.axis) == vector);
+    if let (Some(window), Some(&row)) = (&in_lanes, outer.last()) {
+        let innermost = window.innermost_step(&stage, row);
+        reduction.sort_by_key(|&a| Some(a) == innermost);
+    }
 
     let packed_reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
     let accesses = accesses(e, &stage, value, finish, vector, &packed_reduction, &|a| if a < n { out_stride(&stage, a) } else { 0 });
@@ -147,7 +155,11 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     }
     let columns = vector.map_or(1, |v| stage.axes[v]);
     let machine = match vector {
-        Some(v) if [value, finish].into_iter().flat_map(loads).all(|l| in_part(e, &l, v)) => e.machine.covering(columns),
+        Some(v)
+            if (in_lanes.is_some() || loads(value).iter().all(|l| in_part(e, l, v))) && loads(finish).iter().all(|l| in_part(e, l, v)) =>
+        {
+            e.machine.covering(columns)
+        }
         _ => e.machine.narrowed(columns),
     };
     let lanes = if vector.is_some() { machine.lanes as usize } else { 1 };
@@ -156,13 +168,14 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let rows = outer.iter().rev().copied().find(|&a| shares(a)).or(outer.last().copied());
     outer.retain(|&a| Some(a) != rows);
     let n_rows = rows.map_or(1, |r| stage.axes[r]);
-    let broadcast = vector.is_some_and(|v| loads(value).iter().any(|l| !expr_depends(l, v)));
+    let broadcast = in_lanes.is_none() && vector.is_some_and(|v| loads(value).iter().any(|l| !expr_depends(l, v)));
     let tile = match vector {
         Some(_) if broadcast => choose_tile(&machine, n_rows, columns, rows.map_or(1, |r| rows_in_cache(e, value, r))),
         Some(_) => {
             let vectors = columns.div_ceil(lanes);
             match n_rows {
                 _ if let Some(tile) = machine.choice.window => tile.within(n_rows, vectors),
+                _ if let (Some(window), Some(r)) = (&in_lanes, rows) => window.tile(&machine, &stage, r),
                 _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
                 1 => Tile { mr: 1, nv: vectors.min(8) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
@@ -225,6 +238,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         rows,
         tile,
         is_window: vector.is_some() && !broadcast,
+        in_lanes: in_lanes.is_some(),
         outer,
         reduction,
         packed_reduction,

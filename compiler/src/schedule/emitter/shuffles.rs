@@ -1,10 +1,11 @@
 //! What shuffles bring together: tiles that are transposed in registers, vectors whose elements go to memory in turn.
 
 use super::values::{coefficient, stride_along};
-use super::{Emitter, Key, Point};
-use crate::expr::{Expr, Ix, Node};
-use crate::nest::{Affine, Index, Op, Reg, Shuffle};
+use super::{Emitter, Key, Lanes, Point};
+use crate::expr::{Const, Expr, Ix, Node};
+use crate::nest::{Affine, BufferId, Index, Op, Reg, Shuffle};
 use crate::schedule::Shuffles;
+use crate::tensor::DType;
 
 impl Emitter {
     /// Whether [`Emitter::transpose`] knows a read: affine, and adjacent along one axis only, while lanes stride along another.
@@ -50,6 +51,39 @@ impl Emitter {
         }
     }
 
+    /// Whether [`Emitter::every_second`] knows elements of a buffer: in lanes that shuffles take, their places affine.
+    pub(super) fn takes_every_second(&self, buffer: BufferId, index: &Index, lanes: u32) -> bool {
+        self.machine.shuffles() && is_word(self.b.buffer_dtype(buffer)) && index.dynamic.is_empty() && lanes >= 4
+    }
+
+    /// Every second element from `index` on, taken from two vectors: with the elements behind them or, where the first is of odd number,
+    /// those before, so that elements beside each other share their vectors. No more is read than there is.
+    pub(super) fn every_second(&mut self, buffer: BufferId, index: &Index, v: Lanes) -> Reg {
+        let key = Key::Lanes(buffer, index.clone(), 2, v.valid);
+        let (lanes, valid) = (i64::from(v.lanes), i64::from(v.valid));
+        let (low, high) = self.range(&index.affine);
+        let is_whole = v.valid == v.lanes;
+        let (fits_before, fits_behind) = (low >= 1, !is_whole || high + 2 * lanes <= self.b.buffer_len(buffer) as i64);
+        let odd = fits_before && (index.affine.constant.rem_euclid(2) == 1 || !fits_behind);
+        let first = index.affine.offset(-i64::from(odd));
+        let needed = if is_whole && (odd || fits_behind) { 2 * lanes } else { 2 * valid - i64::from(!odd) };
+        let mut part = |from: i64| {
+            let valid = (needed - from).clamp(0, lanes) as u32;
+            let index = Index::from(first.offset(from));
+            match valid {
+                0 => {
+                    let dtype = self.b.buffer_dtype(buffer);
+                    self.constant(dtype, if dtype.is_float() { Const::Float(0.0) } else { Const::Int(0) }, v.lanes)
+                }
+                _ if valid == v.lanes => self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes)),
+                _ => self.lanes_of(buffer, index, 1, Lanes { valid, ..v }),
+            }
+        };
+        let vectors = [part(0), part(lanes)];
+        let reg = self.shuffle(if odd { Shuffle::Odd } else { Shuffle::Even }, vectors);
+        self.numbered(key, |_| reg)
+    }
+
     /// Whether zips of so many lanes are made of those of every four, in two halves.
     fn in_fours(&self, lanes: u32) -> bool {
         self.machine.shuffles == Shuffles::Fours && lanes == 8
@@ -83,4 +117,8 @@ impl Emitter {
         }
         all
     }
+}
+
+fn is_word(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::I32)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Emitter, Key, Point};
+use super::{Emitter, Key, Lanes, Point};
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Affine, BufferId, Index, Op, Reg, VecType, math};
@@ -51,11 +51,11 @@ impl Emitter {
         (low + least, high + most)
     }
 
-    fn find(&self, key: &Key) -> Option<Reg> {
+    pub(super) fn find(&self, key: &Key) -> Option<Reg> {
         self.scopes.iter().rev().find_map(|s| s.get(key)).copied()
     }
 
-    fn numbered(&mut self, key: Key, make: impl FnOnce(&mut nest::Builder) -> Reg) -> Reg {
+    pub(super) fn numbered(&mut self, key: Key, make: impl FnOnce(&mut nest::Builder) -> Reg) -> Reg {
         if let Some(reg) = self.find(&key) {
             return reg;
         }
@@ -343,28 +343,11 @@ impl Emitter {
             Some(v) if varies && spread == 1 && v.valid == v.lanes => {
                 self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes))
             }
-            Some(v) if varies && spread != 0 => {
-                let key = Key::Lanes(buffer, index.clone(), spread, v.valid);
-                if let Some(reg) = self.find(&key) {
-                    reg
-                } else {
-                    let mut lanes = vec![];
-                    for lane in 0..i64::from(v.valid) {
-                        let mut index = index.clone();
-                        index.affine.constant += lane * spread;
-                        // Adjacent lanes become one load, which shares none of them with others.
-                        lanes.push(match spread {
-                            1 => self.b.load(buffer, index, 1),
-                            _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
-                        });
-                    }
-                    if v.valid < v.lanes {
-                        let zero = self.constant(e.dtype(), if e.dtype().is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
-                        lanes.resize(v.lanes as usize, zero);
-                    }
-                    self.numbered(key, |b| b.op(VecType { dtype: e.dtype(), lanes: v.lanes }, Op::Pack(lanes)))
-                }
-            }
+            Some(v) if varies && spread != 0 => match self.find(&Key::Lanes(buffer, index.clone(), spread, v.valid)) {
+                Some(reg) => reg,
+                None if spread == 2 && self.takes_every_second(buffer, &index, v.lanes) => self.every_second(buffer, &index, v),
+                None => self.lanes_of(buffer, index, spread, v),
+            },
             _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
         };
         if outside.is_empty() {
@@ -377,6 +360,30 @@ impl Emitter {
         let (x, y, lanes) = self.level(pad, loaded);
         let any = self.splat(any, lanes);
         Ok(self.numbered(Key::Select(any, x, y), |b| b.select(any, x, y)))
+    }
+
+    /// Elements of memory as the first lanes of a vector, `spread` apart; the other lanes are zero.
+    pub(super) fn lanes_of(&mut self, buffer: BufferId, index: Index, spread: i64, v: Lanes) -> Reg {
+        let dtype = self.b.buffer_dtype(buffer);
+        let key = Key::Lanes(buffer, index.clone(), spread, v.valid);
+        if let Some(reg) = self.find(&key) {
+            return reg;
+        }
+        let mut lanes = vec![];
+        for lane in 0..i64::from(v.valid) {
+            let mut index = index.clone();
+            index.affine.constant += lane * spread;
+            // Adjacent lanes become one load, which shares none of them with others.
+            lanes.push(match spread {
+                1 => self.b.load(buffer, index, 1),
+                _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
+            });
+        }
+        if v.valid < v.lanes {
+            let zero = self.constant(dtype, if dtype.is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
+            lanes.resize(v.lanes as usize, zero);
+        }
+        self.numbered(key, |b| b.op(VecType { dtype, lanes: v.lanes }, Op::Pack(lanes)))
     }
 
     /// `reg` moved into `0..end`, or into `0..bound` in a run that has less; in one that has nothing, to 0.
