@@ -66,6 +66,7 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
     let innermost = |n: &Nested| n.axes.len() == nesting.loops.len();
     // Elements that one row of a block touches: tensors between the stages, and operands that follow the rows.
     let (mut kept, mut all, mut product) = (0, 0, false);
+    let mut seen: Vec<TensorId> = vec![];
     for (stage, n) in stages.iter().zip(&nesting.stages) {
         let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
         all += n_elements(&extents);
@@ -75,7 +76,6 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
         product |= factors(stage).is_some() && n_elements(&stage.reduce) >= 8;
         let of_row = |extents: &[(usize, usize)]| -> usize { extents.iter().filter(|(a, _)| !n.axes.contains(a)).map(|e| e.1).product() };
         kept += of_row(&stage.axes.iter().copied().enumerate().collect::<Vec<_>>());
-        let mut seen: Vec<TensorId> = vec![];
         for e in stage.expressions() {
             e.visit(&mut |e| {
                 let Node::Load { tensor, index, .. } = e.node() else { return };
