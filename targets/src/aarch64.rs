@@ -11,6 +11,7 @@ pub(crate) fn target() -> Target {
         n_vector_registers: 32,
         n_fma_ports: 2,
         n_load_ports: 2,
+        n_store_ports: 1,
         port_bits: 128,
         fma_latency_cycles: 4,
         l1d_bytes: 32 << 10,

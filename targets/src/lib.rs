@@ -81,6 +81,8 @@ pub struct Target {
     pub n_fma_ports: u32,
     /// Loads that start per cycle, each of [`Self::port_bits`].
     pub n_load_ports: u32,
+    /// Stores that start per cycle, each of [`Self::port_bits`].
+    pub n_store_ports: u32,
     /// Bits that go through a port in a cycle: wider vectors take several.
     pub port_bits: u32,
     /// Cycles from a multiply-add to one that adds to its result.

@@ -22,6 +22,7 @@ pub(crate) fn target(level: Level) -> Target {
         n_vector_registers: 16,
         n_fma_ports: 2,
         n_load_ports: 2,
+        n_store_ports: 1,
         port_bits: 256,
         fma_latency_cycles: 4,
         l1d_bytes: 32 << 10,

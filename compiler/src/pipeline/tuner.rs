@@ -62,7 +62,7 @@ pub(super) struct Tuner<'a> {
     pub(super) tunable: Option<Vec<Tunable>>,
 }
 
-/// Whether a kernel has other forms that are worth a look.
+/// Whether a kernel has other forms of sums that are worth a look.
 fn has_forms(program: &expr::Program, scheduled: &Scheduled) -> bool {
     (scheduled.forms.tiles || scheduled.forms.windows) && program.items.len() <= MAX_TUNED_STAGES
 }
@@ -119,7 +119,7 @@ impl<'a> Tuner<'a> {
         self.tune(name, program, (operands, results), self.machine, scheduled)
     }
 
-    /// The form of a product that was measured to be best, in place of the model's.
+    /// The form of a kernel that was measured to be best, in place of the model's.
     fn tune(
         &mut self,
         name: &str,
@@ -129,8 +129,11 @@ impl<'a> Tuner<'a> {
         scheduled: Scheduled,
     ) -> Result<Scheduled, ScheduleError> {
         let idle = self.tuned.is_empty() && self.tunable.is_none();
-        let has_forms = has_forms(program, &scheduled) || !scheduled.forms.convolutions.is_empty();
-        if idle || !scheduled.sizes.is_empty() || !has_forms {
+        if idle || !scheduled.sizes.is_empty() {
+            return Ok(scheduled);
+        }
+        let is_small = program.items.len() <= MAX_TUNED_STAGES;
+        if machine.other_choices(&scheduled.forms).is_empty() || !is_small && scheduled.forms.convolutions.is_empty() {
             return Ok(scheduled);
         }
         let key = tune::key(&self.target, &scheduled.kernel);

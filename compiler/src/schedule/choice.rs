@@ -32,6 +32,10 @@ pub struct Choice {
     pub blocks: Option<usize>,
     /// How convolutions are computed, instead of the model's choice.
     pub convolution: Option<Convolution>,
+    /// Vectors of element-wise stages in one iteration, instead of the model's.
+    pub unroll: Option<usize>,
+    /// The most lanes of element-wise stages, instead of the machine's.
+    pub lanes: Option<u32>,
 }
 
 impl Choice {
@@ -49,7 +53,7 @@ impl Choice {
 
     /// A choice that leaves all else to the model.
     pub const fn new(order: Order, steps: usize) -> Self {
-        Choice { order, steps, tile: None, window: None, blocks: None, convolution: None }
+        Choice { order, steps, tile: None, window: None, blocks: None, convolution: None, unroll: None, lanes: None }
     }
 }
 
@@ -62,6 +66,27 @@ pub struct Forms {
     pub windows: bool,
     /// How a convolution may be computed, the most promising first; empty where it has none, or where that is not to choose.
     pub convolutions: Vec<Convolution>,
+    /// Other numbers of vectors at once of element-wise stages.
+    pub unrolls: Vec<usize>,
+    /// Fewer lanes of element-wise stages.
+    pub lanes: Vec<u32>,
+}
+
+impl Forms {
+    /// What an element-wise stage could be of which so many vectors of so many lanes are one iteration.
+    pub(super) fn offer_vectors(&mut self, unroll: usize, lanes: u32) {
+        add(&mut self.unrolls, [8, 2, 1].into_iter().filter(|&n| n != unroll));
+        add(&mut self.lanes, Some(lanes / 2).filter(|&n| n >= 4));
+    }
+}
+
+/// Adds what a list does not have.
+fn add<T: PartialEq>(list: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
+    for x in more {
+        if !list.contains(&x) {
+            list.push(x);
+        }
+    }
 }
 
 impl fmt::Display for Choice {
@@ -86,7 +111,9 @@ impl fmt::Display for Choice {
             Some(Convolution::Winograd(m, n)) if m == n => write!(f, " convolution=winograd{m}"),
             Some(Convolution::Winograd(m, n)) => write!(f, " convolution=winograd{m}x{n}"),
             Some(Convolution::Fastest) | None => Ok(()),
-        }
+        }?;
+        let numbers = [("unroll", self.unroll), ("lanes", self.lanes.map(|n| n as usize))];
+        numbers.into_iter().filter_map(|(name, n)| Some((name, n?))).try_for_each(|(name, n)| write!(f, " {name}={n}"))
     }
 }
 
@@ -108,6 +135,8 @@ impl FromStr for Choice {
                 ("tile", t) => choice.tile = tile(t)?,
                 ("window", t) => choice.window = tile(t)?,
                 ("blocks", n) => choice.blocks = Some(number(n)?),
+                ("unroll", n) => choice.unroll = Some(number(n)?),
+                ("lanes", n) => choice.lanes = Some(n.parse().ok().filter(|n| [4, 8, 16].contains(n)).ok_or_else(bad)?),
                 ("convolution", "direct") => choice.convolution = Some(Convolution::Direct),
                 ("convolution", text) => {
                     let outputs = text.strip_prefix("winograd").ok_or_else(bad)?;
@@ -131,14 +160,24 @@ mod tests {
     fn choices_read_back() {
         for machine in [Machine::vector128(16, true), Machine::wide(8, 16), Machine::wide(16, 32)] {
             let convolutions = vec![Convolution::Direct, Convolution::Winograd(3, 3), Convolution::Winograd(4, 1)];
-            let others = machine.other_choices(&Forms { tiles: true, windows: true, convolutions });
+            let forms = Forms { tiles: true, windows: true, convolutions, unrolls: vec![8, 1], lanes: vec![4] };
+            let others = machine.other_choices(&forms);
             assert!(others.len() >= 7);
             for choice in others {
                 assert_eq!(choice.to_string().parse(), Ok(choice));
             }
         }
         assert_eq!("order=ahead steps=0".parse::<Choice>(), Err("`steps=0` is not a part of a choice".to_owned()));
-        for text in ["convolution=winograd1", "convolution=winograd", "convolution=winograd2x", "convolution=", "window=0x2"] {
+        for text in [
+            "unroll=0",
+            "lanes=3",
+            "lanes=32",
+            "convolution=winograd1",
+            "convolution=winograd",
+            "convolution=winograd2x",
+            "convolution=",
+            "window=0x2",
+        ] {
             assert_eq!(text.parse::<Choice>(), Err(format!("`{text}` is not a part of a choice")));
         }
         assert_eq!("tile=3".parse::<Choice>(), Err("`tile=3` is not a part of a choice".to_owned()));

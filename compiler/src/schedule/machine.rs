@@ -18,6 +18,8 @@ pub struct Machine {
     pub n_fma_ports: usize,
     /// Loads that start in a cycle, each of `port_bits`.
     pub n_load_ports: usize,
+    /// Stores that start in a cycle, each of `port_bits`.
+    pub n_store_ports: usize,
     /// Bits that go through a port in a cycle.
     pub port_bits: u32,
     /// Cycles from a multiply-add to one that adds to its result.
@@ -96,6 +98,7 @@ impl From<&Target> for Machine {
             fma: target.has_fma(),
             n_fma_ports: target.n_fma_ports as usize,
             n_load_ports: target.n_load_ports as usize,
+            n_store_ports: target.n_store_ports as usize,
             port_bits: target.port_bits,
             fma_latency: target.fma_latency_cycles as usize,
             l1_bytes: target.l1d_bytes,
@@ -169,6 +172,11 @@ impl Machine {
         10 * self.fma_latency
     }
 
+    /// Vectors of an element-wise stage that go forward side by side: as many as are stored while an operation waits for another.
+    pub(super) fn vectors_at_once(&self) -> usize {
+        (self.fma_latency * self.n_store_ports).clamp(1, self.n_registers.max(2) - 1)
+    }
+
     /// Cycles that a port is busy with a vector.
     fn turns(&self) -> usize {
         (32 * self.lanes).div_ceil(self.port_bits.max(1)) as usize
@@ -176,6 +184,14 @@ impl Machine {
 
     /// What may be better than the choice that this machine comes with for a kernel of these forms, the most promising first.
     pub fn other_choices(&self, forms: &Forms) -> Vec<Choice> {
+        let mut others = self.other_products(forms);
+        others.extend(forms.unrolls.iter().map(|&n| Choice { unroll: Some(n), ..self.choice }));
+        others.extend(forms.lanes.iter().map(|&n| Choice { lanes: Some(n), ..self.choice }));
+        others
+    }
+
+    /// The same of convolutions, products and windows.
+    fn other_products(&self, forms: &Forms) -> Vec<Choice> {
         let mut others: Vec<Choice> =
             forms.convolutions.iter().map(|&convolution| Choice { convolution: Some(convolution), ..self.choice }).collect();
         let has_products = forms.tiles || !forms.convolutions.is_empty();

@@ -3,14 +3,11 @@
 
 use super::ScheduleError;
 use super::emitter::{Emitter, Lanes, Point, Rest, fits_lanes, is_heavy, long_ok, stride_along, vector_ok};
+use super::machine::Machine;
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
 use crate::tensor::{DType, Size};
 
-/// Vectors in one iteration of the innermost loop.
-const UNROLL: i64 = 4;
-/// The longest loop that goes inside the one in lanes: what is written stays in the second-level cache.
-const SHORT_LOOP: i64 = 256;
 /// Regions that padding may split a stage into.
 const MAX_REGIONS: usize = 81;
 
@@ -25,7 +22,26 @@ struct AxisLoop {
     bound: Option<Size>,
 }
 
+/// How a stage is written out.
+struct Plan {
+    /// In the physical order of the result, outermost first, but for the loop that goes inside the one in lanes.
+    loops: Vec<AxisLoop>,
+    /// What is in vectors, if anything is.
+    vectors: Option<Vectors>,
+}
+
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), ScheduleError> {
+    let Plan { loops, vectors } = plan(e, stage, value);
+    let template = if is_computed(value) { "map" } else { "move" };
+    e.note(vectors.map_or_else(|| format!("{template}()"), |v| format!("{template}(lanes={}{})", v.lanes, v.asked(&e.machine))));
+    if let Some(v) = vectors {
+        e.forms.offer_vectors(v.unroll as usize, v.lanes);
+    }
+    let point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
+    nest_loops(e, stage, value, &loops, &[point], vectors)
+}
+
+fn plan(e: &mut Emitter, stage: &Stage, value: &Expr) -> Plan {
     let (_, _, strides) = e.memory_of(stage.out);
     let out_stride = |axis: usize| stage.stride_along(&strides, axis);
     let mut axes: Vec<usize> = (0..stage.axes.len()).filter(|&a| stage.axes[a] > 1).collect();
@@ -47,7 +63,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
     merge(e, stage, value, &mut loops, &out_stride);
     let in_turn = in_turn(e, value, &loops, &out_stride);
     let along = loops.len().checked_sub(if in_turn { 2 } else { 1 }).map(|i| &loops[i]);
-    let lanes = lanes_for(e, along.map_or(0, |l| l.extent));
+    let most = e.machine.choice.lanes.map_or(e.machine.lanes, |n| n.min(e.machine.lanes));
+    let lanes = lanes_for(most, along.map_or(0, |l| l.extent));
     let vector = along.map(|l| l.axis).filter(|&axis| {
         if in_turn {
             return true;
@@ -63,21 +80,19 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
     let transposes = vector.filter(|_| !in_turn).and_then(|axis| adjacent_loop(e, value, &loops, axis));
     // Tiles beside each other fill a line of the cache. On Arm, displacements do not reach rows and columns of as many.
     let fills_lines = e.machine.transposes() && !e.machine.by_element && is_word(value.dtype()) && !is_heavy(value);
-    let unroll = match transposes {
-        Some(_) if fills_lines => (e.machine.line_bytes as i64 / 4 / i64::from(lanes)).max(1),
-        None if !in_turn => UNROLL,
+    let unroll = e.machine.choice.unroll.unwrap_or(match transposes {
+        Some(_) if fills_lines => (e.machine.line_bytes / 4 / lanes as usize).max(1),
+        None if !in_turn => e.machine.vectors_at_once(),
         _ => 1,
-    };
+    });
     if let Some(adjacent) = transposes {
         let adjacent = loops.remove(adjacent);
         loops.push(adjacent);
     }
     let inner = (transposes.is_some() || in_turn).then(|| loops[loops.len() - 1].axis);
-    let template = if is_computed(value) { "map" } else { "move" };
-    e.note(if vector.is_some() { format!("{template}(lanes={lanes})") } else { format!("{template}()") });
-    let point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
-    let form = vector.map(|axis| Vectors { axis, unroll, transposed: inner.filter(|_| !in_turn), in_turn: inner.filter(|_| in_turn) });
-    nest_loops(e, stage, value, &loops, &[point], form)
+    let (transposed, in_turn) = (inner.filter(|_| !in_turn), inner.filter(|_| in_turn));
+    let vectors = vector.map(|axis| Vectors { axis, lanes, unroll: unroll as i64, transposed, in_turn });
+    Plan { loops, vectors }
 }
 
 /// The loops whose results are vectors.
@@ -85,12 +100,21 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), S
 struct Vectors {
     /// The axis in lanes.
     axis: usize,
+    /// The most lanes.
+    lanes: u32,
     /// Vectors in one iteration of its loop.
     unroll: i64,
     /// The axis inside along which reads are adjacent.
     transposed: Option<usize>,
     /// The axis inside whose elements are adjacent in the result, fewer than lanes: vectors of all its places go to memory in turn.
     in_turn: Option<usize>,
+}
+
+impl Vectors {
+    /// What of it was asked for, as text.
+    fn asked(&self, machine: &Machine) -> String {
+        machine.choice.unroll.map_or(String::new(), |_| format!(" unroll={}", self.unroll))
+    }
 }
 
 /// Whether the innermost axis of the result is short, and elements along the next one are in its turns: both together are adjacent.
@@ -126,16 +150,22 @@ fn adjacent_loop(e: &Emitter, value: &Expr, loops: &[AxisLoop], lanes_axis: usiz
         let stride = |axis: usize| -> i64 { stride_along(index, &strides, axis) };
         if stride(lanes_axis).abs() > 1 {
             let tiled = |l: &AxisLoop| e.machine.transposes() && is_word(x.dtype()) && l.extent >= i64::from(e.machine.lanes);
-            let fits = |l: &AxisLoop| l.axis != lanes_axis && stride(l.axis) == 1 && (l.extent <= SHORT_LOOP || tiled(l));
+            let fits = |l: &AxisLoop| l.axis != lanes_axis && stride(l.axis) == 1 && (l.extent <= short_loop(&e.machine) || tiled(l));
             found = found.or(loops.iter().position(fits));
         }
     });
     found
 }
 
+/// The longest loop that goes inside the one in lanes: the lines that its places are written to stay in the second-level cache, of which
+/// they take little, since places that are powers of two apart share sets.
+fn short_loop(machine: &Machine) -> i64 {
+    (machine.l2_bytes / 16 / machine.line_bytes.max(1)) as i64
+}
+
 /// The most lanes that so many elements fill, at least four.
-fn lanes_for(e: &Emitter, extent: i64) -> u32 {
-    let mut lanes = e.machine.lanes;
+fn lanes_for(most: u32, extent: i64) -> u32 {
+    let mut lanes = most;
     while lanes > 4 && i64::from(lanes) > extent {
         lanes /= 2;
     }
@@ -273,9 +303,9 @@ fn nest_loops(
             continue;
         }
         let [point] = points else { unreachable!("only the axis in lanes makes several points, and it is one axis") };
-        let unroll = vectors.filter(|v| v.axis == l.axis).map(|v| v.unroll);
-        let mut lanes = 2 * i64::from(lanes_for(e, cut[1] - cut[0]));
-        while let Some(unroll) = unroll.filter(|_| lanes > 4) {
+        let here = vectors.filter(|v| v.axis == l.axis);
+        let mut lanes = here.map_or(0, |v| 2 * i64::from(lanes_for(v.lanes, cut[1] - cut[0])));
+        while let Some(Vectors { unroll, .. }) = here.filter(|_| lanes > 4) {
             lanes /= 2;
             let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
             if rest.most() >= lanes {
@@ -297,7 +327,7 @@ fn nest_loops(
         e.run_loop(&name, &rest.take(1), |e, v| {
             let mut at = point.clone();
             at.axes[l.axis] = v;
-            nest_loops(e, stage, value, within, &[at], vectors.filter(|_| unroll.is_none()))
+            nest_loops(e, stage, value, within, &[at], vectors.filter(|_| here.is_none()))
         })?;
     }
     Ok(())

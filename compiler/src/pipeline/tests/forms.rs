@@ -106,6 +106,45 @@ fn check(net: &Net, y: Value, level: Level, kind: impl Fn(&Choice) -> bool) -> V
     schedules
 }
 
+/// Every form that is offered of some kinds, from the text of a file to a run, whose bits are those of the model's form.
+fn check_bits(net: &Net, y: Value, level: Level, kinds: &[&str]) -> Vec<String> {
+    let machine = Machine::x86_64(level);
+    let none = Tuned::default();
+    let compile = |tuned: &Tuned| lower_and_schedule_as(net.graph.clone(), &machine, Emitter::Auto, tuned, &[]).unwrap();
+    let inputs = net.inputs();
+    let run = |tuned: &Tuned| can_run(&machine).then(|| net.run(&compile(tuned), &machine, &[y], &inputs)[0].bytes().to_vec());
+    let want = run(&none);
+    let mut texts = vec![];
+    for task in tunable(net, &machine, Emitter::Auto.into()) {
+        let all = task.other_choices().into_iter().map(|c| c.to_string());
+        for text in all.filter(|c| kinds.iter().any(|kind| c.contains(&format!(" {kind}=")))) {
+            let tuned = Tuned::parse(&format!("{} {text}\n", task.key)).unwrap();
+            let kernels = |tuned: &Tuned| compile(tuned).program.kernels;
+            assert_ne!(kernels(&tuned), kernels(&none), "{text}");
+            kernels(&tuned).iter().for_each(|k| assert_eq!(crate::nest::verify(k), []));
+            assert!(run(&tuned) == want, "{text} at {level:?}");
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+#[test]
+fn every_form_of_a_map_gives_the_same_bits() {
+    for level in [Level::V2, Level::V3, Level::V4] {
+        let mut net = Net::new();
+        let x = net.input(&[7, 3, 203]);
+        let x = net.op("Relu", &[x], &[]);
+        let y = net.op("Tanh", &[x], &[]);
+        let z = net.op("Transpose", &[y], &[("perm", ints(&[2, 0, 1]))]);
+        let y = net.op("Add", &[z, z], &[]);
+        let y = net.op("Softmax", &[y], &[]);
+        net.set_outputs(&[y]);
+        let texts = check_bits(&net, y, level, &["unroll", "lanes"]);
+        assert!(texts.len() >= 3, "{level:?}: {texts:?}");
+    }
+}
+
 #[test]
 fn every_form_of_a_convolution_gives_its_results() {
     for (taps, stride) in [([3, 3], 1), ([3, 3], 2), ([1, 3], 1), ([3, 1], 1)] {

@@ -3,9 +3,10 @@
 use tinsmith_targets::Target;
 
 use super::{Emitter, Level, Machine, Net, Options, Value, ints};
+use crate::nest::{Kernel, Stmt};
 
 /// The kernels at `x86-64-v4` with something else of it.
-fn kernels(net: &mut Net, y: Value, change: impl Fn(&mut Target)) -> Vec<crate::nest::Kernel> {
+fn kernels(net: &mut Net, y: Value, change: impl Fn(&mut Target)) -> Vec<Kernel> {
     let mut machine = Machine::x86_64(Level::V4);
     change(&mut machine.target);
     net.set_outputs(&[y]);
@@ -68,6 +69,53 @@ fn convolutions_follow_ports_and_the_last_level_cache() {
     // Weights that the last-level cache keeps may be more.
     let of = |change: &dyn Fn(&mut Target)| convolution([8, 64, 64], change);
     assert_ne!(of(&|_| ()), of(&|t| t.l3_bytes = 64 << 10));
+}
+
+/// The steps of the loops of a kernel, the innermost of each nest only.
+fn innermost_steps(kernel: &Kernel) -> Vec<i64> {
+    fn walk(body: &[Stmt], steps: &mut Vec<i64>) {
+        for stmt in body {
+            let Stmt::Loop(l) = stmt else { continue };
+            let is_loop = |s: &Stmt| matches!(s, Stmt::Loop(_));
+            if l.body.iter().any(is_loop) { walk(&l.body, steps) } else { steps.push(l.step) }
+        }
+    }
+    let mut steps = vec![];
+    walk(&kernel.body, &mut steps);
+    steps
+}
+
+#[test]
+fn vectors_of_a_map_follow_latency_and_stores() {
+    let of = |change: &dyn Fn(&mut Target)| {
+        let mut net = Net::new();
+        let x = net.input(&[3, 1000]);
+        let y = net.op("Relu", &[x], &[]);
+        innermost_steps(&kernels(&mut net, y, change)[0])[0]
+    };
+    // Vectors of 16.
+    assert_eq!(of(&|_| ()), 64);
+    assert_eq!(of(&|t| t.n_store_ports = 2), 128);
+    assert_eq!(of(&|t| t.fma_latency_cycles = 2), 32);
+}
+
+/// What a transposition reads along goes inside as far as the second-level cache keeps the lines that are written.
+#[test]
+fn the_loop_inside_the_lanes_follows_the_second_level_cache() {
+    let of = |change: &dyn Fn(&mut Target)| {
+        let mut net = Net::new();
+        let x = net.input(&[64, 300]);
+        let y = net.op("Transpose", &[x], &[("perm", ints(&[1, 0]))]);
+        net.set_outputs(&[y]);
+        let mut machine = Machine::x86_64(Level::V4);
+        change(&mut machine.target);
+        // No shuffles: rows are gathered.
+        let options = Options { emitter: Emitter::Clif, ..Options::default() };
+        net.compile(&machine, options).program.kernels[0].to_string()
+    };
+    assert_ne!(of(&|_| ()), of(&|t| t.l2_bytes = 256 << 10));
+    assert_ne!(of(&|_| ()), of(&|t| t.line_bytes = 256));
+    assert_eq!(of(&|_| ()), of(&|t| t.l2_bytes = 2 << 20));
 }
 
 /// As many lines are asked for ahead as make up the panel that follows.
