@@ -1,7 +1,6 @@
 //! Windows whose lanes lie along the rows they slide over: depthwise convolutions and pooling of images whose columns are adjacent.
-//! Padding stays in place, the loop over columns being split where it begins; every second element is taken from vectors by shuffles.
+//! Padding stays in place, as lanes of a constant; every second element is taken from vectors by shuffles.
 
-use super::borders::interior;
 use super::cost::Tile;
 use super::emitter::{Emitter, coefficient, expr_depends, index_depends, stride_along};
 use super::machine::Machine;
@@ -9,6 +8,10 @@ use super::reduce::loads;
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::tensor::DType;
 
+/// The fewest columns that are worth lanes.
+const MIN_COLUMNS: usize = 4;
+/// The most steps of a padded window that are worth lanes where vectors have four.
+const MAX_STEPS_OF_FOUR: usize = 16;
 /// The longest stride along the lanes.
 const MAX_STRIDE: i64 = 2;
 /// The most rows of a tile, by stride.
@@ -32,7 +35,7 @@ pub(super) fn is_across(e: &Emitter, stage: &Stage, value: &Expr, load: &Expr, a
 
 impl Across {
     /// A read whose elements along an output axis are adjacent, or of which every second one is read, while nothing else of the value moves
-    /// along that axis, and every output reads elements of its own. `None` where few outputs touch no padding.
+    /// along that axis, and every output reads elements of its own.
     pub(super) fn of(e: &Emitter, stage: &Stage, value: &Expr, load: &Expr) -> Option<Self> {
         let Node::Load { tensor, index, pad } = load.node() else { return None };
         let n = stage.axes.len();
@@ -49,6 +52,10 @@ impl Across {
         if !outputs.clone().all(|a| index_depends(index, a)) {
             return None;
         }
+        // Vectors of four lanes are not loaded in part: elements beside padding go one by one.
+        if e.machine.lanes == 4 && pad.is_some() && stage.reduce.iter().product::<usize>() > MAX_STEPS_OF_FOUR {
+            return None;
+        }
         let strides = e.strides_of(*tensor);
         let unset = e.slots[stage.out.0 as usize].is_none();
         let out_strides = if unset { vec![] } else { e.strides_of(stage.out) };
@@ -57,12 +64,11 @@ impl Across {
             let stride = stride_along(index, &strides, axis);
             let mut along = index.iter().filter(|ix| coefficient(ix, axis) != 0);
             let (Some(ix), None) = (along.next(), along.next()) else { return false };
-            let (first, end) = if pad.is_some() { interior(e, stage, &[load], axis) } else { (0, stage.axes[axis] as i64) };
             (1..=longest).contains(&stride)
                 && coefficient(ix, axis) == stride
                 && step_along(stage, ix).is_some()
                 && (unset || stage.stride_along(&out_strides, axis) == 1)
-                && end - first >= i64::from(e.machine.lanes)
+                && stage.axes[axis] >= MIN_COLUMNS
                 && loads(value).iter().all(|l| l == load || !expr_depends(l, axis))
         })?;
         Some(Across { axis, stride: stride_along(index, &strides, axis), index: index.clone() })
@@ -143,8 +149,8 @@ mod tests {
         let mr = |machine: &Machine, size, kernel, stride| tile(machine, size, kernel, stride).map(|t| t.mr);
         assert_eq!(mr(&zmm, [56, 56], [3, 3], 1), Some(8));
         assert_eq!(mr(&zmm, [5, 56], [3, 3], 1), Some(5));
-        assert_eq!(mr(&zmm, [56, 17], [3, 3], 1), None);
-        assert_eq!(mr(&ymm, [56, 17], [3, 3], 1), Some(4));
+        assert_eq!(mr(&ymm, [56, 7], [3, 3], 1), Some(4));
+        assert_eq!(mr(&zmm, [56, 3], [3, 3], 1), None);
         assert_eq!([mr(&zmm, [56, 56], [3, 3], 2), mr(&ymm, [56, 56], [3, 3], 2)], [Some(4), Some(2)]);
         assert_eq!([mr(&zmm, [56, 56], [5, 5], 2), mr(&ymm, [56, 56], [5, 5], 2)], [Some(2), Some(1)]);
         assert_eq!(mr(&zmm, [56, 80], [3, 3], 3), None);

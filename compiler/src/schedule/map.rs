@@ -2,12 +2,15 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, fits_lanes, is_heavy, long_ok, stride_along, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, expr_depends, fits_lanes, is_heavy, long_ok, stride_along, vector_ok};
 use super::machine::Machine;
+use super::reduce::loads;
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
 use crate::tensor::{DType, Size};
 
+/// Operands that rows share for several rows to be written out together.
+const MIN_SHARED: usize = 2;
 /// Regions that padding may split a stage into.
 const MAX_REGIONS: usize = 81;
 
@@ -28,17 +31,26 @@ struct Plan {
     loops: Vec<AxisLoop>,
     /// What is in vectors, if anything is.
     vectors: Option<Vectors>,
+    /// The loop around that one, if some of its iterations are written out in it, which share what they read.
+    rows: Option<Rows>,
+}
+
+/// Iterations of a loop that are written out inside the next one.
+#[derive(Clone, Copy)]
+struct Rows {
+    axis: usize,
+    n: i64,
 }
 
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, value: &Expr) -> Result<(), ScheduleError> {
-    let Plan { loops, vectors } = plan(e, stage, value);
+    let Plan { loops, vectors, rows } = plan(e, stage, value);
     let template = if is_computed(value) { "map" } else { "move" };
     e.note(vectors.map_or_else(|| format!("{template}()"), |v| format!("{template}(lanes={}{})", v.lanes, v.asked(&e.machine))));
     if let Some(v) = vectors {
         e.forms.offer_vectors(v.unroll as usize, v.lanes);
     }
     let point = Point { axes: vec![Affine::default(); stage.axes.len()], vector: None };
-    nest_loops(e, stage, value, &loops, &[point], vectors)
+    nest_loops(e, stage, value, &loops, &[point], (vectors, rows))
 }
 
 fn plan(e: &mut Emitter, stage: &Stage, value: &Expr) -> Plan {
@@ -91,8 +103,28 @@ fn plan(e: &mut Emitter, stage: &Stage, value: &Expr) -> Plan {
     }
     let inner = (transposes.is_some() || in_turn).then(|| loops[loops.len() - 1].axis);
     let (transposed, in_turn) = (inner.filter(|_| !in_turn), inner.filter(|_| in_turn));
-    let vectors = vector.map(|axis| Vectors { axis, lanes, unroll: unroll as i64, transposed, in_turn });
-    Plan { loops, vectors }
+    let mut vectors = vector.map(|axis| Vectors { axis, lanes, unroll: unroll as i64, transposed, in_turn });
+    let rows = vectors.as_ref().filter(|v| v.transposed.or(v.in_turn).is_none()).and_then(|v| rows_at_once(value, &loops, *v));
+    if let (Some(v), Some(rows)) = (&mut vectors, rows) {
+        v.unroll = (v.unroll / rows.n).max(1);
+    }
+    Plan { loops, vectors, rows }
+}
+
+/// As many rows as vectors are written out, instead of those vectors: where several operands are the same for all rows, loads of them would
+/// take longer than the stores.
+fn rows_at_once(value: &Expr, loops: &[AxisLoop], v: Vectors) -> Option<Rows> {
+    let [.., outer, inner] = loops else { return None };
+    let mut shared: Vec<&Expr> = vec![];
+    let all = loads(value);
+    for load in &all {
+        if expr_depends(load, inner.axis) && !expr_depends(load, outer.axis) {
+            shared.push(load);
+        }
+    }
+    let fixed = [outer, inner].iter().all(|l| l.bound.is_none() && l.cuts.len() == 2);
+    let n = v.unroll.min(outer.extent);
+    (fixed && inner.axis == v.axis && shared.len() >= MIN_SHARED && n > 1 && !is_heavy(value)).then_some(Rows { axis: outer.axis, n })
 }
 
 /// The loops whose results are vectors.
@@ -277,7 +309,7 @@ fn nest_loops(
     value: &Expr,
     loops: &[AxisLoop],
     points: &[Point],
-    vectors: Option<Vectors>,
+    (vectors, rows): (Option<Vectors>, Option<Rows>),
 ) -> Result<(), ScheduleError> {
     let Some((l, within)) = loops.split_first() else {
         let element = |e: &mut Emitter, at: &Point| {
@@ -302,32 +334,36 @@ fn nest_loops(
             transposed_loop(e, stage, value, (l.axis, &name, &mut rest), points)?;
             continue;
         }
-        let [point] = points else { unreachable!("only the axis in lanes makes several points, and it is one axis") };
+        if let Some(rows) = rows.filter(|rows| rows.axis == l.axis) {
+            for step in [rows.n, 1] {
+                e.run_loop(&name, &rest.take(step), |e, v| {
+                    let moved = points.iter().flat_map(|point| (0..step).map(|u| point.moved(l.axis, v.offset(u))));
+                    nest_loops(e, stage, value, within, &moved.collect::<Vec<_>>(), (vectors, None))
+                })?;
+            }
+            continue;
+        }
         let here = vectors.filter(|v| v.axis == l.axis);
         let mut lanes = here.map_or(0, |v| 2 * i64::from(lanes_for(v.lanes, cut[1] - cut[0])));
         while let Some(Vectors { unroll, .. }) = here.filter(|_| lanes > 4) {
             lanes /= 2;
-            let at = Point { vector: Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 }), ..point.clone() };
+            let vector = Some(Lanes { axis: l.axis, lanes: lanes as u32, valid: lanes as u32 });
+            let rows: Vec<Point> = points.iter().map(|point| Point { vector, ..point.clone() }).collect();
             if rest.most() >= lanes {
-                e.hoist(value, &at, &inner)?;
+                rows.iter().try_for_each(|at| e.hoist(value, at, &inner))?;
             }
             let mut steps = vec![lanes * unroll, lanes];
             steps.dedup();
             for step in steps {
                 e.run_loop(&name, &rest.take(step), |e, v| {
-                    let moved = (0..step / lanes).map(|u| {
-                        let mut at = at.clone();
-                        at.axes[l.axis] = v.offset(u * lanes);
-                        at
-                    });
-                    nest_loops(e, stage, value, within, &moved.collect::<Vec<_>>(), vectors)
+                    let moved = rows.iter().flat_map(|at| (0..step / lanes).map(|u| at.moved(l.axis, v.offset(u * lanes))));
+                    nest_loops(e, stage, value, within, &moved.collect::<Vec<_>>(), (vectors, None))
                 })?;
             }
         }
         e.run_loop(&name, &rest.take(1), |e, v| {
-            let mut at = point.clone();
-            at.axes[l.axis] = v;
-            nest_loops(e, stage, value, within, &[at], vectors.filter(|_| here.is_none()))
+            let moved: Vec<Point> = points.iter().map(|point| point.moved(l.axis, v.clone())).collect();
+            nest_loops(e, stage, value, within, &moved, (vectors.filter(|_| here.is_none()), rows))
         })?;
     }
     Ok(())
@@ -357,7 +393,7 @@ fn transposed_loop(
             at.axes[axis] = place.clone();
             at
         };
-        nest_loops(e, stage, value, &[], &points.iter().map(at).collect::<Vec<_>>(), None)
+        nest_loops(e, stage, value, &[], &points.iter().map(at).collect::<Vec<_>>(), (None, None))
     })
 }
 
@@ -385,7 +421,7 @@ fn transposed_tile(
         e.transpose(&load, &at(0));
     }
     let points: Vec<Point> = (0..lanes.lanes).map(at).collect();
-    nest_loops(e, stage, value, &[], &points, None)
+    nest_loops(e, stage, value, &[], &points, (None, None))
 }
 
 /// The vectors of all places along the innermost axis, which go to memory in turn.

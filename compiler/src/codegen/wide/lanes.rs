@@ -2,12 +2,24 @@
 
 use super::forms;
 use super::inst::{Mem, Operand, View, Virtual};
-use super::operands::{Pending, is_half, is_long, is_wide, is_word, words};
+use super::operands::{Bits, Pending, is_half, is_long, is_wide, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
 use crate::nest::{BinaryOp, Reg, VecType};
 use crate::tensor::DType;
+
+/// Lanes of a vector that are consecutive in memory.
+#[derive(Clone, Copy)]
+struct Run {
+    /// Where the first lane of the vector would be.
+    memory: Mem,
+    /// The first of these lanes.
+    first: u32,
+    n: u32,
+    /// What is in the others.
+    fill: Bits,
+}
 
 impl Select<'_> {
     /// The first lane of a vector in every lane.
@@ -96,47 +108,61 @@ impl Select<'_> {
         }
     }
 
-    /// How many of the first lanes are consecutive in memory, the others being the constant 0.
-    fn packed_tail(&self, regs: &[Reg]) -> Option<(Mem, u32)> {
+    /// Lanes that are consecutive in memory, the others being one constant: where the first of all lanes would be, the first of these, how many
+    /// they are, and the constant, 0 if there are no others.
+    fn packed_run(&self, regs: &[Reg]) -> Option<Run> {
         let mem = |r: Reg| match self.pending.get(&r) {
             Some(&Pending::Load(m)) if is_word(self.ty(r).dtype) => Some(m),
             _ => None,
         };
-        let first = mem(regs[0])?;
-        let mut n = 1;
-        while n < regs.len() && mem(regs[n]) == Some(Mem { displacement: first.displacement + 4 * n as i64, ..first }) {
-            n += 1;
-        }
-        let zeros = regs[n..].iter().all(|&r| self.lane_constant(r) == Some(super::operands::Bits::word(0)));
-        (n > 1 && zeros).then_some((first, n as u32))
+        let begin = regs.iter().position(|&r| mem(r).is_some())?;
+        let memory = mem(regs[begin])?;
+        let follows = |&(i, &r): &(usize, &Reg)| mem(r) == Some(Mem { displacement: memory.displacement + 4 * i as i64, ..memory });
+        let n = regs[begin..].iter().enumerate().take_while(follows).count();
+        let mut others = regs[..begin].iter().chain(&regs[begin + n..]).map(|&r| self.lane_constant(r));
+        let fill = others.next().unwrap_or(Some(Bits::word(0)))?;
+        let memory = Mem { displacement: memory.displacement - 4 * begin as i64, ..memory };
+        (n > 1 && others.all(|other| other == Some(fill))).then_some(Run { memory, first: begin as u32, n: n as u32, fill })
     }
 
-    /// The first `n` of four or more lanes from memory, the others 0.
-    fn load_first(&mut self, to: Virtual, words: u32, n: u32, m: Mem) {
-        let memory = Operand::Mem(m, false);
-        if n == words {
-            self.load_bytes(to, 4 * words, m);
-            return;
-        }
+    /// Some of four or more lanes from memory; false, and nothing is emitted, where that is no matter of a few instructions.
+    fn load_run(&mut self, to: Virtual, words: u32, Run { memory, first, n, fill }: Run) -> bool {
+        let view = View::lanes(words);
         match self.isa {
+            _ if n == words => self.load_bytes(to, 4 * words, memory),
             Isa::V4 => {
-                let mask = self.first_lanes(n);
-                self.frame.body.masked(forms::LOAD.code(self.isa, words), &[Operand::Def(to, View::lanes(words)), memory], mask, true);
+                let mask = self.lanes_mask(first, n);
+                let zeroing = fill.is_zero();
+                let to = if zeroing {
+                    Operand::Def(to, view)
+                } else {
+                    self.fill_into(to, fill, words);
+                    Operand::Both(to, view)
+                };
+                self.frame.body.masked(forms::LOAD.code(self.isa, words), &[to, Operand::Mem(memory, false)], mask, zeroing);
             }
             Isa::V3 => {
-                let bytes = (0..words).flat_map(|i| (if i < n { u32::MAX } else { 0 }).to_le_bytes()).collect();
+                let is_read = |i: u32| (first..first + n).contains(&i);
+                let bytes = (0..words).flat_map(|i| (if is_read(i) { u32::MAX } else { 0 }).to_le_bytes()).collect();
                 let (mask, place) = (self.vector(words), self.pool_bytes(bytes));
                 self.inst2(forms::LOAD, words, mask, place);
-                self.inst3(forms::MASKED_LOAD, words, to, mask, memory);
+                let read = if fill.is_zero() { to } else { self.vector(words) };
+                self.inst3(forms::MASKED_LOAD, words, read, mask, Operand::Mem(memory, false));
+                if !fill.is_zero() {
+                    let other = self.fill(fill, words);
+                    self.blend(to, words, false, mask, Operand::Use(read, view), other);
+                }
             }
-            Isa::V2 => {
-                self.load_bytes(to, 8, m);
+            Isa::V2 if first == 0 && fill.is_zero() => {
+                self.load_bytes(to, 8, memory);
                 if n == 3 {
-                    let third = Mem { displacement: m.displacement + 8, ..m };
+                    let third = Mem { displacement: memory.displacement + 8, ..memory };
                     self.inst3_imm(forms::INSERT, 4, to, to, Operand::Mem(third, false), 0x20);
                 }
             }
+            Isa::V2 => return false,
         }
+        true
     }
 
     /// Scalars as the lanes of a vector that is not of conditions in masks.
@@ -157,12 +183,12 @@ impl Select<'_> {
             return Ok(());
         }
         if ty.lanes >= 4
-            && let Some((m, n)) = self.packed_tail(regs)
+            && let Some(run) = self.packed_run(regs)
+            && self.load_run(to, words, run)
         {
-            for r in &regs[..n as usize] {
+            for r in &regs[run.first as usize..][..run.n as usize] {
                 self.pending.remove(r);
             }
-            self.load_first(to, words, n, m);
             return Ok(());
         }
         let mut quarters = vec![];

@@ -189,7 +189,7 @@ impl Select<'_> {
     pub(super) fn store_first(&mut self, v: Virtual, lanes: u32, n: u32, m: Mem) {
         let (mut v, mut n, mut m) = (v, n, m);
         if self.isa == Isa::V4 && lanes >= 4 {
-            let mask = self.first_lanes(n);
+            let mask = self.lanes_mask(0, n);
             let code = forms::STORE.code(self.isa, lanes);
             self.frame.body.masked(code, &[Operand::Mem(m, false), Operand::Use(v, View::lanes(lanes))], mask, false);
             return;

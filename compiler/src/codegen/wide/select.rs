@@ -65,7 +65,7 @@ impl<'k> Select<'k> {
             tails.sort_unstable();
             // More would not stay in registers anyway.
             for n in tails.into_iter().take(4) {
-                let mask = self.new_mask(n);
+                let mask = self.new_mask(0, n);
                 self.masks.insert(n, mask);
             }
         }
@@ -77,17 +77,17 @@ impl<'k> Select<'k> {
         Ok(Mem { base: Base::Register(at.base), index: at.index, displacement: at.displacement })
     }
 
-    /// A mask with the first `n` lanes.
-    pub(super) fn first_lanes(&mut self, n: u32) -> Virtual {
-        match self.masks.get(&n) {
+    /// A mask with `n` lanes from one on.
+    pub(super) fn lanes_mask(&mut self, first: u32, n: u32) -> Virtual {
+        match self.masks.get(&n).filter(|_| first == 0) {
             Some(&mask) => mask,
-            None => self.new_mask(n),
+            None => self.new_mask(first, n),
         }
     }
 
-    fn new_mask(&mut self, n: u32) -> Virtual {
+    fn new_mask(&mut self, first: u32, n: u32) -> Virtual {
         let (bits, mask) = (self.general(), self.frame.body.virtual_register(Class::Mask));
-        self.frame.body.inst(Code::Mov_r32_imm32, &[Operand::Def(bits, View::R32), Operand::Imm((1 << n) - 1)]);
+        self.frame.body.inst(Code::Mov_r32_imm32, &[Operand::Def(bits, View::R32), Operand::Imm(((1 << n) - 1) << first)]);
         self.frame.body.inst(Code::VEX_Kmovw_kr_r32, &[Operand::Def(mask, View::K), Operand::Use(bits, View::R32)]);
         mask
     }

@@ -55,15 +55,15 @@ fn windows_over_images_as_they_come() {
     }
 }
 
-/// Large windows, and those that stride along a row, of many channels that are not innermost: in lanes of channels between copies.
+/// Windows that stride far along a row, of many channels that are not innermost: in lanes of channels between copies.
 #[test]
 fn windows_over_many_channels_as_they_come() {
     let channels = 37;
     for (kernel, stride, pads, relaid) in
-        [([3, 3], 2, [1, 1, 1, 1], true), ([5, 6], 1, [2, 3, 2, 2], true), ([3, 3], 1, [1, 1, 1, 1], false), ([2, 2], 2, [0; 4], false)]
+        [([3, 3], 3, [1, 1, 1, 1], true), ([5, 6], 1, [2, 3, 2, 2], false), ([3, 3], 1, [1, 1, 1, 1], false), ([2, 2], 2, [0; 4], false)]
     {
         let mut net = Net::new();
-        let x = net.input(&[2, channels, 11, 18]);
+        let x = net.input(&[2, channels, 11, 19]);
         let attributes = [("kernel_shape", ints(&kernel)), ("pads", ints(&pads)), ("strides", ints(&[stride, stride]))];
         let mut outputs = ["MaxPool", "AveragePool"].map(|kind| net.op(kind, &[x], &attributes)).to_vec();
         let (w, b) = (net.weight(&[channels, 1, kernel[0] as usize, kernel[1] as usize]), net.weight(&[channels]));

@@ -94,17 +94,22 @@ pub(super) fn row_loop(e: &mut Emitter, plan: &Plan, asking: Option<i64>, point:
     let mut parts = vec![(0..full, step), (full..extent, (extent - full).max(1))];
     if !plan.padded.is_empty() {
         // Tiles that touch padding are written out each by itself.
-        let (lo, hi) = borders::interior(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
-        let first = ((lo + step - 1) / step * step).min(full);
-        let last = (hi / step * step).clamp(first, full);
-        let alone = |from: i64, to: i64| (from..to).step_by(step as usize).map(move |at| (at..at + step, step));
         let rest = parts.pop();
-        parts = alone(0, first).chain([(first..last, step)]).chain(alone(last, full)).chain(rest).collect();
+        parts = around_padding(e, plan, axis, (full, step)).into_iter().chain(rest).collect();
     }
     for (range, step) in parts {
         tiles(e, &Run { range, step, live: None }, Asking::Part)?;
     }
     Ok(())
+}
+
+/// Tiles of so many places along an axis, those that touch padding each by itself.
+fn around_padding(e: &Emitter, plan: &Plan, axis: usize, (full, step): (i64, i64)) -> Vec<(Range<i64>, i64)> {
+    let (lo, hi) = borders::interior(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
+    let first = ((lo + step - 1) / step * step).min(full);
+    let last = (hi / step * step).clamp(first, full);
+    let alone = |from: i64, to: i64| (from..to).step_by(step as usize).map(move |at| (at..at + step, step));
+    alone(0, first).chain([(first..last, step)]).chain(alone(last, full)).collect()
 }
 
 type Tiles<'f> = dyn FnMut(&mut Emitter, &Run, Asking) -> Result<(), ScheduleError> + 'f;
@@ -179,17 +184,14 @@ pub(super) fn column_loop(
         return Ok(());
     }
     if plan.in_lanes && !plan.padded.is_empty() {
-        let cuts = borders::cuts(e, &plan.stage, &plan.padded.iter().collect::<Vec<_>>(), axis);
-        for part in cuts.windows(2) {
-            let (full, rest) = ((part[1] - part[0]) / step * step, (part[1] - part[0]) % step);
-            e.run_loop(&format!("i{axis}"), &Rest::of(part[0]..part[0] + full).take(step), |e, v| {
+        for (range, step) in around_padding(e, plan, axis, (extent / step * step, step)) {
+            e.run_loop(&format!("i{axis}"), &Run { range, step, live: None }, |e, v| {
                 let mut at = point.clone();
                 at.axes[axis] = v;
                 f(e, at, nv, lanes as u32)
             })?;
-            last_vectors(e, axis, (part[0] + full, rest), lanes, &point, f)?;
         }
-        return Ok(());
+        return last_columns(e, plan, nv, point, f);
     }
     let full = extent / step * step;
     // Where panels are outermost in some runs only, the others have none of them, and what is left of the columns has a plan of its own.
@@ -208,25 +210,14 @@ pub(super) fn last_columns(e: &mut Emitter, plan: &Plan, nv: usize, point: Point
     let Some(axis) = plan.vector else { return Ok(()) };
     let (extent, lanes) = (plan.columns as i64, plan.lanes as i64);
     let full = extent - extent % (nv as i64 * lanes);
-    last_vectors(e, axis, (full, extent - full), lanes, &point, f)
-}
-
-/// A tile of so many columns from one on.
-fn last_vectors(
-    e: &mut Emitter,
-    axis: usize,
-    (first, columns): (i64, i64),
-    lanes: i64,
-    point: &Point,
-    f: &mut Columns<'_>,
-) -> Result<(), ScheduleError> {
-    if columns == 0 {
-        return Ok(());
+    let rest = extent - full;
+    if rest > 0 {
+        let mut at = point;
+        at.axes[axis] = Affine::constant(full);
+        let vectors = (rest + lanes - 1) / lanes;
+        f(e, at, vectors as usize, (rest - (vectors - 1) * lanes) as u32)?;
     }
-    let mut at = point.clone();
-    at.axes[axis] = Affine::constant(first);
-    let vectors = (columns + lanes - 1) / lanes;
-    f(e, at, vectors as usize, (columns - (vectors - 1) * lanes) as u32)
+    Ok(())
 }
 
 /// One loop over a reduction cut into `n` equal parts that are read side by side, and what is left: memory gives several streams

@@ -157,7 +157,9 @@ impl Tiles {
                 row_loop(e, plan, asking, point, &mut |e, point, mr, asking| {
                     column_loop(e, plan, (plan.nv(mr), false), point, &mut |e, point, nv, valid| {
                         let asks = self.asks(nv, if far { asking } else { Asking::Nothing });
-                        tile(e, plan, (asks, None), point, (mr, nv, valid))
+                        let tile = |e: &mut Emitter| tile(e, plan, (asks, None), point, (mr, nv, valid));
+                        // Tiles beside each other would keep all weights in registers for each other.
+                        if plan.in_lanes { e.forgetting(tile) } else { tile(e) }
                     })
                 })
             });

@@ -46,7 +46,7 @@ pub(in crate::schedule) struct Point {
 }
 
 /// An axis spread over the lanes of a vector.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(in crate::schedule) struct Lanes {
     /// The axis.
     pub(in crate::schedule) axis: usize,
@@ -54,6 +54,18 @@ pub(in crate::schedule) struct Lanes {
     pub(in crate::schedule) lanes: u32,
     /// How many of them exist; the others hold anything and are not stored.
     pub(in crate::schedule) valid: u32,
+}
+
+/// Where along a row the first lane of a vector is, of which elements before the row and behind it are padding.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Inside {
+    place: i64,
+    /// Elements of the row.
+    end: i64,
+    /// Elements from one lane to the next.
+    spread: i64,
+    /// What is read elsewhere.
+    pad: Reg,
 }
 
 /// The steps of a reduction that read elements at some outputs along an axis: those that move the read from the output's place by at
@@ -69,6 +81,13 @@ pub(in crate::schedule) struct Window {
 }
 
 impl Point {
+    /// The point at another place along an axis.
+    pub(in crate::schedule) fn moved(&self, axis: usize, place: Affine) -> Point {
+        let mut point = self.clone();
+        point.axes[axis] = place;
+        point
+    }
+
     /// One lane of the point.
     pub(in crate::schedule) fn lane(&self, lane: u32) -> Point {
         let mut point = self.clone();
@@ -103,6 +122,7 @@ enum Key {
     Index(Affine),
     Load(BufferId, Index, u32),
     Lanes(BufferId, Index, i64, u32),
+    Partly(BufferId, Affine, Lanes, Inside),
     Splat(Reg, u32),
     Unary(UnaryOp, Reg),
     Binary(BinaryOp, Reg, Reg),

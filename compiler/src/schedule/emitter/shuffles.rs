@@ -1,9 +1,9 @@
 //! What shuffles bring together: tiles that are transposed in registers, vectors whose elements go to memory in turn.
 
 use super::values::{coefficient, stride_along};
-use super::{Emitter, Key, Lanes, Point};
+use super::{Emitter, Inside, Key, Lanes, Point};
 use crate::expr::{Const, Expr, Ix, Node};
-use crate::nest::{Affine, BufferId, Index, Op, Reg, Shuffle};
+use crate::nest::{Affine, BufferId, Index, Op, Reg, Shuffle, VecType};
 use crate::schedule::Shuffles;
 use crate::tensor::DType;
 
@@ -81,6 +81,39 @@ impl Emitter {
         };
         let vectors = [part(0), part(lanes)];
         let reg = self.shuffle(if odd { Shuffle::Odd } else { Shuffle::Even }, vectors);
+        self.numbered(key, |_| reg)
+    }
+
+    /// Whether [`Emitter::partly`] knows elements of a buffer.
+    pub(super) fn is_partly(&self, buffer: BufferId, v: Lanes, spread: i64) -> bool {
+        is_word(self.b.buffer_dtype(buffer)) && v.lanes >= 4 && (spread == 1 || spread == 2 && self.machine.shuffles())
+    }
+
+    /// Elements of a row at fixed places, of which some are padding: adjacent lanes are one load.
+    pub(super) fn partly(&mut self, buffer: BufferId, first: &Affine, v: Lanes, at: Inside) -> Reg {
+        let key = Key::Partly(buffer, first.clone(), v, at);
+        if let Some(reg) = self.find(&key) {
+            return reg;
+        }
+        let last = at.place + (i64::from(v.valid) - 1) * at.spread;
+        let mut part = |from: i64| {
+            let inside = |i: i64| (0..at.end.min(last + 1)).contains(&(at.place + i));
+            let places: Vec<i64> = (from..from + i64::from(v.lanes)).collect();
+            let element = |i: i64| Index::from(first.offset(i));
+            if places.iter().all(|&i| inside(i)) {
+                let index = element(from);
+                return self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes));
+            }
+            let lanes = places.into_iter().map(|i| if inside(i) { self.b.load(buffer, element(i), 1) } else { at.pad }).collect();
+            self.b.op(VecType { dtype: self.b.buffer_dtype(buffer), lanes: v.lanes }, Op::Pack(lanes))
+        };
+        let reg = if at.spread == 1 {
+            part(0)
+        } else {
+            let odd = at.place.rem_euclid(2);
+            let vectors = [part(-odd), part(i64::from(v.lanes) - odd)];
+            self.shuffle(if odd == 1 { Shuffle::Odd } else { Shuffle::Even }, vectors)
+        };
         self.numbered(key, |_| reg)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Emitter, Key, Lanes, Point};
+use super::{Emitter, Inside, Key, Lanes, Point};
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, Stage, TensorId, UnaryOp, Var};
 use crate::nest::{self, Affine, BufferId, Index, Op, Reg, VecType, math};
@@ -276,6 +276,7 @@ impl Emitter {
         let mut flat = Affine::constant(offset);
         let mut dynamic: Vec<(Reg, i64)> = vec![];
         let mut outside: Vec<Reg> = vec![];
+        let mut cut = None;
         for (k, ((ix, &stride), &dim)) in index.iter().zip(&strides).zip(&dims).enumerate() {
             let end = dim as i64;
             let bound = self.program().tensor(tensor).bound(k).cloned();
@@ -291,6 +292,12 @@ impl Emitter {
                             return self.value_once(pad, at, None, known);
                         }
                         if lo < 0 || hi >= end || past {
+                            let along = at.vector.map_or(0, |v| coefficient(ix, v.axis));
+                            if a.terms.is_empty() && along > 0 && along * stride == along && !past {
+                                cut = Some((a.constant, end, along));
+                                flat = flat.plus(&a.times(stride));
+                                continue;
+                            }
                             if varies {
                                 return self.by_lane(e, at, None);
                             }
@@ -338,6 +345,15 @@ impl Emitter {
             }
         }
         let spread = at.vector.map_or(0, |v| stride_along(index, &strides, v.axis));
+        if let (Some((place, end, along)), Some(v), Some(pad)) = (cut, at.vector, pad) {
+            let is_alone = dynamic.is_empty() && outside.is_empty() && spread == along;
+            let Node::Const(fill) = pad.node() else { return self.by_lane(e, at, None) };
+            if !is_alone || !self.is_partly(buffer, v, spread) {
+                return self.by_lane(e, at, None);
+            }
+            let pad = self.constant(e.dtype(), *fill, 1);
+            return Ok(self.partly(buffer, &flat, v, Inside { place, end, spread, pad }));
+        }
         let index = Index { affine: flat, dynamic };
         let loaded = match at.vector {
             Some(v) if varies && spread == 1 && v.valid == v.lanes => {
