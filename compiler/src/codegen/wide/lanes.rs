@@ -2,7 +2,7 @@
 
 use super::forms;
 use super::inst::{Mem, Operand, View, Virtual};
-use super::operands::{Pending, is_half, is_long, is_wide, is_word, words};
+use super::operands::{Bits, Pending, is_half, is_long, is_wide, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
@@ -107,7 +107,7 @@ impl Select<'_> {
         while n < regs.len() && mem(regs[n]) == Some(Mem { displacement: first.displacement + 4 * n as i64, ..first }) {
             n += 1;
         }
-        let zeros = regs[n..].iter().all(|&r| self.lane_constant(r) == Some(super::operands::Bits::word(0)));
+        let zeros = regs[n..].iter().all(|&r| self.lane_constant(r) == Some(Bits::word(0)));
         (n > 1 && zeros).then_some((first, n as u32))
     }
 
@@ -163,6 +163,13 @@ impl Select<'_> {
                 self.pending.remove(r);
             }
             self.load_first(to, words, n, m);
+            return Ok(());
+        }
+        if let (true, Some(all)) = (is_word(ty.dtype), regs.iter().map(|&r| self.lane_constant(r)).collect::<Option<Vec<_>>>()) {
+            let mut bytes: Vec<u8> = all.into_iter().flat_map(Bits::word_bytes).collect();
+            bytes.resize(bytes.len().max(16), 0);
+            let place = self.pool_bytes(bytes);
+            self.inst2(forms::LOAD, words, to, place);
             return Ok(());
         }
         let mut quarters = vec![];
