@@ -43,7 +43,7 @@ impl Spelling<'_> {
         out
     }
 
-    fn new(&mut self, dtype: DType, op: Op, out: &mut Vec<Stmt>) -> Reg {
+    fn scalar(&mut self, dtype: DType, op: Op, out: &mut Vec<Stmt>) -> Reg {
         let reg = Reg(self.regs.len() as u32);
         self.regs.push(VecType::scalar(dtype));
         out.push(Stmt::Set { reg, op });
@@ -53,8 +53,8 @@ impl Spelling<'_> {
     /// One lane of a vector of integers, as an index.
     fn place(&mut self, from: Reg, lane: u32, out: &mut Vec<Stmt>) -> Reg {
         let dtype = self.regs[from.0 as usize].dtype;
-        let scalar = self.new(dtype, Op::Lane(from, lane), out);
-        if dtype == DType::I64 { scalar } else { self.new(DType::I64, Op::Convert(scalar), out) }
+        let scalar = self.scalar(dtype, Op::Lane(from, lane), out);
+        if dtype == DType::I64 { scalar } else { self.scalar(DType::I64, Op::Convert(scalar), out) }
     }
 
     fn set(&mut self, reg: Reg, op: &Op, out: &mut Vec<Stmt>) {
@@ -66,14 +66,14 @@ impl Spelling<'_> {
                 for lane in 0..lanes {
                     let mut index = scalars.clone();
                     index.dynamic.push((self.place(places, lane, out), 1));
-                    all.push(self.new(dtype, Op::Load { buffer: *buffer, index }, out));
+                    all.push(self.scalar(dtype, Op::Load { buffer: *buffer, index }, out));
                 }
                 out.push(Stmt::Set { reg, op: Op::Pack(all) });
             }
             Op::Check(a, end) => {
                 for lane in 0..lanes {
                     let place = self.place(*a, lane, out);
-                    self.new(DType::I64, Op::Check(place, *end), out);
+                    self.scalar(DType::I64, Op::Check(place, *end), out);
                 }
                 out.push(Stmt::Set { reg, op: Op::Copy(*a) });
             }

@@ -6,7 +6,7 @@
 use iced_x86::Code;
 
 use super::forms;
-use super::inst::{Base, Inst, Mem, Operand, Step, View, Virtual};
+use super::inst::{Inst, Mem, Operand, Step, View, Virtual};
 use super::operands::{Bits, is_long, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
@@ -36,15 +36,14 @@ impl Select<'_> {
             Some((v, scale)) => self.scaled_sum(at.base, v, scale),
             None => at.base,
         };
-        let m = Mem { base: Base::Register(base), index: None, displacement: at.displacement };
         let v = self.value(places)?;
         let to = self.home(reg)?;
         // Lanes one by one are faster as long as the elements come from the first-level cache.
         let far = self.spreads.get(&reg).is_some_and(|&spread| 4 * spread > self.unit.l1d_bytes as i128);
         if far && ty.lanes >= 8 {
-            self.gather_at_once(to, ty.lanes, v, m);
+            self.gather_at_once(to, ty.lanes, v, Mem::at(base, at.displacement));
         } else {
-            self.gather_by_lane(to, ty.lanes, v, m);
+            self.gather_by_lane(to, ty.lanes, v, base, at.displacement);
         }
         Ok(())
     }
@@ -66,7 +65,11 @@ impl Select<'_> {
         self.move_vector(to, whole, lanes);
     }
 
-    fn gather_by_lane(&mut self, to: Virtual, lanes: u32, places: Virtual, m: Mem) {
+    fn gather_by_lane(&mut self, to: Virtual, lanes: u32, places: Virtual, base: Virtual, displacement: i64) {
+        // Read once, should it be on the stack.
+        let near = self.general();
+        self.move_general(near, base);
+        let m = Mem::at(near, displacement);
         let mut quarters = vec![];
         for quarter in 0..lanes / 4 {
             let four = if quarter == 0 { places } else { self.vector(4) };
