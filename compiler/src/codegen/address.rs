@@ -111,6 +111,10 @@ impl Addresses {
                 Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => {
                     self.access(kernel, *buffer, index, open)?;
                 }
+                Stmt::Set { op: Op::Gather { buffer, index }, .. } => {
+                    let scalars = index.spread().map_or_else(|| index.clone(), |(_, scalars)| scalars);
+                    self.access(kernel, *buffer, &scalars, open)?;
+                }
                 Stmt::Prefetch { buffer, index } => self.access(kernel, *buffer, &Index::from(index.clone()), open)?,
                 Stmt::Set { .. } => {}
             }

@@ -22,7 +22,7 @@ use super::{
 use crate::nest::{self, Access, EvalError, Kernel};
 use crate::tensor::{DType, Parameter, Size};
 
-pub(in crate::codegen) use kernels::{LANES, contraction, op_kernel, op_kernels, tail};
+pub(in crate::codegen) use kernels::{LANES, contraction, gather, op_kernel, op_kernels, tail};
 pub(in crate::codegen) use random::{random_kernels, random_kernels_of_words};
 
 /// Whether this machine can execute code for another; else that one is named, once for all tests.
@@ -305,6 +305,48 @@ pub(crate) fn eval_sized(kernel: &Kernel, buffers: &mut [Vec<u8>], sizes: &[i64]
         }
     }
     result
+}
+
+mod gathers {
+    use super::{DType, EvalError, eval, gather, nest};
+
+    fn run(places: DType, lanes: u32, end: i64, at: &[i64; 64]) -> Result<Vec<f32>, EvalError> {
+        let kernel = gather(DType::F32, places, lanes, end);
+        assert_eq!(nest::verify(&kernel), []);
+        assert_eq!(nest::parse(&kernel.to_string()), Ok(kernel.clone()));
+        let size = places.size_bytes();
+        let x = (0..3 * end + 5).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let mut buffers = [x, at.iter().flat_map(|i| i.to_le_bytes()[..size].to_vec()).collect(), vec![0; 3 * 64 * 4]];
+        eval(&kernel, &mut buffers)?;
+        Ok(buffers[2].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    }
+
+    #[test]
+    fn machine_code_reads_where_each_lane_says() {
+        // Elements that are near, and far.
+        for end in [20, 20_000] {
+            let at: [i64; 64] = std::array::from_fn(|i| (i as i64 * 6029) % (2 * end) - end);
+            let expected: Vec<f32> = (0..3 * 64).map(|i| (i as i64 / 64 * end + 5 + at[i % 64].rem_euclid(end)) as f32).collect();
+            for places in [DType::I32, DType::I64] {
+                for lanes in [2, 4, 8, 16, 32] {
+                    assert_eq!(run(places, lanes, end, &at).as_ref(), Ok(&expected), "{places}x{lanes} of {end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_out_of_range_in_any_lane_stops_the_kernel() {
+        for places in [DType::I32, DType::I64] {
+            for lane in 0..16 {
+                let beyond = if places == DType::I64 { [20, -21, 1 << 32] } else { [20, -21, i64::from(i32::MIN)] };
+                let mut at = [19; 64];
+                at[32 + lane] = beyond[lane % 3];
+                let lanes = if lane % 2 == 0 { 16 } else { 4 };
+                assert!(matches!(run(places, lanes, 20, &at), Err(EvalError::IndexOutOfRange { .. })), "{places}x{lanes} {lane}");
+            }
+        }
+    }
 }
 
 /// Compiles kernels for 64-bit Arm; links them into one program and runs it where a cross compiler and an emulator are installed, and

@@ -1,8 +1,8 @@
 //! The bounds proof: interval arithmetic shows that every access of a kernel stays inside its buffer.
 //!
 //! Requires: structure and types verified. Loop variables have constant ranges; a [`Cond::Within`] narrows them inside its
-//! branches, and what it says of a sum of several variables is kept as a fact about that sum. Integer scalars in
-//! registers have intervals too. Whatever is not understood has the range of its type, so the proof can only fail safely.
+//! branches, and what it says of a sum of several variables is kept as a fact about that sum. Integers in
+//! registers have intervals too, one for all lanes of a vector. Whatever is not understood has the range of its type, so the proof can only fail safely.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +16,20 @@ const MAX_FACTS: usize = 6;
 
 /// The accesses that cannot be proved in bounds.
 pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
-    let mut p = Prover { kernel, text: Text::new(kernel), errors: vec![] };
+    run(kernel).errors
+}
+
+/// How many elements lie between those that the lanes of one gather may be, for every register that is set to gathers.
+pub fn spreads(kernel: &Kernel) -> BTreeMap<Reg, i128> {
+    run(kernel).spreads
+}
+
+fn run(kernel: &Kernel) -> Prover<'_> {
+    let mut p = Prover { kernel, text: Text::new(kernel), errors: vec![], spreads: BTreeMap::new() };
     let sizes = kernel.sizes.iter().map(|s| (s.var, VarRange { range: Interval::new(0, s.high.into()), start: 0, step: 1 }));
     let mut state = State { vars: sizes.collect(), facts: vec![], regs: vec![None; kernel.regs.len()] };
     p.block(&kernel.body, &mut state);
-    p.errors
+    p
 }
 
 /// All integers from `low` to `high`, both included.
@@ -205,6 +214,7 @@ struct Prover<'a> {
     kernel: &'a Kernel,
     text: Text<'a>,
     errors: Vec<VerifyError>,
+    spreads: BTreeMap<Reg, i128>,
 }
 
 impl Prover<'_> {
@@ -213,8 +223,16 @@ impl Prover<'_> {
             match s {
                 Stmt::Loop(l) => self.a_loop(l, state),
                 Stmt::Set { reg, op } => {
-                    if let Op::Load { buffer, index } = op {
-                        self.access(s, *buffer, index, self.kernel.regs[reg.0 as usize].lanes, state);
+                    match op {
+                        Op::Load { buffer, index } => self.access(s, *buffer, index, self.kernel.regs[reg.0 as usize].lanes, state),
+                        // Each lane by itself; what is known of the places holds for all of them.
+                        Op::Gather { buffer, index } => {
+                            self.access(s, *buffer, index, 1, state);
+                            let spread = index.spread().map(|(places, _)| state.reg(places, self.kernel)).map_or(0, |at| at.high - at.low);
+                            let most = self.spreads.entry(*reg).or_default();
+                            *most = spread.max(*most);
+                        }
+                        _ => {}
                     }
                     let known = self.op(*reg, op, state);
                     if let Op::Check(a, end) = op {
@@ -295,10 +313,10 @@ impl Prover<'_> {
         }
     }
 
-    /// What is known of an integer scalar after `reg = op`.
+    /// What is known of an integer, or of every lane of a vector of them, after `reg = op`.
     fn op(&self, reg: Reg, op: &Op, state: &State) -> Option<Interval> {
         let ty = self.kernel.regs[reg.0 as usize];
-        if ty.lanes != 1 || ty.dtype.is_float() {
+        if ty.dtype.is_float() {
             return None;
         }
         let of = |r: Reg| state.reg(r, self.kernel);
@@ -306,9 +324,9 @@ impl Prover<'_> {
         let found = match op {
             Op::Const(Scalar::Int(x)) => Interval::point((*x).into()),
             Op::Index(a) => state.affine(a),
-            Op::Copy(a) | Op::Splat(a) => of(*a),
-            Op::Pack(regs) => of(*regs.first()?),
-            Op::Select(_, a, b) => of(*a).union(of(*b)),
+            Op::Copy(a) | Op::Splat(a) | Op::Lane(a, _) => of(*a),
+            Op::Pack(regs) => regs.iter().map(|&r| of(r)).reduce(Interval::union)?,
+            Op::Select(_, a, b) | Op::Shuffle(_, a, b) => of(*a).union(of(*b)),
             Op::Convert(a) if !self.kernel.regs[a.0 as usize].dtype.is_float() && ty.dtype != DType::Bool => of(*a),
             Op::Fma(a, b, c) => of(*a).times(of(*b)).plus(of(*c)),
             Op::Check(a, end) => {
@@ -441,6 +459,29 @@ mod tests {
             ),
         );
         needs(256, "%0: u8 = const 1 for i in 0..4 { %0: u8 = add %0, %0 } %1: i64 = convert %0 %2: f32 = load x[%1]");
+    }
+
+    #[test]
+    fn all_lanes_of_a_gather_are_inside() {
+        let load = "%0: i64x2 = load at[0]";
+        needs(9, &format!("{load} %0: i64x2 = check %0, 9 %1: i32x2 = convert %0 %2: f32x2 = gather x[%1]"));
+        needs(12, &format!("{load} %3: i64x2 = check %0, 9 %1: i32x2 = convert %3 %2: f32x2 = gather x[%1 + 3]"));
+        needs(9, &format!("{load} %1: i32x2 = convert %0 %1: i32x2 = check %1, 9 %2: f32x2 = gather x[%1]"));
+        assert_ne!(unproved(1 << 20, &format!("{load} %1: i32x2 = convert %0 %2: f32x2 = gather x[%1]")), [""; 0]);
+        // What is checked is not what wraps.
+        assert_ne!(unproved(99, "%0: i64x2 = load at[0] %1: i32x2 = convert %0 %0: i64x2 = check %0, 9 %2: f32x2 = gather x[%1]"), [""; 0]);
+        let clamped = "%0: i64x2 = load at[0] %1: i32x2 = convert %0 %2: i32x2 = const 0 %3: i32x2 = const 7
+            %1: i32x2 = max %1, %2 %1: i32x2 = min %1, %3";
+        needs(8, &format!("{clamped} %4: f32x2 = gather x[%1]"));
+        needs(64, &format!("{clamped} %4: i32x2 = const 8 %5: i32x2 = fma %1, %4, %1 %6: f32x2 = gather x[%5]"));
+        needs(26, &format!("for i in 0..8 {{ {clamped} %4: i64 = index i %4: i64 = check %4, 5 %5: f32x2 = gather x[2*i + %4 + %1] }}"));
+        needs(6, "%0: i32 = const 5 %1: i32 = const 2 %2: i32x2 = pack %0, %1 %3: f32x2 = gather x[%2]");
+        needs(6, "%0: i32 = const 2 %1: i32 = const 5 %2: i32x2 = pack %0, %1 %3: f32x2 = gather x[%2]");
+        let kernel = parse(&format!("kernel @t (x: f32[64] read, at: i64[4] read) {{ {clamped} %4: f32x2 = gather x[%1 + 20] }}")).unwrap();
+        assert_eq!(super::spreads(&kernel).into_values().collect::<Vec<_>>(), [7]);
+        // Sums in lanes wrap at 32 bits.
+        let wraps = "%1: i32x2 = const 2147483647 %2: i32x2 = add %1, %1 %3: i32x2 = const 1 %2: i32x2 = min %2, %3";
+        assert_ne!(unproved(99, &format!("{wraps} %4: f32x2 = gather x[%2]")), [""; 0]);
     }
 
     #[test]

@@ -158,6 +158,14 @@ impl Builder {
         self.op(ty, Op::Load { buffer, index: index.into() })
     }
 
+    /// The elements at `index` and as much further on as each lane of `places` says.
+    pub fn gather(&mut self, buffer: BufferId, index: impl Into<Index>, places: Reg) -> Reg {
+        let ty = self.ty(places).with_dtype(self.buffer_dtype(buffer));
+        let mut index = index.into();
+        index.dynamic.push((places, 1));
+        self.op(ty, Op::Gather { buffer, index })
+    }
+
     /// Stores all lanes.
     pub fn store(&mut self, buffer: BufferId, index: impl Into<Index>, value: Reg) {
         self.push(Stmt::Store { buffer, index: index.into(), value });

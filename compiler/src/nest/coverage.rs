@@ -79,7 +79,7 @@ impl Coverage<'_> {
         for stmt in block {
             match stmt {
                 _ if let Some(l) = guarded(stmt) => self.live_loop(l),
-                Stmt::Set { reg, op: Op::Load { buffer, index } } if *buffer == self.buffer => {
+                Stmt::Set { reg, op: Op::Load { buffer, index } | Op::Gather { buffer, index } } if *buffer == self.buffer => {
                     self.sound &= self.covers(index, self.kernel.regs[reg.0 as usize].lanes.into());
                 }
                 Stmt::Set { .. } | Stmt::Prefetch { .. } => {}

@@ -142,6 +142,13 @@ enum Step {
         size: usize,
         is_bool: bool,
     },
+    Gather {
+        to: Place,
+        n: usize,
+        buffer: usize,
+        at: Address,
+        places: Place,
+    },
     Store {
         from: Place,
         n: usize,
@@ -224,7 +231,9 @@ enum Step {
     },
     Check {
         to: Place,
+        n: usize,
         a: Place,
+        is_narrow: bool,
         end: i64,
     },
 }
@@ -303,6 +312,10 @@ impl Compiler<'_> {
                 size: dtype.size_bytes(),
                 is_bool: dtype == DType::Bool,
             },
+            Op::Gather { buffer, index } => {
+                let (places, rest) = index.spread().expect("the verifier has seen the places");
+                Step::Gather { to, n, buffer: buffer.0 as usize, at: self.address(&rest), places: self.at(places) }
+            }
             Op::Copy(a) => Step::Copy { to, n, from: self.at(*a) },
             Op::Splat(a) => Step::Splat { to, n, from: self.at(*a) },
             Op::Lane(a, lane) => Step::Copy { to, n, from: self.at(*a) + *lane as usize },
@@ -327,7 +340,7 @@ impl Compiler<'_> {
                 Step::Shuffle { to, from: (0..n).map(lane).collect() }
             }
             Op::Horizontal(op, a) => Step::Horizontal { to, n: self.n(*a), a: self.at(*a), f: scalar::binary(known(*op), dtype) },
-            Op::Check(a, end) => Step::Check { to, a: self.at(*a), end: *end },
+            Op::Check(a, end) => Step::Check { to, n, a: self.at(*a), is_narrow: dtype == DType::I32, end: *end },
         }
     }
 }
@@ -399,6 +412,16 @@ impl Machine<'_> {
                     _ => lanes.iter_mut().zip(bytes.as_chunks().0).for_each(|(l, &b)| *l = u64::from_le_bytes(b)),
                 }
             }
+            Step::Gather { to, n, buffer, at, places } => {
+                let first = self.affine(&at.affine);
+                for lane in 0..*n {
+                    let place = i64::from(self.lanes[places + lane] as i32);
+                    let affine = Affine::constant(first.wrapping_add(place));
+                    let range = self.range(*buffer, &Address { affine, dynamic: at.dynamic.clone() }, 1, 4)?;
+                    let bytes = self.buffers[*buffer][range].try_into().expect("four bytes");
+                    self.lanes[to + lane] = u32::from_le_bytes(bytes).into();
+                }
+            }
             Step::Store { from, n, buffer, at, size } => {
                 let range = self.range(*buffer, at, *n, *size)?;
                 let bytes = &mut self.buffers[*buffer][range];
@@ -457,12 +480,14 @@ impl Machine<'_> {
                 }
                 self.lanes[*to] = lanes[0];
             }
-            Step::Check { to, a, end } => {
-                let index = self.lanes[*a] as i64;
-                if !(0..*end).contains(&index) {
-                    return Err(EvalError::IndexOutOfRange { index, end: *end });
+            Step::Check { to, n, a, is_narrow, end } => {
+                for &lane in &self.lanes[*a..a + n] {
+                    let index = if *is_narrow { i64::from(lane as i32) } else { lane as i64 };
+                    if !(0..*end).contains(&index) {
+                        return Err(EvalError::IndexOutOfRange { index, end: *end });
+                    }
                 }
-                self.lanes[*to] = index as u64;
+                self.lanes.copy_within(*a..a + n, *to);
             }
         }
         Ok(())
@@ -662,6 +687,36 @@ mod tests {
         assert_eq!(buffers[2], bytes(&[12f32, -24.0]));
         buffers[1] = bytes(&[0i64, -1]);
         assert_eq!(eval(&kernel, &mut buffers), Err(EvalError::IndexOutOfRange { index: -1, end: 4 }));
+    }
+
+    #[test]
+    fn gathers_read_where_each_lane_says() {
+        let text = "kernel @t (x: f32[12] read, at: i64[4] read, y: f32[8] write) {
+            for i in 0..2 {
+              %0: i64x4 = load at[0]
+              %1: i64x4 = check %0, 5
+              %2: i32x4 = convert %1
+              %3: i64 = index i
+              %4: f32x4 = gather x[4*i + 3*%3 + %2]
+              store y[4*i], %4
+            }
+        }";
+        let kernel = parse(text).unwrap();
+        assert_eq!(crate::nest::verify(&kernel), []);
+        assert_eq!(parse(&kernel.to_string()).unwrap(), kernel);
+        let x: Vec<f32> = (0..12).map(|i| i as f32).collect();
+        let run = |at: [i64; 4]| {
+            let mut buffers = vec![bytes(&x), bytes(&at), vec![0; 32]];
+            eval(&kernel, &mut buffers).map(|()| buffers.remove(2))
+        };
+        assert_eq!(run([4, 0, 1, 0]), Ok(bytes(&[4f32, 0.0, 1.0, 0.0, 11.0, 7.0, 8.0, 7.0])));
+        for lane in 0..4 {
+            for index in [5, -1, i64::MIN, 1 << 32] {
+                let mut at = [0; 4];
+                at[lane] = index;
+                assert_eq!(run(at), Err(EvalError::IndexOutOfRange { index, end: 5 }));
+            }
+        }
     }
 
     #[test]

@@ -113,6 +113,7 @@ fn survey(kernel: &Kernel, block: &[Stmt], around: &Loop, inner: &mut BTreeMap<V
                     None => u.dynamic = true,
                 }
             }
+            Stmt::Set { op: Op::Gather { buffer, .. }, .. } => uses.entry(*buffer).or_default().dynamic = true,
             Stmt::Store { buffer, index, value } => {
                 let lanes = kernel.regs[value.0 as usize].lanes;
                 let u = uses.entry(*buffer).or_default();

@@ -109,7 +109,8 @@ impl fmt::Display for VecType {
 /// `constant + sum(coefficient * variable)` over loop variables.
 pub type Affine = crate::tensor::Affine<Var>;
 
-/// A flat element index: an affine part plus registers (`i64` scalars) with strides.
+/// A flat element index: an affine part plus registers (`i64` scalars) with strides. That of an [`Op::Gather`] has a register of as many
+/// `i32` as the result has lanes behind them, with stride 1.
 ///
 /// Only the affine part and what interval arithmetic knows of the registers ([`Op::Check`], [`BinaryOp::Min`] and
 /// [`BinaryOp::Max`] with constants, [`Op::Index`]) count as proof that it is in range.
@@ -119,6 +120,14 @@ pub struct Index {
     pub affine: Affine,
     /// Register and stride in elements.
     pub dynamic: Vec<(Reg, i64)>,
+}
+
+impl Index {
+    /// Of an [`Op::Gather`]: the register that says where each lane is, and what is the same for all.
+    pub fn spread(&self) -> Option<(Reg, Index)> {
+        let (&(places, _), rest) = self.dynamic.split_last()?;
+        Some((places, Index { affine: self.affine.clone(), dynamic: rest.to_vec() }))
+    }
 }
 
 impl From<Affine> for Index {
@@ -255,6 +264,13 @@ pub enum Op {
         /// First element.
         index: Index,
     },
+    /// Single elements, as many as the result has lanes, which has the buffer's element type of 32 bits.
+    Gather {
+        /// Source.
+        buffer: BufferId,
+        /// Their places.
+        index: Index,
+    },
     /// A copy.
     Copy(Reg),
     /// A scalar in every lane.
@@ -285,7 +301,8 @@ pub enum Op {
     Shuffle(Shuffle, Reg, Reg),
     /// All lanes combined, as a scalar: `Add`, `Mul`, `Min` or `Max`; lane `i` with lane `i + n/2`, until one is left.
     Horizontal(BinaryOp, Reg),
-    /// An `i64` scalar that is proved to be in `0..end`: outside it the kernel stops with status "index out of range".
+    /// An `i64` scalar, or every lane of `i32` or `i64`, that is proved to be in `0..end`: outside it the kernel stops with status "index
+    /// out of range".
     Check(Reg, i64),
 }
 
@@ -461,7 +478,7 @@ pub fn for_each_access(body: &[Stmt], f: &mut impl FnMut(BufferId, &Index, bool)
                 for_each_access(then, f);
                 for_each_access(otherwise, f);
             }
-            Stmt::Set { op: Op::Load { buffer, index }, .. } => f(*buffer, index, false),
+            Stmt::Set { op: Op::Load { buffer, index } | Op::Gather { buffer, index }, .. } => f(*buffer, index, false),
             Stmt::Store { buffer, index, .. } => f(*buffer, index, true),
             Stmt::Set { .. } | Stmt::Prefetch { .. } => {}
         }
@@ -472,7 +489,7 @@ pub fn for_each_access(body: &[Stmt], f: &mut impl FnMut(BufferId, &Index, bool)
 pub fn for_each_operand(op: &Op, mut f: impl FnMut(Reg)) {
     match op {
         Op::Const(_) | Op::Index(_) => {}
-        Op::Load { index, .. } => index.dynamic.iter().for_each(|d| f(d.0)),
+        Op::Load { index, .. } | Op::Gather { index, .. } => index.dynamic.iter().for_each(|d| f(d.0)),
         Op::Copy(a)
         | Op::Splat(a)
         | Op::Lane(a, _)

@@ -20,6 +20,7 @@ pub mod traffic;
 mod verify;
 pub mod work;
 
+pub use bounds::spreads;
 pub use builder::Builder;
 pub use eval::{EvalError, eval, eval_sized, eval_with};
 pub use ir::*;

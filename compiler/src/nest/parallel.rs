@@ -229,7 +229,9 @@ pub fn stays_parallel(kernel: &Kernel, same: &[(BufferId, BufferId, bool)]) -> b
                     rename(then, from, to);
                     rename(otherwise, from, to);
                 }
-                Stmt::Set { op: Op::Load { buffer, .. }, .. } | Stmt::Store { buffer, .. } | Stmt::Prefetch { buffer, .. }
+                Stmt::Set { op: Op::Load { buffer, .. } | Op::Gather { buffer, .. }, .. }
+                | Stmt::Store { buffer, .. }
+                | Stmt::Prefetch { buffer, .. }
                     if *buffer == from =>
                 {
                     *buffer = to

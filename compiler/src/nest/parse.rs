@@ -10,7 +10,7 @@
 //! store   = "store" name "[" sum "]" "," reg
 //! if      = "if" (reg | "true" | within {"and" within}) block ["else" block]
 //! within  = int "<=" sum "<" int
-//! op      = "const" (number | "true" | "false") | "index" sum | "load" name "[" sum "]"
+//! op      = "const" (number | "true" | "false") | "index" sum | ("load" | "gather") name "[" sum "]"
 //!         | "lane" reg "," int | "check" reg "," int | "horizontal" word reg
 //!         | ("pack" | "copy" | "splat" | "convert" | "bitcast" | "select" | "fma" | "dot" | word) reg {"," reg}
 //! sum     = ["-"] term {("+" | "-") term}
@@ -347,6 +347,7 @@ impl<'a> Parser<'a> {
             "const" => return self.scalar(ty.dtype).map(Op::Const),
             "index" => return self.affine().map(Op::Index),
             "load" => return self.access().map(|(buffer, index)| Op::Load { buffer, index }),
+            "gather" => return self.access().map(|(buffer, index)| Op::Gather { buffer, index }),
             "horizontal" => {
                 let name = self.word("a word")?;
                 return match BinaryOp::ALL.into_iter().find(|o| o.name() == name) {
@@ -456,6 +457,9 @@ mod tests {
       %18: f64 = const 1e-300
       %19: f32 = const nan
       %20: f32 = const 16777216.0
+      %21: i32x4 = const 3
+      %22: i32x4 = check %21, 9
+      %23: f32x4 = gather x[4*i + j + 2*%4 + %22]
     }
   }
 }

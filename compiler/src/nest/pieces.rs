@@ -248,7 +248,7 @@ impl Cut<'_> {
             for (i, stmt) in block.iter().enumerate() {
                 let Stmt::Set { reg, op } = stmt else { continue };
                 let stays = match op {
-                    Op::Load { buffer, .. } => self.kernel.buffers[buffer.0 as usize].access == Access::Read,
+                    Op::Load { buffer, .. } | Op::Gather { buffer, .. } => self.kernel.buffers[buffer.0 as usize].access == Access::Read,
                     Op::Check(..) => false,
                     _ => true,
                 };

@@ -281,6 +281,7 @@ impl<'a> Text<'a> {
             Op::Const(x) => format!("const {}", self.scalar(target, *x)),
             Op::Index(a) => format!("index {}", self.affine(a)),
             Op::Load { buffer, index } => format!("load {}", self.access(*buffer, index)),
+            Op::Gather { buffer, index } => format!("gather {}", self.access(*buffer, index)),
             Op::Copy(a) => format!("copy {}", self.reg(*a)),
             Op::Splat(a) => format!("splat {}", self.reg(*a)),
             Op::Lane(a, lane) => format!("lane {}, {lane}", self.reg(*a)),

@@ -59,6 +59,33 @@ impl Random {
         self.known.truncate(n_known);
     }
 
+    /// Adds what says where lanes are, which is checked or clamped, and most often proved.
+    fn places(&mut self, lanes: i64) -> usize {
+        let first = self.n_regs;
+        let (from, end) = (self.between(0, 4 - lanes), self.between(1, 20));
+        let ty = |of: &str, i: usize| format!("%{}: {of}x{lanes} =", first + i);
+        let mut line = |text: String| self.text += &format!("{text}\n");
+        line(format!("{} load at[{from}]", ty("i64", 0)));
+        let checked = (first + end as usize).is_multiple_of(9);
+        let n = if checked {
+            line(format!("{} check %{first}, {end}", ty("i64", 1)));
+            line(format!("{} convert %{}", ty("i32", 2), first + 1));
+            3
+        } else {
+            line(format!("{} convert %{first}", ty("i32", 1)));
+            line(format!("{} const {end}", ty("i32", 2)));
+            line(format!("{} min %{}, %{}", ty("i32", 3), first + 1, first + 2));
+            line(format!("{} const 0", ty("i32", 4)));
+            line(format!("{} max %{}, %{}", ty("i32", 5), first + 3, first + 4));
+            if end % 3 == 0 {
+                line(format!("{} check %{}, {end}", ty("i32", 6), first + 5));
+            }
+            if end % 3 == 0 { 7 } else { 6 }
+        };
+        self.n_regs += n;
+        self.n_regs - 1
+    }
+
     fn stmt(&mut self, depth: usize) {
         match self.below(if depth < 4 { 10 } else { 6 }) {
             0..3 => {
@@ -92,8 +119,13 @@ impl Random {
                 if self.below(3) == 0 {
                     index += &format!(" + {}*%{}", self.between(1, 3), self.known());
                 }
+                let mut op = "load";
+                if lanes > 1 && self.below(2) == 0 {
+                    index += &format!(" + %{}", self.places(lanes));
+                    op = "gather";
+                }
                 let ty = if lanes == 1 { "f32".to_owned() } else { format!("f32x{lanes}") };
-                self.text += &format!("%{}: {ty} = load x{}[{index}]\n", self.n_regs, self.buffers.len());
+                self.text += &format!("%{}: {ty} = {op} x{}[{index}]\n", self.n_regs, self.buffers.len());
                 self.n_regs += 1;
                 let len = self.between(1, 60);
                 self.buffers.push(len as usize);
@@ -147,7 +179,7 @@ fn remove_loads(body: &mut [Stmt], buffers: &[u32]) {
                 remove_loads(otherwise, buffers);
             }
             Stmt::Set { op, .. } => match op {
-                Op::Load { buffer, .. } if buffers.contains(&buffer.0) => *op = Op::Const(Scalar::Float(0.0)),
+                Op::Load { buffer, .. } | Op::Gather { buffer, .. } if buffers.contains(&buffer.0) => *op = Op::Const(Scalar::Float(0.0)),
                 _ => {}
             },
             Stmt::Store { .. } | Stmt::Prefetch { .. } => {}

@@ -36,7 +36,7 @@ fn walk(kernel: &Kernel, block: &[Stmt], open: &mut Open, found: &mut [Vec<Affin
                 walk(kernel, otherwise, open, found);
                 continue;
             }
-            Stmt::Set { reg, op: Op::Load { buffer, index } } => (buffer, index, reg),
+            Stmt::Set { reg, op: Op::Load { buffer, index } | Op::Gather { buffer, index } } => (buffer, index, reg),
             Stmt::Store { buffer, index, value } => (buffer, index, value),
             Stmt::Set { .. } | Stmt::Prefetch { .. } => continue,
         };

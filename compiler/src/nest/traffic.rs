@@ -117,7 +117,7 @@ fn origin_of(op: &Op, origins: &[Origin]) -> Origin {
     let of = |r: &Reg| origins[r.0 as usize];
     match op {
         Op::Const(_) => Origin::Constant,
-        Op::Load { buffer, .. } => Origin::Memory(*buffer),
+        Op::Load { buffer, .. } | Op::Gather { buffer, .. } => Origin::Memory(*buffer),
         Op::Copy(a) | Op::Splat(a) | Op::Lane(a, _) | Op::Bitcast(a) => of(a),
         Op::Pack(parts) => parts.iter().map(of).fold(Origin::Constant, Origin::join),
         Op::Select(_, a, b) | Op::Shuffle(_, a, b) => of(a).join(of(b)),
@@ -207,7 +207,7 @@ impl Counter<'_> {
     fn set(&mut self, reg: Reg, op: &Op) {
         let ty = self.kernel.regs[reg.0 as usize];
         let n = self.times * f64::from(ty.lanes);
-        if let Op::Load { buffer, index } = op {
+        if let Op::Load { buffer, index } | Op::Gather { buffer, index } = op {
             self.touch(*buffer, index, i64::from(ty.lanes), false);
         }
         let operand_is_float = |r: &Reg| self.kernel.regs[r.0 as usize].dtype.is_float();

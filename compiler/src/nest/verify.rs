@@ -81,6 +81,8 @@ pub enum Problem {
     NoLane { lane: u32, lanes: u32 },
     #[error("{found} scalars packed into {expected} lanes")]
     Pack { found: usize, expected: u32 },
+    #[error("no register at the end of the index, with stride 1, says where each of several lanes is")]
+    NoPlaces,
     #[error("a check against {0} never passes")]
     EmptyCheck(i64),
     #[error("cannot prove that iterations do not write what others touch of `{buffer}`")]
@@ -393,6 +395,20 @@ impl<'a> Verifier<'a> {
                     None => self.error(Problem::NoBuffer(buffer.0)),
                 }
             }
+            Op::Gather { buffer, index } => {
+                match index.spread() {
+                    Some((places, rest)) if ty.lanes > 1 && index.dynamic.last().is_some_and(|d| d.1 == 1) => {
+                        self.index(&rest);
+                        self.expect(places, ty.with_dtype(DType::I32));
+                    }
+                    _ => self.error(Problem::NoPlaces),
+                }
+                self.applies("gather", dtype, matches!(dtype, DType::F32 | DType::I32 | DType::U32));
+                match self.kernel.buffers.get(buffer.0 as usize) {
+                    Some(b) => self.same(reg, ty, ty.with_dtype(b.dtype)),
+                    None => self.error(Problem::NoBuffer(buffer.0)),
+                }
+            }
             Op::Copy(a) => self.expect(*a, ty),
             Op::Splat(a) => self.expect(*a, VecType::scalar(dtype)),
             Op::Lane(a, lane) => {
@@ -480,8 +496,10 @@ impl<'a> Verifier<'a> {
                 }
             }
             Op::Check(a, end) => {
-                self.same(reg, ty, VecType::scalar(DType::I64));
-                self.expect(*a, VecType::scalar(DType::I64));
+                if !(dtype == DType::I32 && ty.lanes > 1) {
+                    self.same(reg, ty, ty.with_dtype(DType::I64));
+                }
+                self.expect(*a, ty);
                 if *end < 1 {
                     self.error(Problem::EmptyCheck(*end));
                 }
@@ -627,6 +645,15 @@ mod tests {
                 "shift amount %1 is not a register set once, to a constant in 0..64, in `%2: i64 = shl %0, %1`",
             ),
             ("%0: i64 = load z[0] %1: i64 = check %0, 0", "a check against 0 never passes, in `%1: i64 = check %0, 0`"),
+            ("%0: i32 = const 1 %1: i32 = check %0, 8", "register %1 is i32, expected i64, in `%1: i32 = check %0, 8`"),
+            ("%0: i64x2 = load z[0] %1: f32x2 = gather x[%0]", "register %0 is i64x2, expected i32x2, in `%1: f32x2 = gather x[%0]`"),
+            ("%0: i32x2 = const 1 %1: f32x4 = gather x[%0]", "register %0 is i32x2, expected i32x4, in `%1: f32x4 = gather x[%0]`"),
+            ("%0: i32x2 = const 1 %1: i64x2 = gather z[%0]", "`gather` does not apply to i64, in `%1: i64x2 = gather z[%0]`"),
+            (
+                "%0: i32x2 = const 1 %1: f32x2 = gather x[2*%0]",
+                "no register at the end of the index, with stride 1, says where each of several lanes is, in `%1: f32x2 = gather x[2*%0]`",
+            ),
+            ("%0: i32x2 = const 1 %1: f32x2 = load x[%0]", "register %0 is i32x2, expected i64, in `%1: f32x2 = load x[%0]`"),
         ];
         for (text, expected) in cases {
             assert_eq!(body(text), [expected], "{text}");

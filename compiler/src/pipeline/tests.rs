@@ -267,6 +267,7 @@ mod columns;
 mod counted;
 mod extents;
 mod forms;
+mod gathers;
 mod images;
 mod integers;
 mod joined;

@@ -164,7 +164,9 @@ pub(super) mod tests {
                     walk(if holds { then } else { otherwise }, at, f);
                 }
                 Stmt::Prefetch { buffer, index } => f(stmt, *buffer, index, at),
-                Stmt::Set { op: Op::Load { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => f(stmt, *buffer, &index.affine, at),
+                Stmt::Set { op: Op::Load { buffer, index } | Op::Gather { buffer, index }, .. } | Stmt::Store { buffer, index, .. } => {
+                    f(stmt, *buffer, &index.affine, at)
+                }
                 Stmt::Set { .. } | Stmt::If { cond: Cond::Reg(_), .. } => {}
             }
         }

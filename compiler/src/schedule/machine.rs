@@ -134,6 +134,12 @@ impl Machine {
         self.shuffles() && self.n_registers > self.lanes as usize + 2
     }
 
+    /// Whether to gather from places that are loaded as vectors takes less than to load each place and its element; where places are computed
+    /// it always does.
+    pub(super) fn gathers(&self) -> bool {
+        self.exact && !self.by_element
+    }
+
     /// The same machine with vectors of so many lanes, and an emitter that allocates so many registers as written.
     #[must_use]
     pub fn widened(self, lanes: u32, n_registers: usize) -> Self {

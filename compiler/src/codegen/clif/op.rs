@@ -21,6 +21,22 @@ impl Lower<'_, '_> {
                 let (address, displacement) = self.address(*buffer, index)?;
                 self.load(ty, address, displacement)
             }
+            Op::Gather { buffer, index } => {
+                let Some((places, scalars)) = index.spread() else { return self.malformed("a gather without places") };
+                if self.kernel.buffers[buffer.0 as usize].dtype != ty.dtype {
+                    return self.malformed(format!("gather of {ty} from a buffer of another type"));
+                }
+                let places = self.operand(ty.with_dtype(DType::I32), places)?;
+                let (base, displacement) = self.address(*buffer, &scalars)?;
+                let mut lanes = vec![];
+                for place in self.lanes(ty.with_dtype(DType::I32), &places) {
+                    let place = self.b.ins().sextend(types::I64, place);
+                    let offset = self.b.ins().imul_imm_s(place, ty.dtype.size_bytes() as i64);
+                    let address = self.b.ins().iadd(base, offset);
+                    lanes.push(self.load(VecType::scalar(ty.dtype), address, displacement).parts[0]);
+                }
+                self.pack(ty, &lanes)
+            }
             Op::Copy(a) => self.operand(ty, *a)?,
             Op::Splat(a) => {
                 let x = self.operand(VecType::scalar(ty.dtype), *a)?;
@@ -120,8 +136,12 @@ impl Lower<'_, '_> {
                 self.horizontal(*op, from, &val)?
             }
             Op::Check(a, end) => {
-                let val = self.operand(VecType::scalar(DType::I64), *a)?;
-                self.check(val.parts[0], *end);
+                let val = self.operand(ty, *a)?;
+                let lanes = if ty.lanes == 1 { val.parts.clone() } else { self.lanes(ty, &val) };
+                for lane in lanes {
+                    let lane = if ty.dtype == DType::I32 { self.b.ins().sextend(types::I64, lane) } else { lane };
+                    self.check(lane, *end);
+                }
                 val
             }
         })

@@ -133,6 +133,12 @@ impl Split<'_> {
             let part = |r: &Reg| self.part(*r, i);
             let op = match op {
                 Op::Load { buffer, index } => Op::Load { buffer: *buffer, index: self.index(index, i as u32 * self.lanes[reg.0 as usize]) },
+                Op::Gather { buffer, index } => {
+                    let (places, scalars) = index.spread().expect("the verifier has seen the places");
+                    let mut index = self.index(&scalars, 0);
+                    index.dynamic.push((self.part(places, i), 1));
+                    Op::Gather { buffer: *buffer, index }
+                }
                 Op::Pack(regs) => {
                     let lanes = self.lanes[reg.0 as usize] as usize;
                     let regs = regs[i * lanes..(i + 1) * lanes].iter().map(|&r| self.part(r, 0)).collect();

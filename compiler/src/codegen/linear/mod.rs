@@ -2,9 +2,11 @@
 //!
 //! A kernel becomes one linear list of instructions over virtual registers ([`list`]), whose registers are found by a linear scan
 //! ([`registers`]). Loops, branches and addresses are the same on every machine ([`flow`]), as are vectors that are split
-//! ([`legalize`]), shuffles that it has no instruction of ([`shuffles`]), and what is known of a nest's registers ([`survey`]). The instructions are each emitter's own.
+//! ([`legalize`]), shuffles and gathers that it has no instruction of ([`shuffles`], [`gathers`]), and what is known of a nest's registers ([`survey`]). The instructions are each
+//! emitter's own.
 
 pub(in crate::codegen) mod flow;
+pub(in crate::codegen) mod gathers;
 pub(in crate::codegen) mod legalize;
 pub(in crate::codegen) mod list;
 pub(in crate::codegen) mod registers;

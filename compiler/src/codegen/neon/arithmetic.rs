@@ -121,7 +121,7 @@ impl<'k> Select<'k> {
                 let (a, b) = (self.value(*a)?, self.value(*b)?);
                 self.shuffle(*order, n, to, a, b);
             }
-            Op::Load { .. } | Op::Index(_) | Op::Check(..) | Op::Dot(..) => return refuse(format!("{op:?} of {ty}")),
+            Op::Load { .. } | Op::Gather { .. } | Op::Index(_) | Op::Check(..) | Op::Dot(..) => return refuse(format!("{op:?} of {ty}")),
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ mod select;
 mod tests;
 mod word;
 
-use super::linear::{Encoded, Refused, Spilling, legalize, registers, shuffles};
+use super::linear::{Encoded, Refused, Spilling, gathers, legalize, registers, shuffles};
 use crate::nest::Kernel;
 use crate::tensor::DType;
 use inst::Registers;
@@ -33,6 +33,7 @@ pub(in crate::codegen) const LANES: u32 = 4;
 pub(in crate::codegen) fn compile(kernel: &Kernel, spilling: Spilling, text: bool) -> Result<Encoded, Refused> {
     let kernel = shuffles::spell_out(kernel, &|ty| matches!(ty.dtype, DType::F32 | DType::I32 | DType::U32));
     let kernel = legalize::legalize(&kernel, LANES);
+    let kernel = gathers::spell_out(&kernel, &|_| false);
     let mut body = select::select(&kernel)?;
     let allocation = registers::allocate(&mut body, &Registers)?;
     if spilling == Spilling::Refused {

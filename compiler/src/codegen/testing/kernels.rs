@@ -1,6 +1,6 @@
 //! Kernels that tests of emitters share: every operation on every type, register tiles, tails.
 
-use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Kernel, Op, Reg, Scalar, Shuffle, UnaryOp, VecType};
+use crate::nest::{Access, Affine, BinaryOp, Builder, CompareOp, Index, Kernel, Op, Reg, Scalar, Shuffle, UnaryOp, VecType};
 use crate::tensor::DType;
 
 const F: DType = DType::F32;
@@ -46,6 +46,30 @@ pub(in crate::codegen) fn tail(lanes: u32, valid: u32) -> Kernel {
         let lane = b.op(VecType::scalar(F), Op::Lane(v, i));
         b.store(y, Affine::constant(i.into()), lane);
     }
+    b.finish()
+}
+
+/// Elements at places of a type that are checked, after they have been counted from the front where they are negative.
+pub(in crate::codegen) fn gather(dtype: DType, places: DType, lanes: u32, end: i64) -> Kernel {
+    let mut b = Builder::new(format!("gather_{dtype}_{places}_{lanes}_{end}"), "");
+    let x = b.buffer("x", dtype, 3 * end as usize + 5, Access::Read);
+    let at = b.buffer("at", places, N, Access::Read);
+    let y = b.buffer("y", dtype, 3 * N, Access::Write);
+    b.for_loop("i", 0..3, 1, |b, i| {
+        b.for_loop("j", 0..N as i64, i64::from(lanes), |b, j| {
+            let place = b.load(at, Affine::var(j), lanes);
+            let ty = b.ty(place);
+            let (zero, extent) = (b.int(ty, 0), b.int(ty, end));
+            let (negative, moved) = (b.compare(CompareOp::Lt, place, zero), b.binary(BinaryOp::Add, place, extent));
+            let place = b.select(negative, moved, place);
+            let place = b.op(ty, Op::Check(place, end));
+            let place = b.convert(place, DType::I32);
+            let row = b.index(Affine::var(i));
+            let index = Index { affine: Affine::var(i).times(end - 1).offset(5), dynamic: vec![(row, 1)] };
+            let value = b.gather(x, index, place);
+            b.store(y, Affine::var(i).times(N as i64).plus(&Affine::var(j)), value);
+        });
+    });
     b.finish()
 }
 

@@ -96,8 +96,25 @@ impl Maker {
                 }
                 Op::Index(affine)
             }
+            2 if ty.lanes > 1 && matches!(ty.dtype, DType::F32 | DType::I32 | DType::U32) => {
+                // Room for the places too.
+                let mut index = self.index(32);
+                index.dynamic.push((self.places(ty.lanes), 1));
+                Op::Gather { buffer: self.buffer(ty.dtype, false), index }
+            }
             _ => Op::Load { buffer: self.buffer(ty.dtype, false), index: self.index(ty.lanes) },
         }
+    }
+
+    /// Where lanes are, from 0 to 20.
+    fn places(&mut self, lanes: u32) -> Reg {
+        let ty = VecType { dtype: if self.words || self.pick(2) == 0 { DType::I32 } else { DType::I64 }, lanes };
+        let x = self.reg(ty);
+        let (low, high) = (self.b.int(ty, 0), self.b.int(ty, 20));
+        let x = self.b.binary(BinaryOp::Max, x, low);
+        let x = self.b.binary(BinaryOp::Min, x, high);
+        let x = if self.pick(2) == 0 { self.b.op(ty, Op::Check(x, 21)) } else { x };
+        self.b.convert(x, DType::I32)
     }
 
     fn dtype(&mut self) -> DType {

@@ -26,6 +26,8 @@ impl Select<'_> {
             return refuse(format!("{op:?} of bytes that are read as words"));
         }
         match op {
+            Op::Gather { buffer, index } => self.gather(reg, *buffer, index),
+            Op::Check(a, end) if ty.lanes > 1 => self.check_lanes(reg, *a, *end),
             Op::Check(a, end) => {
                 let v = self.value(*a)?;
                 self.check(v, *end);

@@ -168,7 +168,7 @@ mod tests {
 
     /// Constants that the loop reads before and after, and spilled registers.
     fn read(kernel: &Kernel) -> [usize; 3] {
-        let unit = Unit { isa: Isa::V4, f16c: true, vnni: false };
+        let unit = Unit { isa: Isa::V4, f16c: true, vnni: false, l1d_bytes: 0 };
         let mut body = select::select(kernel, unit).unwrap();
         let in_loops =
             |body: &super::Body| body.innermost_loops().iter().map(|&(first, last)| reads(&body.steps[first..=last]).len()).sum::<usize>();

@@ -140,6 +140,13 @@ impl Assembler<'_> {
                     None => return Err(Refused("an operand has no register".to_owned())),
                 },
                 Operand::Mem(m, _) => O::M(self.memory(m)?),
+                Operand::Places(m, v, view) => {
+                    let Some(places) = register(self.allocation, *v, *view) else {
+                        return Err(Refused("an operand has no register".to_owned()));
+                    };
+                    let m = self.memory(m)?;
+                    O::M(MemoryOperand::with_base_index_scale_displ_size(m.base, places, 4, m.displacement, 1))
+                }
                 Operand::Imm(i) => O::I(*i),
             });
         }

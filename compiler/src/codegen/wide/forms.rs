@@ -110,6 +110,8 @@ forms! {
     GREATER_I32: Pcmpgtd_xmm_xmmm128 VEX_Vpcmpgtd_xmm_xmm_xmmm128 VEX_Vpcmpgtd_ymm_ymm_ymmm256 INVALID INVALID INVALID;
     EQUAL_I64: Pcmpeqq_xmm_xmmm128 VEX_Vpcmpeqq_xmm_xmm_xmmm128 VEX_Vpcmpeqq_ymm_ymm_ymmm256 INVALID INVALID INVALID;
     GREATER_I64: Pcmpgtq_xmm_xmmm128 VEX_Vpcmpgtq_xmm_xmm_xmmm128 VEX_Vpcmpgtq_ymm_ymm_ymmm256 INVALID INVALID INVALID;
+    TEST: Ptest_xmm_xmmm128 VEX_Vptest_xmm_xmmm128 VEX_Vptest_ymm_ymmm256 INVALID INVALID INVALID;
+    SIGNS_64: Movmskpd_r32_xmm VEX_Vmovmskpd_r32_xmm VEX_Vmovmskpd_r32_ymm INVALID INVALID INVALID;
     COMPARE_I32: INVALID INVALID INVALID EVEX_Vpcmpd_kr_k1_xmm_xmmm128b32_imm8 EVEX_Vpcmpd_kr_k1_ymm_ymmm256b32_imm8 EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8;
     COMPARE_U32: INVALID INVALID INVALID EVEX_Vpcmpud_kr_k1_xmm_xmmm128b32_imm8 EVEX_Vpcmpud_kr_k1_ymm_ymmm256b32_imm8 EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8;
     COMPARE_I64: INVALID INVALID INVALID EVEX_Vpcmpq_kr_k1_xmm_xmmm128b64_imm8 EVEX_Vpcmpq_kr_k1_ymm_ymmm256b64_imm8 EVEX_Vpcmpq_kr_k1_zmm_zmmm512b64_imm8;
@@ -174,6 +176,7 @@ forms! {
     HIGH_TO_LOW: Movhlps_xmm_xmm VEX_Vmovhlps_xmm_xmm_xmm INVALID EVEX_Vmovhlps_xmm_xmm_xmm INVALID INVALID;
     PAIRS: Shufps_xmm_xmmm128_imm8 VEX_Vshufps_xmm_xmm_xmmm128_imm8 VEX_Vshufps_ymm_ymm_ymmm256_imm8 EVEX_Vshufps_xmm_k1z_xmm_xmmm128b32_imm8 INVALID INVALID;
     PERMUTE_64: INVALID INVALID VEX_Vpermq_ymm_ymmm256_imm8 INVALID INVALID INVALID;
+    GATHER: INVALID VEX_Vgatherdps_xmm_vm32x_xmm VEX_Vgatherdps_ymm_vm32y_ymm EVEX_Vgatherdps_xmm_k1_vm32x EVEX_Vgatherdps_ymm_k1_vm32y EVEX_Vgatherdps_zmm_k1_vm32z;
     MASKED_LOAD: INVALID VEX_Vmaskmovps_xmm_xmm_m128 VEX_Vmaskmovps_ymm_ymm_m256 INVALID INVALID INVALID;
 }
 

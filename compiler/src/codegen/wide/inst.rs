@@ -62,6 +62,8 @@ pub(super) enum Operand {
     Both(Virtual, View),
     /// Memory; whether its one element is broadcast.
     Mem(Mem, bool),
+    /// A single element of memory for each lane of a vector register, which says how many words of 32 bits it is from there.
+    Places(Mem, Virtual, View),
     /// An immediate.
     Imm(i64),
 }
@@ -99,11 +101,16 @@ impl Instruction for Inst {
                 Operand::Use(v, _) => f(v, true, false),
                 Operand::Both(v, _) => f(v, true, true),
                 Operand::Mem(m, _) => m.for_each_register(&mut f),
+                Operand::Places(m, v, _) => {
+                    m.for_each_register(&mut f);
+                    f(v, true, false);
+                }
                 Operand::Imm(_) => {}
             }
         }
         if let Some((v, _)) = self.mask {
-            f(v, true, false);
+            // A gather takes lanes out of its mask as it goes.
+            f(v, true, self.operands.iter().any(|o| matches!(o, Operand::Places(..))));
         }
     }
 
@@ -117,6 +124,10 @@ impl Instruction for Inst {
             match operand {
                 Operand::Def(v, _) | Operand::Use(v, _) | Operand::Both(v, _) => swap(v),
                 Operand::Mem(m, _) => m.rename(swap),
+                Operand::Places(m, v, _) => {
+                    m.rename(swap);
+                    swap(v);
+                }
                 Operand::Imm(_) => {}
             }
         }

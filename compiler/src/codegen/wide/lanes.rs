@@ -191,6 +191,13 @@ impl Select<'_> {
             }
             return Ok(());
         }
+        if let (true, Some(all)) = (is_word(ty.dtype), regs.iter().map(|&r| self.lane_constant(r)).collect::<Option<Vec<_>>>()) {
+            let mut bytes: Vec<u8> = all.into_iter().flat_map(Bits::word_bytes).collect();
+            bytes.resize(bytes.len().max(16), 0);
+            let place = self.pool_bytes(bytes);
+            self.inst2(forms::LOAD, words, to, place);
+            return Ok(());
+        }
         let mut quarters = vec![];
         for quarter in regs.chunks(if is_wide(ty.dtype) { 2 } else { 4 }) {
             let mut x = self.value(quarter[0])?;

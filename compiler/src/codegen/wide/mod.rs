@@ -14,6 +14,7 @@ mod convert;
 mod division;
 mod encode;
 mod forms;
+mod gather;
 mod half;
 mod inst;
 mod integers;
@@ -29,7 +30,7 @@ mod tests;
 
 use tinsmith_targets::{Arch, Feature};
 
-use super::linear::{Encoded, Refused, Spilling, legalize, registers as allocation, shuffles};
+use super::linear::{Encoded, Refused, Spilling, gathers, legalize, registers as allocation, shuffles};
 use super::target::Machine;
 use crate::nest::Kernel;
 
@@ -76,13 +77,21 @@ struct Unit {
     f16c: bool,
     /// Integer dot products.
     vnni: bool,
+    /// Bytes of the first-level cache.
+    l1d_bytes: usize,
 }
 
 impl Unit {
     fn of(machine: &Machine) -> Option<Self> {
         let isa = Isa::of(machine)?;
         let has = |feature| machine.target.has(feature);
-        Some(Unit { isa, f16c: isa == Isa::V4 || isa == Isa::V3 && has(Feature::F16c), vnni: isa == Isa::V4 && has(Feature::Avx512vnni) })
+        let l1d_bytes = machine.target.l1d_bytes;
+        Some(Unit {
+            isa,
+            l1d_bytes,
+            f16c: isa == Isa::V4 || isa == Isa::V3 && has(Feature::F16c),
+            vnni: isa == Isa::V4 && has(Feature::Avx512vnni),
+        })
     }
 }
 
@@ -91,6 +100,7 @@ pub(super) fn compile(machine: &Machine, kernel: &Kernel, spilling: Spilling, te
     let Some(unit) = Unit::of(machine) else { return Err(Refused(format!("{machine} is below x86-64-v2"))) };
     let kernel = shuffles::spell_out(kernel, &|ty| operands::is_word(ty.dtype));
     let kernel = legalize::legalize(&kernel, unit.isa.lanes());
+    let kernel = gathers::spell_out(&kernel, &gather::has);
     let mut body = select::select(&kernel, unit)?;
     constants::hoist(&mut body, unit.isa);
     let found = allocation::allocate(&mut body, &unit.isa)?;

@@ -56,6 +56,11 @@ impl Bits {
         self.value == 0
     }
 
+    /// The bytes of a lane of one word.
+    pub(super) fn word_bytes(self) -> [u8; 4] {
+        (self.value as u32).to_le_bytes()
+    }
+
     /// As many words of it as asked for, at least one lane.
     fn bytes(self, words: u32) -> Vec<u8> {
         let lane = &self.value.to_le_bytes()[..if self.wide { 8 } else { 4 }];

@@ -3,7 +3,7 @@
 //! Every register of the nest has one virtual register. Constants have none: they are operands in memory, or broadcast
 //! where they are used. A load with one use is put off until that use, which takes it as its operand.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iced_x86::Code;
 
@@ -15,7 +15,7 @@ use crate::codegen::linear::flow::{Flow, Frame, Relation};
 use crate::codegen::linear::legalize;
 pub(super) use crate::codegen::linear::refuse;
 use crate::codegen::linear::survey::{Survey, stored_tail};
-use crate::nest::{BufferId, Index, Kernel, Op, Reg, Stmt, VecType, for_each_operand};
+use crate::nest::{self, BufferId, Index, Kernel, Op, Reg, Stmt, VecType, for_each_operand, for_each_set};
 use crate::tensor::DType;
 
 /// A function under construction.
@@ -27,6 +27,8 @@ pub(super) struct Select<'k> {
     pub(super) pending: HashMap<Reg, Pending>,
     /// Registers that hold bytes as they are in memory.
     pub(super) packed: Vec<bool>,
+    /// How far apart the elements of one gather may be.
+    pub(super) spreads: BTreeMap<Reg, i128>,
     pub(super) homes: Vec<Option<Virtual>>,
     masks: HashMap<u32, Virtual>,
     /// Scalars of memory that are only read as vectors of them, with the widest of these.
@@ -37,6 +39,9 @@ pub(super) struct Select<'k> {
 pub(super) fn select(kernel: &Kernel, unit: Unit) -> Result<super::inst::Body, Refused> {
     let mut survey = Survey::of(kernel);
     let counted = std::mem::take(&mut survey.counted);
+    let mut some = false;
+    for_each_set(&kernel.body, &mut |_, op| some |= matches!(op, Op::Gather { .. }));
+    let spreads = if some { nest::spreads(kernel) } else { BTreeMap::new() };
     let mut s = Select {
         frame: Frame::new(kernel, counted, wide_displacement)?,
         isa: unit.isa,
@@ -44,6 +49,7 @@ pub(super) fn select(kernel: &Kernel, unit: Unit) -> Result<super::inst::Body, R
         survey,
         pending: HashMap::new(),
         packed: legalize::packed(kernel),
+        spreads,
         homes: vec![None; kernel.regs.len()],
         masks: HashMap::new(),
         broadcast: HashMap::new(),
@@ -164,7 +170,7 @@ impl<'k> Select<'k> {
                     for_each_operand(op, |r| found |= r == reg);
                     if found {
                         // An address is computed when it is needed.
-                        return !matches!(op, Op::Load { .. });
+                        return !matches!(op, Op::Load { .. } | Op::Gather { .. });
                     }
                     if index.dynamic.iter().any(|d| d.0 == *other) {
                         return false;

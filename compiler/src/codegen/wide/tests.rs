@@ -2,7 +2,7 @@
 
 use super::{Isa, Unit, compile};
 use crate::codegen::linear::{Spilling, check, registers};
-use crate::codegen::testing::{LANES, check_on, contraction, n_random, op_kernels, random_kernels, runnable, tail, wide_levels};
+use crate::codegen::testing::{LANES, check_on, contraction, gather, n_random, op_kernels, random_kernels, runnable, tail, wide_levels};
 use crate::codegen::{Emitter, Level, Machine};
 use crate::nest::{self, Access, Affine, BinaryOp, Builder, Index, Kernel, Op, Reg, VecType};
 use crate::tensor::DType;
@@ -31,7 +31,10 @@ fn random_kernels_agree_with_the_interpreter() {
     for machine in machines() {
         let kernels: Vec<Kernel> = random_kernels(1..n_random(80));
         assert_eq!(refused(&machine, &kernels), [""; 0], "{machine}");
-        check_on(&[machine], Emitter::Wide, &kernels, 2);
+        // Where nothing is near, gathers are instructions.
+        let mut far = machine.clone();
+        far.target.l1d_bytes = 0;
+        check_on(&[machine, far], Emitter::Wide, &kernels, 2);
     }
 }
 
@@ -139,6 +142,22 @@ fn failed_checks_return_their_status() {
         b.store(y, Affine::var(i), v);
     });
     check_on(&machines(), Emitter::Wide, &[b.finish()], 5);
+}
+
+#[test]
+fn gathers_from_far_are_instructions_where_there_are_any() {
+    for machine in wide_levels() {
+        for places in [DType::I32, DType::I64] {
+            let takes = |end| {
+                let code = compile(&machine, &gather(F, places, 16, end), Spilling::Allowed, true).unwrap();
+                code.text.unwrap().contains("vgatherdps")
+            };
+            // In halves of 64 bits there are only four lanes at `x86-64-v3`.
+            let isa = Isa::of(&machine);
+            let whole = isa == Some(Isa::V4) || isa == Some(Isa::V3) && places == DType::I32;
+            assert_eq!((takes(20), takes(100_000)), (false, whole), "{machine}, {places}");
+        }
+    }
 }
 
 #[test]

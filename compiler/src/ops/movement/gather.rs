@@ -155,6 +155,16 @@ mod tests {
     }
 
     #[test]
+    fn the_innermost_axis_is_chosen_from() {
+        let indices: Vec<i64> = (0..41).map(|i| (i * 29 + 3) % 46 - 23).collect();
+        let narrow: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
+        for x in [random("f32[3,23]", 1), random("i32[3,23]", 2), random("i8[3,23]", 3)] {
+            check_op("Gather axis=1", [x.clone(), Tensor::from_slice(&[41], &indices)]);
+            check_op("Gather axis=1", [x, Tensor::from_slice(&[41], &narrow)]);
+        }
+    }
+
+    #[test]
     fn regular_indices_are_a_view() {
         let view = |axis: i64, indices: &str| {
             let x = Operands { facts: vec![Some(random("f32[6,6]", 1).into()), Some(t(indices).into())], n_results: 1 };

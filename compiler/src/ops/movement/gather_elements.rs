@@ -80,6 +80,7 @@ impl Operator for GatherElements {
 #[cfg(test)]
 mod tests {
     use crate::ops::check::{check_error, check_op, random, t};
+    use crate::tensor::Tensor;
 
     #[test]
     fn one_element_for_each_index() {
@@ -87,6 +88,37 @@ mod tests {
         assert_eq!(check_op("GatherElements axis=1", [x(), t("i64[2,2] 2 0 -1 1")]), [t("f32[2,2] 3 1 6 5")]);
         assert_eq!(check_op("GatherElements", [x(), t("i32[1,2] 1 0")]), [t("f32[1,2] 4 2")]);
         check_op("GatherElements axis=1", [random("u8[3,1,4]", 1), t("i64[2,2,2] 0 0 0 -1 -1 0 0 0")]);
+    }
+
+    /// Indices from either end along rows that are longer than vectors.
+    fn rows(extent: i64, n: usize) -> Vec<i64> {
+        (0..n as i64).map(|i| (i * 29 + 3) % (2 * extent) - extent).collect()
+    }
+
+    #[test]
+    fn long_rows_of_indices() {
+        for axis in 0..3 {
+            let dims = [3, 5, 37];
+            let indices = rows(dims[axis] as i64, 3 * 5 * 37);
+            let narrow: Vec<i32> = indices.iter().map(|&i| i as i32).collect();
+            for x in [random("f32[3,5,37]", 1), random("i32[3,5,37]", 2), random("u8[3,5,37]", 3), random("f64[3,5,37]", 4)] {
+                let op = format!("GatherElements axis={axis}");
+                check_op(&op, [x.clone(), Tensor::from_slice(&dims, &indices)]);
+                check_op(&op, [x, Tensor::from_slice(&dims, &narrow)]);
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_out_of_range_stops_it_in_any_place() {
+        for place in [0, 15, 16, 36] {
+            for index in [37, -38, 1 << 32] {
+                let mut indices = vec![0i64; 37];
+                indices[place] = index;
+                let error = check_error("GatherElements axis=1", [random("f32[1,37]", 1), Tensor::from_slice(&[1, 37], &indices)]);
+                assert_eq!(error, format!("index {index} is out of range for extent 37"));
+            }
+        }
     }
 
     #[test]

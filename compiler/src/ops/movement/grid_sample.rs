@@ -282,6 +282,7 @@ mod tests {
                 for align in 0..2 {
                     let op = format!("GridSample mode=\"{mode}\" padding_mode=\"{padding}\" align_corners={align}");
                     Check::new(&op).bound(1e-3, 1e-3).run([random("f32[2,3,4,5]", 1), random("f32[2,3,2,2]", 2)]);
+                    Check::new(&op).bound(1e-3, 1e-3).run([random("f32[1,2,4,5]", 3), random("f32[1,2,21,2]", 4)]);
                 }
             }
         }

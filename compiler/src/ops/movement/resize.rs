@@ -347,6 +347,21 @@ mod tests {
     }
 
     #[test]
+    fn ratios_that_are_no_integers_have_tables() {
+        let x = || Some(random("f32[2,3,25,25]", 1));
+        for mode in ["nearest", "linear", "cubic"] {
+            for coordinates in ["half_pixel", "align_corners"] {
+                let op = format!("Resize mode=\"{mode}\" coordinate_transformation_mode=\"{coordinates}\"");
+                Check::new(&op).bound(1e-4, 1e-4).run([x(), None, None, Some(t("i64[4] 2 3 25 39"))]);
+                Check::new(&op).bound(1e-4, 1e-4).run([x(), None, None, Some(t("i64[4] 2 3 39 41"))]);
+            }
+        }
+        let crop = "Resize mode=\"linear\" coordinate_transformation_mode=\"tf_crop_and_resize\" extrapolation_value=7.0";
+        let roi = Some(t("f32[8] 0 0 0 -0.2 1 1 1 1.3"));
+        Check::new(crop).bound(1e-4, 1e-4).run([x(), roi, None, Some(t("i64[4] 2 3 25 39"))]);
+    }
+
+    #[test]
     fn linear_weighs_two_neighbours() {
         let x = "f32[2] 1 3";
         assert_eq!(scaled("mode=\"linear\"", x, "2"), [1.0, 1.5, 2.5, 3.0]);

@@ -241,21 +241,21 @@ pub(super) fn lower_taps(
         }
     }
 
-    // Absent taps have weight 0 and read where the first one reads.
+    // Absent taps have weight 0 and read where the first one reads. Those of one number are adjacent, as are results.
     let n_taps = taps.iter().map(Vec::len).max().unwrap_or(1);
     let filled = |f: fn((i64, f64)) -> f64| -> Vec<f64> {
-        taps.iter().flat_map(|t| (0..n_taps).map(move |j| f(t.get(j).copied().unwrap_or((t[0].0, 0.0))))).collect()
+        (0..n_taps).flat_map(|j| taps.iter().map(move |t| f(t.get(j).copied().unwrap_or((t[0].0, 0.0))))).collect()
     };
     let places: Vec<i64> = filled(|t| t.0 as f64).into_iter().map(|p| p as i64).collect();
-    let places = index_table(b, "tap", &[taps.len(), n_taps], &places);
-    let weights = b.constant("weight", Tensor::from_f64s(sum_type, &[taps.len(), n_taps], &filled(|t| t.1)));
+    let places = index_table(b, "tap", &[n_taps, taps.len()], &places);
+    let weights = b.constant("weight", Tensor::from_f64s(sum_type, &[n_taps, taps.len()], &filled(|t| t.1)));
     let tap = |b: &Builder, at: &[Affine], j: &Affine| {
-        let place = b.load(places, [&at[axis], j]).cast(DType::I64);
+        let place = b.load(places, [j, &at[axis]]).cast(DType::I64);
         let value = match outside {
             Some(value) => b.load_padded(input, replace(at, Ix::Checked(place)), Expr::constant(dtype, f64::from(value))),
             None => b.load(input, replace(at, Ix::Clamped(place))),
         };
-        (value.cast(sum_type), b.load(weights, [&at[axis], j]))
+        (value.cast(sum_type), b.load(weights, [j, &at[axis]]))
     };
     if n_taps <= 4 {
         return b.compute(&dims, |b, at| {

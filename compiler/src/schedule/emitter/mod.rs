@@ -1,5 +1,6 @@
 //! Builds one kernel: its buffers and arguments, where the tensors of the program are, loops.
 
+mod places;
 mod run;
 mod shuffles;
 mod streams;
@@ -123,6 +124,8 @@ enum Key {
     Load(BufferId, Index, u32),
     Lanes(BufferId, Index, i64, u32),
     Partly(BufferId, Affine, Lanes, Inside),
+    Gather(BufferId, Index, Reg),
+    Steps(i64, u32),
     Splat(Reg, u32),
     Unary(UnaryOp, Reg),
     Binary(BinaryOp, Reg, Reg),
@@ -153,6 +156,7 @@ pub(in crate::schedule) struct Emitter {
     /// The least and the greatest values of sums of variables in the branches that are open.
     facts: Vec<(Affine, i64, i64)>,
     scopes: Vec<HashMap<Key, Reg>>,
+    known_places: places::KnownPlaces,
     /// The extents of the current stage that only a run knows.
     pub(in crate::schedule) bounds: Vec<Option<Size>>,
     /// Which steps along an output axis read elements, while a part of that axis is emitted.
@@ -179,6 +183,7 @@ impl Emitter {
             ranges: HashMap::new(),
             facts: vec![],
             scopes: vec![HashMap::new()],
+            known_places: places::KnownPlaces::default(),
             bounds: vec![],
             windows: vec![],
             sizes: vec![],

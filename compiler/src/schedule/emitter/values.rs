@@ -102,7 +102,13 @@ impl Emitter {
     }
 
     /// As [`Emitter::value`]; what is used in several places is computed once.
-    fn value_once(&mut self, e: &Expr, at: &Point, acc: Option<Reg>, known: &mut HashMap<*const Node, Reg>) -> Result<Reg, ScheduleError> {
+    pub(super) fn value_once(
+        &mut self,
+        e: &Expr,
+        at: &Point,
+        acc: Option<Reg>,
+        known: &mut HashMap<*const Node, Reg>,
+    ) -> Result<Reg, ScheduleError> {
         let key = std::ptr::from_ref(e.node());
         if let Some(&reg) = known.get(&key) {
             return Ok(reg);
@@ -217,7 +223,7 @@ impl Emitter {
         Ok(reg)
     }
 
-    fn binary(&mut self, op: BinaryOp, x: Reg, y: Reg) -> Result<Reg, ScheduleError> {
+    pub(super) fn binary(&mut self, op: BinaryOp, x: Reg, y: Reg) -> Result<Reg, ScheduleError> {
         let key = Key::Binary(op, x, y);
         if let Some(reg) = self.find(&key) {
             return Ok(reg);
@@ -271,6 +277,12 @@ impl Emitter {
             return Ok(self.numbered(Key::Load(packed.buffer, index.clone(), lanes), |b| b.load(packed.buffer, index, lanes)));
         }
         let varies = at.vector.is_some_and(|v| index_depends(index, v.axis));
+        let by_data = |ix: &Ix| at.vector.is_some_and(|v| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, v.axis)));
+        let gathers = index.iter().any(by_data);
+        if gathers && !self.gathers(e, tensor, index, at) {
+            return self.by_lane(e, at, None);
+        }
+        let mut places: Vec<(Reg, i64)> = vec![];
         let dims = self.dims(tensor).to_vec();
         let (buffer, offset, strides) = self.memory_of(tensor);
         let mut flat = Affine::constant(offset);
@@ -308,10 +320,12 @@ impl Emitter {
                     }
                     flat = flat.plus(&a.times(stride));
                 }
+                Ix::Checked(i) | Ix::Clamped(i) if by_data(ix) => {
+                    let checked = matches!(ix, Ix::Checked(_));
+                    let place = self.lane_places(i, end, checked, at, known, pad.map(|_| &mut outside))?;
+                    places.push((place, stride));
+                }
                 Ix::Checked(i) | Ix::Clamped(i) => {
-                    if at.vector.is_some_and(|v| expr_depends(i, v.axis)) {
-                        return self.by_lane(e, at, None);
-                    }
                     let reg = self.value_once(i, at, None, known)?;
                     let reg = if self.b.ty(reg).dtype == DType::I64 {
                         reg
@@ -331,7 +345,7 @@ impl Emitter {
                         dynamic.push((checked, stride));
                     } else {
                         let is_checked = matches!(ix, Ix::Checked(_));
-                        if is_checked && varies {
+                        if is_checked && varies && !gathers {
                             return self.by_lane(e, at, None);
                         }
                         let place = if is_checked {
@@ -356,6 +370,7 @@ impl Emitter {
         }
         let index = Index { affine: flat, dynamic };
         let loaded = match at.vector {
+            Some(v) if gathers => self.gather(buffer, index, &places, spread, v.lanes)?,
             Some(v) if varies && spread == 1 && v.valid == v.lanes => {
                 self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes))
             }
@@ -369,9 +384,10 @@ impl Emitter {
         if outside.is_empty() {
             return Ok(loaded);
         }
-        let any = outside[1..]
-            .iter()
-            .fold(outside[0], |x, &y| self.numbered(Key::Binary(BinaryOp::Or, x, y), |b| b.binary(nest::BinaryOp::Or, x, y)));
+        let any = outside[1..].iter().fold(outside[0], |x, &y| {
+            let (x, y, _) = self.level(x, y);
+            self.numbered(Key::Binary(BinaryOp::Or, x, y), |b| b.binary(nest::BinaryOp::Or, x, y))
+        });
         let pad = self.value_once(pad.expect("only padded loads go outside"), at, None, known)?;
         let (x, y, lanes) = self.level(pad, loaded);
         let any = self.splat(any, lanes);
@@ -403,10 +419,10 @@ impl Emitter {
     }
 
     /// `reg` moved into `0..end`, or into `0..bound` in a run that has less; in one that has nothing, to 0.
-    fn clamp(&mut self, reg: Reg, end: i64, bound: Option<&Size>) -> Reg {
+    pub(super) fn clamp(&mut self, reg: Reg, end: i64, bound: Option<&Size>) -> Reg {
         let lesser = bound.map_or(reg, |n| self.below(reg, end, n));
         self.numbered(Key::Clamp(lesser, end), |b| {
-            let ty = VecType::scalar(DType::I64);
+            let ty = b.ty(lesser);
             let (zero, last) = (b.int(ty, 0), b.int(ty, (end - 1).max(0)));
             let low = b.binary(nest::BinaryOp::Max, lesser, zero);
             b.binary(nest::BinaryOp::Min, low, last)
@@ -421,7 +437,7 @@ impl Emitter {
     }
 
     /// `reg` as [`Self::clamp`] moves it; whether it is outside is added to the list. An axis may have nothing in a run.
-    fn checked(&mut self, reg: Reg, end: i64, bound: Option<&Size>, outside: &mut Vec<Reg>) -> Reg {
+    pub(super) fn checked(&mut self, reg: Reg, end: i64, bound: Option<&Size>, outside: &mut Vec<Reg>) -> Reg {
         let clamped = self.clamp(reg, end, bound);
         for other in [Some(clamped), bound.map(|n| self.below(reg, end, n))].into_iter().flatten() {
             outside.push(self.numbered(Key::Compare(CompareOp::Ne, reg, other), |b| b.compare(nest::CompareOp::Ne, reg, other)));
@@ -431,16 +447,22 @@ impl Emitter {
 
     /// Emits in the current scope what `e` computes without the axes in `inner`, so that loops over them find it done.
     pub(in crate::schedule) fn hoist(&mut self, e: &Expr, at: &Point, inner: &[usize]) -> Result<(), ScheduleError> {
-        self.hoist_once(e, at, inner, &mut HashSet::new())
+        self.hoist_once(e, at, (inner, e.dtype() == DType::I64), &mut HashSet::new())
     }
 
-    fn hoist_once(&mut self, e: &Expr, at: &Point, inner: &[usize], seen: &mut HashSet<*const Node>) -> Result<(), ScheduleError> {
+    fn hoist_once(
+        &mut self,
+        e: &Expr,
+        at: &Point,
+        (inner, long): (&[usize], bool),
+        seen: &mut HashSet<*const Node>,
+    ) -> Result<(), ScheduleError> {
         if !seen.insert(e.node()) {
             return Ok(());
         }
         if matches!(e.node(), Node::Const(_) | Node::Acc) || contains_acc(e) || inner.iter().any(|&a| expr_depends(e, a)) {
             for child in e.children() {
-                self.hoist_once(child, at, inner, seen)?;
+                self.hoist_once(child, at, (inner, long), seen)?;
             }
             return Ok(());
         }
@@ -450,7 +472,8 @@ impl Emitter {
         let mut scalar = at.clone();
         scalar.vector = None;
         let reg = self.value(e, &scalar, None)?;
-        if let Some(v) = at.vector {
+        // Places stay scalars.
+        if let Some(v) = at.vector.filter(|_| long || self.b.ty(reg).dtype != DType::I64) {
             self.splat(reg, v.lanes);
         }
         Ok(())

@@ -1,0 +1,49 @@
+//! Elements from where data says, in lanes.
+
+use super::{DType, Emitter, Level, Machine, Net, Options, Type, Value, random};
+use crate::ops::Attribute;
+use crate::tensor::Tensor;
+
+/// The text of the kernels for a machine, by the emitter of instructions.
+fn kernels(net: &mut Net, y: Value, machine: &Machine) -> String {
+    net.set_outputs(&[y]);
+    let compiled = net.compile(machine, Options { emitter: Emitter::Wide, ..Options::default() });
+    compiled.program.kernels.iter().map(ToString::to_string).collect()
+}
+
+fn sampled(mode: &str) -> (Net, Value) {
+    let mut net = Net::new();
+    let (x, grid) = (net.input(&[1, 3, 5, 7]), net.input(&[1, 4, 32, 2]));
+    let text = |text: &str| Attribute::String(text.to_owned());
+    let y = net.op("GridSample", &[x, grid], &[("mode", text(mode)), ("padding_mode", text("border"))]);
+    (net, y)
+}
+
+#[test]
+fn places_that_follow_from_floats_are_computed_in_lanes() {
+    for machine in [Level::V2, Level::V3, Level::V4].map(Machine::x86_64).into_iter().chain([Machine::aarch64()]) {
+        let (mut net, y) = sampled("linear");
+        let text = kernels(&mut net, y, &machine);
+        assert!(text.contains(" = gather ") && !text.contains("i64 = convert"), "{machine}\n{text}");
+    }
+    let (mut net, y) = sampled("nearest");
+    insta::assert_snapshot!(kernels(&mut net, y, &Machine::x86_64(Level::V4)));
+    let (net, y) = sampled("linear");
+    net.check(&[y]);
+}
+
+#[test]
+fn indices_of_64_bits_are_checked_before_they_are_narrowed() {
+    for axis in [0, 1] {
+        let mut net = Net::new();
+        let x = net.input(&[40, 40]);
+        let at = net.graph.add_input("at", Type::fixed(DType::I64, &[40, 40]));
+        let y = net.op("GatherElements", &[x, at], &[("axis", Attribute::Int(axis))]);
+        for (level, gathers) in [(Level::V2, false), (Level::V3, true), (Level::V4, true)] {
+            let text = kernels(&mut net, y, &Machine::x86_64(level));
+            assert_eq!(text.contains(" = gather "), gathers, "{level:?}\n{text}");
+        }
+        let indices: Vec<i64> = (0..1600).map(|i| (i * 29 + 3) % 80 - 40).collect();
+        net.check_with(&[y], &[random(1, &[40, 40]), Tensor::from_slice(&[40, 40], &indices)]);
+    }
+}
