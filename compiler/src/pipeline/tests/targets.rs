@@ -161,7 +161,8 @@ fn rows_of_a_block_follow_the_first_level_cache() {
         let Some(Stmt::Loop(l)) = found[0].body.iter().find(|s| matches!(s, Stmt::Loop(_))) else { panic!("no loop") };
         (l.end - l.start) / l.step
     };
-    assert_eq!([32 << 10, 64 << 10, 16 << 10].map(|bytes| of(&|t| t.l1d_bytes = bytes)), [32, 16, 64]);
+    let [n, half, twice] = [32 << 10, 64 << 10, 16 << 10].map(|bytes| of(&|t| t.l1d_bytes = bytes));
+    assert!(n > 1 && half == n / 2 && twice == 2 * n, "{n} {half} {twice}");
 }
 
 #[test]
