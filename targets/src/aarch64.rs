@@ -19,5 +19,8 @@ pub(crate) fn target() -> Target {
         l2_bytes: 256 << 10,
         l3_bytes: 32 << 20,
         line_bytes: 64,
+        l2_bytes_in_10_cycles: 200,
+        l3_bytes_in_10_cycles: 100,
+        memory_bytes_in_10_cycles: 36,
     }
 }

@@ -64,7 +64,8 @@ impl Level {
 
 /// The machine that code is made for.
 ///
-/// Cache sizes are those of one core of common machines of the level; they choose tiles and never change results.
+/// Cache sizes are those of one core of common machines of the level; they choose tiles and never change results. What comes from caches and
+/// memory in a cycle was measured on Zen 4, as products of 9 to 49 rows read weights of 8 to 17 MB.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
     /// The architecture.
@@ -97,6 +98,12 @@ pub struct Target {
     pub l3_bytes: usize,
     /// A cache line.
     pub line_bytes: usize,
+    /// Bytes that come from the second-level cache in ten cycles beside multiply-adds of vectors that a port takes at once.
+    pub l2_bytes_in_10_cycles: u32,
+    /// The same from the last-level cache.
+    pub l3_bytes_in_10_cycles: u32,
+    /// The same from memory, to one core alone.
+    pub memory_bytes_in_10_cycles: u32,
 }
 
 impl Target {

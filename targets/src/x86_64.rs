@@ -30,6 +30,9 @@ pub(crate) fn target(level: Level) -> Target {
         l2_bytes: if level >= Level::V4 { 1 << 20 } else { 256 << 10 },
         l3_bytes: 32 << 20,
         line_bytes: 64,
+        l2_bytes_in_10_cycles: 200,
+        l3_bytes_in_10_cycles: 100,
+        memory_bytes_in_10_cycles: 36,
     };
     set_vectors(&mut target);
     target

@@ -9,9 +9,6 @@ use crate::expr::{Expr, ReduceOp, Stage};
 use crate::nest::{Affine, BinaryOp, CompareOp, Op, Reg, Scalar, VecType};
 use crate::tensor::{DType, Tensor};
 
-/// Vectors that are compared side by side: a comparison waits for the one before it.
-const SIDE_BY_SIDE: i64 = 4;
-
 /// What is sought.
 struct Search<'a> {
     stage: &'a Stage,
@@ -21,6 +18,11 @@ struct Search<'a> {
     extent: i64,
     is_max: bool,
     last: bool,
+}
+
+/// Vectors that are compared side by side: a comparison waits for the one before it.
+fn side_by_side(e: &Emitter) -> i64 {
+    e.machine.accumulators() as i64
 }
 
 /// Registers of the best values and their places.
@@ -108,7 +110,7 @@ impl Search<'_> {
         let axes: Vec<usize> = (0..self.axis).filter(|&a| a != columns).collect();
         loop_over(e, self.stage, &axes, self.origin(), &mut |e, point| {
             let mut rest = Emitter::whole(self.stage, columns);
-            for (n, lanes) in [(SIDE_BY_SIDE, lanes), (1, lanes), (1, 1)] {
+            for (n, lanes) in [(side_by_side(e), lanes), (1, lanes), (1, 1)] {
                 e.run_loop(&format!("i{columns}"), &rest.take(n * i64::from(lanes)), |e, v| {
                     let vector = (lanes > 1).then_some(Lanes { axis: columns, lanes, valid: lanes });
                     let points: Vec<Point> = (0..n)
@@ -150,14 +152,14 @@ impl Search<'_> {
 
     /// Lanes along the reduction.
     fn by_parts(&self, e: &mut Emitter) -> Result<(), ScheduleError> {
-        let lanes = e.machine.lanes;
-        let wide = i64::from(lanes) * SIDE_BY_SIDE;
+        let (lanes, at_once) = (e.machine.lanes, side_by_side(e));
+        let wide = i64::from(lanes) * at_once;
         e.note(format!("arg(lanes={lanes} parts)"));
         let counted: Vec<i32> = (0..lanes as i32).collect();
         let counted = e.new_constant("places", Tensor::from_slice(&[lanes as usize], &counted));
         let axes: Vec<usize> = (0..self.axis).collect();
         loop_over(e, self.stage, &axes, self.origin(), &mut |e, point| {
-            let n = if self.extent >= wide { SIDE_BY_SIDE } else { 1 };
+            let n = if self.extent >= wide { at_once } else { 1 };
             let bests: Vec<Best> = (0..n).map(|_| self.first(e, &point, lanes, DType::I32)).collect::<Result<_, _>>()?;
             let ty = VecType { dtype: DType::I32, lanes };
             let (place, step) = (e.b.reg(ty), e.b.int(ty, i64::from(lanes)));
@@ -165,7 +167,7 @@ impl Search<'_> {
             e.b.set(place, Op::Copy(start));
             let mut rest = Emitter::whole(self.stage, self.axis);
             let vector = Some(Lanes { axis: self.axis, lanes, valid: lanes });
-            let steps: &[i64] = if n > 1 { &[SIDE_BY_SIDE, 1] } else { &[1] };
+            let steps: &[i64] = if n > 1 { &[n, 1] } else { &[1] };
             for &n in steps {
                 e.run_loop("k", &rest.take(n * i64::from(lanes)), |e, k| {
                     for (u, &best) in (0..n).zip(&bests) {

@@ -6,6 +6,9 @@ use std::str::FromStr;
 use super::cost::Tile;
 use super::machine::Convolution;
 
+/// The most rows, or channels, that a file may ask for.
+const MOST_ROWS: usize = 1 << 20;
+
 /// In which order the operands of a tile's multiply-adds are loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Order {
@@ -32,6 +35,14 @@ pub struct Choice {
     pub blocks: Option<usize>,
     /// How convolutions are computed, instead of the model's choice.
     pub convolution: Option<Convolution>,
+    /// Rows of a block of stages that share loops, instead of the model's.
+    pub rows: Option<usize>,
+    /// Rows of a sliding window's result that are made in turn with what they need, instead of the model's, where they divide a block.
+    pub turn: Option<usize>,
+    /// Channels of a block of a sliding window, instead of the model's, where they divide all.
+    pub channels: Option<usize>,
+    /// Sums of a reduction in lanes that go forward side by side, instead of the model's.
+    pub sums: Option<usize>,
     /// Vectors of element-wise stages in one iteration, instead of the model's.
     pub unroll: Option<usize>,
     /// The most lanes of element-wise stages, instead of the machine's.
@@ -53,7 +64,20 @@ impl Choice {
 
     /// A choice that leaves all else to the model.
     pub const fn new(order: Order, steps: usize) -> Self {
-        Choice { order, steps, tile: None, window: None, blocks: None, convolution: None, unroll: None, lanes: None }
+        Choice {
+            order,
+            steps,
+            tile: None,
+            window: None,
+            blocks: None,
+            convolution: None,
+            rows: None,
+            turn: None,
+            channels: None,
+            sums: None,
+            unroll: None,
+            lanes: None,
+        }
     }
 }
 
@@ -66,6 +90,14 @@ pub struct Forms {
     pub windows: bool,
     /// How a convolution may be computed, the most promising first; empty where it has none, or where that is not to choose.
     pub convolutions: Vec<Convolution>,
+    /// Other numbers of rows in a block of stages that share loops.
+    pub rows: Vec<usize>,
+    /// Other numbers of rows in a turn of a sliding window.
+    pub turns: Vec<usize>,
+    /// Other numbers of channels in a block of a sliding window.
+    pub channels: Vec<usize>,
+    /// Other numbers of sums at once of reductions in lanes.
+    pub sums: Vec<usize>,
     /// Other numbers of vectors at once of element-wise stages.
     pub unrolls: Vec<usize>,
     /// Fewer lanes of element-wise stages.
@@ -77,6 +109,25 @@ impl Forms {
     pub(super) fn offer_vectors(&mut self, unroll: usize, lanes: u32) {
         add(&mut self.unrolls, [8, 2, 1].into_iter().filter(|&n| n != unroll));
         add(&mut self.lanes, Some(lanes / 2).filter(|&n| n >= 4));
+    }
+
+    /// What a sliding window could be that makes so many of the rows of a block in turn: the next fewer and more, and all.
+    pub(super) fn offer_turns(&mut self, n: usize, rows: usize) {
+        let divides = |m: &usize| rows.is_multiple_of(*m);
+        let fewer = (1..n).rev().find(divides);
+        add(&mut self.turns, fewer.into_iter().chain((n + 1..=rows).find(divides)).chain(Some(rows)).filter(|&m| m != n));
+    }
+
+    /// What a sliding window could be of `n_blocks` blocks of so many channels: two of them at once, halves, or all.
+    pub(super) fn offer_channels(&mut self, block: usize, n_blocks: usize) {
+        let twice = Some(2 * block).filter(|_| n_blocks.is_multiple_of(2));
+        let half = Some(block / 2).filter(|n| n.is_multiple_of(4) && *n > 0);
+        add(&mut self.channels, twice.into_iter().chain(half).chain(Some(block * n_blocks)));
+    }
+
+    /// What a reduction in lanes could be that has so many sums at once, at most `most`.
+    pub(super) fn offer_sums(&mut self, n: usize, most: usize) {
+        add(&mut self.sums, [8, 4, 2, 16].into_iter().filter(|&other| other != n && other <= most));
     }
 }
 
@@ -112,7 +163,14 @@ impl fmt::Display for Choice {
             Some(Convolution::Winograd(m, n)) => write!(f, " convolution=winograd{m}x{n}"),
             Some(Convolution::Fastest) | None => Ok(()),
         }?;
-        let numbers = [("unroll", self.unroll), ("lanes", self.lanes.map(|n| n as usize))];
+        let numbers = [
+            ("rows", self.rows),
+            ("turn", self.turn),
+            ("channels", self.channels),
+            ("sums", self.sums),
+            ("unroll", self.unroll),
+            ("lanes", self.lanes.map(|n| n as usize)),
+        ];
         numbers.into_iter().filter_map(|(name, n)| Some((name, n?))).try_for_each(|(name, n)| write!(f, " {name}={n}"))
     }
 }
@@ -124,7 +182,8 @@ impl FromStr for Choice {
         let mut choice = Choice::ALL[0];
         for word in text.split_whitespace() {
             let bad = || format!("`{word}` is not a part of a choice");
-            let number = |t: &str| t.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(bad);
+            let at_most = |t: &str, most: usize| t.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(bad);
+            let number = |t: &str| at_most(t, 64);
             let pair = |t: &str| t.split_once('x').ok_or_else(bad).and_then(|(a, b)| Ok((number(a)?, number(b)?)));
             let tile = |t: &str| pair(t).map(|(mr, nv)| Some(Tile { mr, nv }));
             match word.split_once('=').ok_or_else(bad)? {
@@ -135,6 +194,10 @@ impl FromStr for Choice {
                 ("tile", t) => choice.tile = tile(t)?,
                 ("window", t) => choice.window = tile(t)?,
                 ("blocks", n) => choice.blocks = Some(number(n)?),
+                ("rows", n) => choice.rows = Some(at_most(n, MOST_ROWS)?),
+                ("turn", n) => choice.turn = Some(at_most(n, MOST_ROWS)?),
+                ("channels", n) => choice.channels = Some(at_most(n, MOST_ROWS)?),
+                ("sums", n) => choice.sums = Some(number(n)?),
                 ("unroll", n) => choice.unroll = Some(number(n)?),
                 ("lanes", n) => choice.lanes = Some(n.parse().ok().filter(|n| [4, 8, 16].contains(n)).ok_or_else(bad)?),
                 ("convolution", "direct") => choice.convolution = Some(Convolution::Direct),
@@ -160,7 +223,17 @@ mod tests {
     fn choices_read_back() {
         for machine in [Machine::vector128(16, true), Machine::wide(8, 16), Machine::wide(16, 32)] {
             let convolutions = vec![Convolution::Direct, Convolution::Winograd(3, 3), Convolution::Winograd(4, 1)];
-            let forms = Forms { tiles: true, windows: true, convolutions, unrolls: vec![8, 1], lanes: vec![4] };
+            let forms = Forms {
+                tiles: true,
+                windows: true,
+                convolutions,
+                rows: vec![3, 1000],
+                turns: vec![2],
+                channels: vec![32, 128],
+                sums: vec![16],
+                unrolls: vec![8, 1],
+                lanes: vec![4],
+            };
             let others = machine.other_choices(&forms);
             assert!(others.len() >= 7);
             for choice in others {
@@ -169,6 +242,10 @@ mod tests {
         }
         assert_eq!("order=ahead steps=0".parse::<Choice>(), Err("`steps=0` is not a part of a choice".to_owned()));
         for text in [
+            "rows=0",
+            "channels=2000000",
+            "turn=",
+            "sums=65",
             "unroll=0",
             "lanes=3",
             "lanes=32",

@@ -122,30 +122,30 @@ fn wide_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
 }
 
 /// Tiles of 128-bit vectors that registers hold with a vector of each column and a broadcast, with the tenths of a cycle that one reduction step
-/// takes, measured in cache where two multiply-adds start in a cycle and take four.
+/// takes beyond what ports and latency ask for, measured in cache.
 ///
 /// With 16 registers more than eight accumulators spill.
 fn tiles(machine: &Machine) -> impl Iterator<Item = &'static (usize, usize, usize)> + use<> {
     let n_registers = machine.n_registers;
     let table: &[(usize, usize, usize)] = if n_registers >= 32 {
         &[
-            (8, 2, 85),
-            (4, 4, 85),
-            (6, 2, 65),
-            (5, 2, 55),
-            (4, 2, 45),
-            (3, 4, 65),
-            (3, 2, 40),
-            (2, 8, 90),
-            (2, 4, 45),
-            (2, 2, 40),
-            (1, 8, 50),
-            (1, 4, 40),
-            (8, 1, 48),
-            (4, 1, 40),
+            (8, 2, 5),
+            (4, 4, 5),
+            (6, 2, 5),
+            (5, 2, 5),
+            (4, 2, 5),
+            (3, 4, 5),
+            (3, 2, 0),
+            (2, 8, 10),
+            (2, 4, 5),
+            (2, 2, 0),
+            (1, 8, 5),
+            (1, 4, 0),
+            (8, 1, 3),
+            (4, 1, 0),
         ]
     } else {
-        &[(4, 2, 44), (3, 2, 40), (2, 4, 53), (2, 2, 40), (1, 8, 50), (1, 4, 40), (1, 2, 40), (8, 1, 48), (4, 1, 40)]
+        &[(4, 2, 4), (3, 2, 0), (2, 4, 13), (2, 2, 0), (1, 8, 5), (1, 4, 0), (1, 2, 0), (8, 1, 3), (4, 1, 0)]
     };
     let columns = |mr: usize, nv: usize| if mr == 1 { 1 } else { nv };
     table.iter().filter(move |t| t.0 * t.1 + columns(t.0, t.1) < n_registers)
@@ -156,7 +156,11 @@ fn step_cost(machine: &Machine, mr: usize, nv: usize) -> usize {
     if machine.exact {
         return wide_cost(machine, mr, nv);
     }
-    tiles(machine).find(|t| (t.0, t.1) == (mr, nv)).map_or_else(|| (mr * nv * 6).max(machine.latency_tenths()), |t| t.2)
+    let (sums, latency) = (mr * nv * machine.fma_tenths(), machine.latency_tenths());
+    match tiles(machine).find(|t| (t.0, t.1) == (mr, nv)) {
+        Some(&(.., more)) => sums.max(latency).max(nv * machine.load_tenths() + mr * machine.broadcast_tenths()) + more,
+        None => (sums * 6 / 5).max(latency),
+    }
 }
 
 /// The tile with the least cost for `rows` by `columns` outputs, `lanes` columns in a vector.
@@ -198,6 +202,16 @@ mod tests {
         assert_eq!(of(Machine { n_fma_ports: 1, ..zmm }), [573, 85, 360]);
         assert_eq!(of(Machine { port_bits: 512, ..zmm }), [151, 43, 105]);
         assert_eq!(of(Machine { fma_latency: 20, ..zmm }), [293, 205, 240]);
+    }
+
+    #[test]
+    fn costs_of_short_vectors_follow_ports_and_latency() {
+        let machine = Machine::vector128(16, true);
+        let of = |machine: Machine| [(4, 2), (2, 4), (1, 8), (8, 1), (5, 1)].map(|(mr, nv)| super::step_cost(&machine, mr, nv));
+        assert_eq!(of(machine), [44, 53, 50, 48, 40]);
+        assert_eq!(of(Machine { n_fma_ports: 1, ..machine }), [84, 93, 85, 83, 60]);
+        assert_eq!(of(Machine { n_load_ports: 1, ..machine }), [64, 73, 95, 93, 40]);
+        assert_eq!(of(Machine { fma_latency: 8, ..machine }), [84, 93, 85, 83, 80]);
     }
 
     #[test]

@@ -3,14 +3,12 @@
 
 use super::ScheduleError;
 use super::emitter::{Emitter, Lanes, Point, Rest, Run, expr_depends, halves, index_depends, stride_along, vector_ok};
+use super::machine::Machine;
 use super::prepare::{transposable, transposed_constant};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
 use crate::expr::{BinaryOp, Expr, Ix, Node, ReduceOp, Stage};
 use crate::nest::{Affine, Op, Reg, VecType};
 use crate::tensor::{DType, n_elements};
-
-/// Accumulators that hide the latency of an addition.
-const ACCUMULATORS: i64 = 4;
 
 /// Operations that add up the lanes of a sum.
 const LANE_SUM: usize = 10;
@@ -104,7 +102,6 @@ struct Tile {
 
 impl Tile {
     fn of(e: &Emitter, stage: &Stage, value: &Expr) -> Self {
-        let many = e.machine.n_registers >= 32;
         let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return Tile { rows: None, columns: None } };
         let sized = |axis: Option<usize>, n: i64| axis.map(|a| (a, n.min(stage.axes[a] as i64)));
         let longest = |a: &Expr, b: &Expr| {
@@ -115,13 +112,13 @@ impl Tile {
         if rows.map(|a| stage.axes[a]) > columns.map(|a| stage.axes[a]) {
             (rows, columns) = (columns, rows);
         }
-        // Eight sums hide the latency of two multiply-adds a cycle.
-        let (n_rows, n_columns) = match (rows, many) {
-            (None, true) => (1, 8),
-            (_, true) => (4, 4),
-            (_, false) => (2, 4),
-        };
-        Tile { rows: sized(rows, n_rows), columns: sized(columns, n_columns) }
+        let (n_rows, n_columns) = tile_sums(&e.machine, rows.is_some());
+        Tile { rows: sized(rows, n_rows as i64), columns: sized(columns, n_columns as i64) }
+    }
+
+    /// Sums of a tile.
+    fn cells(&self) -> i64 {
+        [self.rows, self.columns].iter().flatten().map(|a| a.1).product()
     }
 
     /// Loops over all outputs, tile by tile: `f` gets the points of each.
@@ -129,6 +126,52 @@ impl Tile {
         let tiled = [self.columns, self.rows];
         let others: Vec<usize> = (0..stage.axes.len()).filter(|&a| tiled.iter().flatten().all(|t| t.0 != a)).collect();
         loop_over(e, stage, &others, point, &mut |e, point| spread(e, stage, &tiled, vec![point], f))
+    }
+}
+
+/// Rows and columns of a tile: as many as hide the latency of multiply-adds, twice as many where rows share loads; half of that where registers
+/// do not hold them with their operands.
+fn tile_sums(machine: &Machine, has_rows: bool) -> (usize, usize) {
+    if let Some(n) = machine.choice.sums {
+        return if has_rows { ((n / 4).max(1), n.min(4)) } else { (1, n) };
+    }
+    let hiding = machine.sums_at_once().max(2);
+    let (most, fewer) =
+        if has_rows { ((hiding / 2, hiding / 2), ((hiding / 4).max(1), hiding / 2)) } else { ((1, hiding), (1, hiding / 2)) };
+    if most.0 * most.1 + most.0 + most.1 < machine.n_registers { most } else { fewer }
+}
+
+/// How a reduction is written out.
+struct Plan {
+    /// Elements that the loop in lanes runs over.
+    extent: i64,
+    /// Axes of the reduction around it.
+    others: Vec<usize>,
+    tile: Tile,
+    /// Lanes of the widest sums.
+    lanes: u32,
+    /// Lanes of the loops along the reduction, the widest first.
+    widths: Vec<u32>,
+    /// Sums of one output that go forward side by side.
+    accumulators: i64,
+}
+
+impl Plan {
+    fn of(e: &Emitter, stage: &Stage, value: &Expr, axis: usize) -> Self {
+        let (extent, others) = merged(e, stage, value, axis);
+        let (live, depth) = (stage.bound(axis).is_some(), n_elements(&stage.reduce));
+        let tile = Tile::of(e, stage, value);
+        let cells = tile.cells();
+        // Of a sum that is not long the end counts. It goes one by one where only a run knows it, or a tile has no registers for narrower sums.
+        let by_one = live || cells > 1;
+        let mut lanes = e.machine.lanes;
+        while lanes > 4 && (depth < 4 * lanes as usize || by_one && extent % lanes as usize * 16 > extent) {
+            lanes /= 2;
+        }
+        let extent = extent as i64;
+        // The accumulators of a tile hide each other's latency.
+        let accumulators = (e.machine.choice.sums.unwrap_or(e.machine.accumulators()) as i64 / cells).max(1);
+        Plan { extent, others, tile, lanes, widths: widths(extent, lanes, live, by_one), accumulators }
     }
 }
 
@@ -172,22 +215,11 @@ fn spread(
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, axis: usize) -> Result<(), ScheduleError> {
     let value = &with_adjacent_constants(e, value, axis);
     let n = stage.axes.len();
-    let (extent, others) = merged(e, stage, value, axis);
-    let (live, depth) = (stage.bound(axis).is_some(), n_elements(&stage.reduce));
-    let tile = Tile::of(e, stage, value);
+    let (live, dtype) = (stage.bound(axis).is_some(), value.dtype());
+    let Plan { extent, others, tile, lanes, widths, accumulators } = Plan::of(e, stage, value, axis);
+    let (wide, cells) = (i64::from(lanes) * accumulators, tile.cells());
+    e.forms.offer_sums((cells * accumulators) as usize, if cells > 1 { usize::MAX } else { extent as usize / lanes as usize });
     let size = |axis: Option<(usize, i64)>| axis.map_or(1, |a| a.1);
-    let cells = size(tile.rows) * size(tile.columns);
-    // Of a sum that is not long the end counts. It goes one by one where only a run knows it, or a tile has no registers for narrower sums.
-    let by_one = live || cells > 1;
-    let mut lanes = e.machine.lanes;
-    while lanes > 4 && (depth < 4 * lanes as usize || by_one && extent % lanes as usize * 16 > extent) {
-        lanes /= 2;
-    }
-    let (extent, dtype) = (extent as i64, value.dtype());
-    let widths = widths(extent, lanes, live, by_one);
-    // The accumulators of a tile hide each other's latency.
-    let accumulators = (ACCUMULATORS / cells).max(1);
-    let wide = i64::from(lanes) * accumulators;
     e.note(match cells {
         1 => format!("reduce(lanes={lanes} accumulators={accumulators})"),
         _ => format!("reduce(lanes={lanes} accumulators={accumulators} mr={} nr={})", size(tile.rows), size(tile.columns)),

@@ -34,6 +34,12 @@ pub struct Machine {
     pub l3_bytes: usize,
     /// Bytes of a cache line.
     pub line_bytes: usize,
+    /// Bytes that come from the second-level cache in ten cycles beside multiply-adds of vectors that a port takes at once.
+    pub l2_bytes_in_10_cycles: usize,
+    /// The same from the last-level cache.
+    pub l3_bytes_in_10_cycles: usize,
+    /// The same from memory.
+    pub memory_bytes_in_10_cycles: usize,
     /// Whether the emitter allocates registers as the schedule counts on, so that tiles may fill all of them.
     pub exact: bool,
     /// Whether a multiply-add takes one lane of a register for all, so that one load brings four steps of a row.
@@ -106,6 +112,9 @@ impl From<&Target> for Machine {
             l2_bytes: target.l2_bytes,
             l3_bytes: target.l3_bytes,
             line_bytes: target.line_bytes,
+            l2_bytes_in_10_cycles: target.l2_bytes_in_10_cycles as usize,
+            l3_bytes_in_10_cycles: target.l3_bytes_in_10_cycles as usize,
+            memory_bytes_in_10_cycles: target.memory_bytes_in_10_cycles as usize,
             exact: false,
             by_element: false,
             shuffles: Shuffles::None,
@@ -183,23 +192,38 @@ impl Machine {
         (self.fma_latency * self.n_store_ports).clamp(1, self.n_registers.max(2) - 1)
     }
 
+    /// Sums that hide the latency of multiply-adds.
+    pub(super) fn sums_at_once(&self) -> usize {
+        self.fma_latency * self.n_fma_ports
+    }
+
+    /// Sums of one output that go forward side by side: multiply-adds wait for two loads each, as far as those are not shared.
+    pub(super) fn accumulators(&self) -> usize {
+        (self.fma_latency * self.n_load_ports / 2).clamp(1, self.n_registers.max(2) - 1)
+    }
+
     /// Cycles that a port is busy with a vector.
-    fn turns(&self) -> usize {
+    pub(super) fn turns(&self) -> usize {
         (32 * self.lanes).div_ceil(self.port_bits.max(1)) as usize
     }
 
     /// What may be better than the choice that this machine comes with for a kernel of these forms, the most promising first.
     pub fn other_choices(&self, forms: &Forms) -> Vec<Choice> {
-        let mut others = self.other_products(forms);
+        let mut others: Vec<Choice> =
+            forms.convolutions.iter().map(|&convolution| Choice { convolution: Some(convolution), ..self.choice }).collect();
+        others.extend(forms.rows.iter().map(|&n| Choice { rows: Some(n), ..self.choice }));
+        others.extend(forms.turns.iter().map(|&n| Choice { turn: Some(n), ..self.choice }));
+        others.extend(forms.channels.iter().map(|&n| Choice { channels: Some(n), ..self.choice }));
+        others.extend(forms.sums.iter().map(|&n| Choice { sums: Some(n), ..self.choice }));
+        others.extend(self.other_tiles(forms));
         others.extend(forms.unrolls.iter().map(|&n| Choice { unroll: Some(n), ..self.choice }));
         others.extend(forms.lanes.iter().map(|&n| Choice { lanes: Some(n), ..self.choice }));
         others
     }
 
-    /// The same of convolutions, products and windows.
-    fn other_products(&self, forms: &Forms) -> Vec<Choice> {
-        let mut others: Vec<Choice> =
-            forms.convolutions.iter().map(|&convolution| Choice { convolution: Some(convolution), ..self.choice }).collect();
+    /// The same of sums in register tiles.
+    fn other_tiles(&self, forms: &Forms) -> Vec<Choice> {
+        let mut others = vec![];
         let has_products = forms.tiles || !forms.convolutions.is_empty();
         if !self.exact {
             others.extend(Choice::ALL.into_iter().filter(|c| *c != self.choice && (has_products || forms.windows)));

@@ -137,8 +137,11 @@ pub fn schedule(
 ) -> Result<Scheduled, ScheduleError> {
     let slides = crate::expr::sliding(program);
     let nested = if slides.is_some() { None } else { stages::nest_stages(program, &operands, &results, machine) };
-    let (program, row_major) = nested.as_ref().map_or((program, &[][..]), |(program, row_major)| (program, &row_major[..]));
+    let (program, row_major) = nested.as_ref().map_or((program, &[][..]), |n| (&n.program, &n.row_major[..]));
     let mut e = Emitter::new(name, program, machine);
+    if let Some(n) = &nested {
+        e.forms.rows.clone_from(&n.other_rows);
+    }
     for (&t, source) in program.operands.iter().zip(operands) {
         match source {
             Source::Memory(m) => e.bind_memory(t, &m),

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::channels::{self, Channels, Constants};
+use super::channels::{Channels, Constants};
 use super::emitter::{Emitter, Point, Slot, index_depends};
 use super::machine::Machine;
 use super::reduce::loads;
@@ -55,6 +55,10 @@ const ROW: u32 = 4;
 /// Emits both stages in loops over parts and their blocks; false where that is not worth it.
 pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleError> {
     let Some((plan, channels)) = plan(e, s) else { return Ok(false) };
+    e.forms.offer_turns(plan.in_turn, plan.rows);
+    if let Some(c) = &channels {
+        e.forms.offer_channels(c.block, c.n);
+    }
     let whole = prepare::prepare(e, s.first)?;
     let s = &Sliding { first: &whole, ..s.clone() };
     let mut constants = Constants::default();
@@ -63,28 +67,28 @@ pub(super) fn emit(e: &mut Emitter, s: &Sliding<'_>) -> Result<bool, ScheduleErr
     let mut dims = s.first.axes.clone();
     dims[s.rows] = s.span(plan.rows);
     if let Some(c) = &channels {
-        (first.axes[c.first], dims[c.first]) = (channels::BLOCK, channels::BLOCK);
+        (first.axes[c.first], dims[c.first]) = (c.block, c.block);
         first.body = first.body.map(|x| {
-            let x = substituted(x, c.first, &Channels::place(c.first, Var::Loop(CHANNELS)));
-            constants.in_blocks(e, &x, c.first, Var::Loop(CHANNELS))
+            let x = substituted(x, c.first, &c.place(c.first, Var::Loop(CHANNELS)));
+            constants.in_blocks(e, &x, c, (c.first, Var::Loop(CHANNELS)))
         });
     }
     let order = prepare::preferred_order(e, s.first).unwrap_or_else(|| (0..dims.len()).collect());
     let decl = e.program().tensor(s.first.out).clone();
     let rows = e.scratch(&format!("{}_rows", decl.name), decl.dtype, &dims, &order);
-    let of_channels = if channels.is_some() { format!(" channels={}", channels::BLOCK) } else { String::new() };
+    let of_channels = channels.as_ref().map_or(String::new(), |c| format!(" channels={}", c.block));
     let in_turn = if plan.in_turn < plan.rows { format!(" in_turn={}", plan.in_turn) } else { String::new() };
     e.note(format!("blocks(rows={}{in_turn}{of_channels})", plan.rows));
     let mut second = of_block(s, rows, plan, channels.as_ref());
     if let Some(c) = &channels {
-        second.body = second.body.map(|x| constants.in_blocks(e, x, c.second, Var::Loop(CHANNELS)));
+        second.body = second.body.map(|x| constants.in_blocks(e, x, c, (c.second, Var::Loop(CHANNELS))));
     }
     let turns = plan.rows / plan.in_turn;
     // Rows that what follows reads as well.
     let kept = if plan.blocks * turns > 1 { s.reach.saturating_sub(s.step) } else { 0 };
     let again = (kept > 0 && plan.blocks > 1).then(|| last_rows(s, rows, &dims, kept, s.step * plan.rows));
     e.repeat(PART, plan.parts, None, |e| {
-        e.repeat(CHANNELS, channels.map_or(1, |c| c.n), None, |e| {
+        e.repeat(CHANNELS, channels.as_ref().map_or(1, |c| c.n), None, |e| {
             e.repeat(BLOCK, 1, None, |e| e.repeat(TURN, 1, None, |e| emit_rows(e, s, &first, plan, rows, 0..kept)))?;
             e.repeat(BLOCK, plan.blocks, None, |e| {
                 e.repeat(TURN, turns, None, |e| {
@@ -178,7 +182,7 @@ fn substituted(x: &Expr, axis: usize, by: &Affine) -> Expr {
 /// The second stage for one turn.
 fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Channels>) -> Stage {
     let moved = Affine::axis(s.axis).plus(&first_result(plan)).plus(&turn(1, plan));
-    let channel = channels.map(|c| Channels::place(c.second, Var::Loop(CHANNELS)));
+    let channel = channels.map(|c| c.place(c.second, Var::Loop(CHANNELS)));
     let place = |a: &Affine| {
         a.substitute(|v| match (v, channels, &channel) {
             (Var::Axis(i), ..) if i as usize == s.axis => moved.clone(),
@@ -201,7 +205,7 @@ fn of_block(s: &Sliding<'_>, rows: TensorId, plan: Plan, channels: Option<&Chann
     let mut axes = s.second.axes.clone();
     axes[s.axis] = plan.in_turn;
     if let Some(c) = channels {
-        axes[c.second] = channels::BLOCK;
+        axes[c.second] = c.block;
     }
     Stage { write: s.second.write.iter().map(place).collect(), axes, body: s.second.body.map(at), ..s.second.clone() }
 }
@@ -272,7 +276,8 @@ fn divided(machine: &Machine, s: &Sliding<'_>, extent: usize, results: usize, by
         .filter(|&parts| divides(results, parts) && part_fits(results / parts))
         .filter_map(|parts| {
             let rows = largest(results / parts, &block_fits)?;
-            Some(Plan { parts, blocks: results / parts / rows, rows, in_turn: largest(rows, &turn_fits)? })
+            let asked = machine.choice.turn.filter(|&n| divides(rows, n));
+            Some(Plan { parts, blocks: results / parts / rows, rows, in_turn: asked.or_else(|| largest(rows, &turn_fits))? })
         })
         .filter(|plan| plan.rows < results || plan.in_turn < plan.rows)
         .filter(|plan| time(plan) <= least * most)

@@ -6,7 +6,7 @@
 
 use super::emitter::{Rest, halves, stride_along};
 use super::machine::Machine;
-use super::{Memory, Source};
+use super::{MAX_PRIVATE_BYTES, Memory, Source};
 use crate::expr::{
     Affine, Body, Expr, Item, Ix, LiveRows, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting,
     plain_stages,
@@ -20,30 +20,57 @@ const LEAST_ELEMENTS: usize = 2048;
 /// The fewest columns for which an operand is transposed once for all rows.
 const TRANSPOSED_COLUMNS: usize = 8;
 
-/// The program with its stages inside shared loops, and the tensors that must be row-major because that is what they are for; `None`
-/// where nothing is gained.
-pub(super) fn nest_stages(
-    program: &Program,
-    operands: &[Source],
-    results: &[Memory],
-    machine: &Machine,
-) -> Option<(Program, Vec<TensorId>)> {
+/// Stages inside shared loops.
+pub(super) struct Shared {
+    /// The program with them.
+    pub(super) program: Program,
+    /// Tensors that must be row-major because that is what they are for.
+    pub(super) row_major: Vec<TensorId>,
+    /// Other numbers of rows that a block may have.
+    pub(super) other_rows: Vec<usize>,
+}
+
+/// The blocks that stages share.
+struct Plan {
+    /// Rows of the innermost loop in a block.
+    rows: usize,
+    /// Whether it holds a product.
+    of_products: bool,
+    /// Bytes that one row touches.
+    row_bytes: usize,
+}
+
+impl Plan {
+    /// Half as many rows, twice and four times as many, in equal blocks where there are such: every thread can have the scratch of a block,
+    /// and there are blocks for all.
+    fn other_rows(&self, nesting: &Nesting, threads: usize) -> Vec<usize> {
+        let Some((&extent, outer)) = nesting.loops.split_last() else { return vec![] };
+        let even = |n: usize| (1..=n).rev().find(|&b| extent.is_multiple_of(b)).filter(|b| 3 * b >= 2 * n).unwrap_or(n);
+        let shared = |n: usize| outer.iter().product::<usize>() * extent.div_ceil(n) >= threads;
+        let others = [self.rows / 2, 2 * self.rows, 4 * self.rows].into_iter().filter(|n| (1..=extent).contains(n)).map(even);
+        others.filter(|&n| n != self.rows && n * self.row_bytes <= MAX_PRIVATE_BYTES && shared(n)).collect()
+    }
+}
+
+/// The program with its stages inside shared loops; `None` where nothing is gained.
+pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Memory], machine: &Machine) -> Option<Shared> {
     let nesting = nesting(program)?;
     let stages = plain_stages(program)?;
-    let (block, of_products) = block(program, &stages, &nesting, results, machine)?;
+    let plan = plan(program, &stages, &nesting, results, machine)?;
+    let asked = machine.choice.rows.map(|n| n.min(nesting.loops.last().copied().unwrap_or(1)));
     let mut nest = Nest {
         out: Program { items: vec![], ..program.clone() },
         strides: strides(program, operands),
         stages,
         nesting: &nesting,
         local: vec![None; program.tensors.len()],
-        block,
-        of_products,
+        block: asked.unwrap_or(plan.rows),
+        of_products: plan.of_products,
         transposed: vec![],
         copies: vec![],
     };
     nest.out.items = nest.level(&mut vec![]);
-    Some((nest.out, nest.copies))
+    Some(Shared { program: nest.out, row_major: nest.copies, other_rows: plan.other_rows(&nesting, machine.threads) })
 }
 
 /// Strides of operands in memory; a constant has none, it is laid out as the kernel likes it.
@@ -59,9 +86,8 @@ fn strides(program: &Program, operands: &[Source]) -> Vec<Option<Vec<i64>>> {
     strides
 }
 
-/// How many rows of the innermost loop make a block, and whether it holds a product; `None` if everything is in the first-level
-/// cache anyway.
-fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memory], machine: &Machine) -> Option<(usize, bool)> {
+/// Blocks whose rows stay in half of the first-level cache; `None` if everything is in it anyway.
+fn plan(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memory], machine: &Machine) -> Option<Plan> {
     let rows = *nesting.loops.last()?;
     let innermost = |n: &Nested| n.axes.len() == nesting.loops.len();
     // Elements that one row of a block touches: tensors between the stages, and operands that follow the rows.
@@ -93,7 +119,10 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
     if all < LEAST_ELEMENTS {
         return None;
     }
-    let fit = (machine.l1_bytes / 2 / 4 / kept.max(1)).max(1);
+    let row_bytes = 4 * kept.max(1);
+    let fit = (machine.l1_bytes / 2 / row_bytes).max(1);
+    let of_products = product;
+    let blocks = |rows: usize| Some(Plan { rows, of_products, row_bytes });
     if product {
         let wanted = fit.clamp(PRODUCT_ROWS / 2, PRODUCT_ROWS);
         let near = rows.div_ceil(rows.div_ceil(wanted));
@@ -102,7 +131,7 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
         let by_weights = matches!(stages, [map, _] if matches!(map.body, Body::Map(_)));
         let last = (stages.last()?, nesting.stages.last()?.axes.last()?);
         let is_live = last.0.bound(*last.1).is_some();
-        return Some((even.filter(|_| by_weights || is_live).unwrap_or(near), true));
+        return blocks(even.filter(|_| by_weights || is_live).unwrap_or(near));
     }
     let last = stages[stages.len() - 1];
     let along = *nesting.stages[stages.len() - 1].axes.last()?;
@@ -111,10 +140,10 @@ fn block(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Mem
         // Lanes run along the rows. Equal blocks add in the same order, so that equal rows have equal results.
         let lanes = machine.lanes as usize;
         let wanted = (fit.max(4 * lanes) / lanes * lanes).min(rows);
-        return Some(((1..=wanted).rev().find(|b| rows % b == 0).filter(|b| 4 * b >= 3 * wanted).unwrap_or(wanted), false));
+        return blocks((1..=wanted).rev().find(|b| rows % b == 0).filter(|b| 4 * b >= 3 * wanted).unwrap_or(wanted));
     }
     let fit = fit.min(rows);
-    Some(((1..=fit).rev().find(|b| rows % b == 0).filter(|&b| 2 * b >= fit.min(8)).unwrap_or(fit), false))
+    blocks((1..=fit).rev().find(|b| rows % b == 0).filter(|&b| 2 * b >= fit.min(8)).unwrap_or(fit))
 }
 
 /// A tensor inside the loops: its smaller self, and the axes that the loops run over.
@@ -360,7 +389,7 @@ mod tests {
             program.operands.iter().enumerate().map(|(i, &t)| Source::Memory(memory(i, &program.tensor(t).dims))).collect();
         let results: Vec<Memory> = program.results.iter().enumerate().map(|(i, &t)| memory(100 + i, &program.tensor(t).dims)).collect();
         let nested = nest_stages(&program, &operands, &results, &Machine::wide(16, 32));
-        (program, nested.map(|n| n.0))
+        (program, nested.map(|n| n.program))
     }
 
     /// Nests a program and compares its results with those of the plain one.

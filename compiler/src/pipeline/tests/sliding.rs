@@ -6,7 +6,7 @@ use crate::pipeline::{Compiled, Options, lower_and_schedule};
 use crate::tensor::Tensor;
 
 /// A product of an image's channels, and a window over every channel of it.
-struct Case {
+pub(super) struct Case {
     image: [usize; 3],
     /// Taps, stride and padding on all sides, where the product is a convolution of the input itself.
     taps: Option<[i64; 3]>,
@@ -19,7 +19,21 @@ struct Case {
 }
 
 impl Case {
-    fn net(&self) -> (Net, super::Value) {
+    /// A product that a depthwise convolution follows.
+    pub(super) fn depthwise() -> Self {
+        Case {
+            image: [8, 80, 60],
+            taps: None,
+            channels: 64,
+            window: [3, 3],
+            strides: [1, 1],
+            pads: [1; 4],
+            pool: false,
+            activation: "Relu",
+        }
+    }
+
+    pub(super) fn net(&self) -> (Net, super::Value) {
         let mut net = Net::new();
         let [c, h, w] = self.image;
         let input = net.input(&[1, c, h, w]);
@@ -93,16 +107,7 @@ fn check(case: &Case, wanted: bool) {
 
 #[test]
 fn blocks_of_a_product_and_a_window_are_one_step() {
-    let depthwise = Case {
-        image: [8, 80, 60],
-        taps: None,
-        channels: 64,
-        window: [3, 3],
-        strides: [1, 1],
-        pads: [1; 4],
-        pool: false,
-        activation: "Relu",
-    };
+    let depthwise = Case::depthwise();
     check(&depthwise, true);
     check(
         &Case {

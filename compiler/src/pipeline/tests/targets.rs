@@ -2,6 +2,7 @@
 
 use tinsmith_targets::Target;
 
+use super::sliding::Case;
 use super::{Emitter, Level, Machine, Net, Options, Value, ints};
 use crate::nest::{Kernel, Stmt};
 
@@ -116,6 +117,74 @@ fn the_loop_inside_the_lanes_follows_the_second_level_cache() {
     assert_ne!(of(&|_| ()), of(&|t| t.l2_bytes = 256 << 10));
     assert_ne!(of(&|_| ()), of(&|t| t.line_bytes = 256));
     assert_eq!(of(&|_| ()), of(&|t| t.l2_bytes = 2 << 20));
+}
+
+#[test]
+fn sums_at_once_follow_latency_ports_and_registers() {
+    let of = |dims: [usize; 2], op: &dyn Fn(&mut Net, Value) -> Value, change: &dyn Fn(&mut Target)| {
+        let mut net = Net::new();
+        let x = net.input(&dims);
+        let y = op(&mut net, x);
+        kernels(&mut net, y, change).iter().map(|k| k.schedule.clone()).collect::<Vec<_>>().join("; ")
+    };
+    let total = |change: &dyn Fn(&mut Target)| {
+        let sum = |net: &mut Net, x: Value| {
+            let axes = net.ints(&[1]);
+            net.op("ReduceSum", &[x, axes], &[])
+        };
+        of([5, 1000], &sum, change)
+    };
+    insta::assert_snapshot!(total(&|_| ()), @"reduce(lanes=16 accumulators=4)");
+    insta::assert_snapshot!(total(&|t| t.n_load_ports = 4), @"reduce(lanes=16 accumulators=8)");
+    insta::assert_snapshot!(total(&|t| t.fma_latency_cycles = 2), @"reduce(lanes=16 accumulators=2)");
+    let product = |columns: usize, change: &dyn Fn(&mut Target)| {
+        let product = |net: &mut Net, x: Value| {
+            let w = net.weight(&[3008, columns]);
+            net.op("MatMul", &[x, w], &[])
+        };
+        of([9, 3008], &product, change)
+    };
+    insta::assert_snapshot!(product(2, &|_| ()), @"reduce(lanes=16 accumulators=1 mr=2 nr=4)");
+    insta::assert_snapshot!(product(2, &|t| t.n_fma_ports = 1), @"reduce(lanes=16 accumulators=1 mr=2 nr=2)");
+    insta::assert_snapshot!(product(1, &|_| ()), @"reduce(lanes=16 accumulators=1 mr=1 nr=8)");
+    insta::assert_snapshot!(product(1, &|t| t.n_vector_registers = 16), @"reduce(lanes=16 accumulators=1 mr=1 nr=4)");
+}
+
+/// How often the outermost loop of a kernel runs, of blocks of the rows of a softmax.
+#[test]
+fn rows_of_a_block_follow_the_first_level_cache() {
+    let of = |change: &dyn Fn(&mut Target)| {
+        let mut net = Net::new();
+        let x = net.input(&[64, 300]);
+        let y = net.op("Softmax", &[x], &[]);
+        let found = kernels(&mut net, y, change);
+        let Some(Stmt::Loop(l)) = found[0].body.iter().find(|s| matches!(s, Stmt::Loop(_))) else { panic!("no loop") };
+        (l.end - l.start) / l.step
+    };
+    let [n, half, twice] = [32 << 10, 64 << 10, 16 << 10].map(|bytes| of(&|t| t.l1d_bytes = bytes));
+    assert!(n > 1 && half == n / 2 && twice == 2 * n, "{n} {half} {twice}");
+}
+
+#[test]
+fn turns_and_channels_of_a_sliding_window_follow_caches_and_lines() {
+    let of = |change: &dyn Fn(&mut Target)| {
+        let (mut net, y) = Case::depthwise().net();
+        let all = kernels(&mut net, y, change).into_iter().map(|k| k.schedule);
+        all.filter_map(|s| s.starts_with("blocks").then(|| s.split_once(')').map(|t| t.0.to_owned() + ")"))?).collect::<String>()
+    };
+    insta::assert_snapshot!(of(&|_| ()), @"blocks(rows=20 in_turn=4 channels=16)");
+    insta::assert_snapshot!(of(&|t| t.l1d_bytes = 64 << 10), @"blocks(rows=20 in_turn=10 channels=16)");
+    insta::assert_snapshot!(of(&|t| t.l2_bytes = 256 << 10), @"blocks(rows=5 in_turn=1 channels=16)");
+    insta::assert_snapshot!(of(&|t| t.line_bytes = 128), @"blocks(rows=10 in_turn=1 channels=32)");
+}
+
+#[test]
+fn convolutions_follow_what_caches_and_memory_give() {
+    let of = |dims: [usize; 3], change: &dyn Fn(&mut Target)| convolution(dims, change);
+    // Weights that stay come from the second-level cache; of many tiles, sums go to the last-level cache and back; other weights come from memory.
+    assert_ne!(of([8, 64, 64], &|_| ()), of([8, 64, 64], &|t| t.l2_bytes_in_10_cycles = 10));
+    assert_ne!(of([56, 64, 64], &|_| ()), of([56, 64, 64], &|t| t.l3_bytes_in_10_cycles = 10));
+    assert_ne!(of([14, 256, 256], &|_| ()), of([14, 256, 256], &|t| t.memory_bytes_in_10_cycles = 10));
 }
 
 /// As many lines are asked for ahead as make up the panel that follows.

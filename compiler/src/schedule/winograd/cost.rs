@@ -1,4 +1,4 @@
-//! What a plan costs, in slots of a multiply-add: a cycle of vectors of 512 bits, half a cycle of narrower ones.
+//! What a plan costs, in cycles.
 //!
 //! Multiply-adds, transforms, and what must come from further than the first-level cache: weights once for every block, scratch that
 //! the second-level cache does not keep.
@@ -10,9 +10,8 @@ use crate::schedule::by_taps;
 use crate::schedule::cost::{Tile, choose_tile, covering_cost};
 use crate::schedule::machine::Machine;
 
-/// Bytes that come in the time of a multiply-add slot.
-///
-/// Memory gives a core as much whatever the width of its vectors, measured on Zen 4 with weights of 8 to 17 MB for 9 to 49 rows.
+/// Bytes that come in a cycle. Caches give less beside vectors that ports take in several turns; memory gives a core as much whatever the
+/// width of its vectors.
 struct Rates {
     l2: f64,
     l3: f64,
@@ -21,8 +20,13 @@ struct Rates {
 
 impl Rates {
     fn of(machine: &Machine) -> Self {
-        let scale = if machine.lanes > 8 { 1.0 } else { 2.0 };
-        Rates { l2: 10.0 * scale, l3: 5.0 * scale, memory: 3.6 }
+        let in_cycle = |in_10_cycles: usize| in_10_cycles as f64 / 10.0;
+        let turns = machine.turns() as f64;
+        Rates {
+            l2: in_cycle(machine.l2_bytes_in_10_cycles) / turns,
+            l3: in_cycle(machine.l3_bytes_in_10_cycles) / turns,
+            memory: in_cycle(machine.memory_bytes_in_10_cycles),
+        }
     }
 
     /// Weights of a layer come at the speed of memory: the last-level cache has those of other layers, and gives what it has no faster
@@ -76,7 +80,8 @@ fn products(machine: &Machine, rows: usize, columns: usize, tile: Tile, depth: u
 fn transforms(plan: &Plan, machine: &Machine, shape: &Shape) -> [f64; 2] {
     let [y, x] = &plan.forms;
     let fma = machine.fma_tenths() as f64 / 10.0;
-    let (store, load) = if machine.lanes > 8 { (2.0, 0.5) } else { (1.0, 0.3) };
+    let store = machine.turns() as f64 / machine.n_store_ports.max(1) as f64;
+    let load = if machine.lanes > 8 { 0.5 } else { 0.3 };
     let work = |f: &Form| f.n_input_adds() as f64;
     let sums = |f: &Form| f.n_input_adds().max(f.n_output_adds()) as f64;
     let (ny, nx, n_tiles) = (y.n() as f64, x.n() as f64, plan.n_tiles() as f64);
