@@ -452,9 +452,9 @@ mod tests {
         );
         insta::assert_snapshot!(text, @"
         program(%x: f32[600,16]) -> (%m, %y) {
-          repeat l0 in 0..8 {
-            %m[75*l0+i0,i1] for i0 in 0..75, i1 in 0..1 = reduce sum over r0 in 0..16: %x[75*l0+i0,r0] -> acc / 16 : f32[600,1]
-            %y[75*l0+i0,i1] for i0 in 0..75, i1 in 0..16 = %x[75*l0+i0,i1] - %m[75*l0+i0,0] : f32[600,16]
+          repeat l0 in 0..5 {
+            %m[120*l0+i0,i1] for i0 in 0..120, i1 in 0..1 = reduce sum over r0 in 0..16: %x[120*l0+i0,r0] -> acc / 16 : f32[600,1]
+            %y[120*l0+i0,i1] for i0 in 0..120, i1 in 0..16 = %x[120*l0+i0,i1] - %m[120*l0+i0,0] : f32[600,16]
           }
         }
         ");
