@@ -140,8 +140,17 @@ pub(super) fn grow(mut network: Network, random: &mut Random, plan: &Plan<'_>) -
     (network, pool)
 }
 
+/// The outputs, where none has too many elements to be computed at all.
 fn values_of(network: &Network, seed: u64) -> Option<Vec<Tensor>> {
-    super::check::values_of(&network.text(), seed).ok()
+    let text = network.text();
+    let graph = super::check::read(&text).ok()?;
+    let fits = |v| {
+        graph.ty(v).dims().is_some_and(|dims| dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).is_some_and(|n| n <= MAX_ELEMENTS))
+    };
+    if !graph.outputs().iter().all(|&v| fits(v)) {
+        return None;
+    }
+    super::check::values_of(&text, seed).ok()
 }
 
 fn extent(random: &mut Random) -> usize {
