@@ -2,7 +2,7 @@
 //! and padded reads split into regions where they are wholly inside or wholly outside.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, expr_depends, fits_lanes, is_heavy, long_ok, stride_along, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, expr_depends, fits_lanes, is_heavy, is_word, long_ok, stride_along, vector_ok};
 use super::machine::Machine;
 use super::reduce::loads;
 use crate::expr::{Expr, Ix, Node, Stage, Var};
@@ -160,11 +160,6 @@ fn in_turn(e: &Emitter, value: &Expr, loops: &[AxisLoop], out_stride: &impl Fn(u
         && is_word(value.dtype())
         && vector_ok(value, outer.axis)
         && reads_whole(e, value, outer.axis)
-}
-
-/// Elements that fill a lane.
-fn is_word(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I32)
 }
 
 /// Whether more is done than moved.

@@ -1,11 +1,10 @@
 //! What shuffles bring together: tiles that are transposed in registers, vectors whose elements go to memory in turn.
 
-use super::values::{coefficient, stride_along};
+use super::values::{coefficient, is_word, stride_along};
 use super::{Emitter, Inside, Key, Lanes, Point};
 use crate::expr::{Const, Expr, Ix, Node};
 use crate::nest::{Affine, BufferId, Index, Op, Reg, Shuffle, VecType};
 use crate::schedule::Shuffles;
-use crate::tensor::DType;
 
 impl Emitter {
     /// Whether [`Emitter::transpose`] knows a read: affine, and adjacent along one axis only, while lanes stride along another.
@@ -150,8 +149,4 @@ impl Emitter {
         }
         all
     }
-}
-
-fn is_word(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I32)
 }

@@ -591,6 +591,11 @@ pub(in crate::schedule) fn fits_lanes(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::I32 | DType::I16 | DType::I8 | DType::U8)
 }
 
+/// Elements that fill a lane of 32 bits.
+pub(in crate::schedule) fn is_word(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::I32)
+}
+
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32` or `i32`, a condition on
 /// these, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
