@@ -74,23 +74,23 @@ impl Across {
         Some(Across { axis, stride: stride_along(index, &strides, axis), index: index.clone() })
     }
 
-    /// The part of the index that moves along an output axis of the rows of a tile.
-    fn row_index(&self, row: usize) -> Option<&Ix> {
-        self.index.iter().find(|ix| coefficient(ix, row) != 0)
+    /// The part of the index that moves along an output axis.
+    fn index_along(&self, axis: usize) -> Option<&Ix> {
+        self.index.iter().find(|ix| coefficient(ix, axis) != 0)
     }
 
     /// The step of the reduction that goes innermost, so that few of the vectors that rows share are kept: the one along which rows do. Where
     /// one vector gives elements of even and of odd number, that is the one along the lanes, as it is without this.
     pub(super) fn innermost_step(&self, stage: &Stage, row: usize) -> Option<usize> {
-        self.row_index(row).filter(|_| self.stride == 1).and_then(|ix| step_along(stage, ix)).map(|s| s.0)
+        self.index_along(row).filter(|_| self.stride == 1).and_then(|ix| step_along(stage, ix)).map(|s| s.0)
     }
 
     /// The tile of one vector, of so many rows as registers hold sums and shared vectors of, that reads the fewest rows of the image.
     pub(super) fn tile(&self, machine: &Machine, stage: &Stage, row: usize) -> Tile {
         let rows = stage.axes[row];
         let taps = |ix: Option<&Ix>| ix.and_then(|ix| step_along(stage, ix)).map_or(1, |s| s.1);
-        let down = self.row_index(row);
-        let (height, width) = (taps(down), taps(self.row_index(self.axis)));
+        let down = self.index_along(row);
+        let (height, width) = (taps(down), taps(self.index_along(self.axis)));
         let step = down.map_or(1, |ix| coefficient(ix, row).unsigned_abs() as usize).max(1);
         let kept = |mr: usize| match self.stride {
             1 => mr + step.min(height),

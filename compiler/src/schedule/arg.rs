@@ -91,9 +91,7 @@ impl Search<'_> {
 
     fn one_by_one(&self, e: &mut Emitter, point: &Point, best: Best, rest: &mut Rest) -> Result<(), ScheduleError> {
         e.run_loop("k", &rest.take(1), |e, k| {
-            let mut at = point.clone();
-            at.axes[self.axis] = k.clone();
-            let new = e.value(self.value, &at, None)?;
+            let new = e.value(self.value, &point.moved(self.axis, k.clone()), None)?;
             let place = e.b.index(k);
             self.take(e, best, new, place);
             Ok(())
@@ -135,9 +133,7 @@ impl Search<'_> {
         e.run_loop("k", &Emitter::whole(self.stage, self.axis).after(1).take(1), |e, k| {
             e.b.set(place, Op::Binary(BinaryOp::Add, place, one));
             for (point, &best) in points.iter().zip(&bests) {
-                let mut at = point.clone();
-                at.axes[self.axis] = k.clone();
-                let new = e.value(self.value, &at, None)?;
+                let new = e.value(self.value, &point.moved(self.axis, k.clone()), None)?;
                 let new = e.splat(new, lanes);
                 self.take(e, best, new, place);
             }

@@ -115,16 +115,10 @@ fn plan(e: &mut Emitter, stage: &Stage, value: &Expr) -> Plan {
 /// take longer than the stores.
 fn rows_at_once(value: &Expr, loops: &[AxisLoop], v: Vectors) -> Option<Rows> {
     let [.., outer, inner] = loops else { return None };
-    let mut shared: Vec<&Expr> = vec![];
-    let all = loads(value);
-    for load in &all {
-        if expr_depends(load, inner.axis) && !expr_depends(load, outer.axis) {
-            shared.push(load);
-        }
-    }
+    let n_shared = loads(value).iter().filter(|l| expr_depends(l, inner.axis) && !expr_depends(l, outer.axis)).count();
     let fixed = [outer, inner].iter().all(|l| l.bound.is_none() && l.cuts.len() == 2);
     let n = v.unroll.min(outer.extent);
-    (fixed && inner.axis == v.axis && shared.len() >= MIN_SHARED && n > 1 && !is_heavy(value)).then_some(Rows { axis: outer.axis, n })
+    (fixed && inner.axis == v.axis && n_shared >= MIN_SHARED && n > 1 && !is_heavy(value)).then_some(Rows { axis: outer.axis, n })
 }
 
 /// The loops whose results are vectors.
@@ -383,12 +377,8 @@ fn transposed_loop(
         })?;
     }
     e.run_loop(name, &rest.take(1), |e, place| {
-        let at = |point: &Point| {
-            let mut at = point.clone();
-            at.axes[axis] = place.clone();
-            at
-        };
-        nest_loops(e, stage, value, &[], &points.iter().map(at).collect::<Vec<_>>(), (None, None))
+        let points: Vec<Point> = points.iter().map(|point| point.moved(axis, place.clone())).collect();
+        nest_loops(e, stage, value, &[], &points, (None, None))
     })
 }
 
@@ -401,11 +391,7 @@ fn transposed_tile(
     point: &Point,
 ) -> Result<(), ScheduleError> {
     let lanes = point.vector.expect("a vector");
-    let at = |offset: u32| {
-        let mut at = point.clone();
-        at.axes[axis] = place.offset(offset.into());
-        at
-    };
+    let at = |offset: u32| point.moved(axis, place.offset(offset.into()));
     let mut loads = vec![];
     value.visit(&mut |x| {
         if is_word(x.dtype()) && e.is_transposed(x, lanes.axis, axis) {

@@ -71,10 +71,9 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let rank = |e: &Emitter, axis: usize| -> Option<(usize, usize)> {
         let (mut plain, mut packed, mut strided) = (true, false, 0);
         for load in loads(&value) {
-            match along(e, &load, axis) {
+            match along_lanes(e, &stage, &value, &load, axis) {
                 Along::Constant => packed = true,
                 Along::Unit | Along::Independent => {}
-                Along::Strided if is_across(e, &stage, &value, &load, axis) => {}
                 Along::Strided => {
                     plain = false;
                     strided += 1;
@@ -113,8 +112,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     };
     if let Some(axis) = chosen {
         for load in loads(&value) {
-            if matches!(along(e, &load, axis), Along::Strided)
-                && !is_across(e, &stage, &value, &load, axis)
+            if matches!(along_lanes(e, &stage, &value, &load, axis), Along::Strided)
                 && let Some(copy) = transposed_copy(e, &stage, &load, axis)?
             {
                 value = value.rewrite(&mut |x| if x == load { copy.clone() } else { x });
@@ -160,6 +158,14 @@ pub(super) fn along(e: &Emitter, load: &Expr, axis: usize) -> Along {
     if stride == 1 && (pad.is_none() || index.iter().all(whole)) && !dynamic { Along::Unit } else { Along::Strided }
 }
 
+/// [`along`] the lanes of a reduction: shuffles and masks bring what windows read there.
+fn along_lanes(e: &Emitter, stage: &Stage, value: &Expr, load: &Expr, axis: usize) -> Along {
+    match along(e, load, axis) {
+        Along::Strided if is_across(e, stage, value, load, axis) => Along::Unit,
+        other => other,
+    }
+}
+
 /// The distinct loads of an expression.
 pub(super) fn loads(value: &Expr) -> Vec<Expr> {
     let mut list: Vec<Expr> = vec![];
@@ -199,9 +205,5 @@ pub(super) fn loop_over(
     f: &mut dyn FnMut(&mut Emitter, Point) -> Result<(), ScheduleError>,
 ) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
-    e.run_loop(&format!("i{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
-        let mut at = point.clone();
-        at.axes[axis] = v;
-        loop_over(e, stage, rest, at, f)
-    })
+    e.run_loop(&format!("i{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| loop_over(e, stage, rest, point.moved(axis, v), f))
 }

@@ -11,6 +11,7 @@ pub(in crate::codegen) mod legalize;
 pub(in crate::codegen) mod list;
 pub(in crate::codegen) mod registers;
 pub(in crate::codegen) mod shuffles;
+mod spelled;
 pub(in crate::codegen) mod survey;
 
 use cranelift_codegen::ir::{AbiParam, types};

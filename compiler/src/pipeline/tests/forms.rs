@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::sliding::Case;
-use super::{Emitter, Level, Machine, Net, Options, Value, can_run, ints};
+use super::{Compiled, Emitter, Level, Machine, Net, Options, Value, can_run, ints};
 use crate::ops::Attribute;
 use crate::pipeline::tune::Tunable;
 use crate::pipeline::tuner::Tuner;
@@ -109,23 +109,22 @@ fn check(net: &Net, y: Value, level: Level, kind: impl Fn(&Choice) -> bool) -> V
 
 /// Every form that is offered of some kinds, from the text of a file to a run, whose bits are those of the model's form.
 fn check_bits(net: &Net, y: Value, machine: &Machine, kinds: &[&str]) -> Vec<String> {
-    let none = Tuned::default();
     let compile = |tuned: &Tuned| lower_and_schedule_as(net.graph.clone(), machine, Emitter::Auto, tuned, &[]).unwrap();
     let inputs = net.inputs();
-    let run = |tuned: &Tuned| can_run(machine).then(|| net.run(&compile(tuned), machine, &[y], &inputs)[0].bytes().to_vec());
-    let want = run(&none);
+    let run = |form: &Compiled| can_run(machine).then(|| net.run(form, machine, &[y], &inputs)[0].bytes().to_vec());
+    let model = compile(&Tuned::default());
+    let want = run(&model);
     let mut texts = vec![];
     for task in tunable(net, machine, Emitter::Auto.into()) {
         let all = task.other_choices().into_iter().map(|c| c.to_string());
         for text in all.filter(|c| kinds.iter().any(|kind| c.contains(&format!(" {kind}=")))) {
-            let tuned = Tuned::parse(&format!("{} {text}\n", task.key)).unwrap();
-            let kernels = |tuned: &Tuned| compile(tuned).program.kernels;
-            if kernels(&tuned) == kernels(&none) {
+            let form = compile(&Tuned::parse(&format!("{} {text}\n", task.key)).unwrap());
+            if form.program.kernels == model.program.kernels {
                 // The emitter refuses it.
                 continue;
             }
-            kernels(&tuned).iter().for_each(|k| assert_eq!(crate::nest::verify(k), []));
-            assert!(run(&tuned) == want, "{text} at {machine}");
+            form.program.kernels.iter().for_each(|k| assert_eq!(crate::nest::verify(k), []));
+            assert!(run(&form) == want, "{text} at {machine}");
             texts.push(text);
         }
     }

@@ -142,16 +142,7 @@ fn blocks_of_a_product_and_a_window_are_one_step() {
 
 #[test]
 fn the_product_may_be_the_first_layer() {
-    let case = Case {
-        image: [3, 200, 200],
-        taps: Some([3, 2, 1]),
-        channels: 32,
-        window: [3, 3],
-        strides: [1, 1],
-        pads: [1; 4],
-        pool: false,
-        activation: "Relu",
-    };
+    let case = Case { image: [3, 200, 200], taps: Some([3, 2, 1]), channels: 32, ..Case::depthwise() };
     check(&case, true);
     // Both ends of the image are padding, for the window too; a copy with its padding; none.
     check(&Case { image: [2, 100, 90], taps: Some([5, 1, 2]), window: [5, 3], pads: [2, 1, 2, 1], strides: [2, 1], ..case }, true);

@@ -4,16 +4,20 @@ use super::{Emitter, Level, Machine, Net, Options, ints};
 use crate::nest::Access;
 use crate::ops::Attribute;
 
+/// Numbers below others, by chance; the state is not 0.
+fn picks(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |n| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % n
+    }
+}
+
 #[test]
 fn windows_at_every_border() {
     for seed in 0..10u64 {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut pick = |n: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 33) as usize % n
-        };
+        let mut pick = picks(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let channels = [3, 8, 20, 24][pick(4)];
         let (height, width) = (5 + pick(12), 7 + pick(20));
         let mut net = Net::new();
@@ -84,13 +88,7 @@ fn windows_over_many_channels_as_they_come() {
 #[test]
 fn windows_in_lanes_of_columns() {
     for seed in 0..12u64 {
-        let mut state = seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1;
-        let mut pick = |n: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 33) as usize % n
-        };
+        let mut pick = picks(seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1);
         let channels = 1 + pick(4);
         let step = 1 + pick(2);
         let (height, width) = (5 + pick(12), 18 * step + pick(30));

@@ -21,11 +21,7 @@ pub(super) type Inner<'f> = dyn FnMut(&mut Emitter, Point) -> Result<(), Schedul
 pub(super) fn outer_loops(e: &mut Emitter, plan: &Plan, axes: &[usize], point: Point, f: &mut Inner<'_>) -> Result<(), ScheduleError> {
     let Some((&axis, rest)) = axes.split_first() else { return f(e, point) };
     let name = format!("i{axis}");
-    let mut body = |e: &mut Emitter, v: Affine| {
-        let mut at = point.clone();
-        at.axes[axis] = v;
-        outer_loops(e, plan, rest, at, f)
-    };
+    let mut body = |e: &mut Emitter, v: Affine| outer_loops(e, plan, rest, point.moved(axis, v), f);
     if let Some(pieces) = plan.pieces.get(&axis) {
         for piece in pieces {
             e.in_window(piece.window, |e| e.run_loop(&name, &piece.rest.clone().take(1), &mut body))?;
@@ -65,13 +61,8 @@ pub(super) fn row_loop(e: &mut Emitter, plan: &Plan, asking: Option<i64>, point:
     let step = plan.tile.mr as i64;
     let full = extent / step * step;
     let name = format!("i{axis}");
-    let mut tiles = |e: &mut Emitter, run: &Run, asks: Asking| {
-        e.run_loop(&name, run, |e, v| {
-            let mut at = point.clone();
-            at.axes[axis] = v;
-            f(e, at, run.step as usize, asks)
-        })
-    };
+    let mut tiles =
+        |e: &mut Emitter, run: &Run, asks: Asking| e.run_loop(&name, run, |e, v| f(e, point.moved(axis, v), run.step as usize, asks));
     if let Some(pieces) = plan.pieces.get(&axis) {
         for piece in pieces {
             let mut rest = piece.rest.clone();
@@ -175,33 +166,18 @@ pub(super) fn column_loop(
         // Parts of a vector are loads and stores of some of its lanes.
         let parts = halves(if e.machine.exact { lanes } else { 1 }).filter(|&part| part < lanes).map(|part| (part, 1, part));
         for (step, nv, valid) in [(step, nv, lanes), (lanes, 1, lanes)].into_iter().chain(parts) {
-            e.run_loop(&format!("i{axis}"), &rest.take(step), |e, v| {
-                let mut at = point.clone();
-                at.axes[axis] = v;
-                f(e, at, nv, valid as u32)
-            })?;
+            e.run_loop(&format!("i{axis}"), &rest.take(step), |e, v| f(e, point.moved(axis, v), nv, valid as u32))?;
         }
         return Ok(());
-    }
-    if plan.in_lanes && !plan.padded.is_empty() {
-        for (range, step) in around_padding(e, plan, axis, (extent / step * step, step)) {
-            e.run_loop(&format!("i{axis}"), &Run { range, step, live: None }, |e, v| {
-                let mut at = point.clone();
-                at.axes[axis] = v;
-                f(e, at, nv, lanes as u32)
-            })?;
-        }
-        return last_columns(e, plan, nv, point, f);
     }
     let full = extent / step * step;
     // Where panels are outermost in some runs only, the others have none of them, and what is left of the columns has a plan of its own.
     let few = plan.few_rows.as_ref().filter(|_| panels);
-    let run = Run { range: 0..full, step, live: few.map(|few| (Size::Constant(0), few.times(full))) };
-    e.run_loop(&format!("i{axis}"), &run, |e, v| {
-        let mut at = point.clone();
-        at.axes[axis] = v;
-        f(e, at, nv, lanes as u32)
-    })?;
+    let parts = if plan.in_lanes { around_padding(e, plan, axis, (full, step)) } else { vec![(0..full, step)] };
+    for (range, step) in parts {
+        let run = Run { range, step, live: few.map(|few| (Size::Constant(0), few.times(full))) };
+        e.run_loop(&format!("i{axis}"), &run, |e, v| f(e, point.moved(axis, v), nv, lanes as u32))?;
+    }
     if few.is_none() { last_columns(e, plan, nv, point, f) } else { Ok(()) }
 }
 
@@ -233,9 +209,7 @@ pub(super) fn streams(
     for (range, n) in [(0..part, n), (part * n..extent as i64, 1)] {
         e.for_loop(&format!("r{axis}"), range, 1, |e, v| {
             for u in 0..n {
-                let mut at = point.clone();
-                at.axes[axis] = v.offset(u * part);
-                f(e, at)?;
+                f(e, point.moved(axis, v.offset(u * part)))?;
             }
             Ok(())
         })?;
@@ -258,41 +232,29 @@ pub(super) fn reduction_loops(
     let step = if rest.is_empty() { unit } else { 1 };
     if steps <= budget && axes.iter().all(|a| stage.bound(a.0).is_none()) {
         for k in (0..extent).step_by(step) {
-            let mut at = point.clone();
-            at.axes[axis] = Affine::constant(k as i64);
-            reduction_loops(e, (stage, unit), rest, budget, Asks::default(), at, f)?;
+            reduction_loops(e, (stage, unit), rest, budget, Asks::default(), point.moved(axis, Affine::constant(k as i64)), f)?;
         }
         return Ok(());
     }
     if !rest.is_empty() {
         return e.run_loop(&format!("r{axis}"), &Emitter::whole(stage, axis).take(1), |e, v| {
-            let mut at = point.clone();
-            at.axes[axis] = v;
-            reduction_loops(e, (stage, unit), rest, budget, asks, at, f)
+            reduction_loops(e, (stage, unit), rest, budget, asks, point.moved(axis, v), f)
         });
     }
     let steps = e.machine.choice.steps as i64;
     let mut left = Emitter::whole(stage, axis);
     let unit = unit as i64;
     e.run_loop(&format!("r{axis}"), &left.take(steps * unit), |e, v| {
-        let mut at = point.clone();
-        at.axes[axis] = v.clone();
-        asks.emit(e, &at)?;
+        asks.emit(e, &point.moved(axis, v.clone()))?;
         for u in 0..steps {
-            let mut at = point.clone();
-            at.axes[axis] = v.offset(u * unit);
-            f(e, at)?;
+            f(e, point.moved(axis, v.offset(u * unit)))?;
         }
         Ok(())
     })?;
     // What is left of a unit is one iteration.
     let least = if unit == 1 { 0 } else { left.most() % unit };
     for step in [unit, least].into_iter().filter(|&s| s > 0) {
-        e.run_loop(&format!("r{axis}"), &left.take(step), |e, v| {
-            let mut at = point.clone();
-            at.axes[axis] = v;
-            f(e, at)
-        })?;
+        e.run_loop(&format!("r{axis}"), &left.take(step), |e, v| f(e, point.moved(axis, v)))?;
     }
     Ok(())
 }

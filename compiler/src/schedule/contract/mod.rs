@@ -177,9 +177,7 @@ impl Tiles {
                 let panels = (plan.columns as i64 / nr, nr);
                 let whole = (plan.tile.nv, plan.lanes as u32);
                 blocks.emit(e, &format!("i{axis}"), panels, &mut |e, column, block| {
-                    let mut at = point.clone();
-                    at.axes[axis] = column;
-                    panel(e, plan, at, whole, Some(block))
+                    panel(e, plan, point.moved(axis, column), whole, Some(block))
                 })?;
                 last_columns(e, plan, plan.tile.nv, point, &mut |e, point, nv, valid| panel(e, plan, point, (nv, valid), None))
             }

@@ -2,7 +2,7 @@
 
 use super::values::{coefficient, is_word, stride_along};
 use super::{Emitter, Inside, Key, Lanes, Point};
-use crate::expr::{Const, Expr, Ix, Node};
+use crate::expr::{Expr, Ix, Node};
 use crate::nest::{Affine, BufferId, Index, Op, Reg, Shuffle, VecType};
 use crate::schedule::Shuffles;
 
@@ -70,16 +70,13 @@ impl Emitter {
             let valid = (needed - from).clamp(0, lanes) as u32;
             let index = Index::from(first.offset(from));
             match valid {
-                0 => {
-                    let dtype = self.b.buffer_dtype(buffer);
-                    self.constant(dtype, if dtype.is_float() { Const::Float(0.0) } else { Const::Int(0) }, v.lanes)
-                }
-                _ if valid == v.lanes => self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes)),
+                0 => self.zero(self.b.buffer_dtype(buffer), v.lanes),
+                _ if valid == v.lanes => self.elements_at(buffer, index, v.lanes),
                 _ => self.lanes_of(buffer, index, 1, Lanes { valid, ..v }),
             }
         };
         let vectors = [part(0), part(lanes)];
-        let reg = self.shuffle(if odd { Shuffle::Odd } else { Shuffle::Even }, vectors);
+        let reg = self.every_other(odd, vectors);
         self.numbered(key, |_| reg)
     }
 
@@ -100,8 +97,7 @@ impl Emitter {
             let places: Vec<i64> = (from..from + i64::from(v.lanes)).collect();
             let element = |i: i64| Index::from(first.offset(i));
             if places.iter().all(|&i| inside(i)) {
-                let index = element(from);
-                return self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes));
+                return self.elements_at(buffer, element(from), v.lanes);
             }
             let lanes = places.into_iter().map(|i| if inside(i) { self.b.load(buffer, element(i), 1) } else { at.pad }).collect();
             self.b.op(VecType { dtype: self.b.buffer_dtype(buffer), lanes: v.lanes }, Op::Pack(lanes))
@@ -111,7 +107,7 @@ impl Emitter {
         } else {
             let odd = at.place.rem_euclid(2);
             let vectors = [part(-odd), part(i64::from(v.lanes) - odd)];
-            self.shuffle(if odd == 1 { Shuffle::Odd } else { Shuffle::Even }, vectors)
+            self.every_other(odd == 1, vectors)
         };
         self.numbered(key, |_| reg)
     }
@@ -119,6 +115,11 @@ impl Emitter {
     /// Whether zips of so many lanes are made of those of every four, in two halves.
     fn in_fours(&self, lanes: u32) -> bool {
         self.machine.shuffles == Shuffles::Fours && lanes == 8
+    }
+
+    /// The lanes of odd or of even number of two vectors.
+    fn every_other(&mut self, odd: bool, vectors: [Reg; 2]) -> Reg {
+        self.shuffle(if odd { Shuffle::Odd } else { Shuffle::Even }, vectors)
     }
 
     fn shuffle(&mut self, order: Shuffle, [a, b]: [Reg; 2]) -> Reg {

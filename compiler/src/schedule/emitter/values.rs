@@ -73,6 +73,10 @@ impl Emitter {
         }
     }
 
+    pub(super) fn zero(&mut self, dtype: DType, lanes: u32) -> Reg {
+        self.constant(dtype, if dtype.is_float() { Const::Float(0.0) } else { Const::Int(0) }, lanes)
+    }
+
     /// A register in `lanes` lanes.
     pub(in crate::schedule) fn splat(&mut self, reg: Reg, lanes: u32) -> Reg {
         if self.b.ty(reg).lanes == lanes { reg } else { self.numbered(Key::Splat(reg, lanes), |b| b.splat(reg, lanes)) }
@@ -244,7 +248,7 @@ impl Emitter {
             lanes.push(self.value(e, &at.lane(lane), None)?);
         }
         if v.valid < v.lanes {
-            let zero = self.constant(e.dtype(), if e.dtype().is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
+            let zero = self.zero(e.dtype(), 1);
             lanes.resize(v.lanes as usize, zero);
         }
         Ok(self.b.op(VecType { dtype: e.dtype(), lanes: v.lanes }, Op::Pack(lanes)))
@@ -274,7 +278,7 @@ impl Emitter {
                 flat = flat.plus(&at.axes[axis].times(if is_last { in_last } else { stride }));
             }
             let (index, lanes) = (Index::from(flat), v.lanes * packed.group as u32);
-            return Ok(self.numbered(Key::Load(packed.buffer, index.clone(), lanes), |b| b.load(packed.buffer, index, lanes)));
+            return Ok(self.elements_at(packed.buffer, index, lanes));
         }
         let varies = at.vector.is_some_and(|v| index_depends(index, v.axis));
         let by_data = |ix: &Ix| at.vector.is_some_and(|v| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, v.axis)));
@@ -371,15 +375,13 @@ impl Emitter {
         let index = Index { affine: flat, dynamic };
         let loaded = match at.vector {
             Some(v) if gathers => self.gather(buffer, index, &places, spread, v.lanes)?,
-            Some(v) if varies && spread == 1 && v.valid == v.lanes => {
-                self.numbered(Key::Load(buffer, index.clone(), v.lanes), |b| b.load(buffer, index, v.lanes))
-            }
+            Some(v) if varies && spread == 1 && v.valid == v.lanes => self.elements_at(buffer, index, v.lanes),
             Some(v) if varies && spread != 0 => match self.find(&Key::Lanes(buffer, index.clone(), spread, v.valid)) {
                 Some(reg) => reg,
                 None if spread == 2 && self.takes_every_second(buffer, &index, v.lanes) => self.every_second(buffer, &index, v),
                 None => self.lanes_of(buffer, index, spread, v),
             },
-            _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
+            _ => self.elements_at(buffer, index, 1),
         };
         if outside.is_empty() {
             return Ok(loaded);
@@ -392,6 +394,11 @@ impl Emitter {
         let (x, y, lanes) = self.level(pad, loaded);
         let any = self.splat(any, lanes);
         Ok(self.numbered(Key::Select(any, x, y), |b| b.select(any, x, y)))
+    }
+
+    /// So many adjacent elements.
+    pub(super) fn elements_at(&mut self, buffer: BufferId, index: Index, lanes: u32) -> Reg {
+        self.numbered(Key::Load(buffer, index.clone(), lanes), |b| b.load(buffer, index, lanes))
     }
 
     /// Elements of memory as the first lanes of a vector, `spread` apart; the other lanes are zero.
@@ -408,11 +415,11 @@ impl Emitter {
             // Adjacent lanes become one load, which shares none of them with others.
             lanes.push(match spread {
                 1 => self.b.load(buffer, index, 1),
-                _ => self.numbered(Key::Load(buffer, index.clone(), 1), |b| b.load(buffer, index, 1)),
+                _ => self.elements_at(buffer, index, 1),
             });
         }
         if v.valid < v.lanes {
-            let zero = self.constant(dtype, if dtype.is_float() { Const::Float(0.0) } else { Const::Int(0) }, 1);
+            let zero = self.zero(dtype, 1);
             lanes.resize(v.lanes as usize, zero);
         }
         self.numbered(key, |b| b.op(VecType { dtype, lanes: v.lanes }, Op::Pack(lanes)))
