@@ -59,6 +59,7 @@ FUNCTIONS = {
     "Acosh": (mpmath.acosh, [above_one]),
     "Atanh": (mpmath.atanh, [inside_one]),
     "Pow": (lambda x, y: x**y, None),
+    "ExpFtz": (mpmath.exp, [lambda r: r.uniform(-708, 0), lambda r: wide(r, -30, 5)]),
 }
 
 

@@ -333,6 +333,8 @@ pub enum UnaryOp {
     /// Logical for `bool`, bitwise for integers.
     Not,
     Exp,
+    /// `exp(x)` of `x <= 88`; results below the normal numbers of `f64`, or of `f32` for the other types, may be zero.
+    ExpFtz,
     /// `exp(x) - 1`, exact near 0.
     Expm1,
     Log,
@@ -364,7 +366,7 @@ impl UnaryOp {
     }
 
     /// Every function.
-    pub const ALL: [UnaryOp; 26] = [
+    pub const ALL: [UnaryOp; 27] = [
         UnaryOp::Neg,
         UnaryOp::Abs,
         UnaryOp::Sqrt,
@@ -373,6 +375,7 @@ impl UnaryOp {
         UnaryOp::Round,
         UnaryOp::Not,
         UnaryOp::Exp,
+        UnaryOp::ExpFtz,
         UnaryOp::Expm1,
         UnaryOp::Log,
         UnaryOp::Log1p,

@@ -47,6 +47,7 @@ pub(super) fn unary(op: UnaryOp, dtype: DType, a: Word) -> Word {
             UnaryOp::Round => x.round_ties_even(),
             UnaryOp::Not => x,
             UnaryOp::Exp => x.exp(),
+            UnaryOp::ExpFtz => flushed(dtype, x.exp()),
             UnaryOp::Expm1 => x.exp_m1(),
             UnaryOp::Log => x.ln(),
             UnaryOp::Log1p => x.ln_1p(),
@@ -76,6 +77,12 @@ pub(super) fn unary(op: UnaryOp, dtype: DType, a: Word) -> Word {
         UnaryOp::Not => int(dtype, !x),
         _ => a,
     }
+}
+
+/// `y`, or zero where it is less than the normal numbers of the type that computes it.
+fn flushed(dtype: DType, y: f64) -> f64 {
+    let least = if dtype == DType::F64 { f64::MIN_POSITIVE } else { f32::MIN_POSITIVE.into() };
+    if y < least { 0.0 } else { y }
 }
 
 /// A function of two values of the type.

@@ -2,6 +2,7 @@
 
 mod combine;
 mod divide;
+mod exponentials;
 
 pub use combine::combine;
 pub(crate) use combine::{sums_of_nothing, visit_reads, visit_writes};
@@ -36,6 +37,7 @@ pub fn lower_group(graph: &Graph, members: &[NodeId]) -> Result<Lowered, (NodeId
     });
     expr::simplify(&mut program);
     divide::divide_once(&mut program);
+    exponentials::flush_exponentials(&mut program);
     prune_operands(&mut program, &mut operands);
     Ok(Lowered { program, operands, results })
 }

@@ -92,6 +92,14 @@ pub(super) fn exp_bounded(m: &mut Math<'_>, x: Reg) -> Reg {
     scale(m, p, n)
 }
 
+/// [`exp`] of `x <= 88` (`f64`: 709) with one power of two, which is zero for the least `x`: so are results below the normal numbers.
+pub(super) fn exp_ftz(m: &mut Math<'_>, x: Reg) -> Reg {
+    let x = m.at_least(x, m.of(-88.02, -709.08));
+    let (p, n) = reduced(m, x);
+    let s = power_of_two(m, n, 0);
+    m.fma(p, s, s)
+}
+
 /// `s * (e^r - 1)` and `s`, where `s = 2^(n + bias)`.
 fn scaled_parts(m: &mut Math<'_>, x: Reg, bias: i64) -> (Reg, Reg) {
     let (p, n) = reduced(m, x);

@@ -33,6 +33,8 @@ pub use narrow::convert;
 pub enum Function {
     /// `e^x`.
     Exp,
+    /// `e^x` of `x <= 88` (`f64`: 709); what is below the normal numbers may be zero.
+    ExpFtz,
     /// `e^x - 1`, accurate near 0.
     Expm1,
     /// Natural logarithm.
@@ -85,8 +87,9 @@ pub struct Unsupported {
 
 impl Function {
     /// All, in declaration order.
-    pub const ALL: [Function; 20] = [
+    pub const ALL: [Function; 21] = [
         Function::Exp,
+        Function::ExpFtz,
         Function::Expm1,
         Function::Log,
         Function::Log1p,
@@ -111,7 +114,7 @@ impl Function {
     /// Greatest error of `f32` and `f64` results in units in the last place of the exact result.
     pub fn max_ulp(self) -> f64 {
         match self {
-            Function::Exp | Function::Log | Function::Sin | Function::Cos => 2.0,
+            Function::Exp | Function::ExpFtz | Function::Log | Function::Sin | Function::Cos => 2.0,
             Function::Expm1 | Function::Log1p | Function::Softplus | Function::Tanh | Function::Sigmoid | Function::Atan => 3.0,
             Function::Erf | Function::Pow | Function::Tan | Function::Asin | Function::Acos => 4.0,
             Function::Sinh | Function::Cosh | Function::Asinh | Function::Acosh | Function::Atanh => 4.0,
@@ -123,6 +126,8 @@ impl Function {
         match (self, dtype) {
             (Function::Sigmoid, DType::F64) => 8e-309,
             (Function::Sigmoid, _) => 4.3e-39,
+            (Function::ExpFtz, DType::F64) => f64::MIN_POSITIVE,
+            (Function::ExpFtz, _) => f32::MIN_POSITIVE.into(),
             _ => 0.0,
         }
     }
@@ -155,6 +160,7 @@ impl Function {
         let m = &mut Math { ty: b.ty(x), b };
         match self {
             Function::Exp => exp::exp(m, x),
+            Function::ExpFtz => exp::exp_ftz(m, x),
             Function::Expm1 => exp::expm1(m, x),
             Function::Log => log::log(m, x),
             Function::Log1p => log::log1p(m, x),
@@ -188,6 +194,7 @@ macro_rules! functions {
 }
 functions! {
     exp Exp "[`Function::Exp`] of a register.",
+    exp_ftz ExpFtz "[`Function::ExpFtz`] of a register.",
     expm1 Expm1 "[`Function::Expm1`] of a register.",
     log Log "[`Function::Log`] of a register.",
     log1p Log1p "[`Function::Log1p`] of a register.",

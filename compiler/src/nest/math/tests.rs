@@ -81,12 +81,20 @@ fn sample(dense: f32) -> Vec<f32> {
 
 /// Checks `function` where `|x| <= range`, and that nothing is far off elsewhere.
 fn check_unary(function: Function, dense: f32, range: f32, exact: impl Fn(f64) -> f64) {
-    let inside = |x: &f32| !x.is_finite() || x.abs() <= range;
-    let x: Vec<f32> = sample(dense).into_iter().filter(inside).collect();
+    check_where(function, dense, |x| !x.is_finite() || x.abs() <= range, exact);
+}
+
+/// Checks `function` of all numbers up to `most`, and NaN.
+fn check_below(function: Function, dense: f32, most: f32, exact: impl Fn(f64) -> f64) {
+    check_where(function, dense, |x| x.is_nan() || *x <= most, exact);
+}
+
+fn check_where(function: Function, dense: f32, inside: impl Fn(&f32) -> bool, exact: impl Fn(f64) -> f64) {
+    let x: Vec<f32> = sample(dense).into_iter().filter(&inside).collect();
     let mut worst = check(function, &x, &[], |x, _| exact(x));
     if let Some(step) = exhaustive() {
         for high in 0..1 << 12 {
-            let x: Vec<f32> = (0..1 << 20).step_by(step).map(|low| f32::from_bits(high << 20 | low)).filter(inside).collect();
+            let x: Vec<f32> = (0..1 << 20).step_by(step).map(|low| f32::from_bits(high << 20 | low)).filter(&inside).collect();
             worst = worst.max(check(function, &x, &[], |x, _| exact(x)));
         }
     }
@@ -111,6 +119,7 @@ fn erf_f64(x: f64) -> f64 {
 #[test]
 fn exponentials() {
     check_unary(Function::Exp, 105.0, f32::MAX, f64::exp);
+    check_below(Function::ExpFtz, 105.0, 88.0, f64::exp);
     check_unary(Function::Expm1, 20.0, f32::MAX, f64::exp_m1);
     check_unary(Function::Sigmoid, 20.0, f32::MAX, |x| 1.0 / (1.0 + (-x).exp()));
     check_unary(Function::Tanh, 10.0, f32::MAX, f64::tanh);
@@ -243,6 +252,7 @@ fn special_results_are_exact() {
     let inf = f32::INFINITY;
     let cases = [
         (Function::Exp, [-inf, -200.0, 0.0, 100.0, inf], [0.0, 0.0, 1.0, inf, inf]),
+        (Function::ExpFtz, [-inf, -1e30, -89.0, -88.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]),
         (Function::Expm1, [-inf, -200.0, 0.0, 100.0, inf], [-1.0, -1.0, 0.0, inf, inf]),
         (Function::Log, [0.0, -0.0, 1.0, inf, inf], [-inf, -inf, 0.0, inf, inf]),
         (Function::Log1p, [-1.0, 0.0, inf, inf, inf], [-inf, 0.0, inf, inf, inf]),

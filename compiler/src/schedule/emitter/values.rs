@@ -202,6 +202,7 @@ impl Emitter {
         } else {
             match op {
                 UnaryOp::Exp => math::exp(b, a)?,
+                UnaryOp::ExpFtz => math::exp_ftz(b, a)?,
                 UnaryOp::Expm1 => math::expm1(b, a)?,
                 UnaryOp::Log => math::log(b, a)?,
                 UnaryOp::Log1p => math::log1p(b, a)?,
