@@ -2,7 +2,7 @@
 //! factors share their loads in a tile of rows and columns.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, Run, expr_depends, halves, index_depends, stride_along, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, Run, expr_depends, halves, index_depends, is_heavy, stride_along, vector_ok};
 use super::machine::Machine;
 use super::prepare::{transposable, transposed_constant};
 use super::reduce::{Along, along, combine, identity, loads, loop_over};
@@ -170,7 +170,10 @@ impl Plan {
         }
         let extent = extent as i64;
         // The accumulators of a tile hide each other's latency.
-        let accumulators = (e.machine.choice.sums.unwrap_or(e.machine.accumulators()) as i64 / cells).max(1);
+        let n = e.machine.choice.sums.unwrap_or(e.machine.accumulators()) as i64;
+        // As many as values are computed side by side, which takes longer than to add them, and wants the registers.
+        let most = if computes(value) { e.n_streams() as i64 } else { n };
+        let accumulators = (n.min(most) / cells).max(1);
         Plan { extent, others, tile, lanes, widths: widths(extent, lanes, live, by_one), accumulators }
     }
 }
@@ -212,7 +215,16 @@ fn spread(
     Ok(())
 }
 
-pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, finish: &Expr, axis: usize) -> Result<(), ScheduleError> {
+/// Emits the reduction; where `written` says where each value goes, it goes there too.
+pub(super) fn emit(
+    e: &mut Emitter,
+    stage: &Stage,
+    op: ReduceOp,
+    value: &Expr,
+    finish: &Expr,
+    axis: usize,
+    written: Option<&Stage>,
+) -> Result<(), ScheduleError> {
     let value = &with_adjacent_constants(e, value, axis);
     let n = stage.axes.len();
     let (live, dtype) = (stage.bound(axis).is_some(), value.dtype());
@@ -254,14 +266,30 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
                 }
                 for step in steps {
                     e.run_loop("k", &left.take(step), |e, k| {
-                        for u in 0..step / width {
-                            for (at, sums) in points.iter().zip(&sums) {
-                                let mut at = Point { vector, ..at.clone() };
-                                at.axes[axis] = k.offset(u * width);
-                                accumulate(e, op, value, &at, sums[w][u as usize % sums[w].len()])?;
-                            }
+                        let places: Vec<(Point, Reg)> = (0..step / width)
+                            .flat_map(|u| {
+                                let (k, sums) = (k.offset(u * width), &sums);
+                                points.iter().zip(sums).map(move |(at, sums)| {
+                                    (Point { vector, ..at.moved(axis, k.clone()) }, sums[w][u as usize % sums[w].len()])
+                                })
+                            })
+                            .collect();
+                        if written.is_none() && !computes(value) {
+                            return places.iter().try_for_each(|(at, sum)| accumulate(e, op, value, at, *sum));
                         }
-                        Ok(())
+                        places.chunks(e.n_streams()).try_for_each(|places| {
+                            let mut values = vec![];
+                            e.side_by_side(places, |e, (at, _)| {
+                                let x = e.value(value, at, None)?;
+                                values.push(x);
+                                if let Some(written) = written {
+                                    e.store(written, at, x);
+                                }
+                                Ok(())
+                            })?;
+                            places.iter().zip(values).for_each(|((_, sum), x)| add_to(e, op, value.dtype(), *sum, x));
+                            Ok(())
+                        })
                     })?;
                 }
             }
@@ -300,6 +328,11 @@ fn widths(extent: i64, lanes: u32, live: bool, by_one: bool) -> Vec<u32> {
     widths
 }
 
+/// Whether values take longer to compute than to add; a product is added by one instruction.
+fn computes(value: &Expr) -> bool {
+    is_heavy(value) && !matches!(value.node(), Node::Binary(BinaryOp::Mul, ..))
+}
+
 /// Adds one value to an accumulator: a product by multiply-add, its broadcast factor first.
 pub(super) fn accumulate(e: &mut Emitter, op: ReduceOp, value: &Expr, at: &Point, acc: Reg) -> Result<(), ScheduleError> {
     let lanes = e.b.ty(acc).lanes;
@@ -311,10 +344,14 @@ pub(super) fn accumulate(e: &mut Emitter, op: ReduceOp, value: &Expr, at: &Point
         return Ok(());
     }
     let x = e.value(value, at, None)?;
-    let x = e.splat(x, lanes);
-    let op = combine(op, value.dtype());
-    e.b.set(acc, Op::Binary(op, acc, x));
+    add_to(e, op, value.dtype(), acc, x);
     Ok(())
+}
+
+/// Combines an accumulator with a value, the same in all lanes where it has one.
+fn add_to(e: &mut Emitter, op: ReduceOp, dtype: DType, acc: Reg, x: Reg) {
+    let x = e.splat(x, e.b.ty(acc).lanes);
+    e.b.set(acc, Op::Binary(combine(op, dtype), acc, x));
 }
 
 /// Loops over reduction axes, one element at a time.

@@ -15,6 +15,7 @@ mod contract;
 mod cost;
 mod dot;
 mod emitter;
+mod in_result;
 mod inner_product;
 mod machine;
 mod map;
@@ -26,6 +27,7 @@ mod results_ahead;
 mod rows_ahead;
 mod sliding;
 mod stages;
+mod summed;
 mod window;
 mod winograd;
 
@@ -173,9 +175,19 @@ pub fn schedule(
 }
 
 fn schedule_items(e: &mut Emitter, items: &[Item]) -> Result<(), ScheduleError> {
-    for item in items {
+    let mut left = items;
+    while let [item, rest @ ..] = left {
+        left = rest;
         match item {
-            Item::Stage(stage) => schedule_stage(e, stage)?,
+            Item::Stage(stage) => {
+                if let [Item::Stage(next), rest @ ..] = rest
+                    && summed::emit(e, stage, next)?
+                {
+                    left = rest;
+                } else {
+                    schedule_stage(e, stage)?;
+                }
+            }
             Item::Reshape { out, input } => reshape(e, *out, *input)?,
             Item::Repeat { var, extent, live, items } => {
                 allocate_written(e, items);
@@ -208,8 +220,13 @@ fn schedule_stage(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
     if let Some(axis) = (0..stage.axes.len() + stage.reduce.len()).find(|&a| stage.bound(a).is_some() && stage.extent(a) == 1) {
         return schedule_one_or_none(e, stage, axis);
     }
+    within_bounds(e, stage, |e| schedule_within(e, stage))
+}
+
+/// What `f` emits, of loops whose extents in a run are those of the stage.
+fn within_bounds<T>(e: &mut Emitter, stage: &Stage, f: impl FnOnce(&mut Emitter) -> T) -> T {
     let around = std::mem::replace(&mut e.bounds, stage.bounds.clone());
-    let done = schedule_within(e, stage);
+    let done = f(e);
     e.bounds = around;
     done
 }

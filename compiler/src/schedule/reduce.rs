@@ -57,43 +57,8 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         let stage = Stage { reduce: vec![], body: Body::Map(result.clone()), ..stage.clone() };
         return map::emit(e, &stage, &result);
     }
-    let in_lanes = matches!(value.dtype(), DType::F32 | DType::I32) && fits_lanes(finish.dtype());
-    let (_, _, strides) = e.memory_of(stage.out);
-    let written = stage;
-    let out_stride = |axis: usize| written.stride_along(&strides, axis);
-    let mut stage = stage.clone();
-    let mut value = value.clone();
-    let depth = n_elements(&stage.reduce);
-    let candidates: Vec<usize> =
-        (0..stage.axes.len()).filter(|&a| in_lanes && stage.axes[a] > 1 && vector_ok(&value, a) && vector_ok(finish, a)).collect();
-
-    // How good an axis is for lanes, least first, with the elements that must be copied for it.
-    let rank = |e: &Emitter, axis: usize| -> Option<(usize, usize)> {
-        let (mut plain, mut packed, mut strided) = (true, false, 0);
-        for load in loads(&value) {
-            match along_lanes(e, &stage, &value, &load, axis) {
-                Along::Constant => packed = true,
-                Along::Unit | Along::Independent => {}
-                Along::Strided => {
-                    plain = false;
-                    strided += 1;
-                }
-            }
-        }
-        let adjacent = out_stride(axis) == 1;
-        let short = stage.axes[axis] < 4;
-        match (plain, packed, adjacent) {
-            (true, true, true) => Some((if short { 3 } else { 0 }, 0)),
-            (true, false, true) if !short => Some((1, 0)),
-            (true, true, false) if depth >= SCATTER_DEPTH => Some((if short { 5 } else { 2 }, 0)),
-            (false, _, _) if strided == 1 && !short && product(&value) && (adjacent || depth >= SCATTER_DEPTH) => {
-                let (reads, copied) = reuse(&stage, &value, axis);
-                (reads >= TRANSPOSE_REUSE).then_some((4, 2 * copied + usize::from(!adjacent)))
-            }
-            _ => None,
-        }
-    };
-    let best = candidates.iter().filter_map(|&a| rank(e, a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min();
+    let best = outputs_in_lanes(e, stage, value, finish);
+    let (mut stage, mut value) = (stage.clone(), value.clone());
     let inner = inner_product::axis(e, &stage, &value);
     let dot = dot::Product::of(e, &stage, op, &value, finish);
     if let Some((product, _)) = &dot
@@ -105,9 +70,9 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let chosen = match best {
         // Few columns over a long adjacent reduction: lanes along the reduction waste nothing.
         _ if dot.is_some() => dot.map(|d| d.1),
-        Some(((3 | 5, _), _, a)) if stage.axes[a] < 3 && inner.is_some() => None,
-        Some((_, _, a)) if inner.is_some_and(|i| inner_product::is_shorter(e, &stage, i, a)) => None,
-        Some((_, _, a)) => Some(a),
+        Some((3 | 5, a)) if stage.axes[a] < 3 && inner.is_some() => None,
+        Some((_, a)) if inner.is_some_and(|i| inner_product::is_shorter(e, &stage, i, a)) => None,
+        Some((_, a)) => Some(a),
         None => None,
     };
     if let Some(axis) = chosen {
@@ -123,12 +88,49 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         return contract::emit(e, &stage, op, &value, finish, Some(axis));
     }
     if let Some(axis) = inner {
-        return inner_product::emit(e, &stage, op, &value, finish, axis);
+        return inner_product::emit(e, &stage, op, &value, finish, axis, None);
     }
     if window::emit(e, &stage, op, &value, finish)? {
         return Ok(());
     }
     contract::emit(e, &stage, op, &value, finish, None)
+}
+
+/// The axis of the results that lanes are best along, if they can be along one, and how good it is, least first.
+pub(super) fn outputs_in_lanes(e: &mut Emitter, stage: &Stage, value: &Expr, finish: &Expr) -> Option<(usize, usize)> {
+    if !matches!(value.dtype(), DType::F32 | DType::I32) || !fits_lanes(finish.dtype()) {
+        return None;
+    }
+    let (_, _, strides) = e.memory_of(stage.out);
+    let depth = n_elements(&stage.reduce);
+    let candidates = (0..stage.axes.len()).filter(|&a| stage.axes[a] > 1 && vector_ok(value, a) && vector_ok(finish, a));
+    // With the elements that must be copied for it.
+    let rank = |axis: usize| -> Option<(usize, usize)> {
+        let (mut plain, mut packed, mut strided) = (true, false, 0);
+        for load in loads(value) {
+            match along_lanes(e, stage, value, &load, axis) {
+                Along::Constant => packed = true,
+                Along::Unit | Along::Independent => {}
+                Along::Strided => {
+                    plain = false;
+                    strided += 1;
+                }
+            }
+        }
+        let adjacent = stage.stride_along(&strides, axis) == 1;
+        let short = stage.axes[axis] < 4;
+        match (plain, packed, adjacent) {
+            (true, true, true) => Some((if short { 3 } else { 0 }, 0)),
+            (true, false, true) if !short => Some((1, 0)),
+            (true, true, false) if depth >= SCATTER_DEPTH => Some((if short { 5 } else { 2 }, 0)),
+            (false, _, _) if strided == 1 && !short && product(value) && (adjacent || depth >= SCATTER_DEPTH) => {
+                let (reads, copied) = reuse(stage, value, axis);
+                (reads >= TRANSPOSE_REUSE).then_some((4, 2 * copied + usize::from(!adjacent)))
+            }
+            _ => None,
+        }
+    };
+    candidates.filter_map(|a| rank(a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min().map(|((rank, _), _, a)| (rank, a))
 }
 
 /// How a load moves along an axis.

@@ -5,6 +5,7 @@
 //! [`Item::Repeat`] around smaller stages, so every template serves what is inside.
 
 use super::emitter::{Rest, halves, stride_along};
+use super::in_result::early_stage;
 use super::machine::Machine;
 use super::{MAX_PRIVATE_BYTES, Memory, Source};
 use crate::expr::{
@@ -58,6 +59,7 @@ pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Mem
     let stages = plain_stages(program)?;
     let plan = plan(program, &stages, &nesting, results, machine)?;
     let asked = machine.choice.rows.map(|n| n.min(nesting.loops.last().copied().unwrap_or(1)));
+    let early = early_stage(program, &stages, &nesting, results);
     let mut nest = Nest {
         out: Program { items: vec![], ..program.clone() },
         strides: strides(program, operands),
@@ -66,6 +68,7 @@ pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Mem
         local: vec![None; program.tensors.len()],
         block: asked.unwrap_or(plan.rows),
         of_products: plan.of_products,
+        early,
         transposed: vec![],
         copies: vec![],
     };
@@ -162,6 +165,8 @@ struct Nest<'a> {
     block: usize,
     /// Whether blocks hold rows of products.
     of_products: bool,
+    /// The stage whose tensor is where the result of the last one will be.
+    early: Option<usize>,
     /// Reads of a stage that a transposed copy stands for.
     transposed: Vec<(usize, Expr, Expr)>,
     /// Those copies.
@@ -273,6 +278,10 @@ impl Nest<'_> {
         };
         let (out, write) = if nested.whole || nested.axes.is_empty() {
             (stage.out, stage.write.iter().map(place).collect())
+        } else if self.early == Some(i) {
+            let result = self.stages[self.stages.len() - 1].out;
+            self.local[stage.out.0 as usize] = Some(Local { tensor: result, axes: vec![] });
+            (result, stage.write.iter().map(place).collect())
         } else {
             let decl = self.out.tensor(stage.out).clone();
             let tensor = self.declare(&decl.name, &decl, axes.clone());
