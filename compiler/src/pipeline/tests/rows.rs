@@ -2,7 +2,7 @@
 
 use super::{Net, ints, random};
 use crate::graph::Value;
-use crate::nest::{Op, for_each_set};
+use crate::nest::{Access, BufferId, Kernel, Op, Stmt, for_each_set};
 use crate::ops::Attribute;
 use crate::tensor::Tensor;
 
@@ -131,6 +131,56 @@ fn softmax_along_any_axis_keeps_large_values_finite() {
         let big = net.with("Mul", x, 300.0);
         let y = net.op("Softmax", &[big], &[("axis", Attribute::Int(axis))]);
         net.check(&[y]);
+    }
+}
+
+/// How often loops of a kernel go over the elements of its result again, and the elements of its longest scratch.
+fn passes_and_scratch(kernel: &Kernel) -> (usize, usize) {
+    fn walk(body: &[Stmt], kernel: &Kernel, n: &mut usize) {
+        let is_result = |buffer: &BufferId| matches!(&kernel.buffers[buffer.0 as usize], b if b.access == Access::ReadWrite && !b.private);
+        let again = |s: &Stmt| matches!(s, Stmt::Set { op: Op::Load { buffer, .. }, .. } if is_result(buffer));
+        for stmt in body {
+            let Stmt::Loop(l) = stmt else { continue };
+            *n += usize::from(l.body.iter().any(again));
+            walk(&l.body, kernel, n);
+        }
+    }
+    let mut n = 0;
+    walk(&kernel.body, kernel, &mut n);
+    (n, kernel.buffers.iter().filter(|b| b.private).map(|b| b.len).max().unwrap_or(0))
+}
+
+#[test]
+fn exponentials_of_softmax_wait_in_its_result() {
+    // Summed as they are computed where a row does not stay in the first-level cache.
+    for (columns, n) in [(1024, 2), (20_480, 1), (9216, 1)] {
+        let mut net = Net::new();
+        let x = net.input(&[5, columns]);
+        let y = net.op("Softmax", &[x], &[]);
+        let compiled = net.check(&[y]);
+        let (passes, scratch) = passes_and_scratch(&compiled.program.kernels[0]);
+        assert!(passes == n && scratch < columns, "{passes} passes over {columns}, scratch of {scratch}");
+    }
+}
+
+#[test]
+fn exponentials_do_not_wait_where_an_operand_may_be() {
+    type Make = fn(&mut Net, Value, Value) -> Value;
+    let forms: [(Make, bool); 4] = [
+        (|net, p, x| net.binary("Mul", p, x), false),
+        (|net, p, _| net.unary("Relu", p), true),
+        (|net, p, _| net.with("Add", p, 2.0), true),
+        // Lanes along the rows.
+        (|net, _, x| net.op("Softmax", &[x], &[("axis", Attribute::Int(0))]), false),
+    ];
+    for (f, waits) in forms {
+        let mut net = Net::new();
+        let x = net.input(&[40, 130]);
+        let p = net.op("Softmax", &[x], &[]);
+        let y = f(&mut net, p, x);
+        let y = net.unary("Abs", y);
+        let compiled = net.check(&[y]);
+        assert_eq!(passes_and_scratch(&compiled.program.kernels[0]).0 > 0, waits, "{}", compiled.program.kernels[0]);
     }
 }
 

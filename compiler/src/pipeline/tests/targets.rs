@@ -4,7 +4,7 @@ use tinsmith_targets::Target;
 
 use super::sliding::Case;
 use super::{Emitter, Level, Machine, Net, Options, Value, ints};
-use crate::nest::{Kernel, Stmt};
+use crate::nest::{Kernel, Op, Stmt};
 
 /// The kernels at `x86-64-v4` with something else of it.
 fn kernels(net: &mut Net, y: Value, change: impl Fn(&mut Target)) -> Vec<Kernel> {
@@ -84,6 +84,20 @@ fn innermost_steps(kernel: &Kernel) -> Vec<i64> {
     let mut steps = vec![];
     walk(&kernel.body, &mut steps);
     steps
+}
+
+#[test]
+fn as_many_functions_go_forward_together_as_registers_hold_their_values() {
+    // The loads with which the loop begins.
+    let together = |name: &str, n_registers: u32| {
+        let mut net = Net::new();
+        let x = net.input(&[4096]);
+        let y = net.op(name, &[x], &[]);
+        let kernels = kernels(&mut net, y, |t| t.n_vector_registers = n_registers);
+        let Some(Stmt::Loop(l)) = kernels[0].body.iter().find(|s| matches!(s, Stmt::Loop(_))) else { panic!("a loop") };
+        l.body.iter().take_while(|s| matches!(s, Stmt::Set { op: Op::Load { .. }, .. })).count()
+    };
+    assert_eq!(["Exp", "Erf"].map(|name| [32, 16, 8].map(|n| together(name, n))), [[4, 4, 2], [4, 2, 1]]);
 }
 
 #[test]

@@ -11,34 +11,69 @@ use crate::schedule::ScheduleError;
 const REGISTERS_OF_A_STREAM: usize = 8;
 
 impl Emitter {
-    /// How many computations the registers have room for.
+    /// How many computations the registers have room for, whatever they are.
     pub(in crate::schedule) fn n_streams(&self) -> usize {
         (self.machine.n_registers / REGISTERS_OF_A_STREAM).max(1)
     }
 
-    /// What `f` emits for each of `points`, in turn where it cannot be side by side. None reads what another stores.
+    /// What `f` emits for each of `points`, in turn where it cannot be side by side. None reads what another stores. Twice as many as
+    /// [`Emitter::n_streams`] go forward together where their own values have room; their constants come from memory then.
     pub(in crate::schedule) fn side_by_side<P>(
         &mut self,
         points: &[P],
         mut f: impl FnMut(&mut Self, &P) -> Result<(), ScheduleError>,
     ) -> Result<(), ScheduleError> {
-        for part in points.chunks(self.n_streams()) {
-            let mut streams = vec![];
-            for point in part {
-                let mut result = Ok(());
-                let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
-                streams.push(b.block(|b| {
-                    std::mem::swap(b, &mut self.b);
-                    result = f(self, point);
-                    std::mem::swap(b, &mut self.b);
-                }));
-                self.b = b;
-                result?;
-            }
-            interleaved(streams).into_iter().for_each(|s| self.b.push(s));
+        let mut streams = vec![];
+        for point in points {
+            let mut result = Ok(());
+            let mut b = std::mem::replace(&mut self.b, nest::Builder::new("", ""));
+            streams.push(b.block(|b| {
+                std::mem::swap(b, &mut self.b);
+                result = f(self, point);
+                std::mem::swap(b, &mut self.b);
+            }));
+            self.b = b;
+            result?;
+        }
+        let together = self.n_together(&streams);
+        let mut streams = streams.into_iter().peekable();
+        while streams.peek().is_some() {
+            interleaved(streams.by_ref().take(together).collect()).into_iter().for_each(|s| self.b.push(s));
         }
         Ok(())
     }
+
+    /// How many of these streams go forward together.
+    fn n_together(&self, streams: &[Vec<Stmt>]) -> usize {
+        let n = self.n_streams();
+        let values = streams.iter().map(|s| n_live(s)).max().unwrap_or(0);
+        // Where a multiply-add is two operations, what waits for it waits so long that values may come from memory too.
+        let room = if self.machine.fma { self.machine.n_registers } else { 2 * self.machine.n_registers };
+        // Arm has no operands in memory.
+        if 2 * n * values <= room && !self.machine.by_element { 2 * n } else { n }
+    }
+}
+
+/// The most values that are alive at once, of those that the stream computes.
+fn n_live(stream: &[Stmt]) -> usize {
+    let computed = |stmt: &Stmt| match stmt {
+        Stmt::Set { reg, op } if !matches!(op, Op::Const(_)) => Some(*reg),
+        _ => None,
+    };
+    let computed: HashSet<Reg> = stream.iter().filter_map(computed).collect();
+    let (mut live, mut most) = (HashSet::<Reg>::new(), 0);
+    for stmt in stream.iter().rev() {
+        match stmt {
+            Stmt::Set { reg, op } => {
+                live.remove(reg);
+                for_each_operand(op, |r| live.extend(computed.get(&r)));
+            }
+            Stmt::Store { value, .. } => live.extend(computed.get(value)),
+            Stmt::Loop(_) | Stmt::If { .. } | Stmt::Prefetch { .. } => {}
+        }
+        most = most.max(live.len());
+    }
+    most
 }
 
 /// The statements of all streams, one of each in turn where what it reads is there, then the stores in their order.
@@ -84,7 +119,7 @@ fn interleaved(streams: Vec<Vec<Stmt>>) -> Vec<Stmt> {
 
 #[cfg(test)]
 mod tests {
-    use super::interleaved;
+    use super::{interleaved, n_live};
     use crate::nest::{Access, Affine, BinaryOp, Builder, Reg, Stmt, VecType};
     use crate::tensor::DType;
 
@@ -118,6 +153,23 @@ mod tests {
     fn statements_take_turns_and_stores_come_last() {
         let (streams, [one, x, sum, y, other]) = streams(&mut Builder::new("k", ""));
         assert_eq!(order(&interleaved(streams)), [Some(x), Some(y), Some(one), Some(other), Some(sum), None, None]);
+    }
+
+    #[test]
+    fn constants_and_what_others_compute_are_no_values_of_a_stream() {
+        let mut b = Builder::new("k", "");
+        let (streams, _) = streams(&mut b);
+        assert_eq!(streams.iter().map(|s| n_live(s)).collect::<Vec<_>>(), [1, 1]);
+        let ty = VecType { dtype: DType::F32, lanes: 4 };
+        let out = b.buffer("y", DType::F32, 4, Access::Write);
+        let three = b.block(|b| {
+            let [x, y, z] = [0, 4, 8].map(|i| b.load(out, Affine::constant(i), 4));
+            let sum = b.binary(BinaryOp::Add, y, z);
+            let one = b.float(ty, 1.0);
+            let sum = b.fma(sum, one, x);
+            b.store(out, Affine::constant(0), sum);
+        });
+        assert_eq!(n_live(&three), 3);
     }
 
     #[test]
