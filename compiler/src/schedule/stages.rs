@@ -104,7 +104,10 @@ fn plan(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memo
         }
         product |= factors(stage).is_some() && n_elements(&stage.reduce) >= 8;
         let of_row = |extents: &[(usize, usize)]| -> usize { extents.iter().filter(|(a, _)| !n.axes.contains(a)).map(|e| e.1).product() };
-        kept += of_row(&stage.axes.iter().copied().enumerate().collect::<Vec<_>>());
+        // What is only written needs no place until then.
+        if stage.out != stages[stages.len() - 1].out {
+            kept += of_row(&stage.axes.iter().copied().enumerate().collect::<Vec<_>>());
+        }
         for e in stage.expressions() {
             e.visit(&mut |e| {
                 let Node::Load { tensor, index, .. } = e.node() else { return };
