@@ -41,13 +41,14 @@ pub fn is_contraction(stage: &Stage) -> bool {
     factors(stage).is_some()
 }
 
-/// The two reads whose products a stage sums; bytes may be widened first.
+/// The two reads whose products a stage sums; bytes and halves may be widened first.
 pub fn factors(stage: &Stage) -> Option<(&Expr, &Expr)> {
     let Body::Reduce { op: ReduceOp::Sum, value, .. } = &stage.body else { return None };
     let Node::Binary(super::ir::BinaryOp::Mul, x, y) = value.node() else { return None };
     let read = |e| -> &Expr {
         match Expr::node(e) {
             Node::Cast(a) if matches!(a.dtype(), DType::I8 | DType::U8) && e.dtype() == DType::I32 => a,
+            Node::Cast(a) if matches!(a.dtype(), DType::F16 | DType::BF16) && e.dtype() == DType::F32 => a,
             _ => e,
         }
     };

@@ -3,6 +3,7 @@
 
 use super::ir::{Affine, Expr, Ix, Node, Program, Stage, Var};
 use super::nesting::{factors, plain_stages};
+use crate::tensor::DType;
 
 /// How the window moves.
 #[derive(Clone, Debug)]
@@ -42,7 +43,9 @@ pub fn sliding(program: &Program) -> Option<Sliding<'_>> {
         return None;
     }
     let live = |s: &Stage| s.bounds.iter().any(Option::is_some);
-    if live(first) || live(second) || factors(first).is_none() {
+    // Halves are read from copies of the whole image.
+    let halves = |(x, y): (&Expr, &Expr)| [x, y].iter().any(|e| matches!(e.dtype(), DType::F16 | DType::BF16));
+    if live(first) || live(second) || factors(first).is_none_or(halves) {
         return None;
     }
     if second.reduce.is_empty() || !first.expressions().into_iter().all(|e| reads_plainly(e, first)) {

@@ -228,7 +228,8 @@ fn leaves_sum(value: &Expr, reader: &Stage, out: TensorId, constants: &[bool]) -
     let Some((x, y)) = factors(reader) else { return false };
     let Node::Binary(BinaryOp::Mul, a, b) = value.node() else { return false };
     let (read, factor) = if a.loaded().is_some_and(|t| !constants[t.0 as usize]) { (a, b) } else { (b, a) };
-    if read.loaded().is_none() || n_operators(factor) > 0 || !value.dtype().is_float() {
+    // A product of halves is rounded to one.
+    if read.loaded().is_none() || n_operators(factor) > 0 || !matches!(value.dtype(), DType::F32 | DType::F64) {
         return false;
     }
     let n = reader.axes.len();

@@ -268,6 +268,7 @@ mod counted;
 mod extents;
 mod forms;
 mod gathers;
+mod halves;
 mod images;
 mod integers;
 mod joined;

@@ -74,7 +74,8 @@ impl<'a> Tuner<'a> {
         let probe = Probe::new(machine).map_err(|e| unsupported(e.to_string()))?;
         let weight_bytes: usize = graph.order().into_iter().filter_map(|n| graph.node(n).constant()).map(|t| t.bytes().len()).sum();
         let weights_stay = weight_bytes <= (WEIGHTS_THAT_STAY * machine.target.l2_bytes).min(machine.target.l3_bytes / 2);
-        let convolving = |m: schedule::Machine| schedule::Machine { convolution, threads, weights_stay, ..m };
+        let halves_stay = goal == Goal::Size;
+        let convolving = |m: schedule::Machine| schedule::Machine { convolution, threads, weights_stay, halves_stay, ..m };
         let wide = if emitter == Emitter::Clif { vec![] } else { wide_machines(machine).into_iter().map(convolving).collect() };
         if emitter == Emitter::Wide && wide.is_empty() {
             return Err(unsupported(format!("{machine} is below x86-64-v2, which the wide emitter needs")));

@@ -3,7 +3,7 @@
 
 use super::ScheduleError;
 use super::borders::adds_nothing;
-use super::emitter::{Emitter, coefficient, index_depends};
+use super::emitter::{Emitter, coefficient, index_depends, is_float_lane};
 use super::prepare::{preferred_order, scratch_of_results};
 use crate::expr::{Affine, BinaryOp, Body, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
 use crate::tensor::DType;
@@ -53,7 +53,7 @@ impl Tap {
 pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError> {
     let Body::Reduce { op: ReduceOp::Sum, value, finish } = &stage.body else { return Ok(false) };
     let Some((load, taps)) = taps(e, stage, value) else { return Ok(false) };
-    if value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
+    if value.dtype() != DType::F32 || !is_float_lane(finish.dtype()) {
         return Ok(false);
     }
     let Some(columns) = columns(e, stage, value, &load) else { return Ok(false) };

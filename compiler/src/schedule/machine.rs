@@ -56,6 +56,8 @@ pub struct Machine {
     pub threads: usize,
     /// Whether all weights of the model are so few that they stay in the caches from one run to the next.
     pub weights_stay: bool,
+    /// Whether constants of 16 bits stay so.
+    pub halves_stay: bool,
 }
 
 /// What lanes of two vectors one instruction shuffles.
@@ -123,6 +125,7 @@ impl From<&Target> for Machine {
             convolution: Convolution::Fastest,
             threads: 1,
             weights_stay: false,
+            halves_stay: false,
         }
     }
 }

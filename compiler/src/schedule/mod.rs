@@ -15,6 +15,7 @@ mod contract;
 mod cost;
 mod dot;
 mod emitter;
+mod halves;
 mod in_result;
 mod inner_product;
 mod machine;
@@ -252,6 +253,9 @@ fn schedule_one_or_none(e: &mut Emitter, stage: &Stage, axis: usize) -> Result<(
 }
 
 fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> {
+    if let Some(wide) = halves::widened(e, stage)? {
+        return schedule_within(e, &wide);
+    }
     if winograd::emit(e, stage)? || by_taps::emit(e, stage)? || relaid::emit(e, stage)? {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use super::emitter::{Emitter, Slot, coefficient};
 use super::pack::{offsets, packable};
 use super::{ScheduleError, borders};
-use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
+use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var, simplified};
 use crate::tensor::{DType, Size, Tensor};
 
 /// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
@@ -115,9 +115,7 @@ fn read_bound(stage: &Stage, index: &Affine, first: i64, extent: usize) -> Optio
 
 /// A read of a copy of the whole tensor in another element type, in the same physical order, that stands for a read.
 pub(super) fn converted_copy(e: &mut Emitter, load: &Expr, dtype: DType) -> Result<Expr, ScheduleError> {
-    let Node::Load { tensor, index, pad: None } = load.node() else {
-        return Err(ScheduleError("a copy of what is no plain read".to_owned()));
-    };
+    let Node::Load { tensor, .. } = load.node() else { return Err(ScheduleError("a copy of what is no read".to_owned())) };
     let dims = e.dims(*tensor).to_vec();
     let name = format!("{}_{dtype}", e.program().tensors[tensor.0 as usize].name);
     let order = physical_order(&e.strides_of(*tensor), &dims);
@@ -127,7 +125,14 @@ pub(super) fn converted_copy(e: &mut Emitter, load: &Expr, dtype: DType) -> Resu
     let bounds: Vec<Option<Size>> = (0..dims.len()).map(|k| e.program().tensor(*tensor).bound(k).cloned()).collect();
     e.bound_tensor(copy, bounds.clone());
     super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(from.cast(dtype)) })?;
-    Ok(Expr::new(Node::Load { tensor: copy, index: index.clone(), pad: None }, dtype))
+    Ok(reading(load, copy, dtype))
+}
+
+/// A read of another tensor, of this type, at the same place; of its padding the value in it.
+pub(super) fn reading(load: &Expr, tensor: TensorId, dtype: DType) -> Expr {
+    let Node::Load { index, pad, .. } = load.node() else { unreachable!("a read") };
+    let pad = pad.as_ref().map(|p| simplified(&p.cast(dtype)));
+    Expr::new(Node::Load { tensor, index: index.clone(), pad }, dtype)
 }
 
 /// A plain read of a copy in which `inner` is the innermost axis, standing for a read that strides along `inner`.

@@ -3,7 +3,7 @@
 
 use super::ScheduleError;
 use super::across::Across;
-use super::emitter::{Emitter, coefficient, place_alone, stride_along, vector_ok};
+use super::emitter::{Emitter, coefficient, is_float_lane, place_alone, stride_along, vector_ok};
 use super::prepare::{scratch_of_copy, scratch_of_results};
 use super::reduce::loads;
 use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var};
@@ -17,7 +17,7 @@ pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError
     let Body::Reduce { op, value, finish } = &stage.body else { return Ok(false) };
     let Some((tensor, channels)) = image(e, stage, value) else { return Ok(false) };
     let in_lanes = loads(value).iter().any(|l| Across::of(e, stage, value, l).is_some());
-    if value.dtype() != DType::F32 || finish.dtype() != DType::F32 || !vector_ok(value, channels) || in_lanes {
+    if value.dtype() != DType::F32 || !is_float_lane(finish.dtype()) || !vector_ok(value, channels) || in_lanes {
         return Ok(false);
     }
     let dims = e.dims(tensor).to_vec();

@@ -4,7 +4,7 @@
 //! Softmax, normalizations and attention are all this: several stages over one hot row. The program stays a program, with
 //! [`Item::Repeat`] around smaller stages, so every template serves what is inside.
 
-use super::emitter::{Rest, halves, stride_along};
+use super::emitter::{Rest, halves, is_half, stride_along};
 use super::in_result::early_stage;
 use super::machine::Machine;
 use super::{MAX_PRIVATE_BYTES, Memory, Source};
@@ -12,7 +12,7 @@ use crate::expr::{
     Affine, Body, Expr, Item, Ix, LiveRows, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting,
     plain_stages,
 };
-use crate::tensor::{Size, n_elements};
+use crate::tensor::{DType, Size, n_elements};
 
 /// The most rows of a block that holds a product: two tiles of the widest machine.
 const PRODUCT_ROWS: usize = 28;
@@ -342,7 +342,8 @@ impl Nest<'_> {
                     (0..extents.len()).filter(|&a| a != column && !outer.contains(&a) && super::emitter::index_depends(index, a)).collect();
                 axes.push(column);
                 let dims: Vec<usize> = axes.iter().map(|&a| extents[a]).collect();
-                let decl = self.out.tensor(*tensor).clone();
+                let shared = &if is_half(shared.dtype()) { shared.cast(DType::F32) } else { shared.clone() };
+                let decl = TensorDecl { dtype: shared.dtype(), ..self.out.tensor(*tensor).clone() };
                 let copy = self.declare(&format!("{}.transposed", decl.name), &decl, dims.clone());
                 self.copies.push(copy);
                 let value = shared.map_affine(&mut |a| {
@@ -464,9 +465,9 @@ mod tests {
         );
         insta::assert_snapshot!(text, @"
         program(%x: f32[600,16]) -> (%m, %y) {
-          repeat l0 in 0..5 {
-            %m[120*l0+i0,i1] for i0 in 0..120, i1 in 0..1 = reduce sum over r0 in 0..16: %x[120*l0+i0,r0] -> acc / 16 : f32[600,1]
-            %y[120*l0+i0,i1] for i0 in 0..120, i1 in 0..16 = %x[120*l0+i0,i1] - %m[120*l0+i0,0] : f32[600,16]
+          repeat l0 in 0..3 {
+            %m[200*l0+i0,i1] for i0 in 0..200, i1 in 0..1 = reduce sum over r0 in 0..16: %x[200*l0+i0,r0] -> acc / 16 : f32[600,1]
+            %y[200*l0+i0,i1] for i0 in 0..200, i1 in 0..16 = %x[200*l0+i0,i1] - %m[200*l0+i0,0] : f32[600,16]
           }
         }
         ");

@@ -18,6 +18,7 @@ pub(super) const MORE_OPERATORS: &[(&str, Make)] = &[
     ("double", double),
     ("fourier", fourier),
     ("gather_nd", gather_nd),
+    ("halves", halves),
     ("hardmax", hardmax),
     ("integers", integers),
     ("integers", integers),
@@ -118,6 +119,27 @@ fn cast_small(d: &mut Draft<'_>, x: &Variable) -> Made {
     let back = if x.dtype == DType::F32 { 1 } else { d.random.one_of(&[1, 7]) };
     let there = line(d, "small", format!("Cast({}) to={code}", x.name), dtype, &x.dims);
     Some((format!("Cast({there}) to={back}"), true))
+}
+
+/// What no order of operations can round otherwise, computed in halves.
+fn halves(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if !x.exact || x.dtype != DType::F32 || x.dims.contains(&0) {
+        return None;
+    }
+    let (code, dtype) = d.random.one_of(&[(10, DType::F16), (16, DType::BF16)]);
+    let half = line(d, "half", format!("Cast({}) to={code}", x.name), dtype, &x.dims);
+    let (text, dims) = match (d.random.below(6), &x.dims[..]) {
+        (0, _) => (format!("Abs({half})"), x.dims.clone()),
+        (1, _) => (format!("Add({half}, {half})"), x.dims.clone()),
+        (2, _) => (format!("Mul({half}, {half})"), x.dims.clone()),
+        (3, _) => (format!("ReduceMax({half})"), vec![1; x.dims.len()]),
+        (4, &[n, c, height, width]) if height > 1 && width > 1 => {
+            (format!("MaxPool({half}) kernel_shape=[2, 2]"), vec![n, c, height - 1, width - 1])
+        }
+        _ => (format!("Relu({half})"), x.dims.clone()),
+    };
+    let made = line(d, "made", text, dtype, &dims);
+    Some((format!("Cast({made}) to=1"), true))
 }
 
 fn contrib(d: &mut Draft<'_>, x: &Variable) -> Made {

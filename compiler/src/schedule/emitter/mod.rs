@@ -8,7 +8,8 @@ mod values;
 
 pub(in crate::schedule) use run::{Rest, Run, halves};
 pub(in crate::schedule) use values::{
-    coefficient, expr_depends, fits_lanes, index_depends, is_heavy, is_word, long_ok, place_alone, stride_along, vector_ok,
+    coefficient, expr_depends, fits_lanes, index_depends, is_float_lane, is_half, is_heavy, is_word, long_ok, place_alone, stride_along,
+    vector_ok,
 };
 
 use std::collections::HashMap;
@@ -389,6 +390,15 @@ impl Emitter {
                 let dims = self.dims(t);
                 dense_strides(dims, &(0..dims.len()).collect::<Vec<_>>())
             }
+        }
+    }
+
+    /// Whether a tensor is a constant, wherever it lies.
+    pub(in crate::schedule) fn is_constant(&self, t: TensorId) -> bool {
+        match &self.slots[t.0 as usize] {
+            Some(Slot::Constant(_)) => true,
+            Some(Slot::Memory { buffer, .. }) => matches!(self.args[buffer.0 as usize], Arg::Constant(_)),
+            None => false,
         }
     }
 

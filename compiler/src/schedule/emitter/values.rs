@@ -596,7 +596,17 @@ pub(in crate::schedule) fn nest_binary(op: BinaryOp) -> nest::BinaryOp {
 
 /// Element types whose values lanes hold, of 32 bits each: others are computed one by one.
 pub(in crate::schedule) fn fits_lanes(dtype: DType) -> bool {
-    matches!(dtype, DType::F32 | DType::I32 | DType::I16 | DType::I8 | DType::U8)
+    is_float_lane(dtype) || matches!(dtype, DType::I32 | DType::I16 | DType::I8 | DType::U8)
+}
+
+/// Floating-point types whose values lanes hold.
+pub(in crate::schedule) fn is_float_lane(dtype: DType) -> bool {
+    dtype == DType::F32 || is_half(dtype)
+}
+
+/// Types of 16 bits, which are computed with as `f32`.
+pub(in crate::schedule) fn is_half(dtype: DType) -> bool {
+    matches!(dtype, DType::F16 | DType::BF16)
 }
 
 /// Elements that fill a lane of 32 bits.
@@ -604,8 +614,8 @@ pub(in crate::schedule) fn is_word(dtype: DType) -> bool {
     matches!(dtype, DType::F32 | DType::I32)
 }
 
-/// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32` or `i32`, a condition on
-/// these, or bytes on the way from or to memory.
+/// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, half of one, or
+/// `i32`, a condition on these, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     let fits = |e: &Expr| match e.node() {
         Node::Load { .. } => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
@@ -615,7 +625,7 @@ pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
         Node::Index(_) | Node::Bits(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => match e.dtype() {
-            DType::F32 | DType::Bool => true,
+            DType::F32 | DType::F16 | DType::BF16 | DType::Bool => true,
             DType::I32 => !matches!(e.node(), Node::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow, ..)),
             _ => false,
         },

@@ -1,7 +1,7 @@
 //! Which stages are convolutions for this template: found by the shape of their expression.
 
 use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage, TensorId, Var};
-use crate::schedule::emitter::{Emitter, Slot, index_depends, vector_ok};
+use crate::schedule::emitter::{Emitter, Slot, index_depends, is_float_lane, vector_ok};
 use crate::tensor::{DType, Size};
 
 /// Taps of a side and their stride.
@@ -92,7 +92,7 @@ impl Shape {
     pub(super) fn of(e: &Emitter, stage: &Stage) -> Option<Self> {
         let Body::Reduce { op: ReduceOp::Sum, value, finish } = &stage.body else { return None };
         let Node::Binary(BinaryOp::Mul, x, y) = value.node() else { return None };
-        if value.dtype() != DType::F32 || finish.dtype() != DType::F32 {
+        if value.dtype() != DType::F32 || !is_float_lane(finish.dtype()) {
             return None;
         }
         let constant = |l: &Expr| matches!(l.node(), Node::Load { tensor, pad: None, .. } if e.packable_constant(*tensor).is_some());
