@@ -145,6 +145,11 @@ impl Stage {
         if axis < n { self.axes[axis] } else { self.reduce[axis - n] }
     }
 
+    /// Whether each point of the axes writes the element of that place.
+    pub fn writes_in_place(&self) -> bool {
+        self.write.len() == self.axes.len() && self.write.iter().enumerate().all(|(i, a)| *a == Affine::axis(i))
+    }
+
     /// Elements from one result to the next along an axis, where what is written has these strides.
     pub fn stride_along(&self, strides: &[i64], axis: usize) -> i64 {
         self.write.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
@@ -652,6 +657,13 @@ impl Expr {
             }
         }
         walk(self, &mut HashSet::new(), f);
+    }
+
+    /// Whether a part of it is this expression.
+    pub fn contains(&self, part: &Expr) -> bool {
+        let mut found = false;
+        self.visit(&mut |e| found |= e == part);
+        found
     }
 
     /// The tensor that is read, if this is a load.

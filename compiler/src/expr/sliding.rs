@@ -38,8 +38,11 @@ impl Sliding<'_> {
 pub fn sliding(program: &Program) -> Option<Sliding<'_>> {
     let [first, second] = plain_stages(program)?[..] else { return None };
     let n_axes = first.axes.len();
-    let identity = first.write.iter().enumerate().all(|(k, a)| *a == Affine::var(Var::Axis(k as u32)));
-    if !identity || first.axes != program.tensor(first.out).dims || program.results != [second.out] || second.out == first.out {
+    if !first.writes_in_place()
+        || first.axes != program.tensor(first.out).dims
+        || program.results != [second.out]
+        || second.out == first.out
+    {
         return None;
     }
     let live = |s: &Stage| s.bounds.iter().any(Option::is_some);

@@ -58,10 +58,6 @@ fn step_list(program: &Program, constants: &[bool], all: &[Item], items: &mut Ve
     false
 }
 
-fn is_identity(index: &[Affine]) -> bool {
-    index.iter().enumerate().all(|(i, a)| *a == Affine::var(Var::Axis(i as u32)))
-}
-
 /// Whether `index` is `axes` one to one, where an axis of extent 1 may also be the constant 0.
 fn is_identity_over(index: &[Ix], axes: &[usize]) -> bool {
     index.len() == axes.len()
@@ -182,7 +178,7 @@ fn n_operators(e: &Expr) -> usize {
 fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], items: &mut Vec<Item>, i: usize) -> bool {
     let Item::Stage(stage) = &items[i] else { return false };
     let Body::Map(value) = &stage.body else { return false };
-    if !is_identity(&stage.write) || n_writes(all, stage.out) != 1 || program.tensors[stage.out.0 as usize].dims != stage.axes {
+    if !stage.writes_in_place() || n_writes(all, stage.out) != 1 || program.tensors[stage.out.0 as usize].dims != stage.axes {
         return false;
     }
     let out = stage.out;

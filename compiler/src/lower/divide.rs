@@ -41,13 +41,15 @@ fn reads(item: &Item, t: TensorId) -> bool {
     found
 }
 
-/// `f(x / c)` as `f(x * (1 / c))`.
+/// `f(x / c)` as `f(x * (1 / c))`, but where `x` is what was summed: it is divided once, and the mean of nothing is no number.
 fn within_function(e: &Expr) -> Option<Expr> {
     let Node::Unary(op, a) = e.node() else { return None };
     let Node::Binary(BinaryOp::Div, x, c) = a.node() else { return None };
     let Node::Const(crate::expr::Const::Float(c)) = c.node() else { return None };
     let inverse = 1.0 / c;
-    (op.is_polynomial() && inverse.is_finite() && inverse.abs() > 1e-30).then(|| (x * inverse).unary(*op))
+    let mut is_sum = false;
+    x.visit(&mut |e| is_sum |= matches!(e.node(), Node::Acc));
+    (op.is_polynomial() && !is_sum && inverse.is_finite() && inverse.abs() > 1e-30).then(|| (x * inverse).unary(*op))
 }
 
 /// The items with `t` holding reciprocals, if it is only divided by.
@@ -126,5 +128,14 @@ mod tests {
 }",
         );
         assert!(text.contains("floor(%x[i0] / 3)") && text.contains("exp(%x[i0] * 0.2"), "{text}");
+    }
+
+    #[test]
+    fn a_mean_inside_a_function_is_a_quotient() {
+        let text = "program(%x: f32[9]) -> (%y) {
+  %y[i0] = reduce sum over r0 in 0..9: %x[r0] -> exp(acc / 9) : f32[1]
+}
+";
+        assert_eq!(divided(text), text);
     }
 }

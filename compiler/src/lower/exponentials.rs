@@ -28,15 +28,11 @@ fn is_flushable(program: &Program, stage: &Stage, x: &Expr) -> bool {
     let Some(along) = axis_of_maximum(program, stage, a, max) else { return false };
     let exp = x.unary(UnaryOp::Exp);
     match &stage.body {
-        Body::Map(e) => is_smooth(e, &exp) && stage.write == identity(stage) && readers_are_smooth(program, stage, along),
+        Body::Map(e) => is_smooth(e, &exp) && stage.writes_in_place() && readers_are_smooth(program, stage, along),
         // The sum has the maximum's own term.
         Body::Reduce { op: ReduceOp::Sum, value, .. } => along >= stage.axes.len() && is_smooth(value, &exp),
         _ => false,
     }
-}
-
-fn identity(stage: &Stage) -> Vec<Affine> {
-    (0..stage.axes.len()).map(Affine::axis).collect()
 }
 
 /// The axis of the stage along which `max` is the greatest value of `a`.
@@ -46,7 +42,7 @@ fn axis_of_maximum(program: &Program, stage: &Stage, a: &Expr, max: &Expr) -> Op
     let Body::Reduce { op: ReduceOp::Max, value, finish } = &source.body else { return None };
     let place: Option<Vec<&Affine>> = index.iter().map(|ix| if let Ix::Affine(a) = ix { Some(a) } else { None }).collect();
     let (place, n) = (place?, source.axes.len());
-    if source.write != identity(source) || source.reduce.len() != 1 || !matches!(finish.node(), Node::Acc) {
+    if !source.writes_in_place() || source.reduce.len() != 1 || !matches!(finish.node(), Node::Acc) {
         return None;
     }
     (0..stage.axes.len() + stage.reduce.len()).find(|&along| {
@@ -110,22 +106,16 @@ fn readers_are_smooth(program: &Program, stage: &Stage, along: usize) -> bool {
 
 /// Whether `part` is in the expression only as a term, or a factor of one.
 fn is_smooth(e: &Expr, part: &Expr) -> bool {
-    if e == part || !contains(e, part) {
+    if e == part || !e.contains(part) {
         return true;
     }
     match e.node() {
         Node::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul, a, b) => is_smooth(a, part) && is_smooth(b, part),
-        Node::Binary(BinaryOp::Div, a, b) => is_smooth(a, part) && !contains(b, part),
-        Node::Select(c, a, b) => !contains(c, part) && is_smooth(a, part) && is_smooth(b, part),
+        Node::Binary(BinaryOp::Div, a, b) => is_smooth(a, part) && !b.contains(part),
+        Node::Select(c, a, b) => !c.contains(part) && is_smooth(a, part) && is_smooth(b, part),
         Node::Cast(a) => a.dtype().is_float() && e.dtype().is_float() && is_smooth(a, part),
         _ => false,
     }
-}
-
-fn contains(e: &Expr, part: &Expr) -> bool {
-    let mut found = false;
-    e.visit(&mut |e| found |= e == part);
-    found
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ pub(super) fn widened(e: &mut Emitter, stage: &Stage) -> Result<Option<Stage>, S
     for load in loads(value).into_iter().filter(|l| is_half(l.dtype())) {
         let Node::Load { tensor, index, .. } = load.node() else { continue };
         let is_often_read = points >= REUSE * n_elements(e.dims(*tensor)) || index.iter().any(is_window);
+        let cast = load.cast(DType::F32);
         // A loop around reads another part of it each time.
-        if !is_often_read || index.iter().any(moves_with_loop) {
+        if !is_often_read || index.iter().any(moves_with_loop) || !wide.contains(&cast) {
             continue;
         }
         let copy = match e.packable_constant(*tensor).cloned() {
@@ -37,7 +38,6 @@ pub(super) fn widened(e: &mut Emitter, stage: &Stage) -> Result<Option<Stage>, S
             None if e.is_constant(*tensor) => continue,
             None => converted_copy(e, &load, DType::F32)?,
         };
-        let cast = load.cast(DType::F32);
         wide = wide.rewrite(&mut |x| if x == cast { copy.clone() } else { x });
     }
     let body = Body::Reduce { op: *op, value: wide.clone(), finish };

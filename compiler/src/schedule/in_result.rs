@@ -3,7 +3,7 @@
 
 use super::Memory;
 use super::reduce::loads;
-use crate::expr::{Affine, Body, Expr, Ix, Nesting, Node, Program, Stage, TensorId};
+use crate::expr::{Body, Expr, Ix, Nesting, Node, Program, Stage, TensorId};
 
 /// The stage whose tensor can be where the result will be.
 pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memory]) -> Option<usize> {
@@ -13,7 +13,7 @@ pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nestin
     let in_row = |axis: usize| !around.axes.contains(&axis) && last.axes[axis] > 1;
     // Lanes are along the row, in the result as in scratch.
     let adjacent = (0..last.axes.len()).any(|axis| in_row(axis) && last.stride_along(&memory.strides, axis) == 1);
-    if !adjacent || last.write != identity(last) || last.bounds.iter().any(Option::is_some) {
+    if !adjacent || !last.writes_in_place() || last.bounds.iter().any(Option::is_some) {
         return None;
     }
     let read = loads(value);
@@ -35,10 +35,6 @@ pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nestin
             && read.iter().filter(of_stage).all(same_place)
             && writers(stages, stage.out) == 1
     })
-}
-
-fn identity(stage: &Stage) -> Vec<Affine> {
-    (0..stage.axes.len()).map(Affine::axis).collect()
 }
 
 fn places(stage: &Stage) -> Vec<Ix> {

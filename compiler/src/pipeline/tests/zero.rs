@@ -21,7 +21,7 @@ fn rows_of_products_may_be_none() {
 
 #[test]
 fn reductions_over_nothing_give_what_changes_nothing() {
-    let text = "graph @g(%x: f32[<b>,<n>,6]) => (%s, %p, %l, %high, %low, %mean) {
+    let text = "graph @g(%x: f32[<b>,<n>,6]) => (%s, %p, %l, %high, %low, %mean, %of_mean) {
         @axes = const [1] : i64[1]
         %s = ReduceSum(%x, @axes)
         %p = ReduceProd(%x, @axes)
@@ -29,6 +29,9 @@ fn reductions_over_nothing_give_what_changes_nothing() {
         %high = ReduceMax(%x, @axes)
         %low = ReduceMin(%x, @axes)
         %mean = ReduceMean(%x, @axes)
+        %a = Abs(%x)
+        %mean_a = ReduceMean(%a, @axes)
+        %of_mean = Sinh(%mean_a)
     }";
     check(&parameters(&[("b", 0, 4), ("n", 0, 40)]), &[&[0, 0], &[0, 4], &[2, 0], &[1, 1], &[4, 40]], text);
 }
