@@ -82,7 +82,7 @@ const tinsmith_model *{name}_model(void);
             if has_state { " and the state, and updates the state. Never allocates" } else { ". Never allocates, and keeps no state" },
         and_state = if has_state { ", state" } else { "" },
         elements_of = if has_state { "input, output and state" } else { "input and output" },
-        halves = if interface.inputs.iter().chain(&interface.outputs).any(|p| matches!(p.dtype, DType::F16 | DType::BF16)) {
+        halves = if interface.inputs.iter().chain(&interface.outputs).any(|p| p.dtype.is_half()) {
             "; 16-bit floats are their bits"
         } else {
             ""

@@ -666,6 +666,13 @@ impl Expr {
         found
     }
 
+    /// Whether it reads the tensor.
+    pub fn reads(&self, t: TensorId) -> bool {
+        let mut found = false;
+        self.visit(&mut |e| found |= e.loaded() == Some(t));
+        found
+    }
+
     /// The tensor that is read, if this is a load.
     pub fn loaded(&self) -> Option<TensorId> {
         if let Node::Load { tensor, .. } = self.node() { Some(*tensor) } else { None }

@@ -48,7 +48,7 @@ pub fn factors(stage: &Stage) -> Option<(&Expr, &Expr)> {
     let read = |e| -> &Expr {
         match Expr::node(e) {
             Node::Cast(a) if matches!(a.dtype(), DType::I8 | DType::U8) && e.dtype() == DType::I32 => a,
-            Node::Cast(a) if matches!(a.dtype(), DType::F16 | DType::BF16) && e.dtype() == DType::F32 => a,
+            Node::Cast(a) if a.dtype().is_half() && e.dtype() == DType::F32 => a,
             _ => e,
         }
     };
@@ -105,11 +105,7 @@ pub fn nesting(program: &Program) -> Option<Nesting> {
 }
 
 fn reads(stage: &Stage, t: TensorId) -> bool {
-    let mut found = false;
-    for e in stage.expressions() {
-        e.visit(&mut |e| found |= e.loaded() == Some(t));
-    }
-    found
+    stage.expressions().into_iter().any(|e| e.reads(t))
 }
 
 /// For each axis of a stage the loop that it follows: every reader sees just the reader's own row along it.
@@ -117,8 +113,7 @@ fn labels_of(program: &Program, stages: &[&Stage], labels: &[Vec<Option<usize>>]
     let stage = stages[i];
     let dims = &program.tensor(stage.out).dims;
     let n = stage.axes.len();
-    let identity = stage.write.iter().enumerate().all(|(k, a)| *a == Affine::var(Var::Axis(k as u32)));
-    if !identity || stage.axes != *dims {
+    if !stage.writes_in_place() || stage.axes != *dims {
         return vec![None; n];
     }
     let mut found: Option<Vec<Option<usize>>> = None;

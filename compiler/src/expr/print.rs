@@ -70,7 +70,7 @@ impl Program {
         let out = self.tensor(s.out);
         let index: Vec<String> = s.write.iter().map(|a| p.affine(a)).collect();
         let mut text = format!("%{}[{}]", out.name, index.join(","));
-        let identity = s.axes == out.dims && s.write.iter().enumerate().all(|(i, a)| *a == Affine::var(Var::Axis(i as u32)));
+        let identity = s.axes == out.dims && s.writes_in_place();
         let ranges = |prefix: &str, extents: &[usize]| {
             let first = if prefix == "r" { s.axes.len() } else { 0 };
             let live = |i: usize| s.bound(first + i).map_or(String::new(), |b| format!("({b}) of "));

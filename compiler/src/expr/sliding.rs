@@ -3,7 +3,6 @@
 
 use super::ir::{Affine, Expr, Ix, Node, Program, Stage, Var};
 use super::nesting::{factors, plain_stages};
-use crate::tensor::DType;
 
 /// How the window moves.
 #[derive(Clone, Debug)]
@@ -47,7 +46,7 @@ pub fn sliding(program: &Program) -> Option<Sliding<'_>> {
     }
     let live = |s: &Stage| s.bounds.iter().any(Option::is_some);
     // Halves are read from copies of the whole image.
-    let halves = |(x, y): (&Expr, &Expr)| [x, y].iter().any(|e| matches!(e.dtype(), DType::F16 | DType::BF16));
+    let halves = |(x, y): (&Expr, &Expr)| [x, y].iter().any(|e| e.dtype().is_half());
     if live(first) || live(second) || factors(first).is_none_or(halves) {
         return None;
     }

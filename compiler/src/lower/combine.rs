@@ -121,7 +121,13 @@ fn n_reads(items: &[Item], t: TensorId) -> usize {
     n
 }
 
-fn n_writes(items: &[Item], t: TensorId) -> usize {
+/// Whether an item reads the tensor.
+pub(super) fn reads(item: &Item, t: TensorId) -> bool {
+    n_reads(std::slice::from_ref(item), t) > 0
+}
+
+/// How many writes of the tensor there are.
+pub(super) fn n_writes(items: &[Item], t: TensorId) -> usize {
     let mut n = 0;
     visit_writes(items, &mut |w| n += usize::from(w == t));
     n
@@ -182,7 +188,7 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
         return false;
     }
     let out = stage.out;
-    let reads_here: usize = items[i + 1..].iter().map(|item| n_reads(std::slice::from_ref(item), out)).sum();
+    let reads_here: usize = n_reads(&items[i + 1..], out);
     if reads_here == 0 || reads_here != n_reads(all, out) {
         return false;
     }
@@ -190,7 +196,7 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
     let n_ops = n_operators(value);
     let mut readers = vec![];
     for (j, item) in items.iter().enumerate().skip(i + 1) {
-        if n_reads(std::slice::from_ref(item), out) == 0 {
+        if !reads(item, out) {
             continue;
         }
         let Item::Stage(reader) = item else { return false };

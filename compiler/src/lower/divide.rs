@@ -2,7 +2,7 @@
 //!
 //! Ensures: the same results up to one rounding, of values that go on smoothly: a quotient that is rounded to integers or compared stays.
 
-use super::combine::{rewrite_items, visit_reads};
+use super::combine::{reads, rewrite_items};
 use crate::expr::{BinaryOp, Body, Expr, Item, Node, Program, TensorId};
 use crate::tensor::n_elements;
 
@@ -33,12 +33,6 @@ pub(super) fn divide_once(program: &mut Program) {
         }
     }
     program.items = items;
-}
-
-fn reads(item: &Item, t: TensorId) -> bool {
-    let mut found = false;
-    visit_reads(std::slice::from_ref(item), &mut |r| found |= r == t);
-    found
 }
 
 /// `f(x / c)` as `f(x * (1 / c))`, but where `x` is what was summed: it is divided once, and the mean of nothing is no number.

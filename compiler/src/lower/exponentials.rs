@@ -3,7 +3,7 @@
 //!
 //! Ensures: the same results but for `f32` terms below 2^-126 (`f64`: 2^-1022), which may be zero.
 
-use super::combine::visit_reads;
+use super::combine::{n_writes, reads};
 use crate::expr::{Affine, BinaryOp, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
 
 /// Rewrites the exponentials of a program.
@@ -58,28 +58,16 @@ fn axis_of_maximum(program: &Program, stage: &Stage, a: &Expr, max: &Expr) -> Op
 
 /// The stage that alone writes the tensor, whole, outside of loops.
 fn only_writer(program: &Program, t: TensorId) -> Option<&Stage> {
-    let mut writers = program.items.iter().filter(|item| writes(item, t));
-    match (writers.next()?, writers.next()) {
-        (Item::Stage(s), None) if s.axes == program.tensor(t).dims => Some(s),
+    let writer = program.items.iter().find_map(|item| match item {
+        Item::Stage(s) if s.out == t => Some(s),
         _ => None,
-    }
-}
-
-fn writes(item: &Item, t: TensorId) -> bool {
-    let mut found = false;
-    super::visit_writes(std::slice::from_ref(item), &mut |w| found |= w == t);
-    found
+    });
+    writer.filter(|s| s.axes == program.tensor(t).dims && n_writes(&program.items, t) == 1)
 }
 
 /// Whether whoever reads the result of the stage multiplies and adds it only, or sums it over all of `along`, which has a 1.
 fn readers_are_smooth(program: &Program, stage: &Stage, along: usize) -> bool {
     let t = stage.out;
-    let is_read = |item: &Item| {
-        let mut found = false;
-        visit_reads(std::slice::from_ref(item), &mut |r| found |= r == t);
-        found
-    };
-    let n_writers = program.items.iter().filter(|item| writes(item, t)).count();
     let smooth = |item: &Item| {
         let Item::Stage(reader) = item else { return false };
         let (Body::Map(e) | Body::Reduce { op: ReduceOp::Sum, value: e, .. }) = &reader.body else { return false };
@@ -101,7 +89,7 @@ fn readers_are_smooth(program: &Program, stage: &Stage, along: usize) -> bool {
             is_smooth(e, load) && (whole || matches!(reader.body, Body::Map(_)))
         })
     };
-    !program.results.contains(&t) && n_writers == 1 && program.items.iter().filter(|item| is_read(item)).all(smooth)
+    !program.results.contains(&t) && n_writes(&program.items, t) == 1 && program.items.iter().filter(|item| reads(item, t)).all(smooth)
 }
 
 /// Whether `part` is in the expression only as a term, or a factor of one.

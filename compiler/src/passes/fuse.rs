@@ -340,12 +340,7 @@ fn shape_of_program(lowered: Lowered, single: bool) -> Shape {
         .collect();
     let kind = match &stages[..] {
         _ if !single || stages.iter().any(Option::is_none) => Kind::Other,
-        [Some(s)]
-            if matches!(s.body, Body::Map(_))
-                && s.write.iter().enumerate().all(|(i, a)| *a == crate::expr::Affine::var(Var::Axis(i as u32))) =>
-        {
-            Kind::Map
-        }
+        [Some(s)] if matches!(s.body, Body::Map(_)) && s.writes_in_place() => Kind::Map,
         all if all.iter().flatten().all(|s| matches!(s.body, Body::Reduce { .. })) && !all.is_empty() => Kind::Reduce,
         all if all.iter().flatten().any(|s| matches!(s.body, Body::Reduce { .. }))
             && matches!(all.last(), Some(Some(s)) if matches!(s.body, Body::Map(_)) && s.out == lowered.program.results[0]) =>

@@ -2,7 +2,7 @@
 //! compiled, and extremes, which no rounding can change, are found in `f32`.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, is_half};
+use super::emitter::Emitter;
 use super::prepare::{converted_copy, reading};
 use super::reduce::loads;
 use crate::expr::{Body, Expr, Ix, Node, ReduceOp, Stage, Var};
@@ -15,12 +15,12 @@ const REUSE: usize = 4;
 pub(super) fn widened(e: &mut Emitter, stage: &Stage) -> Result<Option<Stage>, ScheduleError> {
     let Body::Reduce { op, value, finish } = &stage.body else { return Ok(None) };
     let (mut wide, mut finish) = (value.clone(), finish.clone());
-    if is_half(value.dtype()) && matches!(op, ReduceOp::Max | ReduceOp::Min) {
+    if value.dtype().is_half() && matches!(op, ReduceOp::Max | ReduceOp::Min) {
         finish = finish.with_acc(&Expr::acc(DType::F32).cast(value.dtype()));
         wide = value.cast(DType::F32);
     }
     let points = n_elements(&stage.axes) * n_elements(&stage.reduce);
-    for load in loads(value).into_iter().filter(|l| is_half(l.dtype())) {
+    for load in loads(value).into_iter().filter(|l| l.dtype().is_half()) {
         let Node::Load { tensor, index, .. } = load.node() else { continue };
         let is_often_read = points >= REUSE * n_elements(e.dims(*tensor)) || index.iter().any(is_window);
         let cast = load.cast(DType::F32);

@@ -3,7 +3,7 @@
 
 use super::Memory;
 use super::reduce::loads;
-use crate::expr::{Body, Expr, Ix, Nesting, Node, Program, Stage, TensorId};
+use crate::expr::{Body, Expr, Ix, Nesting, Node, Program, Stage};
 
 /// The stage whose tensor can be where the result will be.
 pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nesting, results: &[Memory]) -> Option<usize> {
@@ -18,7 +18,7 @@ pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nestin
     }
     let read = loads(value);
     // An operand may be where the result is.
-    if read.iter().any(|load| load.loaded().is_some_and(|t| program.operands.contains(&t))) {
+    if program.operands.iter().any(|&t| value.reads(t)) {
         return None;
     }
     (0..stages.len() - 1).find(|&i| {
@@ -33,14 +33,9 @@ pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nestin
             && program.tensor(stage.out).dtype == program.tensor(last.out).dtype
             && read.iter().any(|l| of_stage(&l))
             && read.iter().filter(of_stage).all(same_place)
-            && writers(stages, stage.out) == 1
     })
 }
 
 fn places(stage: &Stage) -> Vec<Ix> {
     stage.write.iter().map(Ix::from).collect()
-}
-
-fn writers(stages: &[&Stage], t: TensorId) -> usize {
-    stages.iter().filter(|s| s.out == t).count()
 }

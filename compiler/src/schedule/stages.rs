@@ -4,7 +4,7 @@
 //! Softmax, normalizations and attention are all this: several stages over one hot row. The program stays a program, with
 //! [`Item::Repeat`] around smaller stages, so every template serves what is inside.
 
-use super::emitter::{Rest, halves, is_half, stride_along};
+use super::emitter::{Rest, halves, stride_along};
 use super::in_result::early_stage;
 use super::machine::Machine;
 use super::{MAX_PRIVATE_BYTES, Memory, Source};
@@ -342,7 +342,7 @@ impl Nest<'_> {
                     (0..extents.len()).filter(|&a| a != column && !outer.contains(&a) && super::emitter::index_depends(index, a)).collect();
                 axes.push(column);
                 let dims: Vec<usize> = axes.iter().map(|&a| extents[a]).collect();
-                let shared = &if is_half(shared.dtype()) { shared.cast(DType::F32) } else { shared.clone() };
+                let shared = &if shared.dtype().is_half() { shared.cast(DType::F32) } else { shared.clone() };
                 let decl = TensorDecl { dtype: shared.dtype(), ..self.out.tensor(*tensor).clone() };
                 let copy = self.declare(&format!("{}.transposed", decl.name), &decl, dims.clone());
                 self.copies.push(copy);

@@ -6,7 +6,7 @@ use super::inner_product;
 use super::prepare;
 use super::reduce::outputs_in_lanes;
 use super::{ScheduleError, within_bounds};
-use crate::expr::{Affine, BinaryOp, Body, Expr, Ix, Node, Stage, TensorId, Var};
+use crate::expr::{Affine, BinaryOp, Body, Ix, Node, Stage, Var};
 
 /// The reduction of what a map computes, and the stage that writes its values, of the reduction's axes; `None` where it is not of
 /// all elements of the map, each once.
@@ -14,7 +14,7 @@ fn joined(map: &Stage, reduction: &Stage) -> Option<(Stage, Stage)> {
     let (Body::Map(computed), Body::Reduce { op, value, finish }) = (&map.body, &reduction.body) else { return None };
     let Node::Load { tensor, index, pad: None } = value.node() else { return None };
     // In a loop over time the map may read what the reduction wrote before.
-    let again = reads(finish, map.out) || reads(computed, map.out) || reads(computed, reduction.out);
+    let again = finish.reads(map.out) || computed.reads(map.out) || computed.reads(reduction.out);
     if *tensor != map.out || again || reduction.reduce.len() != 1 {
         return None;
     }
@@ -63,12 +63,6 @@ fn one_axis(stage: &Stage, a: &Affine) -> Option<(Option<usize>, Affine)> {
         (Some((axis, 1)), None) => Some((Some(axis), a.plus(&Affine::axis(axis).times(-1)))),
         _ => None,
     }
-}
-
-fn reads(e: &Expr, t: TensorId) -> bool {
-    let mut found = false;
-    e.visit(&mut |e| found |= e.loaded() == Some(t));
-    found
 }
 
 /// Emits both; false, and nothing, where a row stays in the first-level cache, since the registers of sums cost more than to read it

@@ -99,6 +99,11 @@ impl DType {
         matches!(self, DType::F16 | DType::BF16 | DType::F32 | DType::F64)
     }
 
+    /// Whether the type is a floating-point type of 16 bits, which is computed with as `f32`.
+    pub fn is_half(self) -> bool {
+        matches!(self, DType::F16 | DType::BF16)
+    }
+
     /// Whether the type is an integer type; `bool` is not.
     pub fn is_int(self) -> bool {
         !self.is_float() && self != DType::Bool && !self.is_small()

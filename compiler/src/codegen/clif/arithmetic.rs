@@ -10,11 +10,6 @@ use crate::codegen::CodegenError;
 use crate::nest::{BinaryOp, CompareOp, Scalar, UnaryOp, VecType};
 use crate::tensor::DType;
 
-/// Held as 16-bit integers, with no arithmetic of their own.
-fn is_half(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16)
-}
-
 impl Lower<'_, '_> {
     fn map(&mut self, a: &Val, mut f: impl FnMut(&mut Self, ir::Value) -> ir::Value) -> Val {
         Val { parts: a.parts.iter().map(|&x| f(self, x)).collect(), mask_bytes: a.mask_bytes }
@@ -36,11 +31,11 @@ impl Lower<'_, '_> {
         Ok(match op {
             UnaryOp::Not if dtype == DType::Bool && ty.lanes == 1 => self.map(a, |s, x| s.b.ins().bxor_imm_u(x, 1)),
             UnaryOp::Not if !dtype.is_float() => self.map(a, |s, x| s.b.ins().bnot(x)),
-            UnaryOp::Neg | UnaryOp::Abs if is_half(dtype) => {
+            UnaryOp::Neg | UnaryOp::Abs if dtype.is_half() => {
                 let (sign, magnitude) = (self.same_bits(ty, 0x8000), self.same_bits(ty, 0x7fff));
                 self.map(a, |s, x| if op == UnaryOp::Neg { s.b.ins().bxor(x, sign) } else { s.b.ins().band(x, magnitude) })
             }
-            _ if is_half(dtype) && op != UnaryOp::Not => {
+            _ if dtype.is_half() && op != UnaryOp::Not => {
                 let single = ty.with_dtype(DType::F32);
                 let x = self.convert(dtype, single, a)?;
                 let x = self.unary(op, single, &x)?;
@@ -124,7 +119,7 @@ impl Lower<'_, '_> {
         if dtype.is_float() && (bitwise || op == BinaryOp::Rem) {
             return self.unsupported(format!("{op:?} of {ty}"));
         }
-        if is_half(dtype) {
+        if dtype.is_half() {
             let single = ty.with_dtype(DType::F32);
             let (x, y) = (self.convert(dtype, single, a)?, self.convert(dtype, single, b)?);
             let z = self.binary(op, single, &x, &y)?;
@@ -193,7 +188,7 @@ impl Lower<'_, '_> {
     }
 
     pub(super) fn fma(&mut self, ty: VecType, a: &Val, b: &Val, c: &Val) -> Result<Val, CodegenError> {
-        if is_half(ty.dtype) || ty.dtype == DType::Bool {
+        if ty.dtype.is_half() || ty.dtype == DType::Bool {
             return self.unsupported(format!("multiply-add of {ty}"));
         }
         let fused = self.caps.fma && matches!(ty.dtype, DType::F32 | DType::F64);
@@ -271,7 +266,7 @@ impl Lower<'_, '_> {
     /// A comparison of two registers of type `ty`.
     pub(super) fn compare(&mut self, op: CompareOp, ty: VecType, a: &Val, b: &Val) -> Result<Val, CodegenError> {
         let dtype = ty.dtype;
-        if is_half(dtype) {
+        if dtype.is_half() {
             let single = ty.with_dtype(DType::F32);
             let (x, y) = (self.convert(dtype, single, a)?, self.convert(dtype, single, b)?);
             return self.compare(op, single, &x, &y);

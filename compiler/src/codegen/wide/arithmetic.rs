@@ -2,7 +2,7 @@
 
 use super::forms::{self, Forms};
 use super::inst::{Operand, View, Virtual};
-use super::operands::{Bits, is_half, is_long, is_narrow, is_wide, words};
+use super::operands::{Bits, is_long, is_narrow, is_wide, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
@@ -79,7 +79,7 @@ impl Select<'_> {
             Op::Splat(a) => self.splat_register(to, ty, *a)?,
             Op::Unary(op, a) => self.unary(to, ty, *op, *a)?,
             Op::Binary(op, a, b) => self.binary(to, ty, *op, *a, *b)?,
-            Op::Fma(a, b, c) if ty.dtype.is_float() && !is_half(ty.dtype) => {
+            Op::Fma(a, b, c) if ty.dtype.is_float() && !ty.dtype.is_half() => {
                 if self.isa == Isa::V2 {
                     self.multiply_add(to, ty, *a, *b, *c)?;
                 } else {
@@ -138,7 +138,7 @@ impl Select<'_> {
         match op {
             UnaryOp::Neg if ty.dtype.is_float() => with_bits(self, forms::XOR, forms::XOR_64, sign)?,
             UnaryOp::Abs if ty.dtype.is_float() => with_bits(self, forms::AND, forms::AND_64, magnitude)?,
-            _ if is_half(ty.dtype) => {
+            _ if ty.dtype.is_half() => {
                 let v = self.half_as_f32(a)?;
                 let t = self.vector(words);
                 self.round_or_root(t, ty.with_dtype(DType::F32), op, Operand::Use(v, View::lanes(words)))?;
@@ -216,7 +216,7 @@ impl Select<'_> {
                 self.shift_lanes(to, ty, op, v, by);
                 return Ok(());
             }
-            _ if is_half(ty.dtype) => {
+            _ if ty.dtype.is_half() => {
                 let (a, b) = (self.half_as_f32(a)?, self.half_as_f32(b)?);
                 let t = self.vector(words);
                 self.binary_values(t, ty.with_dtype(DType::F32), op, a, b)?;

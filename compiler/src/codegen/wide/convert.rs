@@ -5,7 +5,7 @@ use iced_x86::Code;
 use super::arithmetic::TOWARD_ZERO;
 use super::forms;
 use super::inst::{Operand, View, Virtual};
-use super::operands::{Bits, is_half, is_long, is_narrow, is_wide, words};
+use super::operands::{Bits, is_long, is_narrow, is_wide, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
@@ -43,26 +43,26 @@ impl Select<'_> {
                 }
             }
             (DType::Bool, e) => self.bool_into(to, ty, e, a)?,
-            (d, DType::F32) if is_half(d) => self.half_to_f32(to, a)?,
-            (d, e) if is_half(d) => {
+            (d, DType::F32) if d.is_half() => self.half_to_f32(to, a)?,
+            (d, e) if d.is_half() => {
                 let v = self.half_as_f32(a)?;
-                if is_half(e) {
+                if e.is_half() {
                     self.half_from_f32(to, lanes, e, v);
                 } else {
                     self.f32_into(to, ty, Operand::Use(v, View::lanes(lanes)))?;
                 }
             }
-            (DType::F32, e) if is_half(e) => {
+            (DType::F32, e) if e.is_half() => {
                 let v = self.value(a)?;
                 self.half_from_f32(to, lanes, e, v);
             }
             // An f32 on the way rounds once only where it is exact, or where everything it rounds overflows.
-            (d, e) if is_half(e) && (is_narrow(d) || e == DType::F16 && d.is_int()) => {
+            (d, e) if e.is_half() && (is_narrow(d) || e == DType::F16 && d.is_int()) => {
                 let t = self.vector(lanes);
                 self.int_into_f32(t, from, a)?;
                 self.half_from_f32(to, lanes, e, t);
             }
-            (_, e) if is_half(e) => return refuse(format!("a conversion of {from} to {ty}")),
+            (_, e) if e.is_half() => return refuse(format!("a conversion of {from} to {ty}")),
             (d, DType::Bool) => self.not_zero(to, from, d, a)?,
             (DType::F32, _) => {
                 let a = self.operand_of_lanes(a)?;

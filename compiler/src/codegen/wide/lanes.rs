@@ -2,7 +2,7 @@
 
 use super::forms;
 use super::inst::{Mem, Operand, View, Virtual};
-use super::operands::{Bits, Pending, is_half, is_long, is_wide, is_word, words};
+use super::operands::{Bits, Pending, is_long, is_wide, is_word, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
@@ -266,7 +266,7 @@ impl Select<'_> {
         if self.ty(a).dtype == DType::Bool {
             return refuse("conditions combined");
         }
-        let (wide, half) = (is_wide(ty.dtype), is_half(ty.dtype));
+        let (wide, half) = (is_wide(ty.dtype), ty.dtype.is_half());
         let least = if wide { 2 } else { 1 };
         while n > least {
             let high = self.vector(n / 2);

@@ -7,7 +7,7 @@ use iced_x86::Code;
 
 use super::forms::{self, Forms};
 use super::inst::{Class, Operand, View, Virtual};
-use super::operands::{Bits, is_half, is_long, is_wide, words};
+use super::operands::{Bits, is_long, is_wide, words};
 use super::select::{Select, refuse};
 use super::{Isa, Refused};
 use crate::codegen::linear::flow::Flow as _;
@@ -99,7 +99,7 @@ impl Select<'_> {
             }
             return Ok(());
         }
-        let (v, other, ty) = if is_half(ty.dtype) {
+        let (v, other, ty) = if ty.dtype.is_half() {
             let (a, b) = (self.half_as_f32(a)?, self.half_as_f32(b)?);
             (a, Operand::Use(b, View::lanes(ty.lanes)), ty.with_dtype(DType::F32))
         } else {

@@ -78,11 +78,6 @@ pub(super) fn is_narrow(dtype: DType) -> bool {
     matches!(dtype, DType::I8 | DType::U8 | DType::I16 | DType::U16)
 }
 
-/// A floating-point type that has no arithmetic of its own.
-pub(super) fn is_half(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16)
-}
-
 /// An integer of 64 bits; as a scalar it is in a general register.
 pub(super) fn is_long(dtype: DType) -> bool {
     matches!(dtype, DType::I64 | DType::U64)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use iced_x86::Code;
 
 use super::inst::{Base, Class, Inst, Mem, Operand, View, Virtual};
-use super::operands::{Pending, is_half, is_long, is_narrow, is_wide, is_word};
+use super::operands::{Pending, is_long, is_narrow, is_wide, is_word};
 use super::{Isa, Refused, Unit};
 use crate::codegen::address::wide_displacement;
 use crate::codegen::linear::flow::{Flow, Frame, Relation};
@@ -381,7 +381,7 @@ impl<'k> Flow<'k> for Select<'k> {
 
 /// Whether a load can be put off until its value is used.
 fn can_wait(ty: VecType) -> bool {
-    is_word(ty.dtype) || is_narrow(ty.dtype) || is_half(ty.dtype) || is_wide(ty.dtype) && !(is_long(ty.dtype) && ty.lanes == 1)
+    is_word(ty.dtype) || is_narrow(ty.dtype) || ty.dtype.is_half() || is_wide(ty.dtype) && !(is_long(ty.dtype) && ty.lanes == 1)
 }
 
 fn tail_masks(block: &[Stmt], kernel: &Kernel, found: &mut HashSet<u32>) {

@@ -145,7 +145,7 @@ impl Attention {
         let n_keys = s.dims(k)?[2];
         let scale = self.scale.map_or_else(|| 1.0 / (size as f64).sqrt(), f64::from);
         // The specification scales both by the root; one factor does where no half precision can overflow.
-        let half = matches!(dtype, DType::F16 | DType::BF16);
+        let half = dtype.is_half();
         let factor = s.number(dtype, if half { scale.sqrt() } else { scale });
         let q = if scale == 1.0 { q } else { s.mul(q, factor)? };
         let q = s.reshape(q, &[batch, n_heads / groups, groups, n_queries, size])?;
@@ -207,7 +207,7 @@ struct Bias {
 
 /// Softmax of rows in the precision of their elements, which `softmax_precision` is about: half precision after each step.
 fn softmax(s: &mut Steps<'_>, x: Step) -> Result<Step, InferError> {
-    if !matches!(s.dtype(x), DType::F16 | DType::BF16) {
+    if !s.dtype(x).is_half() {
         return s.apply(Softmax { axis: -1 }, &[x]);
     }
     let axes = s.ints(&[-1]);

@@ -107,7 +107,7 @@ impl Transform {
         let front: Vec<usize> = others.iter().map(|&i| dims[i]).collect();
         let rows = s.transpose(x, &order)?;
         let rows = s.reshape(rows, &[&front[..], &[read * dims[rank - 1]]].concat())?;
-        let half = matches!(dtype, DType::F16 | DType::BF16);
+        let half = dtype.is_half();
         let rows = if half { s.cast(rows, DType::F32)? } else { rows };
         let matrix = s.constant(self.matrix(s.dtype(rows))?);
         let y = s.matmul(rows, matrix)?;

@@ -109,7 +109,7 @@ pub(super) fn tests<const N: usize>(values: [&Tensor; N], f: impl Fn([f64; N]) -
 
 /// The type that values of this type are computed in: half precision in `f32`.
 pub(super) fn wide(dtype: DType) -> DType {
-    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+    if dtype.is_half() { DType::F32 } else { dtype }
 }
 
 /// Element by element with broadcasting, computed in the wide type, converted to `to`.

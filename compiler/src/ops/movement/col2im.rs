@@ -113,7 +113,7 @@ impl Operator for Col2Im {
         if dims.contains(&0) {
             return Ok(vec![b.compute(&dims, |_, _| Expr::int(dtype, 0))]);
         }
-        let wide = if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype };
+        let wide = if dtype.is_half() { DType::F32 } else { dtype };
         let int = |v: usize| Expr::int(DType::I64, v as i64);
         let value = |b: &Builder, at: &[Affine], over: &[Affine]| {
             let mut index: Vec<Ix> = at[..2].iter().chain(over).map(Ix::from).collect();

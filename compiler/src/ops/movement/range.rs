@@ -91,7 +91,7 @@ impl Operator for Range {
         let dtype = b.dtype(x.tensor(0));
         let (start, delta) = (literal(x.facts.value(0)?), literal(x.facts.value(2)?));
         // Half-precision steps are exact in f32, sums of them are rounded once.
-        let wide = if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype };
+        let wide = if dtype.is_half() { DType::F32 } else { dtype };
         Ok(vec![b.compute(&x.result_dims(0), |_, at| (Expr::index(&at[0]).cast(wide) * delta.cast(wide) + start.cast(wide)).cast(dtype))])
     }
 }

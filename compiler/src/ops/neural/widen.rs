@@ -13,7 +13,7 @@ pub(super) const NUMBERS: &[DType] = &DType::NUMBERS;
 
 /// The type in which values of this type are computed.
 pub(super) fn wide(dtype: DType) -> DType {
-    if matches!(dtype, DType::F16 | DType::BF16) { DType::F32 } else { dtype }
+    if dtype.is_half() { DType::F32 } else { dtype }
 }
 
 /// The type in which products of values of this type are summed: as [`wide`], and `i32` for bytes.

@@ -8,8 +8,7 @@ mod values;
 
 pub(in crate::schedule) use run::{Rest, Run, halves};
 pub(in crate::schedule) use values::{
-    coefficient, expr_depends, fits_lanes, index_depends, is_float_lane, is_half, is_heavy, is_word, long_ok, place_alone, stride_along,
-    vector_ok,
+    coefficient, expr_depends, fits_lanes, index_depends, is_float_lane, is_heavy, is_word, long_ok, place_alone, stride_along, vector_ok,
 };
 
 use std::collections::HashMap;

@@ -601,12 +601,7 @@ pub(in crate::schedule) fn fits_lanes(dtype: DType) -> bool {
 
 /// Floating-point types whose values lanes hold.
 pub(in crate::schedule) fn is_float_lane(dtype: DType) -> bool {
-    dtype == DType::F32 || is_half(dtype)
-}
-
-/// Types of 16 bits, which are computed with as `f32`.
-pub(in crate::schedule) fn is_half(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16)
+    dtype == DType::F32 || dtype.is_half()
 }
 
 /// Elements that fill a lane of 32 bits.
@@ -625,7 +620,8 @@ pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
         Node::Index(_) | Node::Bits(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => match e.dtype() {
-            DType::F32 | DType::F16 | DType::BF16 | DType::Bool => true,
+            DType::Bool => true,
+            dtype if is_float_lane(dtype) => true,
             DType::I32 => !matches!(e.node(), Node::Binary(BinaryOp::Div | BinaryOp::Rem | BinaryOp::Pow, ..)),
             _ => false,
         },
