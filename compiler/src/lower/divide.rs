@@ -12,7 +12,7 @@ const SHARED: usize = 4;
 /// Rewrites the divisions of a program.
 pub(super) fn divide_once(program: &mut Program) {
     let mut items = std::mem::take(&mut program.items);
-    rewrite_items(&mut items, &mut |e| within_function(&e).unwrap_or(e));
+    within_functions(&mut items);
     let candidates: Vec<(TensorId, usize)> = items
         .iter()
         .filter_map(|item| match item {
@@ -35,15 +35,25 @@ pub(super) fn divide_once(program: &mut Program) {
     program.items = items;
 }
 
-/// `f(x / c)` as `f(x * (1 / c))`, but where `x` is what was summed: it is divided once, and the mean of nothing is no number.
-fn within_function(e: &Expr) -> Option<Expr> {
+/// [`within_function`] everywhere.
+fn within_functions(items: &mut [Item]) {
+    for item in items {
+        match item {
+            Item::Stage(s) => s.body = s.body.map(|e| e.rewrite(&mut |e| within_function(&e, n_elements(&s.reduce)).unwrap_or(e))),
+            Item::Repeat { items, .. } => within_functions(items),
+            Item::Reshape { .. } => {}
+        }
+    }
+}
+
+/// `f(x / c)` as `f(x * (1 / c))`, but for a mean of `n`: of nothing, where a run has that, it is no number, and a sum times a factor zero.
+fn within_function(e: &Expr, n: usize) -> Option<Expr> {
     let Node::Unary(op, a) = e.node() else { return None };
     let Node::Binary(BinaryOp::Div, x, c) = a.node() else { return None };
     let Node::Const(crate::expr::Const::Float(c)) = c.node() else { return None };
     let inverse = 1.0 / c;
-    let mut is_sum = false;
-    x.visit(&mut |e| is_sum |= matches!(e.node(), Node::Acc));
-    (op.is_polynomial() && !is_sum && inverse.is_finite() && inverse.abs() > 1e-30).then(|| (x * inverse).unary(*op))
+    let is_mean = matches!(x.node(), Node::Acc) && *c == n as f64;
+    (op.is_polynomial() && !is_mean && inverse.is_finite() && inverse.abs() > 1e-30).then(|| (x * inverse).unary(*op))
 }
 
 /// The items with `t` holding reciprocals, if it is only divided by.
@@ -131,5 +141,7 @@ mod tests {
 }
 ";
         assert_eq!(divided(text), text);
+        assert!(divided(&text.replace("acc / 9", "acc / 5")).contains("acc * 0.2"));
+        assert!(divided(&text.replace("acc / 9", "(acc + 1) / 9")).contains("(acc + 1) * 0.1"));
     }
 }
