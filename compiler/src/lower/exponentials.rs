@@ -22,15 +22,22 @@ pub(super) fn flush_exponentials(program: &mut Program) {
     }
 }
 
-/// Whether `e^x`, part of the stage, may be zero where it is tiny.
+/// Whether `e^x`, part of the stage, may be zero where it is tiny: it is a term of sums that have the maximum's own, or factor of what nobody
+/// divides by or takes the logarithm of.
 fn is_flushable(program: &Program, stage: &Stage, x: &Expr) -> bool {
     let Node::Binary(BinaryOp::Sub, a, max) = x.node() else { return false };
     let Some(along) = axis_of_maximum(program, stage, a, max) else { return false };
     let exp = x.unary(UnaryOp::Exp);
     match &stage.body {
-        Body::Map(e) => is_smooth(e, &exp) && stage.writes_in_place() && readers_are_smooth(program, stage, along),
-        // The sum has the maximum's own term.
-        Body::Reduce { op: ReduceOp::Sum, value, .. } => along >= stage.axes.len() && is_smooth(value, &exp),
+        Body::Map(e) => {
+            let ones = is_itself(e, &exp).then_some((stage, along));
+            let alone = !program.results.contains(&stage.out) && n_writes(&program.items, stage.out) == 1;
+            alone && stage.writes_in_place() && is_smooth(e, &exp) && readers_are_smooth(program, stage.out, ones)
+        }
+        Body::Reduce { op: ReduceOp::Sum, value, finish } => {
+            let has_one = along >= stage.axes.len() && is_itself(value, &exp);
+            has_one || sum_is_smooth(program, stage.out, (value, &exp), finish)
+        }
         _ => false,
     }
 }
@@ -65,12 +72,10 @@ fn only_writer(program: &Program, t: TensorId) -> Option<&Stage> {
     writer.filter(|s| s.axes == program.tensor(t).dims && n_writes(&program.items, t) == 1)
 }
 
-/// Whether whoever reads the result of the stage multiplies and adds it only, or sums it over all of `along`, which has a 1.
-fn readers_are_smooth(program: &Program, stage: &Stage, along: usize) -> bool {
-    let t = stage.out;
+/// Whether all that is made of a tensor is smooth in it, but what is made of sums of `ones` over all of the axis, which has a 1.
+fn readers_are_smooth(program: &Program, t: TensorId, ones: Option<(&Stage, usize)>) -> bool {
     let smooth = |item: &Item| {
         let Item::Stage(reader) = item else { return false };
-        let (Body::Map(e) | Body::Reduce { op: ReduceOp::Sum, value: e, .. }) = &reader.body else { return false };
         let mut loads = vec![];
         reader.expressions().into_iter().for_each(|e| {
             e.visit(&mut |e| {
@@ -79,17 +84,35 @@ fn readers_are_smooth(program: &Program, stage: &Stage, along: usize) -> bool {
                 }
             });
         });
-        loads.iter().all(|load| {
-            let Node::Load { index, .. } = load.node() else { return false };
-            let whole = (reader.axes.len()..reader.axes.len() + reader.reduce.len()).any(|r| {
-                index[along] == Ix::Affine(Affine::axis(r))
-                    && reader.extent(r) == stage.extent(along)
-                    && reader.bound(r) == stage.bound(along)
-            });
-            is_smooth(e, load) && (whole || matches!(reader.body, Body::Map(_)))
+        loads.iter().all(|load| match &reader.body {
+            Body::Map(e) => is_smooth(e, load) && readers_are_smooth(program, reader.out, None),
+            Body::Reduce { op: ReduceOp::Sum, value, finish } => {
+                let has_one = ones.is_some_and(|(stage, along)| is_itself(value, load) && sums_all(reader, load, stage, along));
+                has_one || is_smooth(finish, load) && sum_is_smooth(program, reader.out, (value, load), finish)
+            }
+            _ => false,
         })
     };
-    !program.results.contains(&t) && n_writes(&program.items, t) == 1 && program.items.iter().filter(|item| reads(item, t)).all(smooth)
+    program.items.iter().filter(|item| reads(item, t)).all(smooth)
+}
+
+/// Whether all that is made of a sum is smooth in a part of its value.
+fn sum_is_smooth(program: &Program, out: TensorId, (value, part): (&Expr, &Expr), finish: &Expr) -> bool {
+    is_smooth(value, part) && is_smooth(finish, &Expr::acc(value.dtype())) && readers_are_smooth(program, out, None)
+}
+
+/// Whether a reader's sum is over all of an axis of the stage.
+fn sums_all(reader: &Stage, load: &Expr, stage: &Stage, along: usize) -> bool {
+    let Node::Load { index, .. } = load.node() else { return false };
+    (reader.axes.len()..reader.axes.len() + reader.reduce.len()).any(|r| {
+        let same_extent = reader.extent(r) == stage.extent(along) && reader.bound(r) == stage.bound(along);
+        index[along] == Ix::Affine(Affine::axis(r)) && same_extent
+    })
+}
+
+/// Whether the expression is the part, in whatever floating-point type.
+fn is_itself(e: &Expr, part: &Expr) -> bool {
+    e == part || matches!(e.node(), Node::Cast(a) if e.dtype().is_float() && is_itself(a, part))
 }
 
 /// Whether `part` is in the expression only as a term, or a factor of one.
@@ -145,6 +168,47 @@ mod tests {
 }}"
         ));
         assert!(text.contains("expftz"), "{text}");
+    }
+
+    #[test]
+    fn products_with_values_end_smoothly() {
+        let text = flushed(&format!(
+            "program(%x: f32[3,9], %v: f32[9,5]) -> (%y) {{
+  {MAXIMUM}
+  %e[i0,i1] = exp(%x[i0,i1] - %m[i0,0]) : f32[3,9]
+  %z[i0,i1] = reduce sum over r0 in 0..9: %e[i0,r0] -> 1 / acc : f32[3,1]
+  %y[i0,i1] = reduce sum over r0 in 0..9: %e[i0,r0] * %v[r0,i1] -> acc * %z[i0,0] : f32[3,5]
+}}"
+        ));
+        assert!(text.contains("expftz"), "{text}");
+    }
+
+    #[test]
+    fn sums_that_a_mask_may_take_the_maximum_from_stay() {
+        // Of the masked terms all may be tiny, and divided by their sum none is.
+        stays(&format!(
+            "program(%x: f32[3,9], %w: f32[3,9]) -> (%y) {{
+  {MAXIMUM}
+  %e[i0,i1] = exp(%x[i0,i1] - %m[i0,0]) * %w[i0,i1] : f32[3,9]
+  %z[i0,i1] = reduce sum over r0 in 0..9: %e[i0,r0] -> 1 / acc : f32[3,1]
+  %y[i0,i1] = %e[i0,i1] * %z[i0,0] : f32[3,9]
+}}"
+        ));
+        stays(&format!(
+            "program(%x: f32[3,9], %w: f32[3,9]) -> (%y) {{
+  {MAXIMUM}
+  %e[i0,i1] = exp(%x[i0,i1] - %m[i0,0]) : f32[3,9]
+  %p[i0,i1] = %e[i0,i1] * %w[i0,i1] : f32[3,9]
+  %z[i0,i1] = reduce sum over r0 in 0..9: %p[i0,r0] : f32[3,1]
+  %y[i0,i1] = %p[i0,i1] / %z[i0,0] : f32[3,9]
+}}"
+        ));
+        stays(&format!(
+            "program(%x: f32[3,9], %w: f32[3,9]) -> (%y) {{
+  {MAXIMUM}
+  %y[i0,i1] = reduce sum over r0 in 0..9: exp(%x[i0,r0] - %m[i0,0]) * %w[i0,r0] -> log(acc) : f32[3,1]
+}}"
+        ));
     }
 
     #[test]
