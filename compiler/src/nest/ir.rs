@@ -375,11 +375,15 @@ pub enum Shuffle {
     LowHalves,
     /// The upper halves, one behind the other.
     HighHalves,
+    /// All of the first but its first, and the first of the second.
+    Next,
+    /// The last of the first, and all of the second but its last.
+    Previous,
 }
 
 impl Shuffle {
     /// All of them.
-    pub const ALL: [Shuffle; 8] = [
+    pub const ALL: [Shuffle; 10] = [
         Shuffle::ZipLow,
         Shuffle::ZipHigh,
         Shuffle::Even,
@@ -388,6 +392,8 @@ impl Shuffle {
         Shuffle::ZipHigh4,
         Shuffle::LowHalves,
         Shuffle::HighHalves,
+        Shuffle::Next,
+        Shuffle::Previous,
     ];
 
     /// Its name in text.
@@ -401,6 +407,8 @@ impl Shuffle {
             Shuffle::ZipHigh4 => "zip_high4",
             Shuffle::LowHalves => "low_halves",
             Shuffle::HighHalves => "high_halves",
+            Shuffle::Next => "next",
+            Shuffle::Previous => "previous",
         }
     }
 
@@ -416,6 +424,8 @@ impl Shuffle {
             Shuffle::ZipHigh4 => i / four * four + four / 2 + i % four / 2 + i % 2 * n,
             Shuffle::LowHalves => i % (n / 2) + i / (n / 2) * n,
             Shuffle::HighHalves => n / 2 + i % (n / 2) + i / (n / 2) * n,
+            Shuffle::Next => i + 1,
+            Shuffle::Previous => n - 1 + i,
         }
     }
 }

@@ -20,9 +20,12 @@ const MAX_ROWS: [usize; 2] = [8, 4];
 const OTHER_REGISTERS: usize = 6;
 
 /// A read of a window in lanes.
+#[derive(Clone)]
 pub(super) struct Across {
     /// The output axis of the lanes.
     pub(super) axis: usize,
+    /// The read.
+    pub(super) load: Expr,
     /// Elements from one lane to the next.
     stride: i64,
     index: Vec<Ix>,
@@ -71,7 +74,7 @@ impl Across {
                 && stage.axes[axis] >= MIN_COLUMNS
                 && loads(value).iter().all(|l| l == load || !expr_depends(l, axis))
         })?;
-        Some(Across { axis, stride: stride_along(index, &strides, axis), index: index.clone() })
+        Some(Across { axis, load: load.clone(), stride: stride_along(index, &strides, axis), index: index.clone() })
     }
 
     /// The part of the index that moves along an output axis.
@@ -83,6 +86,13 @@ impl Across {
     /// one vector gives elements of even and of odd number, that is the one along the lanes, as it is without this.
     pub(super) fn innermost_step(&self, stage: &Stage, row: usize) -> Option<usize> {
         self.index_along(row).filter(|_| self.stride == 1).and_then(|ix| step_along(stage, ix)).map(|s| s.0)
+    }
+
+    /// The axis of the steps along the lanes, and the one in the middle, where the others' vectors are made of its: those of every second
+    /// element.
+    pub(super) fn middle_step(&self, stage: &Stage) -> Option<(usize, i64)> {
+        let (axis, steps) = self.index_along(self.axis).filter(|_| self.stride == 2).and_then(|ix| step_along(stage, ix))?;
+        Some((axis, (steps as i64 - 1) / 2))
     }
 
     /// The tile of one vector, of so many rows as registers hold sums and shared vectors of, that reads the fewest rows of the image.

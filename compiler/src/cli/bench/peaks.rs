@@ -192,7 +192,8 @@ fn plan(caches: &[usize; 3]) -> [(&'static str, usize, usize, usize, usize); 4] 
     let [l1, l2, l3] = *caches;
     let whole = |bytes: usize| bytes.next_multiple_of(4096).max(4096);
     let passes = |streamed: usize, total: usize| (total / streamed).max(1);
-    let (one, two, three) = (whole(l1 / 2), whole(l2 / 2), whole(l3 / 4));
+    // A last-level cache may be that of many cores, whose far parts are no faster than memory.
+    let (one, two, three) = (whole(l1 / 2), whole(l2 / 2), whole((l3 / 4).min(8 * l2)));
     [
         ("L1", l1, one, passes(one, 8 << 20), 24),
         ("L2", l2, two, passes(two, 8 << 20), 24),

@@ -187,6 +187,8 @@ impl Split<'_> {
                 Shuffle::ZipLow4 | Shuffle::ZipHigh4 => Op::Shuffle(order, self.part(a, i), self.part(b, i)),
                 Shuffle::LowHalves => Op::Copy(half(i, 0)),
                 Shuffle::HighHalves => Op::Copy(half(i, n / 2)),
+                Shuffle::Next => Op::Shuffle(order, either(i), either(i + 1)),
+                Shuffle::Previous => Op::Shuffle(order, either(n - 1 + i), either(n + i)),
             })
             .collect();
         // All are read before any of what may be an operand is set.

@@ -31,6 +31,7 @@ impl<'k> Select<'k> {
             Shuffle::Odd => Code::Uzp2,
             Shuffle::LowHalves if n == 2 => Code::Zip1,
             Shuffle::HighHalves if n == 2 => Code::Zip2,
+            Shuffle::Next | Shuffle::Previous => Code::Extract,
             Shuffle::LowHalves | Shuffle::HighHalves => {
                 // The halves of one operand change places, so that those that are wanted are neighbours.
                 let t = self.vector();
@@ -41,7 +42,8 @@ impl<'k> Select<'k> {
                 return;
             }
         };
-        self.lanes(code, n, &[Operand::Def(to), Operand::Use(a), Operand::Use(b)], 0);
+        let places = if code == Code::Extract { 4 * i64::from(order.source(0, n)) } else { 0 };
+        self.lanes(code, n, &[Operand::Def(to), Operand::Use(a), Operand::Use(b)], places);
     }
 
     /// All lanes combined: lane `i` with lane `i + n/2`, until one is left.

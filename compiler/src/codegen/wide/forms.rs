@@ -175,6 +175,8 @@ forms! {
     HALVES: INVALID INVALID VEX_Vperm2f128_ymm_ymm_ymmm256_imm8 INVALID INVALID INVALID;
     HIGH_TO_LOW: Movhlps_xmm_xmm VEX_Vmovhlps_xmm_xmm_xmm INVALID EVEX_Vmovhlps_xmm_xmm_xmm INVALID INVALID;
     PAIRS: Shufps_xmm_xmmm128_imm8 VEX_Vshufps_xmm_xmm_xmmm128_imm8 VEX_Vshufps_ymm_ymm_ymmm256_imm8 EVEX_Vshufps_xmm_k1z_xmm_xmmm128b32_imm8 INVALID INVALID;
+    ALIGN_BYTES: Palignr_xmm_xmmm128_imm8 VEX_Vpalignr_xmm_xmm_xmmm128_imm8 VEX_Vpalignr_ymm_ymm_ymmm256_imm8 EVEX_Vpalignr_xmm_k1z_xmm_xmmm128_imm8 EVEX_Vpalignr_ymm_k1z_ymm_ymmm256_imm8 EVEX_Vpalignr_zmm_k1z_zmm_zmmm512_imm8;
+    ALIGN_WORDS: INVALID INVALID INVALID EVEX_Valignd_xmm_k1z_xmm_xmmm128b32_imm8 EVEX_Valignd_ymm_k1z_ymm_ymmm256b32_imm8 EVEX_Valignd_zmm_k1z_zmm_zmmm512b32_imm8;
     PERMUTE_64: INVALID INVALID VEX_Vpermq_ymm_ymmm256_imm8 INVALID INVALID INVALID;
     GATHER: INVALID VEX_Vgatherdps_xmm_vm32x_xmm VEX_Vgatherdps_ymm_vm32y_ymm EVEX_Vgatherdps_xmm_k1_vm32x EVEX_Vgatherdps_ymm_k1_vm32y EVEX_Vgatherdps_zmm_k1_vm32z;
     MASKED_LOAD: INVALID VEX_Vmaskmovps_xmm_xmm_m128 VEX_Vmaskmovps_ymm_ymm_m256 INVALID INVALID INVALID;

@@ -22,6 +22,7 @@ impl Select<'_> {
             (Shuffle::HighHalves, 4) => self.of_both(forms::HIGH_64, to, 4, a, b),
             (Shuffle::Even, 4) => self.of_both_by(forms::PAIRS, to, 4, (a, b), EVEN),
             (Shuffle::Odd, 4) => self.of_both_by(forms::PAIRS, to, 4, (a, b), ODD),
+            (Shuffle::Next | Shuffle::Previous, _) => self.shifted(to, words, order.source(0, words), a, b),
             _ if self.isa == Isa::V4 => self.shuffle_any(to, words, order, a, b),
             (Shuffle::LowHalves, _) => self.halves(to, a, b, 0),
             (Shuffle::HighHalves, _) => self.halves(to, a, b, 1),
@@ -56,9 +57,34 @@ impl Select<'_> {
         Ok(())
     }
 
-    /// The first words, or the second.
+    /// As many words as either has, from a word of the first on.
+    fn shifted(&mut self, to: Virtual, words: u32, from: u32, a: Reg, b: Reg) -> Result<(), Refused> {
+        let bytes = 4 * i64::from(from);
+        if self.isa == Isa::V4 {
+            let (high, low) = (self.value(b)?, self.operand(a)?);
+            self.inst3_imm(forms::ALIGN_WORDS, words, to, high, low, i64::from(from));
+            return Ok(());
+        }
+        if words == 4 {
+            return self.of_both_by(forms::ALIGN_BYTES, to, 4, (b, a), bytes);
+        }
+        // Each half continues in the one behind it.
+        let between = self.vector(8);
+        self.of_both_by(forms::HALVES, between, 8, (a, b), 0x21)?;
+        let (high, low) = if from < 4 { (between, self.value(a)?) } else { (self.value(b)?, between) };
+        self.inst3_imm(forms::ALIGN_BYTES, 8, to, high, Operand::Use(low, View::Y), bytes % 16);
+        Ok(())
+    }
+
+    /// The first words, the second, or those where the operands meet.
     fn shuffle_two(&mut self, to: Virtual, order: Shuffle, a: Reg, b: Reg) -> Result<(), Refused> {
         let (a, b) = (self.value(a)?, self.value(b)?);
+        if order.source(0, 2) == 1 && order.source(1, 2) == 2 {
+            let t = self.vector(4);
+            self.inst3_imm(forms::PAIRS, 4, t, a, Operand::Use(b, View::X), 0x05);
+            self.inst2_imm(forms::PERMUTE, 4, to, Operand::Use(t, View::X), 0x08);
+            return Ok(());
+        }
         let t = self.vector(4);
         self.inst3(forms::LOW_PAIRS, 4, t, a, Operand::Use(b, View::X));
         self.lane(to, t, 4, if order.source(0, 2) == 0 { 0 } else { 2 });

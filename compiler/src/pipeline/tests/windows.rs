@@ -1,5 +1,6 @@
 //! Windows over padded images: kernels, strides, dilations and paddings by chance, against the operators' own values.
 
+use super::shuffles::kernels;
 use super::{Emitter, Level, Machine, Net, Options, ints};
 use crate::nest::Access;
 use crate::ops::Attribute;
@@ -130,5 +131,22 @@ fn padding_of_windows_in_lanes_is_not_written_out() {
             assert!(text.contains(&format!("f32x{lanes} = load")), "{text}");
         }
         assert!(kernels[1].to_string().contains(&format!("f32x{lanes} = odd")), "{}", kernels[1]);
+    }
+}
+
+/// Steps of two along a row: the vectors of a window's other taps are those of its middle, moved by a lane, where a lane is less than a vector.
+#[test]
+fn every_second_column_is_beside_others() {
+    for (width, pads, moved) in [(3, 1, "previous"), (3, 0, "next"), (5, 2, "previous"), (2, 0, "")] {
+        let mut net = Net::new();
+        let x = net.input(&[1, 3, 24, 101]);
+        let attributes = [("kernel_shape", ints(&[3, width])), ("pads", ints(&[1, pads, 1, pads])), ("strides", ints(&[2, 2]))];
+        let y = net.op("MaxPool", &[x], &attributes);
+        for (lanes, text) in kernels(net, y) {
+            for name in ["previous", "next"] {
+                let wanted = lanes > 4 && (name == moved || width == 5);
+                assert_eq!(text.contains(&format!(" = {name} ")), wanted, "{name} of {width}, {pads}, at {lanes} lanes\n{text}");
+            }
+        }
     }
 }

@@ -173,7 +173,7 @@ pub(super) fn column_loop(
     let full = extent / step * step;
     // Where panels are outermost in some runs only, the others have none of them, and what is left of the columns has a plan of its own.
     let few = plan.few_rows.as_ref().filter(|_| panels);
-    let parts = if plan.in_lanes { around_padding(e, plan, axis, (full, step)) } else { vec![(0..full, step)] };
+    let parts = if plan.in_lanes.is_some() { around_padding(e, plan, axis, (full, step)) } else { vec![(0..full, step)] };
     for (range, step) in parts {
         let run = Run { range, step, live: few.map(|few| (Size::Constant(0), few.times(full))) };
         e.run_loop(&format!("i{axis}"), &run, |e, v| f(e, point.moved(axis, v), nv, lanes as u32))?;

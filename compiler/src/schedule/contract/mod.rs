@@ -159,7 +159,7 @@ impl Tiles {
                         let asks = self.asks(nv, if far { asking } else { Asking::Nothing });
                         let tile = |e: &mut Emitter| tile(e, plan, (asks, None), point, (mr, nv, valid));
                         // Tiles beside each other would keep all weights in registers for each other.
-                        if plan.in_lanes { e.forgetting(tile) } else { tile(e) }
+                        if plan.in_lanes.is_some() { e.forgetting(tile) } else { tile(e) }
                     })
                 })
             });

@@ -72,6 +72,7 @@ pub(super) fn tile(
         8.. => UNROLLED_STEPS,
         _ => 2 * UNROLLED_STEPS,
     };
+    let window = plan.in_lanes.as_ref().and_then(|w| Some((w, w.middle_step(&plan.stage)?)));
     let step = |e: &mut Emitter, point: Point| {
         if let Some(product) = &plan.dot {
             let extent = plan.reduction.last().map_or(1, |r| r.1);
@@ -110,6 +111,14 @@ pub(super) fn tile(
                     }
                     let factor = e.value(row_factor, &cell(&point, ahead, 0), None)?;
                     e.splat(factor, lanes);
+                }
+            }
+            if let Some((window, (axis, middle))) = &window
+                && point.axes[*axis] == Affine::default()
+            {
+                let point = point.moved(*axis, Affine::constant(*middle));
+                for &vector in &vectors {
+                    e.value(&window.load, &cell(&point, row, vector), None)?;
                 }
             }
             for vector in vectors {

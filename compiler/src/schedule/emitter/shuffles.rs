@@ -55,29 +55,83 @@ impl Emitter {
         self.machine.shuffles() && is_word(self.b.buffer_dtype(buffer)) && index.dynamic.is_empty() && lanes >= 4
     }
 
-    /// Every second element from `index` on, taken from two vectors: with the elements behind them or, where the first is of odd number,
-    /// those before, so that elements beside each other share their vectors. No more is read than there is.
-    pub(super) fn every_second(&mut self, buffer: BufferId, index: &Index, v: Lanes) -> Reg {
-        let key = Key::Lanes(buffer, index.clone(), 2, v.valid);
-        let (lanes, valid) = (i64::from(v.lanes), i64::from(v.valid));
-        let (low, high) = self.range(&index.affine);
-        let is_whole = v.valid == v.lanes;
-        let (fits_before, fits_behind) = (low >= 1, !is_whole || high + 2 * lanes <= self.b.buffer_len(buffer) as i64);
-        let odd = fits_before && (index.affine.constant.rem_euclid(2) == 1 || !fits_behind);
-        let first = index.affine.offset(-i64::from(odd));
-        let needed = if is_whole && (odd || fits_behind) { 2 * lanes } else { 2 * valid - i64::from(!odd) };
-        let mut part = |from: i64| {
-            let valid = (needed - from).clamp(0, lanes) as u32;
-            let index = Index::from(first.offset(from));
-            match valid {
+    /// Every second element from `index` on, which is one of odd number in its row or not: of vectors that are at hand, beside elements that
+    /// are, or taken from two vectors that are loaded.
+    pub(super) fn every_second(&mut self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> Reg {
+        if let Some(reg) = self.second_at_hand(buffer, (index, is_odd), v) {
+            return reg;
+        }
+        let made = self.beside(buffer, (index, is_odd), v);
+        let reg = made.unwrap_or_else(|| {
+            let (odd, vectors) = self.pair(buffer, (index, is_odd), v);
+            let vectors = vectors.map(|(index, valid)| match valid {
                 0 => self.zero(self.b.buffer_dtype(buffer), v.lanes),
                 _ if valid == v.lanes => self.elements_at(buffer, index, v.lanes),
                 _ => self.lanes_of(buffer, index, 1, Lanes { valid, ..v }),
-            }
+            });
+            self.every_other(odd, vectors)
+        });
+        self.numbered(Key::Lanes(buffer, index.clone(), 2, v.valid), |_| reg)
+    }
+
+    /// The two vectors that every second element from `index` on is taken from, how many lanes of them exist, and whether it is those of
+    /// odd number: with the elements behind them or, where the first is of odd number, those before, so that elements beside each other
+    /// share their vectors. No more is read than there is.
+    fn pair(&self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> (bool, [(Index, u32); 2]) {
+        let (lanes, valid) = (i64::from(v.lanes), i64::from(v.valid));
+        let (low, high) = self.range(&index.affine);
+        let (fits_before, fits_behind) = (low >= 1, high + 2 * valid <= self.b.buffer_len(buffer) as i64);
+        let odd = fits_before && (is_odd || !fits_behind);
+        let first = index.affine.offset(-i64::from(odd));
+        let needed = 2 * valid - i64::from(!odd && !fits_behind);
+        let part = |from: i64| (Index::from(first.offset(from)), (needed - from).clamp(0, lanes) as u32);
+        (odd, [part(0), part(lanes)])
+    }
+
+    /// Every second element from `index` on, if it is there, or what it is taken from.
+    fn second_at_hand(&mut self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> Option<Reg> {
+        let key = Key::Lanes(buffer, index.clone(), 2, v.valid);
+        if let Some(reg) = self.find(&key) {
+            return Some(reg);
+        }
+        let (odd, vectors) = self.pair(buffer, (index, is_odd), v);
+        let [Some(a), Some(b)] = vectors.map(|(index, valid)| match valid {
+            0 => Some(self.zero(self.b.buffer_dtype(buffer), v.lanes)),
+            _ if valid == v.lanes => self.find(&Key::Load(buffer, index, valid)),
+            _ => self.find(&Key::Lanes(buffer, index, 1, valid)),
+        }) else {
+            return None;
         };
-        let vectors = [part(0), part(lanes)];
-        let reg = self.every_other(odd, vectors);
-        self.numbered(key, |_| reg)
+        let reg = self.every_other(odd, [a, b]);
+        Some(self.numbered(key, |_| reg))
+    }
+
+    /// Every second element from `index` on, where those from the next one of them on are at hand, or those from the one before: all but one
+    /// are the same.
+    fn beside(&mut self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> Option<Reg> {
+        if !self.moves_lanes(v.lanes) {
+            return None;
+        }
+        let place = |by: i64| Index::from(index.affine.offset(by));
+        if let Some(behind) = self.second_at_hand(buffer, (&place(2), is_odd), v) {
+            let first = self.elements_at(buffer, place(0), 1);
+            return Some(self.behind(first, behind));
+        }
+        let before = (v.valid == v.lanes).then(|| self.second_at_hand(buffer, (&place(-2), is_odd), v)).flatten()?;
+        let last = self.elements_at(buffer, place(2 * i64::from(v.lanes) - 2), 1);
+        let last = self.splat(last, v.lanes);
+        Some(self.shuffle(Shuffle::Next, [before, last]))
+    }
+
+    /// A lane, and behind it all lanes of a vector but the last.
+    fn behind(&mut self, first: Reg, vector: Reg) -> Reg {
+        let first = self.splat(first, self.b.ty(vector).lanes);
+        self.shuffle(Shuffle::Previous, [first, vector])
+    }
+
+    /// Whether a lane that is loaded beside others that are moved takes less than loads of two vectors: of four lanes it does not.
+    fn moves_lanes(&self, lanes: u32) -> bool {
+        self.machine.shuffles() && lanes >= 8
     }
 
     /// Whether [`Emitter::partly`] knows elements of a buffer.
@@ -92,6 +146,14 @@ impl Emitter {
             return reg;
         }
         let last = at.place + (i64::from(v.valid) - 1) * at.spread;
+        if at.spread == 2 && at.place < 0 && at.place + 2 >= 0 && last + 2 < at.end && self.moves_lanes(v.lanes) {
+            // Only the first lane is padding.
+            let behind = self.second_at_hand(buffer, (&Index::from(first.offset(2)), at.place.rem_euclid(2) == 1), v);
+            if let Some(behind) = behind {
+                let reg = self.behind(at.pad, behind);
+                return self.numbered(key, |_| reg);
+            }
+        }
         let mut part = |from: i64| {
             let inside = |i: i64| (0..at.end.min(last + 1)).contains(&(at.place + i));
             let places: Vec<i64> = (from..from + i64::from(v.lanes)).collect();

@@ -294,6 +294,8 @@ impl Emitter {
         let mut dynamic: Vec<(Reg, i64)> = vec![];
         let mut outside: Vec<Reg> = vec![];
         let mut cut = None;
+        // Where the first lane is along the axes that lanes move.
+        let mut along = 0;
         for (k, ((ix, &stride), &dim)) in index.iter().zip(&strides).zip(&dims).enumerate() {
             let end = dim as i64;
             let bound = self.program().tensor(tensor).bound(k).cloned();
@@ -301,6 +303,7 @@ impl Emitter {
                 Ix::Affine(a) => {
                     let past = bound.as_ref().is_some_and(|n| !a.is_axis_of(&self.bounds, n));
                     let a = self.affine(a, at);
+                    along += if at.vector.is_some_and(|v| coefficient(ix, v.axis) != 0) { a.constant } else { 0 };
                     let reach = at.vector.map_or(0, |v| i64::from(v.valid - 1) * coefficient(ix, v.axis));
                     let (lo, hi) = self.range(&a);
                     let (lo, hi) = (lo.min(lo + reach), hi.max(hi + reach));
@@ -309,9 +312,9 @@ impl Emitter {
                             return self.value_once(pad, at, None, known);
                         }
                         if lo < 0 || hi >= end || past {
-                            let along = at.vector.map_or(0, |v| coefficient(ix, v.axis));
-                            if a.terms.is_empty() && along > 0 && along * stride == along && !past {
-                                cut = Some((a.constant, end, along));
+                            let spread = at.vector.map_or(0, |v| coefficient(ix, v.axis));
+                            if a.terms.is_empty() && spread > 0 && spread * stride == spread && !past {
+                                cut = Some((a.constant, end, spread));
                                 flat = flat.plus(&a.times(stride));
                                 continue;
                             }
@@ -364,8 +367,8 @@ impl Emitter {
             }
         }
         let spread = at.vector.map_or(0, |v| stride_along(index, &strides, v.axis));
-        if let (Some((place, end, along)), Some(v), Some(pad)) = (cut, at.vector, pad) {
-            let is_alone = dynamic.is_empty() && outside.is_empty() && spread == along;
+        if let (Some((place, end, apart)), Some(v), Some(pad)) = (cut, at.vector, pad) {
+            let is_alone = dynamic.is_empty() && outside.is_empty() && spread == apart;
             let Node::Const(fill) = pad.node() else { return self.by_lane(e, at, None) };
             if !is_alone || !self.is_partly(buffer, v, spread) {
                 return self.by_lane(e, at, None);
@@ -379,7 +382,9 @@ impl Emitter {
             Some(v) if varies && spread == 1 && v.valid == v.lanes => self.elements_at(buffer, index, v.lanes),
             Some(v) if varies && spread != 0 => match self.find(&Key::Lanes(buffer, index.clone(), spread, v.valid)) {
                 Some(reg) => reg,
-                None if spread == 2 && self.takes_every_second(buffer, &index, v.lanes) => self.every_second(buffer, &index, v),
+                None if spread == 2 && self.takes_every_second(buffer, &index, v.lanes) => {
+                    self.every_second(buffer, (&index, along.rem_euclid(2) == 1), v)
+                }
                 None => self.lanes_of(buffer, index, spread, v),
             },
             _ => self.elements_at(buffer, index, 1),
