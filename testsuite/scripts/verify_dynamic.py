@@ -5,9 +5,10 @@
     verify_dynamic.py [--only NAMES] [--docs docs/verification.md]
 
 Of every model the symbolic dimensions have the ranges below, and each case is run twice: with `--dynamic`, and compiled for its
-own shapes. The cell shows the largest difference from the reference as a share of what is allowed, `atol + rtol |reference|`, and
-how far the two compilations are apart. Fails where the range is refused, or a case is off by more than is allowed where its own
-compilation is not. `--docs` replaces the section of a file.
+own shapes. The cell shows the largest difference from the reference as a share of what is allowed, `atol + rtol |reference|`, where
+`atol` is no less than a rounding of the largest element in the output's own type, and how far the two compilations are apart. Fails
+where the range is refused, or a case is off by more than is allowed where its own compilation is not. `--docs` replaces the section of
+a file.
 """
 import argparse
 import json
@@ -83,7 +84,8 @@ def share(got, ref, rtol, atol, spread):
         if r.size == 0:
             continue
         most = np.abs(r.astype(np.float64)).max()
-        allowed = atol if atol is not None else max(1e-5, 1e-5 * most, 4 * spread.get(name, {}).get("max_abs", 0))
+        rounding = np.finfo(r.dtype).eps / 2 if r.dtype.kind == "f" else 0
+        allowed = atol if atol is not None else max(1e-5, 1e-5 * most, rounding * most, 4 * spread.get(name, {}).get("max_abs", 0))
         d = np.abs(got[name].astype(np.float64) - r.astype(np.float64)) / (allowed + rtol * np.abs(r.astype(np.float64)))
         worst = max(worst, float("inf") if np.isnan(d).any() else d.max())
     return worst
@@ -135,7 +137,8 @@ def main():
     last = f"{good} passed, {bad} failed"
     if a.docs:
         section = (f"{HEAD}\n\nBy `testsuite/scripts/verify_dynamic.py --docs`: one compilation for all sizes of the ranges, beside one for the shapes of each case.\n"
-                   "Differences from the reference are shares of what is allowed, as above; the last column says how far the two compilations are apart.\n"
+                   "Differences from the reference are shares of what is allowed, as above, at least a rounding of the largest element in the output's own type;\n"
+                   "the last column says how far the two compilations are apart.\n"
                    "Where the compilation for its own shapes is off by more than is allowed too, the range is not the cause, and the case counts as passed here.\n\n"
                    f"{library.machine()}; {time.strftime('%Y-%m-%d', time.gmtime())}: {last}.\n\n"
                    "| model | `--dynamic` | case | range | own shapes | apart |\n|" + " --- |" * 6 + "\n" + "".join(rows))
