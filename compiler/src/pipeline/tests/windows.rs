@@ -150,3 +150,15 @@ fn every_second_column_is_beside_others() {
         }
     }
 }
+
+/// Where registers hold few rows of a large window, each has two sums.
+#[test]
+fn few_rows_of_windows_do_not_wait_for_each_other() {
+    let mut net = Net::new();
+    let (x, w) = (net.input(&[1, 3, 24, 101]), net.weight(&[3, 1, 5, 5]));
+    let attributes = [("group", Attribute::Int(3)), ("pads", ints(&[2; 4])), ("strides", ints(&[2, 2]))];
+    let y = net.op("Conv", &[x, w], &attributes);
+    for (lanes, text) in kernels(net, y).into_iter().filter(|k| k.0 > 4) {
+        assert_eq!(text.contains(" = add "), lanes == 16, "{lanes} lanes\n{text}");
+    }
+}

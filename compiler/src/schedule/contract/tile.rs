@@ -3,13 +3,13 @@
 use super::ask::Asks;
 use super::loops::{Loops, reduction_loops, streams};
 use super::plan::Plan;
-use crate::expr::{BinaryOp, Expr, Node};
+use crate::expr::{BinaryOp, Expr, Node, ReduceOp};
 use crate::nest::{Affine, Op, Reg, VecType};
 use crate::schedule::blocks::Block;
 use crate::schedule::choice::Order;
 use crate::schedule::emitter::{Emitter, Lanes, Point, expr_depends, is_heavy};
 use crate::schedule::inner_product::accumulate;
-use crate::schedule::reduce::identity;
+use crate::schedule::reduce::{combine, identity};
 use crate::schedule::{ScheduleError, borders};
 use crate::tensor::DType;
 
@@ -42,12 +42,11 @@ pub(super) fn tile(
     let start = identity(plan.op, dtype);
     let n = plan.stage.axes.len();
     let reduced: Vec<usize> = (n..n + plan.stage.reduce.len()).collect();
-    let mut accs: Vec<Reg> = vec![];
     let waiting = |point: &Point, block: &Block<'_>, i: usize| {
         let (row, vector) = (i / nv, i % nv);
         block.place(&cell(point, row, 0), (vector * plan.lanes) as i64)
     };
-    for i in 0..mr * nv {
+    let sum = |e: &mut Emitter, i: usize| {
         let ty = VecType { dtype, lanes: lanes_of(i % nv) };
         let first = e.constant(dtype, start, ty.lanes);
         let acc = e.b.reg(ty);
@@ -58,8 +57,9 @@ pub(super) fn tile(
             }
             _ => e.b.set(acc, Op::Copy(first)),
         }
-        accs.push(acc);
-    }
+        acc
+    };
+    let accs: Vec<Reg> = (0..mr * nv).map(|i| sum(e, i)).collect();
     for row in 0..mr {
         for vector in 0..nv {
             e.hoist(&plan.value, &cell(&point, row, vector), &reduced)?;
@@ -73,7 +73,13 @@ pub(super) fn tile(
         _ => 2 * UNROLLED_STEPS,
     };
     let window = plan.in_lanes.as_ref().and_then(|w| Some((w, w.middle_step(&plan.stage)?)));
+    // Steps in turn go to two sums, where one of each row would wait for the one before.
+    let waits = 2 * mr * nv * e.machine.fma_tenths() <= e.machine.latency_tenths() && plan.op == ReduceOp::Sum;
+    let in_turn = window.filter(|_| block.is_none() && waits && e.machine.n_registers >= 32).map(|(_, (axis, _))| axis);
+    let second: Vec<Reg> = if in_turn.is_some() { (0..mr * nv).map(|i| sum(e, i)).collect() } else { vec![] };
     let step = |e: &mut Emitter, point: Point| {
+        let odd = in_turn.is_some_and(|axis| point.axes[axis].constant % 2 == 1);
+        let accs = if odd { &second } else { &accs };
         if let Some(product) = &plan.dot {
             let extent = plan.reduction.last().map_or(1, |r| r.1);
             for row in 0..mr {
@@ -143,6 +149,9 @@ pub(super) fn tile(
         // Steps share the vectors that a window slides over, not broadcasts: those are loaded again for less than they would occupy.
         if factors.is_some() || plan.dot.is_some() { e.forgetting(|e| step(e, point)) } else { step(e, point) }
     })?;
+    for (&acc, &other) in accs.iter().zip(&second) {
+        e.b.set(acc, Op::Binary(combine(plan.op, dtype), acc, other));
+    }
     if let Some(block) = block.filter(|b| !b.last) {
         for (i, &acc) in accs.iter().enumerate() {
             let (buffer, at) = waiting(&point, block, i);
