@@ -50,12 +50,15 @@ pub(super) enum Search {
 
 /// Finds the quotient that has these values `(x, value)`, of all `x` of a range; only `usable` points can be asked for.
 ///
-/// One is found where every remainder is among the points, or where no other has the same values and both sides of two steps of it were
+/// One is found where every remainder is among the points between the least and the greatest value, or where no other has the same values and both sides of two steps of it were
 /// seen.
 pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: &dyn Fn(i64) -> bool) -> Search {
     let (candidates, too_many) = candidates(points);
     let seen: BTreeSet<i64> = points.iter().map(|p| p.0).collect();
-    let is_whole = |q: &&Quotient| seen.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
+    // Points of the least or the greatest value may be behind an end of the function.
+    let (least, most) = (points.iter().map(|p| p.1).min(), points.iter().map(|p| p.1).max());
+    let inside: Vec<i64> = points.iter().filter(|p| Some(p.1) != least && Some(p.1) != most).map(|p| p.0).collect();
+    let is_whole = |q: &&Quotient| inside.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
     if let Some(&whole) = candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())) {
         return Search::Found(whole);
     }
@@ -205,5 +208,13 @@ mod tests {
                 assert!(range.clone().all(|x| found.value(x) == f(x)), "{found:?} for {range:?}");
             }
         }
+    }
+
+    #[test]
+    fn remainders_behind_an_end_tell_nothing() {
+        // A slice from 3 to 25 in steps of 3.
+        let f = |x: i64| ((x.min(25) - 3).max(0) + 2) / 3;
+        let points: Vec<(i64, i64)> = [29, 28, 27, 15, 9, 6].map(|x| (x, f(x))).to_vec();
+        assert!(!matches!(search(&points, 1..=29, &|x| x > 2), Search::Found(_)));
     }
 }
