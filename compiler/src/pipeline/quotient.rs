@@ -50,25 +50,31 @@ pub(super) enum Search {
 
 /// Finds the quotient that has these values `(x, value)`, of all `x` of a range; only `usable` points can be asked for.
 ///
-/// One is found where every remainder is among the points between the least and the greatest value, or where no other has the same values and both sides of two steps of it were
-/// seen.
+/// One is found where every remainder is among the points between the least and the greatest value; or, where every one is among all points
+/// or no other has the same values, where both sides of two steps of it were seen.
 pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: &dyn Fn(i64) -> bool) -> Search {
     let (candidates, too_many) = candidates(points);
     let seen: BTreeSet<i64> = points.iter().map(|p| p.0).collect();
     // Points of the least or the greatest value may be behind an end of the function.
     let (least, most) = (points.iter().map(|p| p.1).min(), points.iter().map(|p| p.1).max());
     let inside: Vec<i64> = points.iter().filter(|p| Some(p.1) != least && Some(p.1) != most).map(|p| p.0).collect();
-    let is_whole = |q: &&Quotient| inside.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
-    if let Some(&whole) = candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())) {
-        return Search::Found(whole);
+    let whole = |xs: &mut dyn Iterator<Item = i64>| {
+        let xs: Vec<i64> = xs.collect();
+        let is_whole = |q: &&Quotient| xs.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
+        candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())).copied()
+    };
+    if let Some(found) = whole(&mut inside.into_iter()) {
+        return Search::Found(found);
     }
-    let Some(&first) = candidates.first() else { return Search::Nothing };
-    let asked = telling(&candidates, &range, points, usable);
-    match asked {
-        Some(asked) if !asked.is_empty() => return Search::Open(asked),
-        None if !too_many => {}
-        // They differ, where nothing can be asked.
-        _ => return Search::Nothing,
+    let whole = whole(&mut seen.iter().copied());
+    let Some(first) = whole.or(candidates.first().copied()) else { return Search::Nothing };
+    if whole.is_none() {
+        match telling(&candidates, &range, points, usable) {
+            Some(asked) if !asked.is_empty() => return Search::Open(asked),
+            None if !too_many => {}
+            // They differ, where nothing can be asked.
+            _ => return Search::Nothing,
+        }
     }
     let steps: Vec<i64> = (range.start() + 1..=*range.end())
         .filter(|&x| first.value(x) != first.value(x - 1) && [x - 1, x].iter().all(|&x| usable(x) || seen.contains(&x)))
