@@ -56,26 +56,26 @@ pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: 
     let (candidates, too_many) = candidates(points);
     let seen: BTreeSet<i64> = points.iter().map(|p| p.0).collect();
     // Points of the least or the greatest value may be behind an end of the function.
-    let (least, most) = (points.iter().map(|p| p.1).min(), points.iter().map(|p| p.1).max());
-    let inside: Vec<i64> = points.iter().filter(|p| Some(p.1) != least && Some(p.1) != most).map(|p| p.0).collect();
-    let whole = |xs: &mut dyn Iterator<Item = i64>| {
-        let xs: Vec<i64> = xs.collect();
-        let is_whole = |q: &&Quotient| xs.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
+    let values = || points.iter().map(|p| p.1);
+    let (least, most) = (values().min(), values().max());
+    let between: BTreeSet<i64> = points.iter().filter(|p| ![least, most].contains(&Some(p.1))).map(|p| p.0).collect();
+    let whole = |seen: &BTreeSet<i64>| {
+        let is_whole = |q: &&Quotient| seen.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
         candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())).copied()
     };
-    if let Some(found) = whole(&mut inside.into_iter()) {
+    if let Some(found) = whole(&between) {
         return Search::Found(found);
     }
-    let whole = whole(&mut seen.iter().copied());
-    let Some(first) = whole.or(candidates.first().copied()) else { return Search::Nothing };
-    if whole.is_none() {
-        match telling(&candidates, &range, points, usable) {
+    let first = match (whole(&seen), candidates.first()) {
+        (Some(whole), _) => whole,
+        (None, None) => return Search::Nothing,
+        (None, Some(&first)) => match telling(&candidates, &range, points, usable) {
             Some(asked) if !asked.is_empty() => return Search::Open(asked),
-            None if !too_many => {}
+            None if !too_many => first,
             // They differ, where nothing can be asked.
             _ => return Search::Nothing,
-        }
-    }
+        },
+    };
     let steps: Vec<i64> = (range.start() + 1..=*range.end())
         .filter(|&x| first.value(x) != first.value(x - 1) && [x - 1, x].iter().all(|&x| usable(x) || seen.contains(&x)))
         .collect();

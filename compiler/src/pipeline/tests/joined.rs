@@ -214,7 +214,7 @@ fn what_is_no_function_of_the_sizes_is_refused_by_name() {
         parse(&text).unwrap()
     })
     .unwrap_err();
-    assert!(problems[0].to_string().contains("an extent of its result is 6 for [40]"), "{}", problems[0]);
+    assert!(problems[0].to_string().contains("`Slice` cannot be compiled: an extent of its result is 6 for [40]"), "{}", problems[0]);
 }
 
 /// What is around an image of bytes is an operand, which windows of one element do not read.

@@ -124,7 +124,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     };
     let mut reduction: Vec<usize> = (n..n + stage.reduce.len()).filter(|&a| stage.reduce[a - n] > 1).collect();
     reduction.sort_by_key(|&a| -reach(e, a));
-    let mut in_lanes = loads(value).into_iter().find_map(|l| Across::of(e, &stage, value, &l)).filter(|w| Some(w.axis) == vector);
+    let in_lanes = loads(value).into_iter().find_map(|l| Across::of(e, &stage, value, &l)).filter(|w| Some(w.axis) == vector);
     if let (Some(window), Some(&row)) = (&in_lanes, outer.last()) {
         let innermost = window.innermost_step(&stage, row);
         reduction.sort_by_key(|&a| Some(a) == innermost);
@@ -219,11 +219,8 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
             }
         }
     });
-    let plain = |x: Expr| if !pieces.is_empty() && padded.contains(&x) { borders::plain(&x) } else { x };
-    let plain_value = value.rewrite(&mut |x| plain(x));
-    if let Some(window) = &mut in_lanes {
-        window.load = plain(window.load.clone());
-    }
+    let plain_value =
+        if pieces.is_empty() { value.clone() } else { value.rewrite(&mut |x| if padded.contains(&x) { borders::plain(&x) } else { x }) };
     let streams = match reduction[..] {
         _ if dot.is_some() => 1,
         [(axis, extent)] if stage.bound(axis).is_none() && e.machine.exact && broadcast && rows.is_none() && padded.is_empty() => {

@@ -6,6 +6,28 @@ use crate::expr::{Expr, Ix, Node};
 use crate::nest::{Affine, BufferId, Index, Op, Reg, Shuffle, VecType};
 use crate::schedule::Shuffles;
 
+/// Every second element of a buffer, as lanes, from a place on.
+#[derive(Clone)]
+pub(super) struct Seconds {
+    pub(super) buffer: BufferId,
+    /// The first of them.
+    pub(super) index: Index,
+    /// Whether that is one of odd number in its row.
+    pub(super) is_odd: bool,
+    pub(super) v: Lanes,
+}
+
+impl Seconds {
+    fn key(&self) -> Key {
+        Key::Lanes(self.buffer, self.index.clone(), 2, self.v.valid)
+    }
+
+    /// Those from so many elements further on, an even number.
+    fn moved(&self, by: i64) -> Self {
+        Seconds { index: Index::from(self.index.affine.offset(by)), ..self.clone() }
+    }
+}
+
 impl Emitter {
     /// Whether [`Emitter::transpose`] knows a read: affine, and adjacent along one axis only, while lanes stride along another.
     pub(in crate::schedule) fn is_transposed(&self, load: &Expr, lanes_axis: usize, adjacent: usize) -> bool {
@@ -55,71 +77,68 @@ impl Emitter {
         self.machine.shuffles() && is_word(self.b.buffer_dtype(buffer)) && index.dynamic.is_empty() && lanes >= 4
     }
 
-    /// Every second element from `index` on, which is one of odd number in its row or not: of vectors that are at hand, beside elements that
-    /// are, or taken from two vectors that are loaded.
-    pub(super) fn every_second(&mut self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> Reg {
-        if let Some(reg) = self.second_at_hand(buffer, (index, is_odd), v) {
-            return reg;
-        }
-        let made = self.beside(buffer, (index, is_odd), v);
-        let reg = made.unwrap_or_else(|| {
-            let (odd, vectors) = self.pair(buffer, (index, is_odd), v);
-            let vectors = vectors.map(|(index, valid)| match valid {
-                0 => self.zero(self.b.buffer_dtype(buffer), v.lanes),
-                _ if valid == v.lanes => self.elements_at(buffer, index, v.lanes),
-                _ => self.lanes_of(buffer, index, 1, Lanes { valid, ..v }),
-            });
-            self.every_other(odd, vectors)
-        });
-        self.numbered(Key::Lanes(buffer, index.clone(), 2, v.valid), |_| reg)
+    /// Every second element: of vectors that are at hand, beside elements that are, or taken from two vectors that are loaded.
+    pub(super) fn every_second(&mut self, at: &Seconds) -> Reg {
+        let loaded = |e: &mut Self, index: Index, valid: u32| {
+            let whole = valid == at.v.lanes;
+            Some(if whole { e.elements_at(at.buffer, index, valid) } else { e.lanes_of(at.buffer, index, 1, Lanes { valid, ..at.v }) })
+        };
+        let reg = self.second_at_hand(at).or_else(|| self.beside(at)).or_else(|| self.second_of(at, &loaded));
+        let reg = reg.expect("loads are always there");
+        self.numbered(at.key(), |_| reg)
     }
 
-    /// The two vectors that every second element from `index` on is taken from, how many lanes of them exist, and whether it is those of
-    /// odd number: with the elements behind them or, where the first is of odd number, those before, so that elements beside each other
-    /// share their vectors. No more is read than there is.
-    fn pair(&self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> (bool, [(Index, u32); 2]) {
-        let (lanes, valid) = (i64::from(v.lanes), i64::from(v.valid));
-        let (low, high) = self.range(&index.affine);
-        let (fits_before, fits_behind) = (low >= 1, high + 2 * valid <= self.b.buffer_len(buffer) as i64);
-        let odd = fits_before && (is_odd || !fits_behind);
-        let first = index.affine.offset(-i64::from(odd));
+    /// The two vectors that every second element is taken from, how many lanes of them exist, and whether it is those of odd number: with the
+    /// elements behind them or, where the first is of odd number, those before, so that elements beside each other share their vectors. No
+    /// more is read than there is.
+    fn pair(&self, at: &Seconds) -> (bool, [(Index, u32); 2]) {
+        let (lanes, valid) = (i64::from(at.v.lanes), i64::from(at.v.valid));
+        let (low, high) = self.range(&at.index.affine);
+        let (fits_before, fits_behind) = (low >= 1, high + 2 * valid <= self.b.buffer_len(at.buffer) as i64);
+        let odd = fits_before && (at.is_odd || !fits_behind);
+        let first = at.index.affine.offset(-i64::from(odd));
         let needed = 2 * valid - i64::from(!odd && !fits_behind);
         let part = |from: i64| (Index::from(first.offset(from)), (needed - from).clamp(0, lanes) as u32);
         (odd, [part(0), part(lanes)])
     }
 
-    /// Every second element from `index` on, if it is there, or what it is taken from.
-    fn second_at_hand(&mut self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> Option<Reg> {
-        let key = Key::Lanes(buffer, index.clone(), 2, v.valid);
-        if let Some(reg) = self.find(&key) {
-            return Some(reg);
-        }
-        let (odd, vectors) = self.pair(buffer, (index, is_odd), v);
-        let [Some(a), Some(b)] = vectors.map(|(index, valid)| match valid {
-            0 => Some(self.zero(self.b.buffer_dtype(buffer), v.lanes)),
-            _ if valid == v.lanes => self.find(&Key::Load(buffer, index, valid)),
-            _ => self.find(&Key::Lanes(buffer, index, 1, valid)),
-        }) else {
-            return None;
+    /// Every second element of the two vectors that `part` gives, by where they are and how many of their lanes exist.
+    fn second_of(&mut self, at: &Seconds, part: &dyn Fn(&mut Self, Index, u32) -> Option<Reg>) -> Option<Reg> {
+        let (odd, vectors) = self.pair(at);
+        let mut part = |(index, valid): (Index, u32)| match valid {
+            0 => Some(self.zero(self.b.buffer_dtype(at.buffer), at.v.lanes)),
+            _ => part(self, index, valid),
         };
-        let reg = self.every_other(odd, [a, b]);
-        Some(self.numbered(key, |_| reg))
+        let [a, b] = vectors;
+        let vectors = [part(a)?, part(b)?];
+        Some(self.every_other(odd, vectors))
     }
 
-    /// Every second element from `index` on, where those from the next one of them on are at hand, or those from the one before: all but one
-    /// are the same.
-    fn beside(&mut self, buffer: BufferId, (index, is_odd): (&Index, bool), v: Lanes) -> Option<Reg> {
-        if !self.moves_lanes(v.lanes) {
+    /// Every second element, if it is there, or what it is taken from.
+    fn second_at_hand(&mut self, at: &Seconds) -> Option<Reg> {
+        if let Some(reg) = self.find(&at.key()) {
+            return Some(reg);
+        }
+        let found = |e: &mut Self, index: Index, valid: u32| {
+            let whole = valid == at.v.lanes;
+            e.find(&if whole { Key::Load(at.buffer, index, valid) } else { Key::Lanes(at.buffer, index, 1, valid) })
+        };
+        let reg = self.second_of(at, &found)?;
+        Some(self.numbered(at.key(), |_| reg))
+    }
+
+    /// Every second element, where those from the next one of them on are at hand, or those from the one before: all but one are the same.
+    fn beside(&mut self, at: &Seconds) -> Option<Reg> {
+        if !self.moves_lanes(at.v.lanes) {
             return None;
         }
-        let place = |by: i64| Index::from(index.affine.offset(by));
-        if let Some(behind) = self.second_at_hand(buffer, (&place(2), is_odd), v) {
-            let first = self.elements_at(buffer, place(0), 1);
+        if let Some(behind) = self.second_at_hand(&at.moved(2)) {
+            let first = self.elements_at(at.buffer, at.index.clone(), 1);
             return Some(self.behind(first, behind));
         }
-        let before = (v.valid == v.lanes).then(|| self.second_at_hand(buffer, (&place(-2), is_odd), v)).flatten()?;
-        let last = self.elements_at(buffer, place(2 * i64::from(v.lanes) - 2), 1);
-        let last = self.splat(last, v.lanes);
+        let before = (at.v.valid == at.v.lanes).then(|| self.second_at_hand(&at.moved(-2))).flatten()?;
+        let last = self.elements_at(at.buffer, at.moved(2 * i64::from(at.v.lanes) - 2).index, 1);
+        let last = self.splat(last, at.v.lanes);
         Some(self.shuffle(Shuffle::Next, [before, last]))
     }
 
@@ -146,10 +165,10 @@ impl Emitter {
             return reg;
         }
         let last = at.place + (i64::from(v.valid) - 1) * at.spread;
-        if at.spread == 2 && at.place < 0 && at.place + 2 >= 0 && last + 2 < at.end && self.moves_lanes(v.lanes) {
+        if at.spread == 2 && (-2..0).contains(&at.place) && last + 2 < at.end && self.moves_lanes(v.lanes) {
             // Only the first lane is padding.
-            let behind = self.second_at_hand(buffer, (&Index::from(first.offset(2)), at.place.rem_euclid(2) == 1), v);
-            if let Some(behind) = behind {
+            let second = Seconds { buffer, index: Index::from(first.offset(2)), is_odd: at.place.rem_euclid(2) == 1, v };
+            if let Some(behind) = self.second_at_hand(&second) {
                 let reg = self.behind(at.pad, behind);
                 return self.numbered(key, |_| reg);
             }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::shuffles::Seconds;
 use super::{Emitter, Inside, Key, Lanes, Point};
 use crate::expr::Affine as StageAffine;
 use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, Stage, TensorId, UnaryOp, Var};
@@ -383,7 +384,7 @@ impl Emitter {
             Some(v) if varies && spread != 0 => match self.find(&Key::Lanes(buffer, index.clone(), spread, v.valid)) {
                 Some(reg) => reg,
                 None if spread == 2 && self.takes_every_second(buffer, &index, v.lanes) => {
-                    self.every_second(buffer, (&index, along.rem_euclid(2) == 1), v)
+                    self.every_second(&Seconds { buffer, index, is_odd: along.rem_euclid(2) == 1, v })
                 }
                 None => self.lanes_of(buffer, index, spread, v),
             },
