@@ -274,6 +274,7 @@ mod integers;
 mod joined;
 mod lengths;
 mod orders;
+mod panels;
 mod recurrences;
 mod rows;
 mod shuffles;

@@ -88,7 +88,7 @@ impl Blocks {
             None if read <= e.machine.l2_bytes / 8 * 5 => return None,
             None => ways.find(|n| read / n + sums <= e.machine.l2_bytes / 2)?,
         };
-        let scratch = e.sums_buffer(*GROUP_PANELS.iter().max().expect("some") as usize * n_rows * product.nr);
+        let scratch = e.scratch_buffer("sums", *GROUP_PANELS.iter().max().expect("some") as usize * n_rows * product.nr);
         let mut strides = vec![];
         let mut stride = product.nr as i64;
         for &(a, extent) in product.rows.iter().rev() {

@@ -3,6 +3,7 @@
 
 use super::emitter::{Emitter, Packed, index_depends, stride_along};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
+use crate::nest::Affine;
 use crate::tensor::{Tensor, n_elements};
 
 /// Whether `load` reads a constant that [`pack`] takes.
@@ -126,7 +127,16 @@ pub(super) fn pack(
     let packed = Tensor::from_bytes(value.dtype(), &[n_batch * one_batch], &packed);
     debug_assert_eq!(n_elements(packed.dims()) * size, at);
     let buffer = e.new_constant(&name, packed);
-    Some(Packed { buffer, nr: nr as i64, group: group as i64, panel: panel as i64, full: full as i64, axis, strides: by_axis })
+    Some(Packed {
+        buffer,
+        nr: nr as i64,
+        group: group as i64,
+        panel: panel as i64,
+        full: full as i64,
+        axis,
+        origin: Affine::default(),
+        strides: by_axis,
+    })
 }
 
 /// The source offsets of every combination of the axes, the last fastest.

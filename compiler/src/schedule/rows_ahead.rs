@@ -63,6 +63,12 @@ impl RowsAhead {
         RowsAhead { only: Some((axis, columns)), ..self }
     }
 
+    /// The same in a group of panels, the first of which is at `origin` along the columns.
+    pub(super) fn within(&self, columns: usize, origin: &Affine) -> Self {
+        let each = self.terms.iter().filter(|t| t.0 == columns).fold(0, |sum, t| sum + t.1);
+        RowsAhead { next: self.next.plus(&origin.times(-each)), terms: self.terms.clone(), only: self.only.clone(), ..*self }
+    }
+
     /// Asks at one iteration of the reduction.
     pub(super) fn emit(&self, e: &mut Emitter, at: &Point) -> Result<(), ScheduleError> {
         let start = self.terms.iter().fold(self.next.clone(), |sum, &(axis, k)| sum.plus(&at.axes[axis].times(k)));

@@ -165,6 +165,10 @@ fn extent(random: &mut Random) -> usize {
 }
 
 fn base_shape(random: &mut Random) -> Vec<usize> {
+    if random.one_in(30) {
+        // Long sums over a few vectors of columns: panels of those are copied.
+        return if random.one_in(2) { vec![97 + random.below(20), 33] } else { vec![193 + random.below(20), 17 + random.below(2)] };
+    }
     let rank = random.one_of(&[1, 2, 2, 3, 3, 4, 4, 4, 4, 5]);
     let mut dims: Vec<usize> = (0..rank).map(|_| extent(random)).collect();
     if random.one_in(40) {

@@ -465,8 +465,9 @@ fn matmul(d: &mut Draft<'_>, x: &Variable) -> Made {
         _ => vec![k, n],
     };
     let w = d.operand("w", &dims);
-    if d.random.one_in(5) && x.dims.len() >= 2 {
-        let m = 1 + d.random.below(8);
+    let is_long = x.dims.len() >= 2 && x.dims[x.dims.len() - 2] > 90;
+    if d.random.one_in(if is_long { 2 } else { 5 }) && x.dims.len() >= 2 {
+        let m = if is_long { 64 + d.random.below(30) } else { 1 + d.random.below(8) };
         let w = d.operand("l", &[m, x.dims[x.dims.len() - 2]]);
         return Some((format!("MatMul({w}, {})", x.name), false));
     }

@@ -61,7 +61,7 @@ fn ahead_over(
     if plan.dot.is_some() {
         return None;
     }
-    let mut packed = packed.iter();
+    let mut packed = packed.iter().filter(|p| Some(p.1.axis) == plan.vector);
     let (Some((load, packed)), None, 1) = (packed.next(), packed.next(), plan.streams) else { return None };
     let outer: Vec<(usize, usize)> = plan.outer.iter().map(|&a| (a, plan.stage.axes[a])).collect();
     let column = (packed.axis, packed.panel / packed.nr);
@@ -102,15 +102,9 @@ pub(super) fn asking_rows(plan: &Plan) -> Option<i64> {
 
 /// How the tiles of some rows ask for the next ones, where another thread may have written them.
 pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
-    if plan.dot.is_some() {
+    if e.machine.threads < 2 {
         return None;
     }
-    let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
-    if e.machine.threads < 2 || plan.streams != 1 {
-        return None;
-    }
-    let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
-    let [load] = &of_rows[..] else { return None };
     let nr = (plan.tile.nv * plan.lanes) as i64;
     let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
     let (n, threads) = (plan.columns / nr as usize, e.machine.threads);
@@ -119,8 +113,20 @@ pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
         () if threads > MOST_FIRST_PANELS => return None,
         () => (0..threads).map(|i| (i * n / threads) as i64 * nr).collect(),
     };
-    let rows_ahead = RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))?;
-    Some(if first.is_empty() { rows_ahead } else { rows_ahead.only_at(vector, first) })
+    let rows_ahead = rows_ahead_in(e, plan, n_panels)?;
+    Some(if first.is_empty() { rows_ahead } else { rows_ahead.only_at(plan.vector?, first) })
+}
+
+/// How the tiles of some rows, of so many panels one after another, ask for the next ones: each for its part.
+pub(super) fn rows_ahead_in(e: &mut Emitter, plan: &Plan, n_panels: i64) -> Option<RowsAhead> {
+    let (Some(vector), Some(rows), &[reduction]) = (plan.vector, plan.rows, &plan.reduction[..]) else { return None };
+    if plan.dot.is_some() || plan.streams != 1 {
+        return None;
+    }
+    let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
+    let [load] = &of_rows[..] else { return None };
+    let nr = (plan.tile.nv * plan.lanes) as i64;
+    RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
 }
 
 /// How tiles ask for what they write.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::copied;
 use crate::expr::{Expr, Ix, Node, ReduceOp, Stage, Var};
 use crate::schedule::across::Across;
 use crate::schedule::borders::{Piece, Walk};
@@ -49,6 +50,10 @@ pub(super) struct Plan {
     /// How they are split along axes whose extents only a run knows.
     pub(super) pieces: HashMap<usize, Vec<Piece>>,
     pub(super) lanes: usize,
+    /// Reads of constants that are packed in the order of the rows of tiles.
+    pub(super) packs_rows: Vec<Expr>,
+    /// The read of the columns' operand of which panels are copied.
+    pub(super) copied: Option<Expr>,
     /// Cycles from a multiply-add to one that adds to its result.
     pub(super) latency: usize,
     /// Where several steps are taken at once.
@@ -59,6 +64,27 @@ impl Plan {
     /// Steps of the innermost axis of the reduction that are taken at once.
     pub(super) fn unit(&self) -> usize {
         self.dot.as_ref().map_or(1, |d| d.steps)
+    }
+
+    /// Axes outside rows and columns but for the `fixed` ones: those that what is copied depends on, and the others.
+    pub(super) fn turns(&self, fixed: &[usize]) -> (Vec<usize>, Vec<usize>) {
+        let free = self.outer.iter().copied().filter(|a| !fixed.contains(a));
+        free.partition(|&a| self.copied.as_ref().is_some_and(|load| expr_depends(load, a)))
+    }
+
+    /// Bytes of a panel of `f32`.
+    pub(super) fn panel_bytes(&self) -> usize {
+        self.reduction.iter().map(|r| r.1).product::<usize>() * self.tile.nv * self.lanes * DType::F32.size_bytes()
+    }
+
+    /// Bytes of which rows are read, in one turn.
+    pub(super) fn row_bytes(&self, e: &Emitter, columns: usize) -> usize {
+        if self.copied.is_none() {
+            return row_bytes(e, &self.value, columns);
+        }
+        let (_, outer) = self.turns(&[]);
+        let n_rows: usize = outer.iter().chain(&self.rows).map(|&a| self.stage.axes[a]).product();
+        n_rows * self.reduction.iter().map(|r| r.1).product::<usize>() * DType::F32.size_bytes()
     }
 
     /// The plan of the runs in which panels are not outermost, although they are in others.
@@ -133,6 +159,16 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let packed_reduction: Vec<(usize, usize)> = reduction.iter().map(|&a| (a, stage.reduce[a - n])).collect();
     let accesses = accesses(e, &stage, value, finish, vector, &packed_reduction, &|a| if a < n { out_stride(&stage, a) } else { 0 });
     let pinned = pinned(&[value, finish], n + stage.reduce.len());
+    if let (Some(v), None) = (vector, &in_lanes) {
+        while let Some(&o) = outer.last()
+            && [o, v].iter().all(|&a| !pinned[a] && stage.bound(a).is_none())
+            && accesses.iter().all(|s| s[o] == s[v] * stage.axes[v] as i64)
+        {
+            stage.axes[v] *= stage.axes[o];
+            stage.axes[o] = 1;
+            outer.pop();
+        }
+    }
     let mut i = outer.len();
     while i >= 2 {
         i -= 1;
@@ -168,9 +204,15 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let rows = outer.iter().rev().copied().find(|&a| shares(a)).or(outer.last().copied());
     outer.retain(|&a| Some(a) != rows);
     let n_rows = rows.map_or(1, |r| stage.axes[r]);
+    let packs_rows: Vec<Expr> = match (vector, rows) {
+        (Some(v), Some(r)) if pieces.is_empty() && padded.is_empty() => {
+            loads(value).into_iter().filter(|l| packs_rows(e, l, v, r) && !loads(finish).contains(l)).collect()
+        }
+        _ => vec![],
+    };
     let broadcast = in_lanes.is_none() && vector.is_some_and(|v| loads(value).iter().any(|l| !expr_depends(l, v)));
     let tile = match vector {
-        Some(_) if broadcast => choose_tile(&machine, n_rows, columns, rows.map_or(1, |r| rows_in_cache(e, value, r))),
+        Some(_) if broadcast => choose_tile(&machine, n_rows, columns, rows.map_or(1, |r| rows_in_cache(e, value, r, &packs_rows))),
         Some(_) => {
             let vectors = columns.div_ceil(lanes);
             match n_rows {
@@ -194,6 +236,12 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         shared_columns(&machine, columns, depth, tile)
     } else {
         tile
+    };
+    let copied = match (vector, rows) {
+        (Some(v), Some(r)) if broadcast && dot.is_none() && padded.is_empty() && pieces.is_empty() => {
+            copied::read(e, &stage, value, (v, r, tile.nv * lanes), &reduction)
+        }
+        _ => None,
     };
     let mut few_rows = None;
     let columns_first = vector.is_some_and(|v| {
@@ -228,7 +276,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         }
         _ => 1,
     };
-    Plan {
+    let mut plan = Plan {
         stage,
         value: plain_value,
         finish: finish.clone(),
@@ -248,9 +296,16 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         padded,
         pieces,
         lanes,
+        packs_rows: packs_rows.into_iter().filter(|_| tile.mr > 1 && dot.is_none()).collect(),
+        copied,
         latency: e.machine.fma_latency,
         dot,
+    };
+    if let (Some(v), Some(_)) = (vector, &plan.copied) {
+        plan.columns_first = copied::columns_first(e, plan.row_bytes(e, v), (plan.panel_bytes(), depth * columns * 4));
+        plan.few_rows = None;
     }
+    plan
 }
 
 /// The most bytes of rows for which so many panels of weights, of so many bytes in all, are the outermost loop although the second-level
@@ -265,7 +320,7 @@ fn most_row_bytes(machine: &Machine, (n_panels, panel_bytes): (usize, usize), by
 }
 
 /// Bytes of the tensors of which rows are read: what does not depend on the columns.
-pub(super) fn row_bytes(e: &Emitter, value: &Expr, columns: usize) -> usize {
+fn row_bytes(e: &Emitter, value: &Expr, columns: usize) -> usize {
     let bytes = |l: &Expr| match l.node() {
         Node::Load { tensor, .. } => n_elements(&e.program().tensors[tensor.0 as usize].dims) * 4,
         _ => 0,
@@ -309,14 +364,20 @@ fn join_bounds(stage: &mut Stage, outer: usize, inner: usize) -> bool {
     true
 }
 
+/// Whether a constant that all columns share is packed as tiles read it: a step of the reduction reads an element of each row, and rows
+/// lie far apart. Where one load brings four steps of a row they stay as they are.
+fn packs_rows(e: &Emitter, load: &Expr, columns: usize, rows: usize) -> bool {
+    e.machine.exact && !e.machine.by_element && packable(e, load, rows) && !expr_depends(load, columns)
+}
+
 /// How many rows of what is read stay in the first-level cache at once: those that are whole ways apart share a set.
-fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize) -> usize {
+fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize, packed: &[Expr]) -> usize {
     let apart = |l: &Expr| {
         let Node::Load { tensor, index, .. } = l.node() else { return false };
         let stride: i64 = stride_along(index, &e.strides_of(*tensor), rows);
         stride != 0 && stride * l.dtype().size_bytes() as i64 % e.machine.way_bytes().max(1) as i64 == 0
     };
-    if loads(value).iter().any(apart) { e.machine.l1_ways } else { usize::MAX }
+    if loads(value).iter().any(|l| !packed.contains(l) && apart(l)) { e.machine.l1_ways } else { usize::MAX }
 }
 
 /// Strides of every access along every axis of the stage.

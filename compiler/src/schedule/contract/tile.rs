@@ -174,7 +174,7 @@ pub(super) fn tile(
 
 /// Lanes of the last vector of a tile, of which so many are valid: no more than it needs, since where a multiply-add of the widest vectors
 /// is two of half of it, one of fewer lanes takes half the time.
-fn narrow(e: &Emitter, plan: &Plan, valid: u32) -> u32 {
+pub(super) fn narrow(e: &Emitter, plan: &Plan, valid: u32) -> u32 {
     let lanes = plan.lanes as u32;
     if !e.machine.exact || plan.dot.is_some() || plan.vector.is_none() { lanes } else { valid.next_power_of_two().max(4).min(lanes) }
 }

@@ -99,7 +99,8 @@ impl Point {
     }
 }
 
-/// A load that reads a packed constant: `buffer[address(point)]`, unit stride along the vector axis.
+/// A load that reads a packed constant: `buffer[address(point)]`, unit stride along its axis. Where lanes are along that axis they are
+/// loaded, else one element for all of them: panels are then of the rows of a tile.
 #[derive(Clone, Debug)]
 pub(in crate::schedule) struct Packed {
     pub(in crate::schedule) buffer: BufferId,
@@ -111,10 +112,26 @@ pub(in crate::schedule) struct Packed {
     pub(in crate::schedule) panel: i64,
     /// Panels before the last, narrower one, if there is such a one.
     pub(in crate::schedule) full: i64,
-    /// The vector axis.
+    /// The axis of its panels.
     pub(in crate::schedule) axis: usize,
+    /// Where along that axis the first panel begins.
+    pub(in crate::schedule) origin: Affine,
     /// Strides of the other axes it depends on, in full panels and in the last.
     pub(in crate::schedule) strides: Vec<(usize, i64, i64)>,
+}
+
+impl Packed {
+    /// The first element that it holds of a point.
+    pub(in crate::schedule) fn place(&self, at: &Point) -> Affine {
+        let place = at.axes[self.axis].plus(&self.origin.times(-1));
+        // Full panels lie `panel` apart; loop variables of the axis step in whole panels.
+        let (panels, lane) = (place.constant.div_euclid(self.nr), place.constant.rem_euclid(self.nr));
+        let base = Affine { constant: 0, terms: place.terms.clone() };
+        let first = base.times(self.panel / self.nr).offset(panels * self.panel + lane * self.group);
+        let is_last = place.terms.is_empty() && panels == self.full;
+        let stride = |full: i64, in_last: i64| if is_last { in_last } else { full };
+        self.strides.iter().fold(first, |sum, &(axis, full, in_last)| sum.plus(&at.axes[axis].times(stride(full, in_last))))
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -243,9 +260,14 @@ impl Emitter {
         self.program.tensors[t.0 as usize].bounds = bounds;
     }
 
-    /// A new buffer of so many `f32` for sums that are not complete.
-    pub(in crate::schedule) fn sums_buffer(&mut self, len: usize) -> BufferId {
-        self.buffer("sums", DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()))
+    /// A new buffer of so many `f32`.
+    pub(in crate::schedule) fn scratch_buffer(&mut self, name: &str, len: usize) -> BufferId {
+        self.buffer(name, DType::F32, len, Arg::Scratch(len * DType::F32.size_bytes()))
+    }
+
+    /// Whether what is emitted runs several times: a sequential loop, or one that stages share, is open.
+    pub(in crate::schedule) fn is_repeated(&self) -> bool {
+        !self.loops.is_empty()
     }
 
     /// A buffer of so many elements for the sums of one tile, the same for all tiles.

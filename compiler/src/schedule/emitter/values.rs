@@ -268,19 +268,9 @@ impl Emitter {
     ) -> Result<Reg, ScheduleError> {
         if let Some(packed) = self.packed.get(e).cloned()
             && let Some(v) = at.vector
-            && v.axis == packed.axis
         {
-            let place = &at.axes[v.axis];
-            // Full panels lie `panel` apart; loop variables of the axis step in whole panels.
-            let (panels, lane) = (place.constant.div_euclid(packed.nr), place.constant.rem_euclid(packed.nr));
-            let base = Affine { constant: 0, terms: place.terms.clone() };
-            let mut flat = base.times(packed.panel / packed.nr).offset(panels * packed.panel + lane * packed.group);
-            let is_last = place.terms.is_empty() && panels == packed.full;
-            for &(axis, stride, in_last) in &packed.strides {
-                flat = flat.plus(&at.axes[axis].times(if is_last { in_last } else { stride }));
-            }
-            let (index, lanes) = (Index::from(flat), v.lanes * packed.group as u32);
-            return Ok(self.elements_at(packed.buffer, index, lanes));
+            let lanes = if v.axis == packed.axis { v.lanes * packed.group as u32 } else { 1 };
+            return Ok(self.elements_at(packed.buffer, packed.place(at).into(), lanes));
         }
         let varies = at.vector.is_some_and(|v| index_depends(index, v.axis));
         let by_data = |ix: &Ix| at.vector.is_some_and(|v| matches!(ix, Ix::Checked(i) | Ix::Clamped(i) if expr_depends(i, v.axis)));
