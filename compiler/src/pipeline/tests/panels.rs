@@ -83,6 +83,8 @@ fn long_sums_in_blocks_copy_a_part_of_a_panel_each() {
 fn few_rows_and_panels_that_lie_together_are_read_in_place() {
     let copies = |rows: &[usize], columns: &[usize]| product(rows, columns, (Level::V4, 1 << 20)).contains("_panels");
     assert_eq!([copies(&[63, 270], &[270, 78]), copies(&[64, 270], &[270, 78])], [false, true]);
+    // Rows a page apart displace each other.
+    assert_eq!([copies(&[23, 128], &[128, 1024]), copies(&[24, 128], &[128, 1024])], [false, true]);
     // Rows begin with lines of the cache, in few pages.
     assert!(!copies(&[64, 256], &[256, 80]));
     // All fits into the first-level cache.

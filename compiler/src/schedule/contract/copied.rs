@@ -16,6 +16,8 @@ use crate::tensor::{DType, n_elements};
 
 /// Fewest rows of a product for which a copy pays: an element is copied in the time of some of its multiply-adds.
 const LEAST_ROWS: usize = 64;
+/// The same where what a panel reads shares few sets of the first-level cache.
+const LEAST_ALIASED_ROWS: usize = 24;
 /// Pages that a panel may lie in: about as many as the first level of address translation knows.
 const MOST_PAGES: usize = 96;
 const PAGE_BYTES: usize = 4096;
@@ -61,9 +63,11 @@ pub(super) fn read(
     let pages = depth.min(depth * pitch / PAGE_BYTES);
     let is_large = depth * nr * size > e.machine.l1_bytes / 4;
     let is_apart = pages > MOST_PAGES || !pitch.is_multiple_of(e.machine.line_bytes);
+    // Lines in one or two places of the first-level cache displace each other.
+    let least_rows = if pitch.is_multiple_of(e.machine.way_bytes() / 2) { LEAST_ALIASED_ROWS } else { LEAST_ROWS };
     // Windows that overlap would be copied several times.
     let is_once = extent(&moves) * depth <= n_elements(e.dims(*tensor));
-    (is_large && is_apart && is_once && !moves.contains(&rows) && extent(&others) >= LEAST_ROWS).then_some(load)
+    (is_large && is_apart && is_once && !moves.contains(&rows) && extent(&others) >= least_rows).then_some(load)
 }
 
 impl Copied {
