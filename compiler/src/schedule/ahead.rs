@@ -88,6 +88,11 @@ impl Ahead {
         Some(Ahead { buffer: packed.buffer, panel: packed.panel, start: Affine::constant(packed.panel), cut, terms, lines, line, share })
     }
 
+    /// The same where tiles go over panels in groups of so many: those of a panel ask for the one that has its place in the next group.
+    pub(super) fn in_groups(self, panels: i64) -> Self {
+        Ahead { start: self.start.times(panels), ..self }
+    }
+
     /// The same in a block of the reduction.
     pub(super) fn within(&self, block: &Block<'_>) -> Self {
         Ahead { start: block.next(self.panel, self.cut), ..self.clone() }

@@ -121,7 +121,8 @@ impl Tiles {
             if self.group > 1 {
                 self.rows_ahead = rows_ahead_in(e, plan, self.group as i64);
             }
-            self.ahead = if self.group == 1 { ahead(e, plan, &self.packed, self.blocks.as_ref()) } else { None };
+            let next = ahead(e, plan, &self.packed, self.blocks.as_ref());
+            self.ahead = next.map(|a| a.in_groups(self.group as i64));
         }
         self.copied = Copied::new(e, plan, self.group);
     }
@@ -234,7 +235,7 @@ impl Tiles {
                     e.for_loop("panel", 0..n, 1, |e, panel| copied.panel(e, plan, &of(&point, &panel), (nv, valid), (&first, None)))?;
                 }
                 let rows = self.rows_ahead.as_ref().map(|r| r.within(axis, &first));
-                let asks = Asks { rows: rows.as_ref(), ..self.asks(nv, Asking::Nothing) };
+                let asks = Asks { rows: rows.as_ref(), ..self.asks(nv, Asking::Part) };
                 outer_loops(e, plan, outer, point.clone(), &mut |e, point| {
                     row_loop(e, plan, None, point, &mut |e, point, mr, _| {
                         e.for_loop("panel", 0..n, 1, |e, panel| tile(e, plan, (asks, None), of(&point, &panel), (mr, nv, valid)))
