@@ -87,6 +87,9 @@ fn few_rows_and_panels_that_lie_together_are_read_in_place() {
     assert_eq!([copies(&[23, 128], &[128, 1024]), copies(&[24, 128], &[128, 1024])], [false, true]);
     // Rows begin with lines of the cache, in few pages.
     assert!(!copies(&[64, 256], &[256, 80]));
+    // A panel of more than a thread's own scratch.
+    let long = product(&[24, 8200], &[8200, 48], (Level::V4, 1 << 20));
+    assert!(!long.contains("_panels"), "{long}");
     // All fits into the first-level cache.
     assert!(!copies(&[64, 40], &[40, 78]));
 }

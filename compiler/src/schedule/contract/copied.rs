@@ -35,7 +35,7 @@ pub(super) struct Copied {
 }
 
 /// The read that moves along the columns, if panels of `nr` columns are worth a copy: where tiles of rows are many, and a panel is large
-/// for the first-level cache and lies in many pages, or in parts of lines.
+/// for the first-level cache, no larger than what each thread may have of its own, and lies in many pages, or in parts of lines.
 pub(super) fn read(
     e: &Emitter,
     stage: &Stage,
@@ -61,7 +61,8 @@ pub(super) fn read(
     let pitch: i64 = stride_along(index, &e.strides_of(*tensor), innermost);
     let pitch = pitch.unsigned_abs() as usize * size;
     let pages = depth.min(depth * pitch / PAGE_BYTES);
-    let is_large = depth * nr * size > e.machine.l1_bytes / 4;
+    let panel_bytes = depth * nr * size;
+    let is_large = panel_bytes > e.machine.l1_bytes / 4 && panel_bytes <= MAX_PRIVATE_BYTES;
     let is_apart = pages > MOST_PAGES || !pitch.is_multiple_of(e.machine.line_bytes);
     // Lines in one or two places of the first-level cache displace each other.
     let least_rows = if pitch.is_multiple_of(e.machine.way_bytes() / 2) { LEAST_ALIASED_ROWS } else { LEAST_ROWS };
@@ -143,8 +144,7 @@ fn near(e: &Emitter, panel_bytes: usize) -> usize {
 /// Whether panels are outermost where they are copied: where rows stay near for all of them, or are fewer than what is copied. Else all
 /// panels are copied first.
 pub(super) fn columns_first(e: &Emitter, row_bytes: usize, (panel_bytes, all_bytes): (usize, usize)) -> bool {
-    let is_near = row_bytes <= near(e, panel_bytes) || row_bytes <= all_bytes || all_bytes > e.machine.l2_bytes / 2;
-    panel_bytes <= MAX_PRIVATE_BYTES && is_near
+    row_bytes <= near(e, panel_bytes) || row_bytes <= all_bytes || all_bytes > e.machine.l2_bytes / 2
 }
 
 /// How many panels each tile of rows goes over before the next: more than one where rows that do not stay near would else come from afar

@@ -160,14 +160,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let accesses = accesses(e, &stage, value, finish, vector, &packed_reduction, &|a| if a < n { out_stride(&stage, a) } else { 0 });
     let pinned = pinned(&[value, finish], n + stage.reduce.len());
     if let (Some(v), None) = (vector, &in_lanes) {
-        while let Some(&o) = outer.last()
-            && [o, v].iter().all(|&a| !pinned[a] && stage.bound(a).is_none())
-            && accesses.iter().all(|s| s[o] == s[v] * stage.axes[v] as i64)
-        {
-            stage.axes[v] *= stage.axes[o];
-            stage.axes[o] = 1;
-            outer.pop();
-        }
+        lengthen(&mut stage, v, &mut outer, &pinned, &accesses);
     }
     let mut i = outer.len();
     while i >= 2 {
@@ -349,6 +342,18 @@ fn in_part(e: &Emitter, load: &Expr, axis: usize) -> bool {
     }
     let stride: i64 = stride_along(index, &e.strides_of(*tensor), axis);
     matches!(load.dtype(), DType::F32 | DType::I32) && stride == 1
+}
+
+/// Makes the axis of the lanes and those outside it one, as far as elements follow each other along them in all that is read and written.
+fn lengthen(stage: &mut Stage, lanes: usize, outer: &mut Vec<usize>, pinned: &[bool], accesses: &[Vec<i64>]) {
+    while let Some(&o) = outer.last()
+        && [o, lanes].iter().all(|&a| !pinned[a] && stage.bound(a).is_none())
+        && accesses.iter().all(|s| s[o] == s[lanes] * stage.axes[lanes] as i64)
+    {
+        stage.axes[lanes] *= stage.axes[o];
+        stage.axes[o] = 1;
+        outer.pop();
+    }
 }
 
 /// Makes the bound of two axes that become the inner one; false where that cannot be.
