@@ -139,6 +139,11 @@ impl Stage {
         self.bounds.get(axis).and_then(Option::as_ref)
     }
 
+    /// Whether only a run knows some extent.
+    pub fn is_live(&self) -> bool {
+        self.bounds.iter().any(Option::is_some)
+    }
+
     /// The extent of an axis, those of the reduction last: the most, where only a run knows it.
     pub fn extent(&self, axis: usize) -> usize {
         let n = self.axes.len();

@@ -6,7 +6,7 @@ use super::parallel::{mark_outermost, top_loop};
 use super::work::work;
 
 /// So many iterations, of a loop that is not live for each thread, are enough, whatever the other loop has.
-const ENOUGH: i64 = 4;
+pub(crate) const ENOUGH: i64 = 4;
 
 /// Lets outermost loops of few iterations change places with the one that is all they hold, where both may be marked. Of live loops a
 /// run must have an iteration, and may have few: `least` says how many there are at least, if that is known.

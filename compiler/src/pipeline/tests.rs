@@ -152,18 +152,24 @@ impl Net {
             if !can_run(&machine) {
                 continue;
             }
-            for (j, (got, v)) in self.run(&compiled, &machine, outputs, inputs).into_iter().zip(outputs).enumerate() {
-                let (got, want) = (got.to_f64s(), values[v].to_f64s());
-                for (i, (g, w)) in got.iter().zip(&want).enumerate() {
-                    assert!(
-                        g.is_nan() && w.is_nan() || (g - w).abs() <= 1e-4 * (1.0 + w.abs()),
-                        "output {j} element {i}: {g} where {w} is right ({level:?})\n{:?}",
-                        compiled.program.kernels.iter().map(|k| k.to_string()).collect::<Vec<_>>().join("\n")
-                    );
-                }
-            }
+            self.check_on(&machine, &compiled, outputs, inputs, values);
         }
         compiled
+    }
+
+    /// What the machine code makes of the inputs is what it should be.
+    fn check_on(&self, machine: &Machine, compiled: &Compiled, outputs: &[Value], inputs: &[Tensor], values: &HashMap<Value, Tensor>) {
+        for (j, (got, v)) in self.run(compiled, machine, outputs, inputs).into_iter().zip(outputs).enumerate() {
+            let (got, want) = (got.to_f64s(), values[v].to_f64s());
+            for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+                assert!(
+                    g.is_nan() && w.is_nan() || (g - w).abs() <= 1e-4 * (1.0 + w.abs()),
+                    "output {j} element {i}: {g} where {w} is right ({:?})\n{:?}",
+                    machine.target.level,
+                    compiled.program.kernels.iter().map(|k| k.to_string()).collect::<Vec<_>>().join("\n")
+                );
+            }
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl Across {
         let Node::Load { tensor, index, pad } = load.node() else { return None };
         let n = stage.axes.len();
         let decl = e.program().tensor(*tensor);
-        let live = stage.bounds.iter().any(Option::is_some) || (0..index.len()).any(|k| decl.bound(k).is_some());
+        let live = stage.is_live() || (0..index.len()).any(|k| decl.bound(k).is_some());
         if !e.machine.exact || live || (load.dtype(), value.dtype()) != (DType::F32, DType::F32) || e.packable_constant(*tensor).is_some() {
             return None;
         }

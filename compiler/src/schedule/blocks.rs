@@ -75,8 +75,8 @@ impl Blocks {
         let depth: usize = product.reduction.iter().map(|r| r.1).product();
         let n_rows: usize = product.rows.iter().map(|r| r.1).product();
         let size = DType::F32.size_bytes();
-        // A panel, and the next one on its way.
-        let read = product.row_bytes + 2 * depth * product.nr * size;
+        let panel = depth * product.nr * size;
+        let read = product.row_bytes + 2 * panel;
         let sums = GROUP_PANELS[0] as usize * n_rows * product.nr * size;
         if !e.machine.exact || product.n_panels < 2 * GROUP_PANELS[0] as usize {
             return None;
@@ -85,7 +85,7 @@ impl Blocks {
         let mut ways = (2..=MOST_BLOCKS).filter(|n| extent.is_multiple_of(n * steps) && depth / n >= LEAST_STEPS);
         let n = match e.machine.choice.blocks {
             Some(asked) => ways.find(|&n| n == asked)?,
-            None if read <= e.machine.l2_bytes / 8 * 5 => return None,
+            None if product.row_bytes <= e.machine.rows_beside(panel) => return None,
             None => ways.find(|n| read / n + sums <= e.machine.l2_bytes / 2)?,
         };
         let scratch = e.scratch_buffer("sums", *GROUP_PANELS.iter().max().expect("some") as usize * n_rows * product.nr);

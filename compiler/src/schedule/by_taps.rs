@@ -140,7 +140,7 @@ fn columns(e: &Emitter, stage: &Stage, value: &Expr, load: &Expr) -> Option<usiz
 /// The padded factor of a sum, and the taps that read elements, by rising number of outputs; `None` where it is none of these sums.
 fn taps(e: &Emitter, stage: &Stage, value: &Expr) -> Option<(Expr, Vec<Tap>)> {
     let n = stage.axes.len();
-    if (0..n + stage.reduce.len()).any(|a| stage.bound(a).is_some()) {
+    if stage.is_live() {
         return None;
     }
     let mut padded = vec![];

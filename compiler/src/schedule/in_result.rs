@@ -13,7 +13,7 @@ pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nestin
     let in_row = |axis: usize| !around.axes.contains(&axis) && last.axes[axis] > 1;
     // Lanes are along the row, in the result as in scratch.
     let adjacent = (0..last.axes.len()).any(|axis| in_row(axis) && last.stride_along(&memory.strides, axis) == 1);
-    if !adjacent || !last.writes_in_place() || last.bounds.iter().any(Option::is_some) {
+    if !adjacent || !last.writes_in_place() || last.is_live() {
         return None;
     }
     let read = loads(value);
@@ -29,7 +29,7 @@ pub(super) fn early_stage(program: &Program, stages: &[&Stage], nesting: &Nestin
             && !nested.whole
             && nested.axes == around.axes
             && (&stage.axes, &stage.write) == (&last.axes, &last.write)
-            && stage.bounds.iter().all(Option::is_none)
+            && !stage.is_live()
             && program.tensor(stage.out).dtype == program.tensor(last.out).dtype
             && read.iter().any(|l| of_stage(&l))
             && read.iter().filter(of_stage).all(same_place)

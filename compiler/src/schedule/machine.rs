@@ -170,6 +170,11 @@ impl Machine {
         self.l1_bytes / self.l1_ways.max(1)
     }
 
+    /// Bytes of rows that stay in the second-level cache beside a panel and the next one on its way.
+    pub(super) fn rows_beside(&self, panel_bytes: usize) -> usize {
+        (self.l2_bytes / 8 * 5).saturating_sub(2 * panel_bytes)
+    }
+
     /// Tenths of a cycle in which a multiply-add of whole vectors starts.
     pub(super) fn fma_tenths(&self) -> usize {
         self.turns() * 10 / self.n_fma_ports.max(1)

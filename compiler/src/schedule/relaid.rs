@@ -59,7 +59,7 @@ fn place_of(value: &Expr, tensor: TensorId, channels: usize) -> Option<usize> {
 /// The only tensor in memory that a sum or comparison of a window reads, and the axis of its channels.
 fn image(e: &Emitter, stage: &Stage, value: &Expr) -> Option<(TensorId, usize)> {
     let n = stage.axes.len();
-    if !e.machine.shuffles() || (0..n + stage.reduce.len()).any(|a| stage.bound(a).is_some()) {
+    if !e.machine.shuffles() || stage.is_live() {
         return None;
     }
     let mut loads = vec![];

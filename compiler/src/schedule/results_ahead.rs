@@ -37,7 +37,7 @@ impl ResultsAhead {
     ) -> Option<Self> {
         let decl = e.program().tensor(stage.out);
         let (size, n) = (decl.dtype.size_bytes(), n_elements(&decl.dims));
-        if !e.machine.exact || n * size <= e.machine.l2_bytes || stage.bounds.iter().any(Option::is_some) {
+        if !e.machine.exact || n * size <= e.machine.l2_bytes || stage.is_live() {
             return None;
         }
         let each = e.machine.choice.steps as i64;

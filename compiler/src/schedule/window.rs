@@ -27,7 +27,7 @@ impl Window {
         let Node::Load { tensor, index, pad: None } = load.node() else { return None };
         let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
         let moving = |ix: &Ix| -> Vec<usize> { (0..extents.len()).filter(|&a| extents[a] > 1 && coefficient(ix, a) != 0).collect() };
-        if stage.bounds.iter().any(Option::is_some) || !index.iter().all(|ix| matches!(ix, Ix::Affine(_))) {
+        if stage.is_live() || !index.iter().all(|ix| matches!(ix, Ix::Affine(_))) {
             return None;
         }
         let dim = e.strides_of(*tensor).iter().zip(index).position(|(&s, ix)| s == 1 && moving(ix).len() == 2)?;

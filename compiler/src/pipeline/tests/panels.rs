@@ -2,35 +2,31 @@
 //! products whose rows' operand is one: it is packed in the order of the tiles. Against the operators' own values.
 
 use super::{Emitter, Level, Machine, Net, Options, Value, can_run};
-use crate::graph::Graph;
 use crate::ops::Attribute;
 
-/// The kernels' text at a level whose second-level cache holds so much, after a check of the results on it.
-fn checked(graph: &Graph, y: Value, level: Level, l2_bytes: usize) -> String {
-    let mut net = Net { graph: graph.clone(), n: 0 };
+/// The kernels' text at a level whose second-level cache holds so much, after a check of the results on it and everywhere.
+fn checked(net: Net, y: Value, (level, l2_bytes): (Level, usize)) -> String {
+    let graph = net.graph.clone();
+    net.check(&[y]);
+    let mut net = Net { graph, n: 0 };
     net.set_outputs(&[y]);
     let mut machine = Machine::x86_64(level);
     machine.target.l2_bytes = l2_bytes;
     let compiled = net.compile(&machine, Options::from(Emitter::Wide));
     if can_run(&machine) {
         let inputs = net.inputs();
-        let (got, want) = (net.run(&compiled, &machine, &[y], &inputs).swap_remove(0), net.evaluate(&inputs).remove(&y).unwrap());
-        for (i, (g, w)) in got.to_f64s().into_iter().zip(want.to_f64s()).enumerate() {
-            assert!((g - w).abs() <= 1e-4 * (1.0 + w.abs()), "{level:?} element {i}: {g} where {w} is right");
-        }
+        net.check_on(&machine, &compiled, &[y], &inputs, &net.evaluate(&inputs));
     }
     compiled.program.kernels.iter().map(ToString::to_string).collect()
 }
 
-/// The product of two inputs, and the kernels' text after a check everywhere.
-fn product(rows: &[usize], columns: &[usize], (level, l2_bytes): (Level, usize)) -> String {
+/// The same of the product of two inputs.
+fn product(rows: &[usize], columns: &[usize], on: (Level, usize)) -> String {
     let mut net = Net::new();
     let (x, w) = (net.input(rows), net.input(columns));
     let y = net.op("MatMul", &[x, w], &[]);
     let y = net.op("Relu", &[y], &[]);
-    let graph = net.graph.clone();
-    net.check(&[y]);
-    checked(&graph, y, level, l2_bytes)
+    checked(net, y, on)
 }
 
 /// How the loops of a kernel follow each other, by what they are over.
@@ -68,9 +64,7 @@ fn tiles_of_rows_from_afar_go_over_a_group_of_panels() {
     let x = net.input(&[330, 140]);
     let w = net.weight(&[140, 534]);
     let y = net.op("MatMul", &[x, w], &[]);
-    let graph = net.graph.clone();
-    net.check(&[y]);
-    insta::assert_snapshot!(loops(&checked(&graph, y, Level::V3, 100 << 10)), @"i1 in 0..512; i0 in 0..330; panel in 0..4; r2 in 0..140; i0.1 in 0..330; r2.1 in 0..140; i0.2 in 0..330; r2.2 in 0..140");
+    insta::assert_snapshot!(loops(&checked(net, y, (Level::V3, 100 << 10))), @"i1 in 0..512; i0 in 0..330; panel in 0..4; r2 in 0..140; i0.1 in 0..330; r2.1 in 0..140; i0.2 in 0..330; r2.2 in 0..140");
 }
 
 #[test]
@@ -102,9 +96,7 @@ fn images_as_files_have_them_are_rows_of_places() {
         let (w, b) = (net.weight(&[to, channels / groups, 1, 1]), net.weight(&[to]));
         let y = net.op("Conv", &[x, w, b], &[("group", Attribute::Int(groups as i64))]);
         let y = net.op("Relu", &[y], &[]);
-        let graph = net.graph.clone();
-        net.check(&[y]);
-        let text = checked(&graph, y, Level::V4, 1 << 20);
+        let text = checked(net, y, (Level::V4, 1 << 20));
         assert!(text.contains("_packed"), "{text}");
         loops(&text)
     };
@@ -119,9 +111,7 @@ fn rows_that_are_constants_are_packed_by_tiles() {
     let w = net.weight(&[33, 40]);
     let x = net.input(&[40, 20]);
     let y = net.op("MatMul", &[w, x], &[]);
-    let graph = net.graph.clone();
-    net.check(&[y]);
-    let text = checked(&graph, y, Level::V4, 1 << 20);
+    let text = checked(net, y, (Level::V4, 1 << 20));
     insta::assert_snapshot!(loops(&text), @"i0 in 0..24; r2 in 0..40; r2.1 in 0..40");
     assert!(text.contains("w1_packed"), "{text}");
 }

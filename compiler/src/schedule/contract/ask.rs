@@ -105,7 +105,7 @@ pub(super) fn rows_ahead(e: &mut Emitter, plan: &Plan) -> Option<RowsAhead> {
     if e.machine.threads < 2 {
         return None;
     }
-    let nr = (plan.tile.nv * plan.lanes) as i64;
+    let nr = plan.nr() as i64;
     let n_panels = if plan.columns_first { 1 } else { plan.columns as i64 / nr };
     let (n, threads) = (plan.columns / nr as usize, e.machine.threads);
     let first: Vec<i64> = match () {
@@ -125,7 +125,7 @@ pub(super) fn rows_ahead_in(e: &mut Emitter, plan: &Plan, n_panels: i64) -> Opti
     }
     let of_rows: Vec<Expr> = loads(&plan.value).into_iter().filter(|l| !expr_depends(l, vector) && expr_depends(l, rows)).collect();
     let [load] = &of_rows[..] else { return None };
-    let nr = (plan.tile.nv * plan.lanes) as i64;
+    let nr = plan.nr() as i64;
     RowsAhead::new(e, load, plan.stage.axes.len(), (rows, plan.tile.mr as i64), reduction, (vector, nr, n_panels))
 }
 
@@ -135,6 +135,6 @@ pub(super) fn results_ahead(e: &mut Emitter, plan: &Plan) -> Option<ResultsAhead
     if plan.dot.is_some() || plan.streams != 1 || !plan.padded.is_empty() || !plan.pieces.is_empty() {
         return None;
     }
-    let nr = (plan.tile.nv * plan.lanes) as i64;
+    let nr = plan.nr() as i64;
     ResultsAhead::new(e, &plan.stage, &plan.finish, (rows, plan.tile.mr as i64), (vector, nr), reduction)
 }

@@ -5,11 +5,12 @@
 use super::ask::Asks;
 use super::loops::{Inner, column_loop, reduction_loops};
 use super::plan::Plan;
-use super::tile::narrow;
+use super::tile::{cell, narrow};
 use crate::expr::{Expr, Ix, Node, Stage, Var};
 use crate::nest::Affine;
+use crate::nest::interchange::ENOUGH;
 use crate::schedule::blocks::Block;
-use crate::schedule::emitter::{Emitter, Lanes, Packed, Point, expr_depends, stride_along};
+use crate::schedule::emitter::{Emitter, Packed, Point, expr_depends, stride_along};
 use crate::schedule::reduce::{Along, along, loads};
 use crate::schedule::{MAX_PRIVATE_BYTES, ScheduleError};
 use crate::tensor::{DType, n_elements};
@@ -30,8 +31,8 @@ const STEPS_AT_ONCE: usize = 4;
 
 /// A read of which panels are copied.
 pub(super) struct Copied {
-    pub(super) load: Expr,
-    pub(super) packed: Packed,
+    load: Expr,
+    packed: Packed,
 }
 
 /// The read that moves along the columns, if panels of `nr` columns are worth a copy: where tiles of rows are many, and a panel is large
@@ -44,8 +45,7 @@ pub(super) fn read(
     reduction: &[(usize, usize)],
 ) -> Option<Expr> {
     let n = stage.axes.len();
-    let is_live = (0..n + stage.reduce.len()).any(|a| stage.bound(a).is_some());
-    if !e.machine.exact || e.is_repeated() || is_live || value.dtype() != DType::F32 || stage.axes[columns] <= nr {
+    if !e.machine.exact || e.is_repeated() || stage.is_live() || value.dtype() != DType::F32 || stage.axes[columns] <= nr {
         return None;
     }
     let mut moving = loads(value).into_iter().filter(|l| expr_depends(l, columns));
@@ -76,8 +76,7 @@ impl Copied {
     pub(super) fn new(e: &mut Emitter, plan: &Plan, group: usize) -> Option<Self> {
         let (load, axis) = (plan.copied.clone()?, plan.vector?);
         let Node::Load { tensor, .. } = load.node() else { return None };
-        let nr = plan.tile.nv * plan.lanes;
-        let depth: usize = plan.reduction.iter().map(|r| r.1).product();
+        let nr = plan.nr();
         let n_panels = if plan.columns_first { group } else { plan.columns.div_ceil(nr) };
         let mut strides = vec![];
         let mut panel = nr as i64;
@@ -86,7 +85,7 @@ impl Copied {
             panel *= extent as i64;
         }
         let name = format!("{}_panels", e.program().tensors[tensor.0 as usize].name);
-        let buffer = e.scratch_buffer(&name, n_panels * depth * nr);
+        let buffer = e.scratch_buffer(&name, n_panels * plan.depth() * nr);
         let full = (plan.columns / nr) as i64;
         let packed = Packed { buffer, nr: nr as i64, group: 1, panel, full, axis, origin: Affine::default(), strides };
         Some(Copied { load, packed })
@@ -108,7 +107,7 @@ impl Copied {
         (nv, valid): (usize, u32),
         (origin, block): (&Affine, Option<&Block<'_>>),
     ) -> Result<(), ScheduleError> {
-        let Some(axis) = plan.vector else { return Ok(()) };
+        let last = narrow(e, plan, valid);
         let packed = Packed { origin: origin.clone(), ..self.packed.clone() };
         e.packed.remove(&self.load);
         let part = block.map(|b| b.part(&plan.stage, &plan.reduction));
@@ -119,11 +118,7 @@ impl Copied {
                 point.axes[block.axis()] = point.axes[block.axis()].plus(&block.base);
             }
             for vector in 0..nv {
-                let mut at = point.clone();
-                at.axes[axis].constant += (vector * plan.lanes) as i64;
-                let (lanes, valid) =
-                    if vector + 1 == nv { (narrow(e, plan, valid), valid) } else { (plan.lanes as u32, plan.lanes as u32) };
-                at.vector = Some(Lanes { axis, lanes, valid });
+                let at = cell(plan, &point, (0, vector), (nv, last, valid));
                 let element = e.value(&self.load, &at, None)?;
                 e.b.store(packed.buffer, packed.place(&at), element);
             }
@@ -136,26 +131,21 @@ impl Copied {
     }
 }
 
-/// Bytes of rows that stay in the second-level cache beside a panel and the next one.
-fn near(e: &Emitter, panel_bytes: usize) -> usize {
-    (e.machine.l2_bytes / 8 * 5).saturating_sub(2 * panel_bytes)
-}
-
 /// Whether panels are outermost where they are copied: where rows stay near for all of them, or are fewer than what is copied. Else all
 /// panels are copied first.
 pub(super) fn columns_first(e: &Emitter, row_bytes: usize, (panel_bytes, all_bytes): (usize, usize)) -> bool {
-    row_bytes <= near(e, panel_bytes) || row_bytes <= all_bytes || all_bytes > e.machine.l2_bytes / 2
+    row_bytes <= e.machine.rows_beside(panel_bytes) || row_bytes <= all_bytes || all_bytes > e.machine.l2_bytes / 2
 }
 
 /// How many panels each tile of rows goes over before the next: more than one where rows that do not stay near would else come from afar
 /// for every panel.
 pub(super) fn group(e: &Emitter, (row_bytes, n_tiles): (usize, usize), (panel_bytes, n_panels): (usize, usize)) -> usize {
-    if row_bytes <= near(e, panel_bytes) || n_tiles < LEAST_TILES {
+    if row_bytes <= e.machine.rows_beside(panel_bytes) || n_tiles < LEAST_TILES {
         return 1;
     }
     let most = (e.machine.l2_bytes / 2).min(MAX_PRIVATE_BYTES) / panel_bytes.max(1);
-    // As many that threads share them evenly, or so many that it does not matter: else rows would be put outside of panels.
+    // As many that threads share them evenly, or enough: else loops would change places, and rows be outside of panels.
     let threads = e.machine.threads;
-    let are_even = |n: usize| n > 4 * threads || n >= 2 * threads && n.is_multiple_of(threads);
+    let are_even = |n: usize| n > ENOUGH as usize * threads || n >= 2 * threads && n.is_multiple_of(threads);
     (2..=most.min(MOST_PANELS)).rev().find(|g| are_even(n_panels / g)).unwrap_or(1)
 }

@@ -85,7 +85,7 @@ impl Tiles {
                 let reduction = Reduction { read: &plan.packed_reduction, merged: &plan.reduction, group };
                 let (axis, panel) = match plan.rows.filter(|_| plan.packs_rows.contains(&load)) {
                     Some(rows) => (rows, (plan.tile.mr, 1)),
-                    None => (axis, (plan.tile.nv * plan.lanes, plan.lanes)),
+                    None => (axis, (plan.nr(), plan.lanes)),
                 };
                 let batch: Vec<usize> = (0..plan.stage.axes.len()).filter(|&a| a != axis && plan.stage.axes[a] > 1).collect();
                 if let Some(p) = pack(e, &plan.stage, &load, axis, panel, &batch, &reduction, plan.stage.axes[axis]) {
@@ -103,11 +103,9 @@ impl Tiles {
     /// Cuts the reduction into blocks, puts panels into groups and makes room for copies, where those are worth it.
     fn arrange(&mut self, e: &mut Emitter) {
         let plan = &self.plan;
-        let axes = plan.stage.axes.len() + plan.stage.reduce.len();
-        let is_live = (0..axes).any(|a| plan.stage.bound(a).is_some());
         if let (Some(v), true, true) = (plan.vector, plan.columns_first && plan.streams == 1, plan.padded.is_empty())
             && plan.value.dtype() == DType::F32
-            && !is_live
+            && !plan.stage.is_live()
         {
             let (_, outer) = plan.turns(&[]);
             let rows: Vec<(usize, usize)> = outer.iter().chain(&plan.rows).map(|&a| (a, plan.stage.axes[a])).collect();
@@ -150,7 +148,7 @@ impl Tiles {
 
     /// Columns of a tile.
     pub(super) fn nr(&self) -> usize {
-        self.plan.tile.nv * self.plan.lanes
+        self.plan.nr()
     }
 
     /// The loops over all outputs whose `fixed` axes are those of the point.

@@ -72,9 +72,19 @@ impl Plan {
         free.partition(|&a| self.copied.as_ref().is_some_and(|load| expr_depends(load, a)))
     }
 
+    /// Columns of a panel.
+    pub(super) fn nr(&self) -> usize {
+        self.tile.nv * self.lanes
+    }
+
+    /// Steps of the reduction.
+    pub(super) fn depth(&self) -> usize {
+        self.reduction.iter().map(|r| r.1).product()
+    }
+
     /// Bytes of a panel of `f32`.
     pub(super) fn panel_bytes(&self) -> usize {
-        self.reduction.iter().map(|r| r.1).product::<usize>() * self.tile.nv * self.lanes * DType::F32.size_bytes()
+        self.depth() * self.nr() * DType::F32.size_bytes()
     }
 
     /// Bytes of which rows are read, in one turn.
@@ -84,7 +94,7 @@ impl Plan {
         }
         let (_, outer) = self.turns(&[]);
         let n_rows: usize = outer.iter().chain(&self.rows).map(|&a| self.stage.axes[a]).product();
-        n_rows * self.reduction.iter().map(|r| r.1).product::<usize>() * DType::F32.size_bytes()
+        n_rows * self.depth() * DType::F32.size_bytes()
     }
 
     /// The plan of the runs in which panels are not outermost, although they are in others.
@@ -114,7 +124,7 @@ impl Plan {
         let live = |a: usize| self.stage.bound(a).is_some();
         match (self.vector, self.rows) {
             (Some(v), Some(r)) if live(r) && !live(v) && mr < self.tile.mr => {
-                let (wanted, most) = (self.latency.div_ceil(mr).div_ceil(self.tile.nv), self.columns / (self.tile.nv * self.lanes));
+                let (wanted, most) = (self.latency.div_ceil(mr).div_ceil(self.tile.nv), self.columns / self.nr());
                 self.tile.nv * wanted.min(most).max(1)
             }
             _ => self.tile.nv,
@@ -225,11 +235,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
     let dot = dot::Product::of(e, &stage, op, value, finish).map(|d| d.0);
     let dot = dot.filter(|d| vector.is_some() && padded.is_empty() && reduction.last().is_some_and(|r| r.0 == d.axis && r.1 >= d.steps));
     let element_bytes = dot.as_ref().map_or(4, |d| 4 / d.steps);
-    let tile = if broadcast && rows.is_none() && stage.bounds.iter().all(Option::is_none) {
-        shared_columns(&machine, columns, depth, tile)
-    } else {
-        tile
-    };
+    let tile = if broadcast && rows.is_none() && !stage.is_live() { shared_columns(&machine, columns, depth, tile) } else { tile };
     let copied = match (vector, rows) {
         (Some(v), Some(r)) if broadcast && dot.is_none() && padded.is_empty() && pieces.is_empty() => {
             copied::read(e, &stage, value, (v, r, tile.nv * lanes), &reduction)
@@ -295,7 +301,8 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         dot,
     };
     if let (Some(v), Some(_)) = (vector, &plan.copied) {
-        plan.columns_first = copied::columns_first(e, plan.row_bytes(e, v), (plan.panel_bytes(), depth * columns * 4));
+        plan.columns_first =
+            copied::columns_first(e, plan.row_bytes(e, v), (plan.panel_bytes(), depth * columns * DType::F32.size_bytes()));
         plan.few_rows = None;
     }
     plan
@@ -307,8 +314,8 @@ fn most_row_bytes(machine: &Machine, (n_panels, panel_bytes): (usize, usize), by
     if !machine.exact || bytes < 128 << 10 || n_panels < LEAST_PANELS {
         return None;
     }
-    // Beside the rows, a panel and the next one on its way. Of rows and weights, what is more is read once.
-    let beside = (machine.l2_bytes / 8 * 5).saturating_sub(2 * panel_bytes).min(bytes);
+    // Of rows and weights, what is more is read once.
+    let beside = machine.rows_beside(panel_bytes).min(bytes);
     Some(if n_panels < MANY_PANELS { beside } else { beside.max(machine.l2_bytes / 4) })
 }
 

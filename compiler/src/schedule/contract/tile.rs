@@ -28,17 +28,7 @@ pub(super) fn tile(
     let lanes = plan.lanes as u32;
     let last = narrow(e, plan, valid);
     let lanes_of = |vector: usize| if vector + 1 == nv { last } else { lanes };
-    let cell = |point: &Point, row: usize, vector: usize| {
-        let mut at = point.clone();
-        if let Some(r) = plan.rows {
-            at.axes[r].constant += row as i64;
-        }
-        if let Some(axis) = plan.vector {
-            at.axes[axis].constant += (vector * plan.lanes) as i64;
-            at.vector = Some(Lanes { axis, lanes: lanes_of(vector), valid: if vector + 1 == nv { valid } else { lanes } });
-        }
-        at
-    };
+    let cell = |point: &Point, row: usize, vector: usize| cell(plan, point, (row, vector), (nv, last, valid));
     let start = identity(plan.op, dtype);
     let n = plan.stage.axes.len();
     let reduced: Vec<usize> = (n..n + plan.stage.reduce.len()).collect();
@@ -170,6 +160,21 @@ pub(super) fn tile(
         }
     }
     Ok(())
+}
+
+/// The point of a row and a vector of a tile of `nv` vectors, the last of which has `last` lanes, of which so many are valid.
+pub(super) fn cell(plan: &Plan, point: &Point, (row, vector): (usize, usize), (nv, last, valid): (usize, u32, u32)) -> Point {
+    let mut at = point.clone();
+    if let Some(r) = plan.rows {
+        at.axes[r].constant += row as i64;
+    }
+    if let Some(axis) = plan.vector {
+        let lanes = plan.lanes as u32;
+        let (lanes, valid) = if vector + 1 == nv { (last, valid) } else { (lanes, lanes) };
+        at.axes[axis].constant += (vector * plan.lanes) as i64;
+        at.vector = Some(Lanes { axis, lanes, valid });
+    }
+    at
 }
 
 /// Lanes of the last vector of a tile, of which so many are valid: no more than it needs, since where a multiply-add of the widest vectors
