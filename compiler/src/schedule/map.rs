@@ -373,7 +373,8 @@ fn transposed_loop(
     for step in steps {
         e.run_loop(name, &rest.take(step), |e, place| {
             let mut tiles = points.iter().flat_map(|point| (0..step / lanes).map(move |i| (point, i * lanes)));
-            tiles.try_for_each(|(point, i)| transposed_tile(e, stage, value, (axis, place.offset(i)), point))
+            // What each place has of its own, such as a bias, is read again for every tile: registers are for the tile.
+            tiles.try_for_each(|(point, i)| e.forgetting(|e| transposed_tile(e, stage, value, (axis, place.offset(i)), point)))
         })?;
     }
     e.run_loop(name, &rest.take(1), |e, place| {
