@@ -222,7 +222,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
                 _ if let Some(tile) = machine.choice.window => tile.within(n_rows, vectors),
                 _ if let (Some(window), Some(r)) = (&in_lanes, rows) => window.tile(&machine, &stage, r),
                 _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
-                1 => Tile { mr: 1, nv: vectors.min(8) },
+                1 => Tile { mr: 1, nv: vectors.min(8).min(sums_beside(&machine, &stage, value, vector)) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
                 _ if lanes == 8 => Tile { mr: 4, nv: vectors.min(2) },
                 _ => Tile { mr: 4, nv: 1 },
@@ -390,6 +390,14 @@ fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize, packed: &[Expr]) -> usi
         stride != 0 && stride * l.dtype().size_bytes() as i64 % e.machine.way_bytes().max(1) as i64 == 0
     };
     if loads(value).iter().any(|l| !packed.contains(l) && apart(l)) { e.machine.l1_ways } else { usize::MAX }
+}
+
+/// How many sums of one row leave registers for what each reads that all steps share, such as a scale and a shift.
+fn sums_beside(machine: &Machine, stage: &Stage, value: &Expr, vector: Option<usize>) -> usize {
+    let steps = stage.axes.len()..stage.axes.len() + stage.reduce.len();
+    let stays = |l: &&Expr| vector.is_some_and(|v| expr_depends(l, v)) && !steps.clone().any(|a| expr_depends(l, a));
+    let beside = machine.n_registers / (1 + loads(value).iter().filter(stays).count());
+    1 << beside.max(1).ilog2()
 }
 
 /// Strides of every access along every axis of the stage.
