@@ -290,6 +290,7 @@ mod states;
 mod sums;
 mod taps;
 mod targets;
+mod turned;
 mod updates;
 mod windows;
 mod winograd;

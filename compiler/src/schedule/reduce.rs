@@ -7,6 +7,7 @@ use super::dot;
 use super::emitter::{Emitter, Point, coefficient, expr_depends, fits_lanes, index_depends, stride_along, vector_ok};
 use super::inner_product;
 use super::map;
+use super::pack::over_axes_only;
 use super::prepare::transposed_copy;
 use super::window;
 use crate::expr::{BinaryOp, Body, Const, Expr, Ix, Node, ReduceOp, Stage};
@@ -17,6 +18,9 @@ use crate::tensor::{DType, n_elements};
 const TRANSPOSE_REUSE: usize = 4;
 /// The shortest sum whose results may be stored one lane at a time.
 const SCATTER_DEPTH: usize = 8;
+
+/// How many times as full vectors along an axis must be that is not adjacent in the results.
+const FILLED_MORE: f64 = 1.1;
 
 /// The value of an empty reduction.
 pub(super) fn identity(op: ReduceOp, dtype: DType) -> Const {
@@ -130,7 +134,35 @@ pub(super) fn outputs_in_lanes(e: &mut Emitter, stage: &Stage, value: &Expr, fin
             _ => None,
         }
     };
-    candidates.filter_map(|a| rank(a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).min().map(|((rank, _), _, a)| (rank, a))
+    let ranked: Vec<_> = candidates.filter_map(|a| rank(a).map(|r| (r, std::cmp::Reverse(stage.axes[a]), a))).collect();
+    let best = ranked.iter().min()?;
+    let fills = |axis: usize| filled(e, stage, value, finish, axis);
+    // Tiles are transposed on their way to memory, which takes less than to leave lanes empty in every step.
+    let turned = ranked.iter().filter(|r| r.0.0 == 2 && best.0.0 < 2 && e.machine.exact).min();
+    let best = turned.filter(|r| fills(r.2) > FILLED_MORE * fills(best.2)).unwrap_or(best);
+    Some((best.0.0, best.2))
+}
+
+/// How much of their vectors lanes along an axis fill, with the axes outside it that go on where it ends.
+fn filled(e: &Emitter, stage: &Stage, value: &Expr, finish: &Expr, axis: usize) -> f64 {
+    let written = e.strides_of(stage.out);
+    let goes_on = |o: usize, extent: i64| {
+        let along = |a: usize| stage.stride_along(&written, a);
+        let reads = loads(value).into_iter().chain(loads(finish)).all(|l| {
+            let Node::Load { tensor, index, pad } = l.node() else { return true };
+            let strides = e.strides_of(*tensor);
+            let [outer, inner] = [o, axis].map(|a| stride_along(index, &strides, a));
+            let is_plain = pad.is_none() && over_axes_only(index);
+            outer == inner * extent && (outer == 0 && inner == 0 || is_plain)
+        });
+        along(o) == along(axis) * extent && reads
+    };
+    let mut extent = stage.axes[axis];
+    while let Some(o) = (0..stage.axes.len()).find(|&o| o != axis && stage.axes[o] > 1 && goes_on(o, extent as i64)) {
+        extent *= stage.axes[o];
+    }
+    let lanes = e.machine.lanes as usize;
+    extent as f64 / extent.next_multiple_of(lanes) as f64
 }
 
 /// How a load moves along an axis.

@@ -6,7 +6,7 @@ use crate::nest::Access;
 use crate::ops::Attribute;
 
 /// Numbers below others, by chance; the state is not 0.
-fn picks(mut state: u64) -> impl FnMut(usize) -> usize {
+pub(super) fn picks(mut state: u64) -> impl FnMut(usize) -> usize {
     move |n| {
         state ^= state << 13;
         state ^= state >> 7;

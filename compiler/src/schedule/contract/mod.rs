@@ -9,6 +9,7 @@ mod copied;
 mod loops;
 mod plan;
 mod tile;
+mod turned;
 
 use std::collections::HashMap;
 

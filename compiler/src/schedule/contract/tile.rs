@@ -3,6 +3,7 @@
 use super::ask::Asks;
 use super::loops::{Loops, reduction_loops, streams};
 use super::plan::Plan;
+use super::turned;
 use crate::expr::{BinaryOp, Expr, Node, ReduceOp};
 use crate::nest::{Affine, Op, Reg, VecType};
 use crate::schedule::blocks::Block;
@@ -152,6 +153,15 @@ pub(super) fn tile(
     if plan.rows.is_some() && mr > 1 && is_heavy(&plan.finish) && matches!(dtype, DType::F32 | DType::I32) {
         return finish_from_memory(e, plan, &point, (mr, nv), &accs, &cell);
     }
+    if mr > 1 && turned::is_turned(e, plan) {
+        return (0..nv).try_for_each(|vector| {
+            let at = |row: usize| cell(&point, row, vector);
+            let finished = (0..mr).map(|row| e.value(&plan.finish, &at(row), Some(accs[row * nv + vector])));
+            let results = finished.collect::<Result<Vec<_>, _>>()?;
+            turned::store(e, plan, &results, &at);
+            Ok(())
+        });
+    }
     for row in 0..mr {
         for vector in 0..nv {
             let at = cell(&point, row, vector);
@@ -195,6 +205,7 @@ fn finish_from_memory(
 ) -> Result<(), ScheduleError> {
     let rows = plan.rows.expect("a tile of several rows");
     let (lanes, width) = (plan.lanes as i64, (nv * plan.lanes) as i64);
+    let is_turned = plan.finish.dtype() == plan.value.dtype() && turned::is_turned(e, plan);
     let buffer = e.tile_buffer(plan.value.dtype(), (plan.tile.mr * plan.tile.nv).max(mr * nv) * plan.lanes);
     for (i, &acc) in accs.iter().enumerate() {
         e.b.store(buffer, Affine::constant(i as i64 * lanes), acc);
@@ -210,12 +221,27 @@ fn finish_from_memory(
                 let mut at = point.clone();
                 at.axes[rows] = at.axes[rows].plus(&row);
                 let at = cell(&at, 0, vector);
-                let sum = e.b.load(buffer, row.times(width).offset(vector as i64 * lanes), at.vector.map_or(1, |v| v.lanes));
+                let (place, lanes) = (row.times(width).offset(vector as i64 * lanes), at.vector.map_or(1, |v| v.lanes));
+                let sum = e.b.load(buffer, place.clone(), lanes);
                 let result = e.value(&plan.finish, &at, Some(sum))?;
-                e.store(&plan.stage, &at, result);
+                if is_turned {
+                    let result = e.splat(result, lanes);
+                    e.b.store(buffer, place, result);
+                } else {
+                    e.store(&plan.stage, &at, result);
+                }
                 Ok(())
             })
         })?;
+    }
+    for vector in 0..if is_turned { nv } else { 0 } {
+        let at = |row: usize| cell(point, row, vector);
+        let load = |row: usize| {
+            let place = Affine::constant(row as i64 * width + vector as i64 * lanes);
+            e.b.load(buffer, place, at(0).vector.map_or(1, |v| v.lanes))
+        };
+        let results: Vec<Reg> = (0..mr).map(load).collect();
+        turned::store(e, plan, &results, &at);
     }
     Ok(())
 }

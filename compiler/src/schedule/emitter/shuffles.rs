@@ -219,7 +219,22 @@ impl Emitter {
         all
     }
 
-    /// Vectors of the elements of others, two or four, in turn.
+    /// How many vectors of so many lanes [`Emitter::turned`] takes.
+    pub(in crate::schedule) fn n_turned(&self, lanes: u32) -> usize {
+        if self.in_fours(lanes) { 4 } else { lanes as usize }
+    }
+
+    /// The first elements of so many vectors, the second, and so on: each in the first lanes of a vector.
+    pub(in crate::schedule) fn turned(&mut self, vectors: &[Reg]) -> Vec<Reg> {
+        if !self.in_fours(self.b.ty(vectors[0]).lanes) {
+            return self.interleave(vectors);
+        }
+        let lower = self.zipped(vectors, [Shuffle::ZipLow4, Shuffle::ZipHigh4]);
+        let upper: Vec<Reg> = lower.iter().map(|&v| self.shuffle(Shuffle::HighHalves, [v, v])).collect();
+        [lower, upper].concat()
+    }
+
+    /// Vectors of the elements of others in turn; their number is a power of two, no more than they have lanes.
     pub(in crate::schedule) fn interleave(&mut self, vectors: &[Reg]) -> Vec<Reg> {
         if !self.in_fours(self.b.ty(vectors[0]).lanes) {
             return self.zipped(vectors, [Shuffle::ZipLow, Shuffle::ZipHigh]);
