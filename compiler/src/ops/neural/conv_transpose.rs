@@ -69,7 +69,7 @@ impl ConvTranspose {
         if kernel.iter().chain(&input).any(|&k| k > i32::MAX as usize) || kernel.contains(&0) {
             return Err(InferError::Invalid(format!("a window of extents {kernel:?}")));
         }
-        let strides = list(&self.strides, rank, 1, 1, "strides")?;
+        let mut strides = list(&self.strides, rank, 1, 1, "strides")?;
         let dilations = list(&self.dilations, rank, 1, 1, "dilations")?;
         let extra = list(&self.output_padding, rank, 0, 0, "output_padding")?;
         // Some exporters give batch and channels too.
@@ -96,6 +96,12 @@ impl ConvTranspose {
                     output.push(full.checked_sub(lost).ok_or_else(|| InferError::Invalid(format!("padding {lost} of {full} elements")))?);
                 }
                 (other, _) => return Err(InferError::Invalid(format!("`auto_pad` is `{other}`"))),
+            }
+        }
+        for i in 0..rank {
+            if input[i] == 1 && dilations[i] == 1 {
+                // One element meets no other: as from elements further apart than what a window reaches, each output has its own tap.
+                strides[i] = strides[i].max(kernel[i].max(begin[i] + output[i]));
             }
         }
         Ok(Spread { input, kernel, strides, dilations, begin, output })
@@ -313,6 +319,13 @@ mod tests {
         check_op("ConvTranspose strides=[32,32] pads=[7,0,0,3]", [random("f32[1,2,2,3]", 1), random("f32[2,3,64,40]", 2)]);
         check_op("ConvTranspose strides=[100] output_padding=[3]", [random("f32[1,2,3]", 1), random("f32[2,3,31]", 2)]);
         check_op("ConvTranspose strides=[3]", [random("f32[1,2,3]", 1), random("f32[2,3,2]", 2), random("f32[3]", 3)]);
+        // One element a side.
+        check_op("ConvTranspose", [random("f32[2,3,1,1]", 1), random("f32[3,4,5,2]", 2), random("f32[4]", 3)]);
+        check_op("ConvTranspose strides=[2,1] pads=[1,2,0,1] output_padding=[1,0]", [random("f32[1,3,1,2]", 1), random("f32[3,2,4,5]", 2)]);
+        check_op(
+            "ConvTranspose output_padding=[0,1] strides=[1,2] dilations=[1,2]",
+            [random("f32[1,3,1,1]", 1), random("f32[3,2,3,3]", 2)],
+        );
     }
 
     #[test]

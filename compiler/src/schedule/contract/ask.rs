@@ -68,11 +68,13 @@ fn ahead_over(
     let batch: Vec<(usize, i64)> =
         plan.outer.iter().filter_map(|a| packed.strides.iter().find(|s| s.0 == *a)).map(|s| (s.0, s.1)).collect();
     let (panels, n_panels, outer) = if plan.columns_first || plan.few_rows.is_some() {
-        if plan.outer.iter().any(|a| packed.strides.iter().any(|s| s.0 == *a)) {
+        let (turns, outer): (Vec<_>, Vec<_>) = outer.into_iter().partition(|o| batch.iter().any(|b| b.0 == o.0));
+        if turns.iter().any(|o| !plan.batch.contains(&o.0)) {
             return None;
         }
+        let n_panels = packed.full as usize * turns.iter().map(|o| o.1).product::<usize>();
         // Of an axis whose extent only a run knows, any iteration asks for all.
-        (vec![column], packed.full as usize, outer.into_iter().filter(|o| plan.stage.bound(o.0).is_none()).collect())
+        ([batch, vec![column]].concat(), n_panels, outer.into_iter().filter(|o| plan.stage.bound(o.0).is_none()).collect())
     } else if packed.full == 1 && batch.len() == plan.outer.len() && batch.iter().map(|b| b.1).min() == Some(packed.panel) {
         (batch, outer.iter().map(|o| o.1).product(), vec![])
     } else {

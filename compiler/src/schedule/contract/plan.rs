@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub(super) packed_reduction: Vec<(usize, usize)>,
     /// Whether panels of columns are the outermost loop.
     pub(super) columns_first: bool,
+    /// Outer axes in whose turns panels are others, where all of a turn's panels come before the next turn.
+    pub(super) batch: Vec<usize>,
     /// Where only a run knows whether the rows are few enough for panels to be outermost: 1 if they are, else 0.
     pub(super) few_rows: Option<Size>,
     /// Parts of the reduction that are read side by side.
@@ -66,10 +68,9 @@ impl Plan {
         self.dot.as_ref().map_or(1, |d| d.steps)
     }
 
-    /// Axes outside rows and columns but for the `fixed` ones: those that what is copied depends on, and the others.
+    /// Axes outside rows and columns but for the `fixed` ones: those in whose turns panels are others, and the rest.
     pub(super) fn turns(&self, fixed: &[usize]) -> (Vec<usize>, Vec<usize>) {
-        let free = self.outer.iter().copied().filter(|a| !fixed.contains(a));
-        free.partition(|&a| self.copied.as_ref().is_some_and(|load| expr_depends(load, a)))
+        self.outer.iter().copied().filter(|a| !fixed.contains(a)).partition(|a| self.batch.contains(a))
     }
 
     /// Columns of a panel.
@@ -243,11 +244,14 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         _ => None,
     };
     let mut few_rows = None;
+    let columns_read: Vec<Expr> = loads(value).into_iter().filter(|l| vector.is_some_and(|v| expr_depends(l, v))).collect();
+    let batch: Vec<usize> = outer.iter().copied().filter(|&a| columns_read.iter().any(|l| expr_depends(l, a))).collect();
     let columns_first = vector.is_some_and(|v| {
         let bytes = depth * columns * element_bytes;
         let n_panels = columns / (tile.nv * lanes);
-        let n_tiles = outer.iter().map(|&a| stage.axes[a]).product::<usize>() * n_rows.div_ceil(tile.mr);
-        if n_tiles <= 1 || outer.iter().any(|&a| loads(value).iter().any(|l| expr_depends(l, v) && expr_depends(l, a))) {
+        let in_turn = outer.iter().filter(|a| !batch.contains(a)).map(|&a| stage.axes[a]).product::<usize>();
+        let in_turns = e.machine.exact && !stage.is_live() && columns_read.iter().all(|l| packable(e, l, v));
+        if in_turn * n_rows.div_ceil(tile.mr) <= 1 || !batch.is_empty() && !in_turns {
             return false;
         }
         if bytes > e.machine.l2_bytes / 2 {
@@ -275,6 +279,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         }
         _ => 1,
     };
+    let batch = if columns_first || copied.is_some() { batch } else { vec![] };
     let mut plan = Plan {
         stage,
         value: plain_value,
@@ -287,6 +292,7 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
         is_window: vector.is_some() && !broadcast,
         in_lanes,
         outer,
+        batch,
         reduction,
         packed_reduction,
         columns_first,
