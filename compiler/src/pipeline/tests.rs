@@ -270,6 +270,7 @@ fn attention_reads_its_heads_in_place() {
 
 mod bodies;
 mod columns;
+mod conditions;
 mod counted;
 mod extents;
 mod forms;

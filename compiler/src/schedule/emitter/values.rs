@@ -612,7 +612,7 @@ pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
         Node::Load { .. } => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
         Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool),
         Node::Compare(_, a, _) => fits_lanes(a.dtype()),
-        Node::Select(..) => fits_lanes(e.dtype()),
+        Node::Select(..) => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
         Node::Index(_) | Node::Bits(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => match e.dtype() {
