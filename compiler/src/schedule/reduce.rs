@@ -127,6 +127,7 @@ pub(super) fn outputs_in_lanes(e: &mut Emitter, stage: &Stage, value: &Expr, fin
             (true, true, true) => Some((if short { 3 } else { 0 }, 0)),
             (true, false, true) if !short => Some((1, 0)),
             (true, true, false) if depth >= SCATTER_DEPTH => Some((if short { 5 } else { 2 }, 0)),
+            (true, false, false) if depth >= SCATTER_DEPTH && !short => Some((2, 1)),
             (false, _, _) if strided == 1 && !short && product(value) && (adjacent || depth >= SCATTER_DEPTH) => {
                 let (reads, copied) = reuse(stage, value, axis);
                 (reads >= TRANSPOSE_REUSE).then_some((4, 2 * copied + usize::from(!adjacent)))
@@ -138,7 +139,7 @@ pub(super) fn outputs_in_lanes(e: &mut Emitter, stage: &Stage, value: &Expr, fin
     let best = ranked.iter().min()?;
     let fills = |axis: usize| filled(e, stage, value, finish, axis);
     // Tiles are transposed on their way to memory, which takes less than to leave lanes empty in every step.
-    let turned = ranked.iter().filter(|r| r.0.0 == 2 && best.0.0 < 2 && e.machine.exact).min();
+    let turned = ranked.iter().filter(|r| r.0 == (2, 0) && best.0.0 < 2 && e.machine.exact).min();
     let best = turned.filter(|r| fills(r.2) > FILLED_MORE * fills(best.2)).unwrap_or(best);
     Some((best.0.0, best.2))
 }

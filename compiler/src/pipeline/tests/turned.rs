@@ -48,3 +48,23 @@ fn epilogues_of_transposed_tiles() {
         net.check(&[bounded, both]);
     }
 }
+
+#[test]
+fn windows_over_channels_whose_results_are_apart() {
+    for (width, channels) in [(37, 40), (20, 18), (9, 16)] {
+        let mut net = Net::new();
+        let x = net.input(&[1, channels, width, width]);
+        let w = net.weight(&[channels, channels, 1, 1]);
+        let x = net.op("Conv", &[x, w], &[]);
+        let x = net.op("Relu", &[x], &[]);
+        let size = [("kernel_shape", ints(&[3, 3])), ("strides", ints(&[2, 2]))];
+        let outputs = ["MaxPool", "AveragePool"].map(|kind| net.op(kind, &[x], &size));
+        net.check(&outputs);
+    }
+    let mut net = Net::new();
+    let (x, w) = (net.input(&[70, 45]), net.input(&[37, 70]));
+    let transposed = |net: &mut Net, x| net.op("Transpose", &[x], &[("perm", ints(&[1, 0]))]);
+    let (x, w) = (transposed(&mut net, x), transposed(&mut net, w));
+    let y = net.op("MatMul", &[x, w], &[]);
+    net.check(&[y]);
+}
