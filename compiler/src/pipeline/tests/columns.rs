@@ -3,6 +3,7 @@
 use super::{Compiled, Net};
 use crate::codegen::target::{Level, Machine};
 use crate::graph::Value;
+use crate::ops::Attribute;
 use crate::pipeline::{Emitter, Options, lower_and_schedule};
 
 /// A product of `n` columns with a residual, and its gate `x * sigmoid(x)`.
@@ -48,5 +49,18 @@ fn columns_take_the_widest_vectors_and_the_last_no_wider_than_it_needs() {
         for lanes in [2, 4, 8, 16] {
             assert_eq!(text.contains(&format!("f32x{lanes} ")), used.contains(&lanes), "{lanes} lanes for {n} columns\n{text}");
         }
+    }
+}
+
+/// Columns of several matrices lie apart: each is summed over its length, as many vectors side by side as there are registers for.
+#[test]
+fn columns_of_several_matrices() {
+    for (dims, axis) in [(&[5, 20, 70][..], 1), (&[4, 9, 128], 1), (&[2, 3, 8, 35], 2)] {
+        let mut net = Net::new();
+        let (x, axes) = (net.input(dims), net.ints(&[axis]));
+        let keep = [("keepdims", Attribute::Int(0))];
+        let outputs = ["ReduceSum", "ReduceMax", "ReduceMean"].map(|kind| net.op(kind, &[x, axes], &keep));
+        let compiled = net.check(&outputs);
+        assert!(compiled.program.kernels.iter().all(|k| k.schedule.starts_with("contract(mr=1 ")), "{dims:?}");
     }
 }

@@ -222,8 +222,10 @@ pub(super) fn plan(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, f
             match n_rows {
                 _ if let Some(tile) = machine.choice.window => tile.within(n_rows, vectors),
                 _ if let (Some(window), Some(r)) = (&in_lanes, rows) => window.tile(&machine, &stage, r),
+                _ if n_rows == 1 || rows.is_some_and(|r| machine.exact && is_apart(e, &stage, value, r)) => {
+                    Tile { mr: 1, nv: vectors.min(8).min(sums_beside(&machine, &stage, value, vector)) }
+                }
                 _ if machine.exact && op == ReduceOp::Sum && n_rows > 3 => window_tile(&machine, n_rows),
-                1 => Tile { mr: 1, nv: vectors.min(8).min(sums_beside(&machine, &stage, value, vector)) },
                 2 | 3 => Tile { mr: n_rows, nv: vectors.min(2) },
                 _ if lanes == 8 => Tile { mr: 4, nv: vectors.min(2) },
                 _ => Tile { mr: 4, nv: 1 },
@@ -396,6 +398,18 @@ fn rows_in_cache(e: &Emitter, value: &Expr, rows: usize, packed: &[Expr]) -> usi
         stride != 0 && stride * l.dtype().size_bytes() as i64 % e.machine.way_bytes().max(1) as i64 == 0
     };
     if loads(value).iter().any(|l| !packed.contains(l) && apart(l)) { e.machine.l1_ways } else { usize::MAX }
+}
+
+/// Whether rows read nothing that lies between what others read: columns of other matrices, not windows over one.
+fn is_apart(e: &Emitter, stage: &Stage, value: &Expr, rows: usize) -> bool {
+    let n = stage.axes.len();
+    loads(value).iter().all(|l| {
+        let Node::Load { tensor, index, pad } = l.node() else { return true };
+        let strides = e.strides_of(*tensor);
+        let along = |a: usize| stride_along(index, &strides, a);
+        let reach: i64 = stage.reduce.iter().enumerate().map(|(i, &d)| along(n + i).abs() * (d as i64 - 1)).sum();
+        pad.is_none() && along(rows).abs() > reach
+    })
 }
 
 /// How many sums of one row leave registers for what each reads that all steps share, such as a scale and a shift.
