@@ -83,7 +83,9 @@ fn plan(e: &mut Emitter, stage: &Stage, value: &Expr) -> Plan {
         }
         let extent = loops[loops.len() - 1].extent;
         let adjacent = out_stride(axis) == 1 || reads_adjacent(e, value, axis);
-        let fits = (fits_lanes(value.dtype()) || value.dtype() == DType::Bool) && vector_ok(value, axis);
+        // The emitter for Arm moves conditions one by one.
+        let condition = value.dtype() == DType::Bool && !e.machine.by_element;
+        let fits = (fits_lanes(value.dtype()) || condition) && vector_ok(value, axis);
         // Machines of short vectors gain nothing where they hold half as many.
         let long = e.machine.lanes > 4 && value.dtype() == DType::I64 && is_computed(value) && long_ok(value, axis);
         let long = long && out_stride(axis) == 1 && reads_whole(e, value, axis);

@@ -158,9 +158,10 @@ fn filled(e: &Emitter, stage: &Stage, value: &Expr, finish: &Expr, axis: usize) 
         });
         along(o) == along(axis) * extent && reads
     };
-    let mut extent = stage.axes[axis];
-    while let Some(o) = (0..stage.axes.len()).find(|&o| o != axis && stage.axes[o] > 1 && goes_on(o, extent as i64)) {
-        extent *= stage.axes[o];
+    let (mut extent, mut others) =
+        (stage.axes[axis], (0..stage.axes.len()).filter(|&o| o != axis && stage.axes[o] > 1).collect::<Vec<_>>());
+    while let Some(i) = others.iter().position(|&o| goes_on(o, extent as i64)) {
+        extent *= stage.axes[others.swap_remove(i)];
     }
     let lanes = e.machine.lanes as usize;
     extent as f64 / extent.next_multiple_of(lanes) as f64
