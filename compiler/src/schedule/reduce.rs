@@ -16,7 +16,7 @@ use crate::tensor::{DType, n_elements};
 
 /// How often each element must be read for a transposing copy to pay.
 const TRANSPOSE_REUSE: usize = 4;
-/// The shortest sum whose results may be stored one lane at a time.
+/// The shortest sum whose results may lie apart along the lanes: they are transposed in registers, or stored one lane at a time.
 const SCATTER_DEPTH: usize = 8;
 
 /// How many times as full vectors along an axis must be that is not adjacent in the results.

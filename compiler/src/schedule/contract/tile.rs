@@ -234,7 +234,10 @@ fn finish_from_memory(
             })
         })?;
     }
-    for vector in 0..if is_turned { nv } else { 0 } {
+    if !is_turned {
+        return Ok(());
+    }
+    for vector in 0..nv {
         let at = |row: usize| cell(point, row, vector);
         let load = |row: usize| {
             let place = Affine::constant(row as i64 * width + vector as i64 * lanes);

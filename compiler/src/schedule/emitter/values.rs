@@ -609,10 +609,9 @@ pub(in crate::schedule) fn is_word(dtype: DType) -> bool {
 /// `i32`, a condition on these, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     let fits = |e: &Expr| match e.node() {
-        Node::Load { .. } => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
+        Node::Load { .. } | Node::Select(..) => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
         Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool),
         Node::Compare(_, a, _) => fits_lanes(a.dtype()),
-        Node::Select(..) => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
         Node::Index(_) | Node::Bits(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => match e.dtype() {
