@@ -63,12 +63,6 @@ impl Builder {
         self.spreads.get(&t).map_or((self.dims(t)[axis], false), |s| (s.dims[axis], s.varies[axis]))
     }
 
-    /// What is known of all elements of a tensor in one row.
-    pub fn flat_spread(&self, t: TensorId) -> Spread {
-        let all: Vec<(usize, bool)> = (0..self.dims(t).len()).map(|axis| self.spread(t, axis)).collect();
-        Spread { dims: vec![all.iter().map(|a| a.0).product()], varies: vec![all.iter().any(|a| a.1)] }
-    }
-
     /// The same of a result of the node that is lowered, whose extent here is `n`.
     pub fn result_spread(&self, result: usize, axis: usize, n: usize) -> (usize, bool) {
         let spread = self.result_spreads.get(result).and_then(Option::as_ref);
@@ -217,6 +211,31 @@ impl Builder {
         self.stage(Stage { out, write, axes: dims.to_vec(), reduce: vec![], bounds: vec![], body: Body::Map(value) });
     }
 
+    /// Changes elements of `out` that were written before, as [`Body::Scatter`] says: over axes of extents `dims`, `f` gives the place along each
+    /// axis of `out`, and the element from what it was, where `when` says so.
+    pub fn scatter(
+        &mut self,
+        out: TensorId,
+        dims: &[usize],
+        when: Option<&Meant<'_>>,
+        f: impl FnOnce(&Self, &[Affine], Expr) -> (Vec<Place>, Expr),
+    ) {
+        let at = axes(0, dims.len());
+        let (to, value) = f(self, &at, Expr::acc(self.dtype(out)));
+        let (mut write, mut places) = (vec![], vec![]);
+        for (axis, place) in to.into_iter().enumerate() {
+            match place {
+                Place::Known(a) => write.push(a),
+                Place::Data(e) => {
+                    write.push(Affine::default());
+                    places.push((axis, e));
+                }
+            }
+        }
+        let body = Body::Scatter { when: when.map(|f| f(self, &at)), places, value };
+        self.stage(Stage { out, write, axes: dims.to_vec(), reduce: vec![], bounds: vec![], body });
+    }
+
     /// Writes a region of `out` with a reduction; `at` gives where an element goes.
     #[expect(clippy::too_many_arguments, reason = "`reduce` and where it goes")]
     pub fn write_reduce(
@@ -283,6 +302,18 @@ impl Builder {
         self.program.results = results.to_vec();
         self.program
     }
+}
+
+/// Whether what a scatter has at this point of its axes is meant, `bool`.
+pub type Meant<'a> = dyn Fn(&Builder, &[Affine]) -> Expr + 'a;
+
+/// Where a scatter writes along one axis.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Known when compiled.
+    Known(Affine),
+    /// An `i64` expression.
+    Data(Expr),
 }
 
 fn axes(from: usize, n: usize) -> Vec<Affine> {

@@ -339,7 +339,42 @@ impl Machine<'_> {
         self.read(t, offset)
     }
 
+    fn scatter(&mut self, stage: &Stage, when: Option<&Expr>, places: &[(usize, Expr)], value: &Expr) -> Result<(), EvalError> {
+        let decl = self.program.tensor(stage.out);
+        let (strides, write) = (row_major_strides(&decl.dims), self.flat(stage.out, stage.write.iter().cloned()));
+        let mut when = when.map(|e| self.tape(e));
+        let mut tapes: Vec<(usize, Tape)> = places.iter().map(|(axis, e)| (*axis, self.tape(e))).collect();
+        let mut value = self.tape(value);
+        let reads = value.steps.iter().any(|s| matches!(s.0, Step::Acc));
+        let mut axes = vec![0; stage.axes.len()];
+        for _ in 0..n_elements(&stage.axes) {
+            let left_out = when.as_mut().map(|tape| self.run(tape, &axes, 0)).transpose()? == Some(0);
+            if !left_out {
+                let mut offset = write.at(&axes) as usize;
+                for (axis, tape) in &mut tapes {
+                    let (axis, index, extent) = (*axis, self.run(tape, &axes, 0)? as i64, decl.dims[*axis]);
+                    if index < 0 || index >= extent as i64 {
+                        return Err(EvalError::IndexOutOfRange { tensor: decl.name.clone(), axis, index, extent });
+                    }
+                    offset += index as usize * strides[axis];
+                }
+                let old = if reads { self.read(stage.out, offset)? } else { 0 };
+                let new = self.run(&mut value, &axes, old)?;
+                let buffer = &mut self.buffers[stage.out.0 as usize];
+                buffer.words[offset] = new;
+                if let Some(written) = buffer.written.get_mut(offset) {
+                    *written = true;
+                }
+            }
+            advance(&mut axes, &stage.axes);
+        }
+        Ok(())
+    }
+
     fn stage(&mut self, stage: &Stage) -> Result<(), EvalError> {
+        if let Body::Scatter { when, places, value } = &stage.body {
+            return self.scatter(stage, when.as_ref(), places, value);
+        }
         let n = n_elements(&self.program.tensor(stage.out).dims);
         let buffer = &mut self.buffers[stage.out.0 as usize];
         if buffer.words.len() != n {
@@ -378,6 +413,7 @@ impl Machine<'_> {
                     }
                     best.0
                 }
+                Body::Scatter { .. } => unreachable!("returned above"),
             };
             out.push((write.at(&axes) as usize, value));
             advance(&mut axes[..outer], &extents[..outer]);

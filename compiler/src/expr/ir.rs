@@ -115,12 +115,12 @@ pub struct LiveRows {
     pub step: i64,
 }
 
-/// `out[write(axes)] = body(axes)` for all values of the axes.
+/// `out[write(axes)] = body(axes)` for all values of the axes; of a [`Body::Scatter`] the body says where too.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Stage {
     /// The tensor that is written.
     pub out: TensorId,
-    /// Where an element goes, one form for each axis of `out`; injective over the output axes, and in range.
+    /// Where an element goes, one form for each axis of `out`; in range, and injective over the output axes but for scatters.
     pub write: Vec<Affine>,
     /// Extents of the output axes, [`Var::Axis`] `0..axes.len()`.
     pub axes: Vec<usize>,
@@ -160,11 +160,12 @@ impl Stage {
         self.write.iter().zip(strides).map(|(a, s)| a.coefficient(Var::Axis(axis as u32)) * s).sum()
     }
 
-    /// The expressions of the body: the value, then what a reduction ends with.
+    /// The expressions of the body: the value, then what a reduction ends with; of a scatter when and where, then the value.
     pub fn expressions(&self) -> Vec<&Expr> {
         match &self.body {
             Body::Map(e) | Body::Arg { value: e, .. } => vec![e],
             Body::Reduce { value, finish, .. } => vec![value, finish],
+            Body::Scatter { when, places, value } => when.iter().chain(places.iter().map(|p| &p.1)).chain([value]).collect(),
         }
     }
 }
@@ -216,15 +217,31 @@ pub enum Body {
         /// Whether the last of equal values wins instead of the first.
         last: bool,
     },
+    /// Elements that were written before become others, one point of the axes after the other in row-major order. Several may be of one
+    /// element. No expression reads the tensor.
+    Scatter {
+        /// Which points are not left out, `bool`; all if there is none.
+        when: Option<Expr>,
+        /// By axis of the tensor, along which `write` is 0, the place there, `i64`. One outside of the axis, of a point that is not left out,
+        /// stops the program with status "index out of range".
+        places: Vec<(usize, Expr)>,
+        /// The element from what it was, [`Node::Acc`].
+        value: Expr,
+    },
 }
 
 impl Body {
-    /// The body with other expressions.
+    /// The body with other expressions, in the order of [`Stage::expressions`].
     pub fn map(&self, mut f: impl FnMut(&Expr) -> Expr) -> Body {
         match self {
             Body::Map(e) => Body::Map(f(e)),
             Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: f(value), finish: f(finish) },
             Body::Arg { op, value, last } => Body::Arg { op: *op, value: f(value), last: *last },
+            Body::Scatter { when, places, value } => {
+                let when = when.as_ref().map(&mut f);
+                let places = places.iter().map(|(axis, e)| (*axis, f(e))).collect();
+                Body::Scatter { when, places, value: f(value) }
+            }
         }
     }
 }
@@ -296,7 +313,7 @@ pub enum Node {
     Cast(Expr),
     /// The bits as those of the expression's type, of the same size; neither is `bool`.
     Bits(Expr),
-    /// The combined value, in [`Body::Reduce`]'s `finish` only.
+    /// The combined value in [`Body::Reduce`]'s `finish`, or what an element was in [`Body::Scatter`]'s value.
     Acc,
 }
 
@@ -668,6 +685,13 @@ impl Expr {
     pub fn contains(&self, part: &Expr) -> bool {
         let mut found = false;
         self.visit(&mut |e| found |= e == part);
+        found
+    }
+
+    /// Whether it holds [`Node::Acc`].
+    pub fn has_acc(&self) -> bool {
+        let mut found = false;
+        self.visit(&mut |e| found |= matches!(e.node(), Node::Acc));
         found
     }
 

@@ -11,7 +11,7 @@ mod simplify;
 mod sliding;
 mod verify;
 
-pub use builder::Builder;
+pub use builder::{Builder, Meant, Place};
 pub use eval::{EvalError, eval};
 pub use ir::*;
 pub use nesting::{Nested, Nesting, factors, is_contraction, nesting, plain_stages};

@@ -7,6 +7,7 @@
 //! item    = stage | tensor "=" "reshape" tensor ":" type | "repeat" loop "in" "0" ".." int "{" {item} "}"
 //! stage   = tensor "[" [affine {"," affine}] "]" ["for" ranges] "=" body ["where" name "=" expr {"," name "=" expr}] ":" type
 //! body    = expr | "reduce" word "over" ranges ":" expr ["->" expr] | "arg" ("first" | "last") word "over" ranges ":" expr
+//!         | "scatter" int "at" expr {"," int "at" expr} ["if" expr] ":" expr
 //! ranges  = axis "in" "0" ".." int {"," axis "in" "0" ".." int}
 //! type    = dtype "[" [int {"," int}] "]"
 //! ```
@@ -204,7 +205,7 @@ impl<'a> Parser<'a> {
         self.lexer = start;
         let write = self.list("[", "]", Self::affine)?;
         self.lexer = body;
-        let (reduce, body) = self.body()?;
+        let (reduce, body) = self.body(dtype)?;
         if !self.eat_word("where") && self.next_char() != Some(':') {
             return self.expected("`:` and the type");
         }
@@ -242,7 +243,8 @@ impl<'a> Parser<'a> {
         self.lexer = at;
     }
 
-    fn body(&mut self) -> Result<(Vec<usize>, Body)> {
+    /// What a stage of this type computes, and its reduction axes.
+    fn body(&mut self, dtype: DType) -> Result<(Vec<usize>, Body)> {
         self.acc = None;
         if self.eat_word("reduce") {
             let op = self.reduce_op()?;
@@ -268,6 +270,21 @@ impl<'a> Parser<'a> {
             let reduce = self.ranges('r')?;
             self.expect(":")?;
             return Ok((reduce, Body::Arg { op, value: self.expr(0)?, last }));
+        }
+        if self.eat_word("scatter") {
+            let mut places = vec![];
+            loop {
+                let axis = self.small()?;
+                self.expect_word("at")?;
+                places.push((axis, self.expr(0)?));
+                if !self.eat(",") {
+                    break;
+                }
+            }
+            let when = if self.eat_word("if") { Some(self.expr(0)?) } else { None };
+            self.expect(":")?;
+            self.acc = Some(dtype);
+            return Ok((vec![], Body::Scatter { when, places, value: self.expr(0)? }));
         }
         Ok((vec![], Body::Map(self.expr(0)?)))
     }

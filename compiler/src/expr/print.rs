@@ -91,6 +91,11 @@ impl Program {
                 let which = if *last { "last" } else { "first" };
                 format!("arg {which} {} over {}: {}", reduce_name(*op), ranges("r", &s.reduce), p.text(value, 0))
             }
+            Body::Scatter { when, places, value } => {
+                let places: Vec<String> = places.iter().map(|(axis, e)| format!("{axis} at {}", p.text(e, 0))).collect();
+                let when = when.as_ref().map_or(String::new(), |e| format!(" if {}", p.text(e, 0)));
+                format!("scatter {}{when}: {}", places.join(", "), p.text(value, 0))
+            }
         };
         if !p.bindings.is_empty() {
             let _ = write!(text, " where {}", p.bindings.join(", "));

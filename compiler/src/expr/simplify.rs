@@ -4,7 +4,7 @@
 //! and `x + -0` are `x` (but `x + 0` is not, for `-0`), double negation and conversions that lose nothing go, and selects
 //! of known conditions or equal branches are decided. Nothing is reassociated.
 
-use super::ir::{BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, UnaryOp};
+use super::ir::{BinaryOp, CompareOp, Const, Expr, Item, Ix, Node, Program, UnaryOp};
 use super::scalar::{self, Word};
 use crate::tensor::{DType, is_power_of_two};
 
@@ -16,13 +16,7 @@ pub fn simplify(program: &mut Program) {
 fn items(list: &mut [Item]) {
     for item in list {
         match item {
-            Item::Stage(stage) => match &mut stage.body {
-                Body::Map(e) | Body::Arg { value: e, .. } => *e = simplified(e),
-                Body::Reduce { value, finish, .. } => {
-                    *value = simplified(value);
-                    *finish = simplified(finish);
-                }
-            },
+            Item::Stage(stage) => stage.body = stage.body.map(simplified),
             Item::Repeat { items: list, .. } => items(list),
             Item::Reshape { .. } => {}
         }

@@ -193,6 +193,11 @@ impl Verifier<'_> {
                 }
                 DType::I64
             }
+            Body::Scatter { when, places, value } => {
+                self.places(stage, when.as_ref(), places, &outer);
+                self.expression(value, &Scope { acc: Some(decl.dtype), ..outer });
+                value.dtype()
+            }
         };
         if result != decl.dtype {
             self.error(stage.out, format!("declared `{}`, computed as `{result}`", decl.dtype));
@@ -200,6 +205,30 @@ impl Verifier<'_> {
         self.write(stage);
         self.self_reads(stage);
         self.writes(stage.out);
+    }
+
+    fn places(&mut self, stage: &Stage, when: Option<&Expr>, places: &[(usize, Expr)], scope: &Scope<'_>) {
+        if let Some(when) = when {
+            if when.dtype() != DType::Bool {
+                self.error(stage.out, format!("a condition of type `{}`", when.dtype()));
+            }
+            self.expression(when, scope);
+        }
+        if !stage.reduce.is_empty() {
+            self.error(stage.out, "reduction axes without a reduction");
+        }
+        if !self.defined.contains(&stage.out) {
+            self.error(stage.out, "a scatter into what nothing wrote before");
+        }
+        for (i, (axis, e)) in places.iter().enumerate() {
+            if stage.write.get(*axis) != Some(&Affine::default()) || places[..i].iter().any(|p| p.0 == *axis) {
+                self.error(stage.out, format!("a scatter along axis {axis}, which is no axis or has another place"));
+            }
+            if e.dtype() != DType::I64 {
+                self.error(stage.out, format!("a place of type `{}`", e.dtype()));
+            }
+            self.expression(e, scope);
+        }
     }
 
     fn write(&mut self, stage: &Stage) {
@@ -218,6 +247,9 @@ impl Verifier<'_> {
                 self.error(stage.out, format!("axis {axis} of extent {d} is written at {lo}..={hi}"));
                 return;
             }
+        }
+        if matches!(stage.body, Body::Scatter { .. }) {
+            return;
         }
         // In range, so different indices are different offsets; each stride must exceed all that smaller ones can add up to.
         let flat = stage.write.iter().zip(row_major_strides(dims)).fold(Affine::default(), |sum, (a, s)| sum.plus(&a.times(s as i64)));
@@ -240,6 +272,12 @@ impl Verifier<'_> {
 
     /// A stage may read its own tensor at the place it writes, or where it provably never writes.
     fn self_reads(&mut self, stage: &Stage) {
+        if matches!(stage.body, Body::Scatter { .. }) {
+            if stage.expressions().iter().any(|e| e.reads(stage.out)) {
+                self.error(stage.out, "a scatter that reads its own tensor");
+            }
+            return;
+        }
         let n = (stage.axes.len() + stage.reduce.len()) as u32;
         for (which, e) in stage.expressions().into_iter().enumerate() {
             let same_place_allowed = !(which == 0 && matches!(stage.body, Body::Reduce { .. } | Body::Arg { .. }));

@@ -1,7 +1,7 @@
 //! Combines the stages of a program: element-wise stages move into the stages that read them, or into the `finish` of
 //! the reductions they read, so that intermediate tensors disappear.
 //!
-//! Requires: stages in order, every region of a tensor written once (loop bodies aside). Ensures: the same results; sums
+//! Requires: stages in order, every region of a tensor written once (loop bodies and scatters aside). Ensures: the same results; sums
 //! keep their order, except that factors which do not depend on the reduction leave the sum.
 
 use crate::expr::{Affine, BinaryOp, Body, CompareOp, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var, factors};
@@ -308,7 +308,7 @@ fn finish_writers(program: &Program, all: &[Item], items: &mut Vec<Item>, out: T
         let body = match &writer.body {
             Body::Map(old) => Body::Map(here(&value, old)),
             Body::Reduce { op, value: summed, finish } => Body::Reduce { op: *op, value: summed.clone(), finish: here(&value, finish) },
-            Body::Arg { .. } => return false,
+            Body::Arg { .. } | Body::Scatter { .. } => return false,
         };
         let write = reader.write.iter().map(place).collect();
         merged.push(Item::Stage(Stage { out: reader.out, write, body, ..writer.clone() }));

@@ -146,36 +146,6 @@ pub(super) fn least(b: &mut Builder, keys: &[TensorId], axis: usize, k: usize, m
     sorted.into_iter().map(|t| first(b, t)).collect()
 }
 
-/// How many of the elements along `axis` of `ascending` are at most what `limit` says, for each place of `dims`; `row` gives where in
-/// `ascending`, but for `axis`, a place has its elements. By halving: below the first element that is more are all others.
-pub(super) fn count_up_to(
-    b: &mut Builder,
-    ascending: TensorId,
-    axis: usize,
-    dims: &[usize],
-    row: impl Fn(&[Affine]) -> Vec<Affine>,
-    limit: impl Fn(&[Affine]) -> Expr,
-) -> TensorId {
-    let n = b.dims(ascending)[axis];
-    let halves: Vec<i64> = (0..b.spread(ascending, axis).0.ilog2() + 1).rev().map(|bit| 1 << bit).collect();
-    let n_halves = halves.len();
-    let halves = b.constant("halves", Tensor::from_slice(&[n_halves], &halves));
-    let count = b.compute(dims, |_, _| Expr::int(DType::I64, 0));
-    b.repeat(n_halves, |b, i| {
-        b.write(count, dims, |b, at| {
-            let count = b.load(count, at);
-            let next = &count + &b.load(halves, [i.clone()]);
-            let last = next.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1));
-            let inside = next.compare(CompareOp::Le, &Expr::int(DType::I64, n as i64));
-            let mut place: Vec<Ix> = row(at).iter().map(Ix::from).collect();
-            place[axis] = Ix::Clamped(last);
-            let fewer = b.load(ascending, place).compare(CompareOp::Le, &limit(at));
-            (at.to_vec(), inside.binary(BinaryOp::And, &fewer).select(&next, &count))
-        });
-    });
-    count
-}
-
 /// What the place of an element and that of its partner differ in, step by step: of a network that sorts so many, a power of two.
 fn sorting_masks(n: usize) -> Vec<usize> {
     let blocks = std::iter::successors(Some(2), |size| Some(size * 2)).take_while(|&size| size <= n);

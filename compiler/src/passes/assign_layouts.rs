@@ -250,7 +250,7 @@ fn reach(stage: &Stage, strides: &HashMap<TensorId, Vec<i64>>) -> Vec<i64> {
         }
     };
     match &stage.body {
-        Body::Map(e) | Body::Arg { value: e, .. } => e.visit(&mut see),
+        Body::Map(e) | Body::Arg { value: e, .. } | Body::Scatter { value: e, .. } => e.visit(&mut see),
         Body::Reduce { value, .. } => value.visit(&mut see),
     }
     reach

@@ -357,7 +357,7 @@ fn shape_of_program(lowered: Lowered, single: bool) -> Shape {
                 || matches!(e.node(), Node::Binary(BinaryOp::Pow | BinaryOp::Div, ..));
         };
         match &s.body {
-            Body::Map(e) | Body::Arg { value: e, .. } => e.visit(&mut see),
+            Body::Map(e) | Body::Arg { value: e, .. } | Body::Scatter { value: e, .. } => e.visit(&mut see),
             Body::Reduce { value, .. } => value.visit(&mut see),
         }
     }

@@ -88,9 +88,9 @@ fn reads_where_it_writes(graph: &Graph, placements: &Placements, lowered: &Lower
 
 fn stage_reads_where_it_writes(stage: &Stage, tensor: TensorId, out: TensorId, reads: &mut bool) -> bool {
     let (early, late) = match &stage.body {
-        Body::Map(e) => (None, Some(e)),
-        Body::Reduce { value, finish, .. } => (Some(value), Some(finish)),
-        Body::Arg { value, .. } => (Some(value), None),
+        Body::Map(e) => (vec![], Some(e)),
+        Body::Reduce { value, finish, .. } => (vec![value], Some(finish)),
+        Body::Arg { .. } | Body::Scatter { .. } => (stage.expressions(), None),
     };
     let loads = |e: &Expr, see: &mut dyn FnMut(bool)| {
         e.visit(&mut |e| {
@@ -102,7 +102,7 @@ fn stage_reads_where_it_writes(stage: &Stage, tensor: TensorId, out: TensorId, r
         });
     };
     let mut ok = true;
-    if let Some(e) = early {
+    for e in early {
         loads(e, &mut |_| ok = false);
     }
     if let Some(e) = late {

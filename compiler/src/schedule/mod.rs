@@ -26,6 +26,7 @@ mod reduce;
 mod relaid;
 mod results_ahead;
 mod rows_ahead;
+mod scatter;
 mod sliding;
 mod stages;
 mod summed;
@@ -265,6 +266,7 @@ fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> 
         Body::Map(value) => map::emit(e, &stage, value),
         Body::Reduce { op, value, finish } => reduce::emit(e, &stage, *op, value, finish),
         Body::Arg { op, value, last } => arg::emit(e, &stage, *op, value, *last),
+        Body::Scatter { .. } => scatter::emit(e, &stage),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::tensor::{DType, Size, Tensor};
 pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
     e.forget();
     let (value, op) = match &stage.body {
-        Body::Map(_) => return Ok(stage.clone()),
+        Body::Map(_) | Body::Scatter { .. } => return Ok(stage.clone()),
         Body::Reduce { op, value, .. } => (value.clone(), Some(*op)),
         Body::Arg { value, .. } => (value.clone(), None),
     };
@@ -37,7 +37,7 @@ pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleE
     let body = match &stage.body {
         Body::Reduce { op, value, finish } => Body::Reduce { op: *op, value: swap(value), finish: finish.clone() },
         Body::Arg { op, value, last } => Body::Arg { op: *op, value: swap(value), last: *last },
-        Body::Map(_) => unreachable!("returned above"),
+        Body::Map(_) | Body::Scatter { .. } => unreachable!("returned above"),
     };
     Ok(Stage { body, ..stage.clone() })
 }
@@ -242,7 +242,7 @@ pub(super) fn preferred_order(e: &Emitter, stage: &Stage) -> Option<Vec<usize>> 
         }
     };
     match &stage.body {
-        Body::Map(v) | Body::Arg { value: v, .. } => v.visit(&mut see),
+        Body::Map(v) | Body::Arg { value: v, .. } | Body::Scatter { value: v, .. } => v.visit(&mut see),
         Body::Reduce { value, .. } => value.visit(&mut see),
     }
     let mut order: Vec<usize> = (0..dims.len()).collect();

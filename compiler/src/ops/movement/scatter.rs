@@ -1,34 +1,16 @@
-//! What `ScatterElements` and `ScatterND` share: how updates combine, and both ways of turning a scatter into reads.
+//! What `ScatterElements` and `ScatterND` share: how updates combine, and both ways to compute a scatter.
 //!
-//! A stage writes each element once, at a place known when compiled. So an element asks which updates reach it: by a
-//! table made when compiling where the indices are constant, by a reduction over all updates that could where those are few, else
-//! in the updates sorted by where they go.
+//! By a table made when compiling where the indices are constant, which element by element asks for its update; else updates are written one
+//! after the other.
 
-use super::{index_table, wrap_index_expr};
-use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
-use crate::ops::sorting::{self, Most};
-use crate::ops::{InferError, LowerError, Operands};
+use super::index_table;
+use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, Meant, Place, TensorId};
+use crate::ops::{InferError, Operands};
 use crate::tensor::{DType, Tensor, row_major_strides};
-
-/// More comparisons than this are refused when indices are not constant.
-const MAX_STEPS: usize = 1 << 32;
-
-/// More comparisons than this take longer than sorting the updates.
-const MAX_SEARCH: usize = 1 << 15;
 
 fn converted(b: &mut Builder, x: TensorId, dtype: DType) -> TensorId {
     let dims = b.dims(x).to_vec();
     b.compute(&dims, |b, at| b.load(x, at).cast(dtype))
-}
-
-/// Updates that go to places along one axis of what they change.
-pub(super) struct Updates {
-    /// The places, checked: `i64`, with the extents of the values, or 1 where all elements share them.
-    pub(super) places: TensorId,
-    /// The values; extents as those of `data`, or less, but for `axis`.
-    pub(super) values: TensorId,
-    /// The axis.
-    pub(super) axis: usize,
 }
 
 /// Places that fill a box of what updates change: along each of its axes the first place, and how many there are.
@@ -204,178 +186,19 @@ impl Reduction {
         })
     }
 
-    /// `data` combined with the updates that `hit` says reach an element, among `steps` many for each.
-    ///
-    /// `hit` and `update` get the builder, the element and the number of the update.
-    pub(super) fn lower_search(
+    /// `data` combined with the updates of `values` that `when` says are meant, in row-major order: `place` gives for each where in `data` it goes.
+    pub(super) fn lower_updates(
         self,
         b: &mut Builder,
         data: TensorId,
-        steps: usize,
-        hit: impl Fn(&Builder, &[Affine], &Affine) -> Expr,
-        update: impl Fn(&Builder, &[Affine], Ix) -> Expr,
-    ) -> Result<TensorId, LowerError> {
-        let dims = b.dims(data).to_vec();
-        if dims.iter().product::<usize>().checked_mul(steps).is_none_or(|n| n > MAX_STEPS) {
-            return Err(LowerError::Unsupported(format!(
-                "{steps} updates whose indices are not constant, into a value of extents {dims:?}"
-            )));
-        }
-        let op = match self {
-            Reduction::None => {
-                let none = Expr::int(DType::I64, -1);
-                let last = b.reduce(
-                    ReduceOp::Max,
-                    &dims,
-                    &[steps],
-                    |b, at, over| hit(b, at, &over[0]).select(&Expr::index(&over[0]), &none),
-                    |_, _, last| last,
-                );
-                return Ok(b.compute(&dims, |b, at| {
-                    let last = b.load(last, at);
-                    let new = update(b, at, Ix::Clamped(last.clone()));
-                    last.compare(CompareOp::Ge, &Expr::int(DType::I64, 0)).select(&new, &b.load(data, at))
-                }));
-            }
-            Reduction::Add => ReduceOp::Sum,
-            Reduction::Mul => ReduceOp::Prod,
-            Reduction::Max => ReduceOp::Max,
-            Reduction::Min => ReduceOp::Min,
-        };
-        let dtype = b.dtype(data);
-        let value = |b: &Builder, at: &[_], over: &[_]| {
-            let neutral = match self {
-                Reduction::Add => Expr::int(dtype, 0),
-                Reduction::Mul => Expr::int(dtype, 1),
-                _ => b.load(data, at),
-            };
-            hit(b, at, &over[0]).select(&update(b, at, Ix::from(&over[0])), &neutral)
-        };
-        Ok(b.reduce(op, &dims, &[steps], value, |b, at, all| self.expr(&b.load(data, at), &all)))
-    }
-
-    /// Whether updates are found sooner when they are sorted: `steps` for each of `n` elements. At all sizes at once there is no such
-    /// choice.
-    pub(super) fn sorts(b: &Builder, n: usize, steps: usize) -> bool {
-        !b.any_size && n.saturating_mul(steps) > MAX_SEARCH && steps > 1
-    }
-
-    /// `data` combined with updates that are sorted by place, those of one place in their order: of each place the last one is what
-    /// all of them make, from the first on.
-    pub(super) fn lower_sorted(self, b: &mut Builder, data: TensorId, updates: &Updates) -> TensorId {
-        let Updates { places, values, axis } = *updates;
-        let (dims, shared, of) = (b.dims(data).to_vec(), b.dims(places).to_vec(), b.dims(values).to_vec());
-        let m = shared[axis];
-        let bits = Expr::int(DType::I64, i64::from(m.next_power_of_two().ilog2()));
-        // Where the places of an element are, but for `axis`.
-        let row = |at: &[Affine]| -> Vec<Affine> {
-            let apart = |k: usize| k == axis || shared[k] != 1 || of[k] == 1;
-            (0..at.len()).map(|k| if apart(k) { at[k].clone() } else { Affine::default() }).collect()
-        };
-        let along = |at: &[Affine], k: Ix| -> Vec<Ix> {
-            let mut index: Vec<Ix> = at.iter().map(Ix::from).collect();
-            index[axis] = k;
-            index
-        };
-        let keys =
-            b.compute(&shared, |b, at| b.load(places, at).binary(BinaryOp::Shl, &bits).binary(BinaryOp::Or, &Expr::index(&at[axis])));
-        let sorted = sorting::least(b, &[keys], axis, m, Most { n: m, k: m })[0];
-        let place_of = |b: &Builder, at: &[Affine], k: Ix| b.load(sorted, along(&row(at), k)).binary(BinaryOp::Shr, &bits);
-        let update_of = |b: &Builder, at: &[Affine], k: Ix| {
-            let source =
-                b.load(sorted, along(&row(at), k)).binary(BinaryOp::And, &Expr::int(DType::I64, (m.next_power_of_two() - 1) as i64));
-            b.load(values, along(at, Ix::Clamped(source)))
-        };
-        let made = (self != Reduction::None).then(|| self.lower_running(b, data, axis, &of, &place_of, &update_of));
-        let mut counted = shared.clone();
-        counted[axis] = dims[axis];
-        let next =
-            |place: &Affine| Expr::index(&place.offset(1)).binary(BinaryOp::Shl, &bits).binary(BinaryOp::Sub, &Expr::int(DType::I64, 1));
-        let upto = sorting::count_up_to(b, sorted, axis, &counted, |at| at.to_vec(), |at| next(&at[axis]));
-        // Elements that no update can reach, beside the extents of the updates.
-        let within = (0..dims.len()).all(|k| k == axis || of[k] == dims[k]);
-        let none = Expr::int(DType::I64, 0);
-        b.compute(&dims, |b, at| {
-            let upto = if within { b.load(upto, row(at)) } else { b.load_padded(upto, row(at), none.clone()) };
-            let last = upto.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1));
-            let read = |t: TensorId, index: Vec<Ix>| match within {
-                true => b.load(t, index),
-                false => b.load_padded(t, index, Expr::int(b.dtype(t), 0)),
-            };
-            let key = read(sorted, along(&row(at), Ix::Clamped(last.clone())));
-            let here = key.binary(BinaryOp::Shr, &bits).compare(CompareOp::Eq, &Expr::index(&at[axis]));
-            let new = match made {
-                Some(made) => read(made, along(at, Ix::Clamped(last.clone()))),
-                None => {
-                    let source = key.binary(BinaryOp::And, &Expr::int(DType::I64, (m.next_power_of_two() - 1) as i64));
-                    read(values, along(at, Ix::Clamped(source)))
-                }
-            };
-            let reached = upto.compare(CompareOp::Gt, &none).binary(BinaryOp::And, &here);
-            reached.select(&new, &b.load(data, at))
-        })
-    }
-
-    /// What the updates of each place make of its element up to each of them, sorted; extents are those of the updates.
-    fn lower_running(
-        self,
-        b: &mut Builder,
-        data: TensorId,
-        axis: usize,
-        dims: &[usize],
-        place_of: &dyn Fn(&Builder, &[Affine], Ix) -> Expr,
-        update_of: &dyn Fn(&Builder, &[Affine], Ix) -> Expr,
+        values: TensorId,
+        when: Option<&Meant<'_>>,
+        place: impl FnOnce(&Builder, &[Affine]) -> Vec<Place>,
     ) -> TensorId {
-        let made = b.declare(b.dtype(data), dims);
-        let mut region = dims.to_vec();
-        region[axis] = 1;
-        let first = |b: &Builder, at: &[Affine], k: &Affine| {
-            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-            from[axis] = Ix::Clamped(place_of(b, at, Ix::from(k)));
-            b.load(data, from)
-        };
-        b.write(made, &region, |b, at| {
-            let k = Affine::default();
-            let value = self.expr(&first(b, at, &k), &update_of(b, at, Ix::from(&k)));
-            (at.to_vec(), value)
-        });
-        if dims[axis] > 1 {
-            b.repeat(dims[axis] - 1, |b, step| {
-                b.write(made, &region, |b, at| {
-                    let (before, here) = (step.clone(), step.offset(1));
-                    let mut at_before = at.to_vec();
-                    at_before[axis] = before.clone();
-                    let same = place_of(b, at, Ix::from(&before)).compare(CompareOp::Eq, &place_of(b, at, Ix::from(&here)));
-                    let old = same.select(&b.load(made, &at_before), &first(b, at, &here));
-                    let mut to = at.to_vec();
-                    to[axis] = here.clone();
-                    (to, self.expr(&old, &update_of(b, at, Ix::from(&here))))
-                });
-            });
-        }
-        made
+        let (out, dims) = (b.copy(data), b.dims(values).to_vec());
+        b.scatter(out, &dims, when, |b, at, old| (place(b, at), self.expr(&old, &b.load(values, at))));
+        out
     }
-}
-
-/// `indices`, whose last axis (of `extents.len()`, or none for one extent) are places along axes of these extents, counted
-/// from the front as `i64`; a program that finds one out of range stops.
-pub(super) fn checked_indices(b: &mut Builder, indices: TensorId, extents: &[usize], tuples: bool) -> TensorId {
-    let dims = b.dims(indices).to_vec();
-    let tables: Vec<TensorId> = extents.iter().map(|&n| index_table(b, "place", &[n], &(0..n as i64).collect::<Vec<_>>())).collect();
-    let out = b.declare(DType::I64, &dims);
-    let region = if tuples { &dims[..dims.len() - 1] } else { &dims[..] };
-    for (j, (&table, &extent)) in tables.iter().zip(extents).enumerate() {
-        b.write(out, region, |b, at| {
-            let mut place = at.to_vec();
-            if tuples {
-                place.push(Affine::constant(j as i64));
-            }
-            let index = wrap_index_expr(&b.load(indices, &place), extent);
-            let value = b.load(table, [Ix::Checked(index)]).cast(DType::I64);
-            (place, value)
-        });
-    }
-    out
 }
 
 /// Whether one of the first axes, so many, of these tensors has another extent at other sizes.

@@ -1,13 +1,13 @@
 //! `ScatterElements`: elements replaced at given positions of an axis.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterElements.html>
 
-use super::scatter::{Block, Reduction, Updates, checked_indices, constant_indices, varies_for};
-use super::wrap_index;
-use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
+use super::scatter::{Block, Reduction, constant_indices, varies_for};
+use super::{wrap_index, wrap_index_expr};
+use crate::expr::{self, Meant, Place, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedScatterElements;
 use crate::ops::{Args, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, for_each_index, row_major_strides};
+use crate::tensor::{Tensor, Type, for_each_index, row_major_strides};
 
 operator! {
     /// `data`, where each update is combined with the element at its place, with the position along `axis` replaced by the index.
@@ -19,39 +19,18 @@ operator! {
 }
 
 impl ScatterElements {
-    /// The result as an expression, where `places` has the position along the axis of each update, or -1 where there is none.
-    pub(in crate::ops) fn lower_at(&self, b: &mut expr::Builder, x: &Args<'_>, places: TensorId) -> Result<TensorId, LowerError> {
-        let (dims, index_dims, axis) = (x.dims(0), x.dims(1), x.facts.axis(0, self.axis)?);
-        let dtype = b.dtype(x.tensor(0));
+    /// The result as an expression, of the updates that `when` says are meant.
+    pub(in crate::ops) fn lower_where(&self, b: &mut expr::Builder, x: &Args<'_>, when: Option<&Meant<'_>>) -> Result<TensorId, LowerError> {
+        let axis = x.facts.axis(0, self.axis)?;
+        let (dtype, extent, indices) = (b.dtype(x.tensor(0)), x.dims(0)[axis], x.tensor(1));
         let reduction = Reduction::parse(&self.reduction, dtype)?;
         let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
-        if Reduction::sorts(b, dims.iter().product(), index_dims[axis]) {
-            let out = reduction.lower_sorted(b, data, &Updates { places, values: updates, axis });
-            return Ok(Reduction::elements(b, out, dtype));
-        }
-        let (nowhere, zero) = (Expr::int(DType::I64, -1), Expr::int(b.dtype(data), 0));
-        let out = reduction.lower_search(
-            b,
-            data,
-            index_dims[axis],
-            |b, at, k| {
-                let mut from = at.to_vec();
-                from[axis] = k.clone();
-                b.load_padded(places, from, nowhere.clone()).compare(CompareOp::Eq, &Expr::index(&at[axis]))
-            },
-            |b, at, k| {
-                let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-                from[axis] = k;
-                b.load_padded(updates, from, zero.clone())
-            },
-        )?;
+        let out = reduction.lower_updates(b, data, updates, when, |b, at| {
+            let mut to: Vec<Place> = at.iter().cloned().map(Place::Known).collect();
+            to[axis] = Place::Data(wrap_index_expr(&b.load(indices, at), extent));
+            to
+        });
         Ok(Reduction::elements(b, out, dtype))
-    }
-
-    /// The places of indices, checked.
-    pub(in crate::ops) fn checked(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<TensorId, LowerError> {
-        let axis = x.facts.axis(0, self.axis)?;
-        Ok(checked_indices(b, x.tensor(1), &x.dims(0)[axis..=axis], false))
     }
 
     /// The flat place in `data` of each update.
@@ -145,8 +124,7 @@ impl Operator for ScatterElements {
                 return Ok(vec![Reduction::elements(b, out, dtype)]);
             }
         }
-        let places = self.checked(b, x)?;
-        Ok(vec![self.lower_at(b, x, places)?])
+        Ok(vec![self.lower_where(b, x, None)?])
     }
 }
 

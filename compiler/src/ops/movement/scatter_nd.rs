@@ -1,13 +1,13 @@
 //! `ScatterND`: slices replaced at index tuples.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__ScatterND.html>
 
-use super::scatter::{Block, Reduction, Updates, checked_indices, constant_indices, varies_for};
-use super::wrap_index;
-use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, Ix, TensorId};
+use super::scatter::{Block, Reduction, constant_indices, varies_for};
+use super::{wrap_index, wrap_index_expr};
+use crate::expr::{self, Affine, Meant, Place, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedScatterND;
 use crate::ops::{Args, Counted, EvalError, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, row_major_strides};
+use crate::tensor::{Tensor, Type};
 
 operator! {
     /// `data`, where each slice of `updates` is combined with the slice at the tuple along the last axis of `indices`.
@@ -95,63 +95,28 @@ impl Operator for ScatterND {
                 return Ok(vec![Reduction::elements(b, out, dtype)]);
             }
         }
-        Ok(vec![self.lower_where(b, x, |_, places| places)?])
+        Ok(vec![self.lower_where(b, x, None)?])
     }
 }
 
 impl ScatterND {
-    /// The result where `places` makes of the checked indices, of their extents, those that count: -1 is nowhere.
-    pub(in crate::ops) fn lower_where(
-        &self,
-        b: &mut expr::Builder,
-        x: &Args<'_>,
-        places: impl Fn(&mut expr::Builder, TensorId) -> TensorId,
-    ) -> Result<TensorId, LowerError> {
+    /// The result as an expression, of the updates that `when` says are meant.
+    pub(in crate::ops) fn lower_where(&self, b: &mut expr::Builder, x: &Args<'_>, when: Option<&Meant<'_>>) -> Result<TensorId, LowerError> {
         let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
         let (dims, index_dims, dtype) = (b.dims(data).to_vec(), b.dims(indices).to_vec(), b.dtype(data));
         let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;
-        let n_slices = outer.iter().product::<usize>();
-        if n_slices == 0 || dims.contains(&0) {
+        if outer.contains(&0) || dims.contains(&0) {
             return Ok(b.compute(&dims, |b, at| b.load(data, at)));
         }
         let reduction = Reduction::parse(&self.reduction, dtype)?;
         let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
-        let checked = checked_indices(b, indices, &dims[..n], true);
-        let places = places(b, checked);
-        let places = b.reshape(places, &[n_slices, n]);
-        let out = reduction.lower_tuples(b, [data, places, updates])?;
+        let out = reduction.lower_updates(b, data, updates, when, |b, at| {
+            let (update, inside) = at.split_at(outer.len());
+            let index = |j: usize| b.load(indices, update.iter().cloned().chain([Affine::constant(j as i64)]));
+            let along = |j: usize| Place::Data(wrap_index_expr(&index(j), dims[j]));
+            (0..n).map(along).chain(inside.iter().cloned().map(Place::Known)).collect()
+        });
         Ok(Reduction::elements(b, out, dtype))
-    }
-}
-
-impl Reduction {
-    /// `data` combined with slices of `updates` at `places`, `i64[slices,n]`; a slice at -1 goes nowhere.
-    fn lower_tuples(self, b: &mut expr::Builder, [data, places, updates]: [TensorId; 3]) -> Result<TensorId, LowerError> {
-        let (dims, [n_slices, n]) = (b.dims(data).to_vec(), [0, 1].map(|i| b.dims(places)[i]));
-        if Reduction::sorts(b, dims.iter().product(), n_slices) {
-            // Slices lie along one axis, and what is in them along another.
-            let (n_places, inner) = (dims[..n].iter().product::<usize>(), dims[n..].iter().product::<usize>());
-            let strides = row_major_strides(&dims[..n]);
-            let places = b.compute(&[n_slices, 1], |b, at| {
-                let part =
-                    |j: usize| &b.load(places, [at[0].clone(), Affine::constant(j as i64)]) * &Expr::int(DType::I64, strides[j] as i64);
-                (1..n).fold(part(0), |flat, j| &flat + &part(j))
-            });
-            let (flat, values) = (b.reshape(data, &[n_places, inner]), b.reshape(updates, &[n_slices, inner]));
-            let out = self.lower_sorted(b, flat, &Updates { places, values, axis: 0 });
-            return Ok(b.reshape(out, &dims));
-        }
-        let rows = b.reshape(updates, &[&[n_slices], &dims[n..]].concat());
-        self.lower_search(
-            b,
-            data,
-            n_slices,
-            |b, at, k| {
-                let here = |j: usize| b.load(places, [k.clone(), Affine::constant(j as i64)]).compare(CompareOp::Eq, &Expr::index(&at[j]));
-                (1..n).fold(here(0), |all, j| all.binary(BinaryOp::And, &here(j)))
-            },
-            |b, at, k| b.load(rows, [k].into_iter().chain(at[n..].iter().map(Ix::from))),
-        )
     }
 }
 
@@ -175,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn many_updates_are_sorted() {
+    fn later_updates_win() {
         let places = |n: usize, extent: usize| {
             let text: Vec<String> =
                 (0..n).map(|i| (((i * i * 7 + 3 * i) % extent) as i64 - if i % 5 == 0 { extent as i64 } else { 0 }).to_string()).collect();

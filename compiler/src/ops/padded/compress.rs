@@ -112,8 +112,6 @@ impl Operator for PaddedCompress {
         let cut = plan(self.axis, x.facts)?;
         let condition = x.tensor(1);
         let flags = b.compute(&x.dims(1), |b, at| flag(&b.load(condition, at)));
-        let all = b.flat_spread(condition);
-        b.note_spread(flags, &all);
         let (positions, count) = chosen(b, flags);
         Ok(vec![take(b, x, &cut, positions), count])
     }

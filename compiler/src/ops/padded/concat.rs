@@ -6,7 +6,7 @@ use crate::expr::{self, CompareOp, Expr, Ix, TensorId};
 use crate::operator;
 use crate::ops::movement::Concat;
 use crate::ops::{Args, Axes, Deciding, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Spread, Tensor, Type, row_major_strides};
+use crate::tensor::{DType, Tensor, Type, row_major_strides};
 
 operator! {
     /// `Concat` of the first `n` operands along `axis`, of each of which as much is meant as its extents say, `i64[rank]`: the others in order.
@@ -100,8 +100,6 @@ impl Operator for PaddedConcat {
             });
             start += extent as i64;
         }
-        let (most, varies) = b.result_spread(0, axis, dims[axis]);
-        b.note_spread(flags, &Spread { dims: vec![most], varies: vec![varies] });
         let (places, count) = chosen(b, flags);
         let output = b.compute(&dims, |b, at| {
             let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();

@@ -1,11 +1,11 @@
 //! `NonZero`: the places of all elements that are not zero.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__NonZero.html>
 
-use super::selection::{chosen, flag};
-use crate::expr::{self, BinaryOp, Expr, TensorId};
+use super::selection::{Ranks, flag};
+use crate::expr::{self, Expr, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, Extent, Fill, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{Affine as AffineOver, DType, Tensor, Type, n_elements, row_major_strides};
+use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
     /// The indices of the elements that are not zero, one column each, in row-major order: `i64[rank, n]`.
@@ -91,21 +91,12 @@ impl Operator for PaddedNonZero {
         let (input, dims, out_dims) = (x.tensor(0), x.dims(0), x.result_dims(0));
         let flags = b.compute(&dims, |b, at| flag(&b.load(input, at)));
         let flags = b.reshape(flags, &[out_dims[1]]);
-        let all = b.flat_spread(input);
-        b.note_spread(flags, &all);
-        let (positions, count) = chosen(b, flags);
-        if out_dims.contains(&0) {
-            return Ok(vec![b.compute(&out_dims, |_, _| Expr::int(DType::I64, 0)), count]);
+        let ranks = Ranks::of(b, flags);
+        let y = b.compute(&out_dims, |_, _| Expr::int(DType::I64, 0));
+        for axis in 0..dims.len() {
+            ranks.close_up(b, y, Some(axis as i64), &dims, |at| Expr::index(&at[axis]));
         }
-        let y = b.declare(DType::I64, &out_dims);
-        for (axis, stride) in row_major_strides(&dims).into_iter().enumerate() {
-            b.write(y, &out_dims[1..], |b, at| {
-                let int = |n: usize| Expr::int(DType::I64, n as i64);
-                let place = b.load(positions, at).binary(BinaryOp::Div, &int(stride));
-                (vec![AffineOver::constant(axis as i64), at[0].clone()], place.binary(BinaryOp::Rem, &int(dims[axis])))
-            });
-        }
-        Ok(vec![y, count])
+        Ok(vec![y, ranks.count])
     }
 }
 

@@ -1,11 +1,11 @@
 //! `ScatterElements` of updates of which data decides how many there are.
 
 use super::extents::{check_extents, is_meant, meant_extents};
-use crate::expr::{self, Expr, TensorId};
+use crate::expr::{self, TensorId};
 use crate::operator;
 use crate::ops::movement::ScatterElements;
 use crate::ops::{Args, EvalError, Fact, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type};
+use crate::tensor::{Tensor, Type};
 
 operator! {
     /// `ScatterElements` of as much of `indices` and `updates` as `extents` says, `i64[rank]`.
@@ -60,15 +60,7 @@ impl Operator for PaddedScatterElements {
             return Ok(vec![b.compute(&x.dims(0), |b, at| b.load(x.tensor(0), at))]);
         }
         let extents = x.tensor(3);
-        // What is not meant may be no place.
-        let indices = b.compute(&dims, |b, at| {
-            let index = b.load(x.tensor(1), at);
-            is_meant(b, extents, at).select(&index, &index.like(0.0))
-        });
-        let inner = Args { tensors: [&[x.tensors[0], Some(indices)], &x.tensors[2..3]].concat(), ..inner };
-        let checked = op.checked(b, &inner)?;
-        let places = b.compute(&dims, |b, at| is_meant(b, extents, at).select(&b.load(checked, at), &Expr::int(DType::I64, -1)));
-        Ok(vec![op.lower_at(b, &inner, places)?])
+        Ok(vec![op.lower_where(b, &inner, Some(&|b, at| is_meant(b, extents, at)))?])
     }
 }
 

@@ -1,11 +1,11 @@
 //! `ScatterND` of updates of which data decides how many there are.
 
 use super::extents::{check_extents, is_meant, meant_extents};
-use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
+use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, Meant, TensorId};
 use crate::operator;
 use crate::ops::movement::ScatterND;
 use crate::ops::{Args, EvalError, Fact, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Dim, Tensor, Type};
+use crate::tensor::{Dim, Tensor, Type};
 
 operator! {
     /// `ScatterND` of as much of `indices` and `updates` as `extents` says, `i64[rank]` of `indices`. Where updates lie along one axis,
@@ -64,7 +64,7 @@ impl Operator for PaddedScatterND {
         let (op, operands) = self.whole(x.facts)?;
         let (index_dims, mut update_dims) = (x.dims(1), x.dims(2));
         let n_outer = index_dims.len() - 1;
-        let (indices, mut updates) = (x.tensor(1), x.tensor(2));
+        let mut updates = x.tensor(2);
         let n_updates = update_dims.first().copied().unwrap_or(1);
         if n_updates == 0 || index_dims[..n_outer].contains(&0) || x.dims(0).contains(&0) {
             return Ok(vec![b.compute(&x.dims(0), |b, at| b.load(x.tensor(0), at))]);
@@ -78,22 +78,14 @@ impl Operator for PaddedScatterND {
             });
         }
         let extents = x.tensor(3);
-        let meant = b.compute(&index_dims, |b, at| {
-            let all = is_meant(b, extents, &at[..n_outer.max(1)]);
+        let meant = |b: &expr::Builder, at: &[expr::Affine]| {
+            let all = is_meant(b, extents, &at[..n_outer]);
             let there = Expr::index(&at[0]).compare(CompareOp::Lt, &Expr::extent(n_updates as i64));
-            let all = if others { all.binary(BinaryOp::And, &there) } else { all };
-            all.select(&Expr::int(DType::I64, 1), &Expr::int(DType::I64, 0))
-        });
-        let lands = |b: &expr::Builder, at: &[expr::Affine]| b.load(meant, at).compare(CompareOp::Ne, &Expr::int(DType::I64, 0));
-        // What is not meant may be no place.
-        let harmless = b.compute(&index_dims, |b, at| {
-            let index = b.load(indices, at);
-            lands(b, at).select(&index, &index.like(0.0))
-        });
-        let inner = Args { facts: &operands, tensors: vec![x.tensors[0], Some(harmless), Some(updates)], results: x.results };
-        Ok(vec![op.lower_where(b, &inner, |b, places| {
-            b.compute(&index_dims, |b, at| lands(b, at).select(&b.load(places, at), &Expr::int(DType::I64, -1)))
-        })?])
+            if others { all.binary(BinaryOp::And, &there) } else { all }
+        };
+        let inner = Args { facts: &operands, tensors: vec![x.tensors[0], x.tensors[1], Some(updates)], results: x.results };
+        let when: Option<&Meant<'_>> = if n_outer > 0 { Some(&meant) } else { None };
+        Ok(vec![op.lower_where(b, &inner, when)?])
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::cmp::Ordering;
 
-use super::selection::{chosen, running_sums};
-use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId, UnaryOp};
+use super::selection::Ranks;
+use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, Place, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::sorting::{self, Most};
 use crate::ops::{Args, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Spread, Tensor, Type, n_elements, row_major_strides};
+use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
     /// The different elements of `x`, or slices along `axis`, in order; where each is first in `x`, where each of `x` is in `y`, and how often
@@ -246,7 +246,6 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
     let (zero, one) = (int(0), int(1));
     let greatest = |axes: std::ops::Range<usize>| axes.map(|a| b.spread(x, a).0).product();
     let most = if plan.dims.len() == 1 { greatest(0..b.dims(x).len()) } else { greatest(plan.axis..plan.axis + 1) };
-    let row = Spread { dims: vec![most], varies: vec![most != n || b.flat_spread(x).varies[0]] };
     let most = Most { n: most, k: most };
     let list = [n];
     let narrow = b.dtype(x).bits() <= 32;
@@ -271,9 +270,8 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
         let is_first = Expr::index(&at[0]).compare(CompareOp::Eq, &zero);
         differs.fold(is_first, |any, d| any.binary(BinaryOp::Or, &d)).select(&one, &zero)
     });
-    b.note_spread(begins, &row);
-    let upto = running_sums(b, begins);
-    let (starts, count) = chosen(b, begins);
+    let different = Ranks::of(b, begins);
+    let (starts, count) = (different.positions(b), different.count);
     let is_meant = |b: &Builder, at: &Affine| Expr::index(at).compare(CompareOp::Lt, &b.load(count, [0i64]));
     let firsts = b.compute(&list, |b, at| {
         let place = b.load(places, [Ix::Clamped(b.load(starts, at))]);
@@ -285,35 +283,23 @@ fn by_order(b: &mut Builder, plan: &Plan, sorted: bool, x: TensorId) -> Lists {
         is_meant(b, &at[0]).select(&end.binary(BinaryOp::Sub, &b.load(starts, at)), &zero)
     });
     // Back to the order of the operand.
-    let ranks = b.compute(&list, |b, at| b.load(upto, at).binary(BinaryOp::Sub, &one));
-    let keys = if narrow_places(n) {
-        vec![b.compute(&list, |b, at| sorting::packed(&b.load(places, at), &b.load(ranks, at)))]
-    } else {
-        vec![places, ranks]
-    };
-    let back = sorting::least(b, &keys, 0, n, most);
-    let back = back[back.len() - 1];
-    let inverse = if narrow_places(n) { b.map(&[back], |key| sorting::place_of(&key[0])) } else { back };
+    let ranks = b.compute(&list, |b, at| (&b.load(different.before, at) + &b.load(begins, at)).binary(BinaryOp::Sub, &one));
+    let inverse = b.compute(&list, |_, _| zero.clone());
+    b.scatter(inverse, &list, None, |b, at, _| (vec![Place::Data(b.load(places, at))], b.load(ranks, at)));
     if sorted {
         return Lists { indices: firsts, inverse, counts, count };
     }
     let first = b.compute(&list, |b, at| b.load(firsts, [Ix::Clamped(b.load(inverse, at))]));
     let is_first = b.compute(&list, |b, at| b.load(first, at).compare(CompareOp::Eq, &Expr::index(&at[0])).select(&one, &zero));
-    b.note_spread(is_first, &row);
-    let upto = running_sums(b, is_first);
-    let (indices, count) = chosen(b, is_first);
+    let different = Ranks::of(b, is_first);
+    let (indices, count) = (different.positions(b), different.count);
     let counts = b.compute(&list, |b, at| {
         let rank = b.load(inverse, [Ix::Clamped(b.load(indices, at))]);
         let many = b.load(counts, [Ix::Clamped(rank)]);
         Expr::index(&at[0]).compare(CompareOp::Lt, &b.load(count, [0i64])).select(&many, &zero)
     });
-    let inverse = b.compute(&list, |b, at| b.load(upto, [Ix::Clamped(b.load(first, at))]).binary(BinaryOp::Sub, &one));
+    let inverse = b.compute(&list, |b, at| b.load(different.before, [Ix::Clamped(b.load(first, at))]));
     Lists { indices, inverse, counts, count }
-}
-
-/// Whether places are numbers of 31 bits.
-fn narrow_places(n: usize) -> bool {
-    n <= i32::MAX as usize
 }
 
 /// By comparing every two slices.

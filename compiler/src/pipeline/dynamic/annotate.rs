@@ -7,7 +7,7 @@ use super::joined::rows_again;
 use super::pieces::one_of_pieces;
 use super::places::{number as number_of, place, table, with_values};
 use super::shapes::{is_part, reshape_holds};
-use crate::expr::{Affine, BinaryOp, Body, Const, Expr, Item, Ix, LiveRows, Node, Program, TensorDecl, TensorId, Var};
+use crate::expr::{Affine, BinaryOp, Const, Expr, Item, Ix, LiveRows, Node, Program, TensorDecl, TensorId, Var};
 use crate::tensor::{DType, Size, Tensor, is_power_of_two};
 
 pub(super) type Answer<T> = Result<T, Misfit>;
@@ -95,13 +95,8 @@ fn annotate_each(fitter: &Fitter, tensors: &[TensorDecl], items: &mut [Item], ot
                     let all: Vec<Expr> = theirs.iter().map(|s| s.expressions()[k].clone()).collect();
                     new.push(annotate_expr(fitter, e, &all, &mut HashMap::new())?);
                 }
-                match &mut stage.body {
-                    crate::expr::Body::Map(e) | crate::expr::Body::Arg { value: e, .. } => *e = new.swap_remove(0),
-                    crate::expr::Body::Reduce { value, finish, .. } => {
-                        *finish = new.pop().expect("a value and an end");
-                        *value = new.pop().expect("a value and an end");
-                    }
-                }
+                let mut new = new.into_iter();
+                stage.body = stage.body.map(|_| new.next().expect("as many as before"));
             }
             Item::Reshape { out, input } => {
                 if !others.iter().all(|o| matches!(&o[i], Item::Reshape { out: a, input: b } if a == out && b == input)) {
@@ -205,7 +200,7 @@ pub(super) fn map_affine_forms(items: &mut [Item], f: &dyn Fn(&Affine) -> Affine
         match item {
             Item::Stage(stage) => {
                 stage.write = stage.write.iter().map(f).collect();
-                map_body(&mut stage.body, &|e| e.map_affine(&mut |a| f(a)));
+                stage.body = stage.body.map(|e| e.map_affine(&mut |a| f(a)));
             }
             Item::Repeat { items, .. } => map_affine_forms(items, f),
             Item::Reshape { .. } => {}
@@ -217,20 +212,9 @@ pub(super) fn map_affine_forms(items: &mut [Item], f: &dyn Fn(&Affine) -> Affine
 pub(super) fn map_items(items: &mut [Item], f: &dyn Fn(&Expr) -> Expr) {
     for item in items {
         match item {
-            Item::Stage(stage) => map_body(&mut stage.body, f),
+            Item::Stage(stage) => stage.body = stage.body.map(f),
             Item::Repeat { items, .. } => map_items(items, f),
             Item::Reshape { .. } => {}
-        }
-    }
-}
-
-/// Replaces the expressions of a body.
-pub(super) fn map_body(body: &mut Body, f: &dyn Fn(&Expr) -> Expr) {
-    match body {
-        Body::Map(e) | Body::Arg { value: e, .. } => *e = f(e),
-        Body::Reduce { value, finish, .. } => {
-            *value = f(value);
-            *finish = f(finish);
         }
     }
 }

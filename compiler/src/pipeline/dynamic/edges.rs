@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::fit::{Misfit, is_usable, of_size};
-use super::annotate::{map_affine_forms, map_body};
+use super::annotate::map_affine_forms;
 use super::bodies::{same_form, trips_of};
 use super::constants::is_of_constants;
 use super::shapes::is_part;
@@ -339,7 +339,7 @@ fn at_sizes(program: &Program, at: &[i64]) -> Program {
                 Item::Stage(Stage { axes, reduce, bounds, body, .. }) => {
                     axes.iter_mut().chain(reduce).enumerate().for_each(|(k, n)| *n = extent(&bounds.get(k).cloned().flatten(), *n));
                     bounds.clear();
-                    map_body(body, &|e| {
+                    *body = body.map(|e| {
                         e.rewrite(&mut |e| match e.node() {
                             Node::Size(s) => Expr::int(DType::I64, s.value(at)),
                             _ => e,
@@ -453,7 +453,7 @@ fn normalize(p: &mut Program) {
                         _ => e,
                     };
                     stage.write = stage.write.iter().map(still).collect();
-                    map_body(&mut stage.body, &|e| {
+                    stage.body = stage.body.map(|e| {
                         e.rewrite(&mut |e| known(e)).rewrite(&mut |e| linear(e)).map_affine(&mut |a| still(a)).rewrite(&mut |e| plain(e))
                     });
                 }

@@ -549,6 +549,17 @@ impl Emitter {
         Ok(())
     }
 
+    /// What `f` emits where the register is true, and nothing elsewhere.
+    pub(in crate::schedule) fn only_where(
+        &mut self,
+        condition: Reg,
+        f: impl FnOnce(&mut Self) -> Result<(), ScheduleError>,
+    ) -> Result<(), ScheduleError> {
+        let then = self.block(f)?;
+        self.b.push(Stmt::If { cond: nest::Cond::Reg(condition), then, otherwise: vec![] });
+        Ok(())
+    }
+
     /// One loop over an axis of several parts, `cuts` being their ends: each part is a branch, in which the variable is known to be in it.
     /// Threads share such a loop as they could not share one for each part.
     pub(in crate::schedule) fn parts_loop(

@@ -332,16 +332,7 @@ impl Emitter {
                         self.numbered(Key::Cast(reg, DType::I64), |b| b.convert(reg, DType::I64))
                     };
                     if matches!(ix, Ix::Checked(_)) && pad.is_none() {
-                        let ty = VecType::scalar(DType::I64);
-                        let checked = self.numbered(Key::Check(reg, end), |b| b.op(ty, Op::Check(reg, end)));
-                        if let Some(n) = &bound {
-                            // As much below the end of the longest axis as it is below the end of this run's.
-                            let unused = self.size(&n.times(-1).plus(&Size::Constant(end)), end);
-                            let unused = self.numbered(Key::Index(unused.clone()), |b| b.index(unused));
-                            let shifted = self.binary(BinaryOp::Add, checked, unused)?;
-                            self.numbered(Key::Check(shifted, end), |b| b.op(ty, Op::Check(shifted, end)));
-                        }
-                        dynamic.push((checked, stride));
+                        dynamic.push((self.inside_or_stop(reg, end, bound.as_ref()), stride));
                     } else {
                         let is_checked = matches!(ix, Ix::Checked(_));
                         if is_checked && varies && !gathers {
@@ -449,6 +440,27 @@ impl Emitter {
         clamped
     }
 
+    /// A place along an axis of a tensor: where it is outside, the kernel stops.
+    pub(in crate::schedule) fn place_along(&mut self, t: TensorId, axis: usize, place: Reg) -> Reg {
+        let decl = self.program().tensor(t);
+        let (end, bound) = (decl.dims[axis] as i64, decl.bound(axis).cloned());
+        self.inside_or_stop(place, end, bound.as_ref())
+    }
+
+    /// `reg`, which is in `0..end`, or in `0..bound` in a run that has less: elsewhere the kernel stops.
+    fn inside_or_stop(&mut self, reg: Reg, end: i64, bound: Option<&Size>) -> Reg {
+        let ty = VecType::scalar(DType::I64);
+        let checked = self.numbered(Key::Check(reg, end), |b| b.op(ty, Op::Check(reg, end)));
+        if let Some(n) = bound {
+            // As much below the end of the longest axis as it is below the end of this run's.
+            let unused = self.size(&n.times(-1).plus(&Size::Constant(end)), end);
+            let unused = self.numbered(Key::Index(unused.clone()), |b| b.index(unused));
+            let shifted = self.numbered(Key::Binary(BinaryOp::Add, checked, unused), |b| b.binary(nest::BinaryOp::Add, checked, unused));
+            self.numbered(Key::Check(shifted, end), |b| b.op(ty, Op::Check(shifted, end)));
+        }
+        checked
+    }
+
     /// Emits in the current scope what `e` computes without the axes in `inner`, so that loops over them find it done.
     pub(in crate::schedule) fn hoist(&mut self, e: &Expr, at: &Point, inner: &[usize]) -> Result<(), ScheduleError> {
         self.hoist_once(e, at, (inner, e.dtype() == DType::I64), &mut HashSet::new())
@@ -464,7 +476,7 @@ impl Emitter {
         if !seen.insert(e.node()) {
             return Ok(());
         }
-        if matches!(e.node(), Node::Const(_) | Node::Acc) || contains_acc(e) || inner.iter().any(|&a| expr_depends(e, a)) {
+        if matches!(e.node(), Node::Const(_) | Node::Acc) || e.has_acc() || inner.iter().any(|&a| expr_depends(e, a)) {
             for child in e.children() {
                 self.hoist_once(child, at, (inner, long), seen)?;
             }
@@ -511,12 +523,6 @@ impl Emitter {
             None => self.b.store(buffer, flat, value),
         }
     }
-}
-
-fn contains_acc(e: &Expr) -> bool {
-    let mut found = false;
-    e.visit(&mut |e| found |= matches!(e.node(), Node::Acc));
-    found
 }
 
 /// The coefficient of a stage axis in an affine index.
