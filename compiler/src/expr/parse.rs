@@ -577,6 +577,8 @@ mod tests {
             "  %y[i0] = f64(%x/y[i0]) / 0.1f64 : f64[4]\n",
             "  %y = reshape %a : f32[6]\n",
             "  %c = const [1.0, -2.5] : f32[2]\n  %y[i0,i1] = %a[i0,i1] + %c[i0] : f32[2,3]\n",
+            "  %y[i0] = 0 : f32[4]\n  %y[0] for i0 in 0..2, i1 in 0..3 = scatter 0 at %x/y[i1]: acc + %a[i0,i1] : f32[4]\n",
+            "  %y[i0] = 0 : f32[4]\n  %y[0] for i0 in 0..3 = scatter 0 at %x/y[i0] if %a[0,i0] > 0: t0 * t0 where t0 = exp(%a[1,i0]) : f32[4]\n",
             "  %h[i0] = 0 : f32[2]\n  repeat l0 in 0..3 {\n    %h[i0] = %h[i0] + %a[i0,l0] : f32[2]\n  }\n  %y[i0] = %h[i0] : f32[2]\n",
         ] {
             round_trip(body);

@@ -432,7 +432,7 @@ fn outputs(items: &[Item], out: &mut Vec<TensorId>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expr::Builder;
+    use crate::expr::{Builder, Place};
 
     fn errors(f: impl FnOnce(&mut Builder, TensorId) -> TensorId) -> String {
         let mut b = Builder::new();
@@ -508,6 +508,24 @@ mod tests {
         assert_eq!(stage(1, false), overlap);
         assert_eq!(stage(2, false), "");
         assert_eq!(stage(0, true), overlap);
+    }
+
+    #[test]
+    fn a_scatter_changes_what_was_written() {
+        let scatter = |before: bool, reads: bool, cast: bool| {
+            errors(|b, x| {
+                let y = if before { b.copy(x) } else { b.declare(DType::F32, &[4]) };
+                b.scatter(y, &[9], None, |b, at, old| {
+                    let place = Expr::index(&at[0]);
+                    (vec![Place::Data(if cast { place.cast(DType::I32) } else { place })], if reads { b.load(y, [0i64]) } else { old })
+                });
+                y
+            })
+        };
+        assert_eq!(scatter(true, false, false), "");
+        assert_eq!(scatter(false, false, false), "`%t`: a scatter into what nothing wrote before");
+        assert_eq!(scatter(true, true, false), "`%t`: a scatter that reads its own tensor");
+        assert_eq!(scatter(true, false, true), "`%t`: a place of type `i32`");
     }
 
     #[test]

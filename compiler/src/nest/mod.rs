@@ -8,6 +8,7 @@ mod footprint;
 pub mod interchange;
 pub mod ir;
 pub mod math;
+pub mod moves;
 pub mod parallel;
 mod parse;
 pub mod pieces;

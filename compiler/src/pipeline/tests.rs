@@ -284,6 +284,7 @@ mod orders;
 mod panels;
 mod recurrences;
 mod rows;
+mod scatters;
 mod shuffles;
 mod sized;
 mod sliding;

@@ -5,6 +5,7 @@ use crate::codegen::program::{Place, Program};
 use crate::codegen::{Machine, linear};
 use crate::nest::coverage::loads_and_stores_end;
 use crate::nest::interchange::interchange;
+use crate::nest::moves::without_own_moves;
 use crate::nest::parallel::{mark, serial, stays_parallel};
 use crate::nest::pieces::{Piece, pieces};
 use crate::nest::work::work;
@@ -86,7 +87,7 @@ pub(super) fn worth_of_a_thread(program: &Program, thread_work: u64) -> u64 {
     if large < all / 2 { thread_work.saturating_mul(LARGE) } else { thread_work }
 }
 
-/// A kernel as it may run with its buffers in these places: one result may lie where an operand was.
+/// A kernel as it may run with its buffers in these places: one result may lie where an operand was, and what stays there is not moved.
 pub(super) fn placed(program: &Program, kernel: Kernel, args: &[Place]) -> Kernel {
     let mut same = vec![];
     for (i, (a, at)) in kernel.buffers.iter().zip(args).enumerate() {
@@ -107,6 +108,7 @@ pub(super) fn placed(program: &Program, kernel: Kernel, args: &[Place]) -> Kerne
             }
         }
     }
+    let kernel = without_own_moves(kernel, &same);
     if same.is_empty() || stays_parallel(&kernel, &same) { kernel } else { serial(&kernel) }
 }
 

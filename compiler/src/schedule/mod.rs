@@ -167,6 +167,7 @@ pub fn schedule(
     for &t in row_major {
         e.ensure_memory(t, None);
     }
+    adopt_results(&mut e, program)?;
     if !slides.map_or(Ok(false), |s| sliding::emit(&mut e, &s))? {
         schedule_items(&mut e, &program.items)?;
     }
@@ -270,6 +271,20 @@ fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> 
     }
 }
 
+/// What a result is made of by a reshape is computed where the result belongs, if its strides allow it.
+fn adopt_results(e: &mut Emitter, program: &Program) -> Result<(), ScheduleError> {
+    for item in &program.items {
+        let Item::Reshape { out, input } = item else { continue };
+        if let Some(Slot::Memory { buffer, offset, strides }) = e.slots[out.0 as usize].clone()
+            && e.slots[input.0 as usize].is_none()
+            && let Some(strides) = reshape_strides(&program.tensor(*out).dims, &strides, &program.tensor(*input).dims)
+        {
+            e.alias(*input, Slot::Memory { buffer, offset, strides })?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes `out` the same memory as `input` under other extents, copying first where the strides do not allow it.
 fn reshape(e: &mut Emitter, out: TensorId, input: TensorId) -> Result<(), ScheduleError> {
     let dims = e.program().tensors[out.0 as usize].dims.clone();
@@ -283,7 +298,8 @@ fn reshape(e: &mut Emitter, out: TensorId, input: TensorId) -> Result<(), Schedu
         && let Some(strides) = reshape_strides(&dims, &strides, &from)
     {
         // A result: written where it belongs, under the extents of what it is made of.
-        return e.copy_to_slot(input, Slot::Memory { buffer, offset, strides });
+        let slot = Slot::Memory { buffer, offset, strides };
+        return if e.slots[input.0 as usize].as_ref() == Some(&slot) { Ok(()) } else { e.copy_to_slot(input, slot) };
     }
     if let Some(Slot::Memory { buffer, offset, strides }) = e.slots[input.0 as usize].clone()
         && let Some(strides) = reshape_strides(&from, &strides, &dims)

@@ -13,6 +13,7 @@ mod operators;
 mod quantized;
 mod ranged;
 mod rarer_operators;
+mod scatters;
 mod search;
 
 pub use check::{Found, check, values_of, ways};

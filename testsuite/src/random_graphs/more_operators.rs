@@ -4,6 +4,7 @@ use tinsmith::tensor::DType;
 
 use super::Variable;
 use super::operators::{Draft, Made, Make, images, is_float, list, place};
+use super::scatters::scatter_elements;
 use super::{Line, Random};
 
 pub(super) const MORE_OPERATORS: &[(&str, Make)] = &[
@@ -42,7 +43,7 @@ pub(super) fn line(d: &mut Draft<'_>, what: &str, text: String, dtype: DType, di
     name
 }
 
-fn one_dimension(random: &mut Random, x: &Variable) -> Option<usize> {
+pub(super) fn one_dimension(random: &mut Random, x: &Variable) -> Option<usize> {
     if x.dims.is_empty() { None } else { Some(random.below(x.dims.len())) }
 }
 
@@ -360,32 +361,6 @@ fn sample(d: &mut Draft<'_>, x: &Variable) -> Made {
     let padding = d.random.one_of(&["zeros", "border", "reflection"]);
     let mode = d.random.one_of(&["linear", "cubic"]);
     Some((format!("GridSample({}, {grid}) mode=\"{mode}\" padding_mode=\"{padding}\" align_corners={}", x.name, d.random.below(2)), false))
-}
-
-fn scatter_elements(d: &mut Draft<'_>, x: &Variable) -> Made {
-    let axis = one_dimension(d.random, x)?;
-    if x.dtype == DType::Bool || x.dims.contains(&0) || x.dims.len() > 3 {
-        return None;
-    }
-    let mut dims = x.dims.clone();
-    dims[axis] = 1;
-    let n: usize = dims.iter().product();
-    if n > 8 {
-        return None;
-    }
-    let places: Vec<i64> = (0..n).map(|_| d.random.within(0, x.dims[axis] as i64 - 1)).collect();
-    let i = d.constant("i", format!("[{}]", list(&places)), DType::I64, &dims);
-    let u = d.constant("u", "rand(5)".to_owned(), x.dtype, &dims);
-    let reduction = d.random.one_of(&["none", "add", "max"]);
-    let exact = !is_float(x) || reduction != "add";
-    let text = if d.random.one_in(3) {
-        let meant: Vec<i64> = dims.iter().map(|&n| d.random.within(0, n as i64)).collect();
-        let meant = d.ints("meant", &meant);
-        format!("ai.tinsmith.PaddedScatterElements({}, {i}, {u}, {meant})", x.name)
-    } else {
-        format!("ScatterElements({}, {i}, {u})", x.name)
-    };
-    Some((format!("{text} axis={axis} reduction=\"{reduction}\""), exact))
 }
 
 fn statistics(d: &mut Draft<'_>, x: &Variable) -> Made {

@@ -2,7 +2,7 @@
 
 use tinsmith::tensor::DType;
 
-use super::more_operators::line;
+use super::scatters::scatter;
 use super::{Line, Random, Variable};
 
 /// An operator while it is drawn.
@@ -776,34 +776,4 @@ fn one_hot(d: &mut Draft<'_>, _: &Variable) -> Made {
 
 fn identity(_: &mut Draft<'_>, x: &Variable) -> Made {
     Some((format!("Identity({})", x.name), true))
-}
-
-fn scatter(d: &mut Draft<'_>, x: &Variable) -> Made {
-    if x.dtype == DType::Bool || x.dims.is_empty() || x.dims[0] == 0 {
-        return None;
-    }
-    let n = x.dims[0] as i64;
-    if d.random.one_in(3) {
-        // All rows, in order.
-        let scalar = |d: &mut Draft<'_>, name: &str, n: i64| d.constant(name, format!("[{n}]"), DType::I64, &[]);
-        let (from, to, step) = (scalar(d, "from", 0), scalar(d, "to", n), scalar(d, "step", 1));
-        let rows = line(d, "rows", format!("Range({from}, {to}, {step})"), DType::I64, &[x.dims[0]]);
-        let column = d.ints("column", &[n, 1]);
-        let i = line(d, "places", format!("Reshape({rows}, {column})"), DType::I64, &[x.dims[0], 1]);
-        let reduction = d.random.one_of(&["none", "add", "max"]);
-        return Some((format!("ScatterND({0}, {i}, {0}) reduction=\"{reduction}\"", x.name), !is_float(x) || reduction != "add"));
-    }
-    let row: Vec<usize> = x.dims[1..].to_vec();
-    let at = d.random.within(0, n - 1);
-    let indices = d.constant("i", format!("[{at}]"), DType::I64, &[1, 1]);
-    let mut dims = vec![1];
-    dims.extend(row);
-    let seed = d.random.below(1000);
-    let updates = d.constant("u", format!("rand({seed})"), x.dtype, &dims);
-    if d.random.one_in(3) {
-        let n_rows = d.random.within(0, 1);
-        let meant = d.ints("meant", &[n_rows, 1]);
-        return Some((format!("ai.tinsmith.PaddedScatterND({}, {indices}, {updates}, {meant})", x.name), true));
-    }
-    Some((format!("ScatterND({}, {indices}, {updates})", x.name), true))
 }

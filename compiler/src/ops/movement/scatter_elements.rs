@@ -20,7 +20,12 @@ operator! {
 
 impl ScatterElements {
     /// The result as an expression, of the updates that `when` says are meant.
-    pub(in crate::ops) fn lower_where(&self, b: &mut expr::Builder, x: &Args<'_>, when: Option<&Meant<'_>>) -> Result<TensorId, LowerError> {
+    pub(in crate::ops) fn lower_where(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        when: Option<&Meant<'_>>,
+    ) -> Result<TensorId, LowerError> {
         let axis = x.facts.axis(0, self.axis)?;
         let (dtype, extent, indices) = (b.dtype(x.tensor(0)), x.dims(0)[axis], x.tensor(1));
         let reduction = Reduction::parse(&self.reduction, dtype)?;

@@ -101,7 +101,12 @@ impl Operator for ScatterND {
 
 impl ScatterND {
     /// The result as an expression, of the updates that `when` says are meant.
-    pub(in crate::ops) fn lower_where(&self, b: &mut expr::Builder, x: &Args<'_>, when: Option<&Meant<'_>>) -> Result<TensorId, LowerError> {
+    pub(in crate::ops) fn lower_where(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        when: Option<&Meant<'_>>,
+    ) -> Result<TensorId, LowerError> {
         let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
         let (dims, index_dims, dtype) = (b.dims(data).to_vec(), b.dims(indices).to_vec(), b.dtype(data));
         let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;

@@ -1,7 +1,7 @@
 //! `TensorScatter`: rows written into a cache, at a place of its own for each batch.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__TensorScatter.html>
 
-use crate::expr::{self, BinaryOp, CompareOp, Expr, Ix, TensorId};
+use crate::expr::{self, CompareOp, Expr, Place, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, row_major_strides};
@@ -72,21 +72,20 @@ impl Operator for TensorScatter {
         if n == 0 || len == 0 {
             return Ok(vec![b.compute(&x.result_dims(0), |b, at| b.load(cache, at))]);
         }
-        // A table of the places where an update may start, which stops the program at others.
-        let places = if circular { n + 1 } else { n - len + 1 };
-        let table = super::index_table(b, "place", &[places], &(0..places as i64).collect::<Vec<_>>());
-        Ok(vec![b.compute(&x.result_dims(0), |b, at| {
-            let start = starts
-                .map_or_else(|| int(0), |s| b.load(table, [Ix::Checked(b.load(s, [at[0].clone()]).cast(DType::I64))]).cast(DType::I64));
-            let mut ahead = Expr::index(&at[axis]) - start;
+        let out = b.copy(cache);
+        b.scatter(out, &x.dims(1), None, |b, at, _| {
+            let start = starts.map_or_else(|| int(0), |s| b.load(s, [at[0].clone()]).cast(DType::I64));
+            let mut place = &start + &Expr::index(&at[axis]);
             if circular {
-                ahead = ahead.compare(CompareOp::Lt, &int(0)).select(&ahead.binary(BinaryOp::Add, &int(n)), &ahead);
+                let around = place.compare(CompareOp::Ge, &int(n)).select(&(&place - &int(n)), &place);
+                // No start is beyond the end.
+                place = start.compare(CompareOp::Le, &int(n)).select(&around, &int(n));
             }
-            let inside = ahead.compare(CompareOp::Ge, &int(0)).binary(BinaryOp::And, &ahead.compare(CompareOp::Lt, &int(len)));
-            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-            from[axis] = Ix::Clamped(ahead);
-            inside.select(&b.load(update, from), &b.load(cache, at))
-        })])
+            let mut to: Vec<Place> = at.iter().cloned().map(Place::Known).collect();
+            to[axis] = Place::Data(place);
+            (to, b.load(update, at))
+        });
+        Ok(vec![out])
     }
 }
 

@@ -1,12 +1,12 @@
 //! Padding moved behind the elements that are meant.
 
-use crate::expr::{self, BinaryOp, Expr, Ix, TensorId};
+use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Place, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
-use crate::tensor::{DType, Tensor, Type, row_major_strides};
+use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
-    /// The elements of `x` at places below `shape`, dense and row-major as a value of that shape is; padding behind.
+    /// The elements of `x` at places below `shape`, dense and row-major as a value of that shape is; zeros behind.
     Compact(x, shape) -> (y) since [1] in "ai.tinsmith";
 }
 
@@ -27,11 +27,11 @@ impl Operator for Compact {
             let mut flat = at.iter().zip(&strides).map(|(i, s)| i * s).sum::<usize>() as i128;
             let mut from = 0;
             for axis in (0..dims.len()).rev() {
-                let place = if axis == 0 { flat } else { flat.checked_rem(shape[axis]).unwrap_or(0) };
-                flat = flat.checked_div(shape[axis]).unwrap_or(0);
-                from += place.clamp(0, dims[axis] as i128 - 1) as usize * strides[axis];
+                let (n, i) = (shape[axis], flat.checked_rem(shape[axis])?);
+                flat /= n;
+                from += i as usize * strides[axis];
             }
-            Some(from)
+            (flat == 0).then_some(from)
         })])
     }
 
@@ -41,20 +41,19 @@ impl Operator for Compact {
         if dims.contains(&0) {
             return Ok(vec![b.compute(&dims, |_, _| Expr::int(dtype, 0))]);
         }
-        let strides = row_major_strides(&dims);
+        let dense = b.compute(&[n_elements(&dims)], |_, _| Expr::int(dtype, 0));
         let known = x.facts.ints(1).ok();
-        Ok(vec![b.compute(&dims, |b, at| {
-            let flat = at.iter().zip(&strides).fold(crate::expr::Affine::default(), |sum, (a, &s)| sum.plus(&a.times(s as i64)));
-            let mut flat = Expr::index(&flat);
-            let mut from = vec![Ix::from(0); dims.len()];
-            for axis in (0..dims.len()).rev() {
-                let extent = known.as_ref().map_or_else(|| b.load(shape, [axis as i64]), |s| Expr::int(DType::I64, s[axis]));
-                let place = if axis == 0 { flat.clone() } else { flat.binary(BinaryOp::Rem, &extent) };
-                from[axis] = Ix::Clamped(place);
-                flat = flat.binary(BinaryOp::Div, &extent);
-            }
-            b.load(input, from)
-        })])
+        let extent =
+            |b: &Builder, axis: usize| known.as_ref().map_or_else(|| b.load(shape, [axis as i64]), |s| Expr::int(DType::I64, s[axis]));
+        let is_meant = |b: &Builder, at: &[Affine]| {
+            let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &extent(b, axis));
+            (1..dims.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)))
+        };
+        b.scatter(dense, &dims, Some(&is_meant), |b, at, _| {
+            let flat = (1..dims.len()).fold(Expr::index(&at[0]), |flat, axis| &(&flat * &extent(b, axis)) + &Expr::index(&at[axis]));
+            (vec![Place::Data(flat)], b.load(input, at))
+        });
+        Ok(vec![b.reshape(dense, &dims)])
     }
 }
 

@@ -22,7 +22,7 @@ use crate::schedule::{Arg, Memory, ScheduleError, Scheduled};
 use crate::tensor::{DType, Size, Tensor, dense_strides, n_elements};
 
 /// Where a tensor of the program is while its nest is built.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(in crate::schedule) enum Slot {
     /// In a buffer of the kernel.
     Memory {
