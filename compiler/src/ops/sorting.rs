@@ -13,28 +13,34 @@ const MAX_PACKED: usize = u32::MAX as usize;
 /// A number of the order of the element's value, `i64`; equal elements have one, and NaN has the greatest. Those of types of at most 32 bits
 /// are numbers of 32 bits, signed.
 pub(super) fn order_of(x: &Expr) -> Expr {
-    let dtype = x.dtype();
-    if dtype.is_float() {
-        let (float, int, most) =
-            if dtype == DType::F64 { (DType::F64, DType::I64, i64::MAX) } else { (DType::F32, DType::I32, i32::MAX.into()) };
-        let x = x.cast(float);
-        let zero = Expr::constant(float, 0.0);
-        let bits = x.compare(CompareOp::Eq, &zero).select(&zero, &x).bits(int);
-        let below = bits.compare(CompareOp::Lt, &Expr::int(int, 0));
-        let order = below.select(&bits.binary(BinaryOp::Xor, &Expr::int(int, most)), &bits);
-        return x.compare(CompareOp::Ne, &x).select(&Expr::int(int, most), &order).cast(DType::I64);
+    match x.dtype() {
+        DType::F64 => order_of_bits(x, DType::I64, i64::MAX),
+        DType::U64 => x.cast(DType::I64).binary(BinaryOp::Xor, &Expr::int(DType::I64, i64::MIN)),
+        DType::I64 => x.clone(),
+        _ => narrow_order_of(x).cast(DType::I64),
     }
-    let wide = x.cast(DType::I64);
-    match dtype {
-        DType::U32 => wide.binary(BinaryOp::Sub, &Expr::int(DType::I64, 1 << 31)),
-        DType::U64 => wide.binary(BinaryOp::Xor, &Expr::int(DType::I64, i64::MIN)),
-        _ => wide,
+}
+
+/// The same of an element of at most 32 bits, `i32`: of floats, neither the least nor the greatest number.
+pub(super) fn narrow_order_of(x: &Expr) -> Expr {
+    match x.dtype() {
+        dtype if dtype.is_float() => order_of_bits(&x.cast(DType::F32), DType::I32, i32::MAX.into()),
+        DType::U32 => x.cast(DType::I64).binary(BinaryOp::Sub, &Expr::int(DType::I64, 1 << 31)).cast(DType::I32),
+        _ => x.cast(DType::I32),
     }
+}
+
+fn order_of_bits(x: &Expr, int: DType, most: i64) -> Expr {
+    let zero = x.like(0.0);
+    let bits = x.compare(CompareOp::Eq, &zero).select(&zero, x).bits(int);
+    let below = bits.compare(CompareOp::Lt, &Expr::int(int, 0));
+    let order = below.select(&bits.binary(BinaryOp::Xor, &Expr::int(int, most)), &bits);
+    x.compare(CompareOp::Ne, x).select(&Expr::int(int, most - 1), &order)
 }
 
 /// The order from the greatest to the least, of an order.
 pub(super) fn descending(order: &Expr) -> Expr {
-    order.binary(BinaryOp::Xor, &Expr::int(DType::I64, -1))
+    order.binary(BinaryOp::Xor, &Expr::int(order.dtype(), -1))
 }
 
 /// An order of 32 bits and a place as one key.

@@ -31,6 +31,9 @@ operator! {
 /// No class has more rows than there are boxes where its limit is greater.
 const MAX_ROWS_OF_A_CLASS: i64 = 1 << 10;
 
+/// Places before the boxes, a line of the cache, that stand for none of them.
+const BEFORE: usize = 16;
+
 /// Batches, classes, boxes, and the most that are chosen of each class.
 fn plan(x: &Operands, up_to_limit: bool) -> Result<[usize; 4], InferError> {
     let (boxes, scores) = (x.dims(0)?, x.dims(1)?);
@@ -71,18 +74,19 @@ fn overlap(a: [f32; 4], b: [f32; 4], threshold: f32) -> bool {
     area(a) > 0.0 && area(b) > 0.0 && all > 0.0 && common / all > threshold
 }
 
-/// Whether boxes share more than this part of what either covers, as expressions.
-fn overlaps(a: &[Expr; 4], b: &[Expr; 4], threshold: &Expr) -> Expr {
+/// Corners and the area of a box, NaN for one that is not positive: such a box overlaps none.
+type Covered = [Expr; 5];
+
+/// Whether boxes share more than this part of what either covers, as expressions. Where both areas are positive, so is the union.
+fn overlaps(a: &Covered, b: &Covered, threshold: &Expr) -> Expr {
     let zero = threshold.like(0.0);
     let side = |k: usize| {
         let (low, high) = (a[k].binary(BinaryOp::Max, &b[k]), a[k + 2].binary(BinaryOp::Min, &b[k + 2]));
         high.binary(BinaryOp::Sub, &low).binary(BinaryOp::Max, &zero)
     };
-    let area = |c: &[Expr; 4]| c[2].binary(BinaryOp::Sub, &c[0]).binary(BinaryOp::Mul, &c[3].binary(BinaryOp::Sub, &c[1]));
     let common = side(0).binary(BinaryOp::Mul, &side(1));
-    let union = area(a).binary(BinaryOp::Add, &area(b)).binary(BinaryOp::Sub, &common);
-    let crossed = common.binary(BinaryOp::Div, &union).compare(CompareOp::Gt, threshold);
-    [area(a), area(b), union].iter().fold(crossed, |all, e| all.binary(BinaryOp::And, &e.compare(CompareOp::Gt, &zero)))
+    let union = a[4].binary(BinaryOp::Add, &b[4]).binary(BinaryOp::Sub, &common);
+    common.binary(BinaryOp::Div, &union).compare(CompareOp::Gt, threshold)
 }
 
 /// The boxes of one class in one batch.
@@ -197,7 +201,6 @@ impl Operator for PaddedNonMaxSuppression {
         if rows == 0 || n == 0 {
             return Ok(vec![b.compute(&[rows, 3], |_, _| int(0)), b.compute(&[1], |_, _| int(0))]);
         }
-        let (all, each) = ([batches, classes, n], [batches, classes]);
         let only = |b: &Builder, i: usize| x.get(i).map(|t| b.load(t, vec![0i64; b.dims(t).len()]));
         let float = |x: f64| Expr::constant(DType::F32, x);
         let boxes = x.tensor(0);
@@ -212,48 +215,74 @@ impl Operator for PaddedNonMaxSuppression {
                 part(along).binary(if high { BinaryOp::Max } else { BinaryOp::Min }, &part(2 + along))
             })
         };
-        let corners = [0, 1, 2, 3].map(|k| corner(b, k));
+        let [low_y, low_x, high_y, high_x] = [0, 1, 2, 3].map(|k| corner(b, k));
+        let area = b.map(&[low_y, low_x, high_y, high_x], |c| {
+            let area = c[2].binary(BinaryOp::Sub, &c[0]).binary(BinaryOp::Mul, &c[3].binary(BinaryOp::Sub, &c[1]));
+            area.compare(CompareOp::Gt, &float(0.0)).select(&area, &float(f64::NAN))
+        });
+        let covered = [low_y, low_x, high_y, high_x, area];
 
-        // Boxes that may still be chosen have the order of their score, the first of equal ones before the others; the rest the least key.
-        let (least, ones) = (Expr::int(DType::I64, i64::MIN), int(u32::MAX as usize));
-        let keys = b.compute(&all, |b, at| {
-            let score = b.load(x.tensor(1), at);
-            let key = sorting::packed(&sorting::order_of(&score), &ones.binary(BinaryOp::Sub, &Expr::index(&at[2])));
-            let key = match x.get(5) {
-                Some(extents) => Expr::index(&at[2]).compare(CompareOp::Lt, &b.load(extents, [1i64])).select(&key, &least),
-                None => key,
+        // Boxes that may still be chosen have the order of their score; the rest the least number, which is no score's. What stands before
+        // the boxes has it too, and is the first of all when no box may be chosen.
+        let (least, before) = (Expr::int(DType::I32, i32::MIN.into()), Affine::constant(BEFORE as i64));
+        let (greatest, varies) = b.spread(x.tensor(1), 2);
+        let numbers: Vec<i32> = (0..greatest as i32).collect();
+        let numbers = b.constant("numbers", Tensor::from_slice(&[greatest], &numbers));
+        let order = |b: &Builder, batch: &Affine, class: &Affine, place: &Affine| {
+            let score = b.load(x.tensor(1), [batch, class, place]);
+            let order = sorting::narrow_order_of(&score);
+            let order = match x.get(5) {
+                Some(extents) => {
+                    let end = b.load(extents, [1i64]).binary(BinaryOp::Min, &int(n)).cast(DType::I32);
+                    b.load(numbers, [place]).compare(CompareOp::Lt, &end).select(&order, &least)
+                }
+                None => order,
             };
             match only(b, 4) {
-                Some(threshold) => score.compare(CompareOp::Gt, &threshold).select(&key, &least),
-                None => key,
+                Some(threshold) => score.compare(CompareOp::Gt, &threshold).select(&order, &least),
+                None => order,
             }
-        });
+        };
+        // Places of the chosen ones, negative for none.
         let picked = b.declare(DType::I64, &[batches, classes, most]);
-        b.repeat(most, |b, r| {
-            let best = b.reduce(ReduceOp::Max, &each, &[n], |b, at, over| b.load(keys, [&at[0], &at[1], &over[0]]), |_, _, best| best);
-            b.write(picked, &each, |b, at| (vec![at[0].clone(), at[1].clone(), r.clone()], b.load(best, at)));
-            let place = b.map(&[best], |best| ones.binary(BinaryOp::Sub, &sorting::place_of(&best[0])));
-            // There may be no box.
-            let chosen =
-                corners.map(|t| b.compute(&each, |b, at| b.load_padded(t, [Ix::from(&at[0]), Ix::Checked(b.load(place, at))], float(0.0))));
-            b.write(keys, &all, |b, at| {
-                let here = corners.map(|t| b.load(t, [&at[0], &at[2]]));
-                let there = chosen.map(|t| b.load(t, [&at[0], &at[1]]));
-                let is_it = b.load(place, [&at[0], &at[1]]).compare(CompareOp::Eq, &Expr::index(&at[2]));
-                let lost = is_it.binary(BinaryOp::Or, &overlaps(&here, &there, &only(b, 3).unwrap_or_else(|| float(0.0))));
-                (at.to_vec(), lost.select(&least, &b.load(keys, at)))
+        let pick = |b: &mut Builder, batch: &Affine, class: &Affine| {
+            let orders = b.declare(DType::I32, &[BEFORE + n]);
+            b.write(orders, &[BEFORE], |_, at| (at.to_vec(), least.clone()));
+            b.write(orders, &[n], |b, at| (vec![at[0].plus(&before)], order(b, batch, class, &at[0])));
+            b.repeat(most, |b, r| {
+                let best = b.arg(ReduceOp::Max, false, &[1], BEFORE + n, |b, _, over| b.load(orders, [over]));
+                let place = b.map(&[best], |best| best[0].binary(BinaryOp::Sub, &int(BEFORE)));
+                b.write(picked, &[1], |b, at| (vec![batch.clone(), class.clone(), r.plus(&at[0])], b.load(place, at)));
+                let chosen = covered.map(|t| {
+                    b.compute(&[1], |b, at| {
+                        let (batch, place) = (Ix::from(batch), b.load(place, at));
+                        // There may be no boxes at all.
+                        if varies {
+                            b.load_padded(t, [batch, Ix::Checked(place)], float(0.0))
+                        } else {
+                            b.load(t, [batch, Ix::Clamped(place)])
+                        }
+                    })
+                });
+                b.write(orders, &[n], |b, at| {
+                    let here = covered.map(|t| b.load(t, [batch, &at[0]]));
+                    let there = chosen.map(|t| b.load(t, [0i64]));
+                    let is_it = b.load(numbers, at).compare(CompareOp::Eq, &b.load(place, [0i64]).cast(DType::I32));
+                    let lost = is_it.binary(BinaryOp::Or, &overlaps(&here, &there, &only(b, 3).unwrap_or_else(|| float(0.0))));
+                    let at = vec![at[0].plus(&before)];
+                    let order = b.load(orders, &at);
+                    (at, lost.select(&least, &order))
+                });
             });
-        });
+        };
+        b.repeat(batches, |b, batch| b.repeat(classes, |b, class| pick(b, &batch, &class)));
         let firsts = [batches, classes, most];
-        let is_one = |b: &Builder, at: &[Affine]| b.load(picked, at).compare(CompareOp::Ne, &least);
-        let number = b.compute(&firsts, |b, at| {
-            let place = ones.binary(BinaryOp::Sub, &sorting::place_of(&b.load(picked, at)));
-            is_one(b, at).select(&place, &int(0))
-        });
+        let number = b.map(&[picked], |place| place[0].binary(BinaryOp::Max, &int(0)));
         let meant = b.compute(&firsts, |b, at| {
             let limit = only(b, 2).map_or_else(|| int(0), |limit| limit.cast(DType::I64));
             let inside = Expr::index(&at[2]).compare(CompareOp::Lt, &limit);
-            inside.binary(BinaryOp::And, &is_one(b, at)).select(&int(1), &int(0))
+            let is_one = b.load(picked, at).compare(CompareOp::Ge, &int(0));
+            inside.binary(BinaryOp::And, &is_one).select(&int(1), &int(0))
         });
         let flat = [rows];
         let (meant, number) = (b.reshape(meant, &flat), b.reshape(number, &flat));
@@ -315,6 +344,13 @@ mod tests {
                 let most = Tensor::from_slice(&[], &[11i64]);
                 check(center).run([boxes(11, seed), scores.clone(), most, t("f32[] 0.25"), t("f32[1] -1")]);
             }
+        }
+        // Equal scores, those that are no numbers or have no end, boxes whose ends are the other way round, and no thresholds.
+        let scores = t("f32[1,2,4] nan -inf 1 nan -inf -inf inf -inf");
+        let b = t("f32[1,4,4] 0 0 1 1 2 2 -1 -1 0 0 1 1 1 1 1 1");
+        for center in ["", "center_point_box=1"] {
+            check(center).run([b.clone(), scores.clone(), t("i64[1] 4")]);
+            check(center).run([b.clone(), scores.clone(), t("i64[1] 4"), t("f32[1] -1"), t("f32[1] -inf")]);
         }
     }
 }

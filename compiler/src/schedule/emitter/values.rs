@@ -612,13 +612,14 @@ pub(in crate::schedule) fn is_word(dtype: DType) -> bool {
 }
 
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, half of one, or
-/// `i32`, a condition on these, or bytes on the way from or to memory.
+/// `i32`, the bits of one as the other, a condition on these, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     let fits = |e: &Expr| match e.node() {
         Node::Load { .. } | Node::Select(..) => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
         Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool),
         Node::Compare(_, a, _) => fits_lanes(a.dtype()),
-        Node::Index(_) | Node::Bits(_) => false,
+        Node::Bits(a) => is_word(e.dtype()) && is_word(a.dtype()),
+        Node::Index(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
         Node::Unary(..) | Node::Binary(..) => match e.dtype() {
             DType::Bool => true,
