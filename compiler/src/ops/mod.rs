@@ -20,6 +20,7 @@ pub mod padded;
 pub mod quantization;
 mod small_types;
 mod sorting;
+mod tournament;
 pub mod training;
 
 pub use attribute::{Attribute, AttributeError, AttributeValue, Attributes, dtype_of_onnx, onnx_of_dtype};

@@ -62,6 +62,19 @@ pub(super) struct Most {
     pub(super) k: usize,
 }
 
+impl Most {
+    /// Elements of a run, a power of two.
+    fn run(self) -> usize {
+        if 4 * self.k > self.n { self.n.next_power_of_two() } else { self.k.next_power_of_two() }
+    }
+}
+
+/// Steps of the network for each element, at most.
+pub(super) fn n_steps(most: Most) -> usize {
+    let bits = most.run().ilog2() as usize;
+    bits * (bits + 3) / 2 + 1
+}
+
 /// The `k` first places along `axis` in ascending order of `orders`, tensors of `i64` of which the first that differ decide, and then the
 /// places; with the orders there. `narrow` says that there is one, of 32 bits.
 pub(super) fn first_places(
@@ -99,8 +112,7 @@ fn less(a: &[Expr], b: &[Expr]) -> Expr {
 /// `i64`, and not all of one [`i64::MAX`]. The network is that of `most`, so the same at all sizes.
 pub(super) fn least(b: &mut Builder, keys: &[TensorId], axis: usize, k: usize, most: Most) -> Vec<TensorId> {
     let dims = b.dims(keys[0]).to_vec();
-    let n = most.n;
-    let run = if 4 * most.k > n { n.next_power_of_two() } else { most.k.next_power_of_two() };
+    let (n, run) = (most.n, most.run());
     // Runs lie beside each other: `[.., run, runs, ..]`.
     let shape = |runs: usize| {
         let mut shape = dims.clone();

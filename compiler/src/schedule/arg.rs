@@ -3,9 +3,9 @@
 //! element that is not a number never wins, and a first one that is not is never beaten.
 
 use super::ScheduleError;
-use super::emitter::{Emitter, Lanes, Point, Rest, vector_ok};
+use super::emitter::{Emitter, Lanes, Point, Rest, stride_along, vector_ok};
 use super::reduce::{Along, along, loads, loop_over};
-use crate::expr::{Expr, ReduceOp, Stage};
+use crate::expr::{Expr, Node, ReduceOp, Stage};
 use crate::nest::{Affine, BinaryOp, CompareOp, Op, Reg, Scalar, VecType};
 use crate::tensor::{DType, Tensor};
 
@@ -28,13 +28,27 @@ fn side_by_side(e: &Emitter) -> i64 {
 /// Registers of the best values and their places.
 type Best = (Reg, Reg);
 
+/// How a load moves along an axis, of constants too as they lie in memory.
+fn moves(e: &Emitter, load: &Expr, axis: usize) -> Along {
+    match (along(e, load, axis), load.node()) {
+        (Along::Constant, Node::Load { tensor, index, .. }) => {
+            if stride_along(index, &e.strides_of(*tensor), axis) == 1 {
+                Along::Unit
+            } else {
+                Along::Strided
+            }
+        }
+        (other, _) => other,
+    }
+}
+
 /// The position of the extreme value along the only reduction axis.
 pub(super) fn emit(e: &mut Emitter, stage: &Stage, op: ReduceOp, value: &Expr, last: bool) -> Result<(), ScheduleError> {
     let (axis, extent) = (stage.axes.len(), stage.reduce[0] as i64);
     let search = Search { stage, value, axis, extent, is_max: op != ReduceOp::Min, last };
     let fits = matches!(value.dtype(), DType::F32 | DType::I32) && extent < i64::from(i32::MAX);
     let adjacent = |e: &Emitter, axis: usize| {
-        let moves: Vec<Along> = loads(value).iter().map(|l| along(e, l, axis)).collect();
+        let moves: Vec<Along> = loads(value).iter().map(|l| moves(e, l, axis)).collect();
         vector_ok(value, axis)
             && moves.iter().all(|m| matches!(m, Along::Unit | Along::Independent))
             && moves.iter().any(|m| matches!(m, Along::Unit))

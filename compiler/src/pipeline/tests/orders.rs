@@ -21,6 +21,19 @@ fn first_elements_of_an_axis_that_varies() {
 }
 
 #[test]
+fn first_elements_of_rows_that_vary() {
+    let parameters = parameters(&[("b", 1, 4), ("n", 1, 20)]);
+    let text = "graph @g(%x: f32[<b>,40,<n>], %z: f32[<b>,<n>,300]) => (%v, %i, %least, %where, %best, %first) {
+        @k = const [3] : i64[1]
+        @one = const [1] : i64[1]
+        %v, %i = TopK(%x, @k) axis=1
+        %least, %where = TopK(%z, @k) largest=0
+        %best, %first = TopK(%z, @one)
+    }";
+    check(&parameters, &[&[1, 1], &[2, 3], &[1, 4], &[4, 16], &[3, 20]], text);
+}
+
+#[test]
 fn sums_that_run_from_the_end_of_an_axis_that_varies() {
     let parameters = parameters(&[("b", 1, 5), ("n", 1, 33)]);
     let text = "graph @g(%x: f32[<b>,<n>,3]) => (%p, %q, %r, %s, %t) {
