@@ -20,9 +20,12 @@ struct Search<'a> {
     last: bool,
 }
 
-/// Vectors that are compared side by side: a comparison waits for the one before it.
-fn side_by_side(e: &Emitter) -> i64 {
-    e.machine.accumulators() as i64
+/// Vectors that are compared side by side: a comparison waits for the one before it. What a value is computed from needs registers too.
+fn side_by_side(e: &Emitter, value: &Expr) -> i64 {
+    let mut n_parts = 0;
+    value.visit(&mut |_| n_parts += 1);
+    let most = e.machine.n_registers.saturating_sub(3 + n_parts) / 2;
+    e.machine.accumulators().min(most).max(1) as i64
 }
 
 /// Registers of the best values and their places.
@@ -122,7 +125,7 @@ impl Search<'_> {
         let axes: Vec<usize> = (0..self.axis).filter(|&a| a != columns).collect();
         loop_over(e, self.stage, &axes, self.origin(), &mut |e, point| {
             let mut rest = Emitter::whole(self.stage, columns);
-            for (n, lanes) in [(side_by_side(e), lanes), (1, lanes), (1, 1)] {
+            for (n, lanes) in [(side_by_side(e, self.value), lanes), (1, lanes), (1, 1)] {
                 e.run_loop(&format!("i{columns}"), &rest.take(n * i64::from(lanes)), |e, v| {
                     let vector = (lanes > 1).then_some(Lanes { axis: columns, lanes, valid: lanes });
                     let points: Vec<Point> = (0..n)
@@ -162,7 +165,7 @@ impl Search<'_> {
 
     /// Lanes along the reduction.
     fn by_parts(&self, e: &mut Emitter) -> Result<(), ScheduleError> {
-        let (lanes, at_once) = (e.machine.lanes, side_by_side(e));
+        let (lanes, at_once) = (e.machine.lanes, side_by_side(e, self.value));
         let wide = i64::from(lanes) * at_once;
         e.note(format!("arg(lanes={lanes} parts)"));
         let counted: Vec<i32> = (0..lanes as i32).collect();
