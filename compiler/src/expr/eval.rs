@@ -372,13 +372,13 @@ impl Machine<'_> {
     }
 
     fn stage(&mut self, stage: &Stage) -> Result<(), EvalError> {
-        if let Body::Scatter { when, places, value } = &stage.body {
-            return self.scatter(stage, when.as_ref(), places, value);
-        }
         let n = n_elements(&self.program.tensor(stage.out).dims);
         let buffer = &mut self.buffers[stage.out.0 as usize];
         if buffer.words.len() != n {
             *buffer = Buffer { words: vec![0; n], written: vec![false; n] };
+        }
+        if let Body::Scatter { when, places, value } = &stage.body {
+            return self.scatter(stage, when.as_ref(), places, value);
         }
         let write = self.flat(stage.out, stage.write.iter().cloned());
         let mut tapes: Vec<Tape> = stage.expressions().into_iter().map(|e| self.tape(e)).collect();

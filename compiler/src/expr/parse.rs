@@ -5,7 +5,7 @@
 //! operand = tensor ":" type
 //! constant = tensor "=" "const" "[" number {"," number} "]" ":" type
 //! item    = stage | tensor "=" "reshape" tensor ":" type | "repeat" loop "in" "0" ".." int "{" {item} "}"
-//! stage   = tensor "[" [affine {"," affine}] "]" ["for" ranges] "=" body ["where" name "=" expr {"," name "=" expr}] ":" type
+//! stage   = tensor "[" [affine {"," affine}] "]" ["for" ("(" ")" | ranges)] "=" body ["where" name "=" expr {"," name "=" expr}] ":" type
 //! body    = expr | "reduce" word "over" ranges ":" expr ["->" expr] | "arg" ("first" | "last") word "over" ranges ":" expr
 //!         | "scatter" int "at" expr {"," int "at" expr} ["if" expr] ":" expr
 //! ranges  = axis "in" "0" ".." int {"," axis "in" "0" ".." int}
@@ -194,7 +194,14 @@ impl<'a> Parser<'a> {
         let start = self.lexer.clone();
         self.n_axes = 0;
         self.skip_index()?;
-        let mut axes = if self.eat_word("for") { Some(self.ranges('i')?) } else { None };
+        let mut axes = match self.eat_word("for") {
+            true if self.eat("(") => {
+                self.expect(")")?;
+                Some(vec![])
+            }
+            true => Some(self.ranges('i')?),
+            false => None,
+        };
         self.expect("=")?;
         let body = self.lexer.clone();
         self.find_shared();
@@ -578,6 +585,7 @@ mod tests {
             "  %y = reshape %a : f32[6]\n",
             "  %c = const [1.0, -2.5] : f32[2]\n  %y[i0,i1] = %a[i0,i1] + %c[i0] : f32[2,3]\n",
             "  %y[i0] = 0 : f32[4]\n  %y[0] for i0 in 0..2, i1 in 0..3 = scatter 0 at %x/y[i1]: acc + %a[i0,i1] : f32[4]\n",
+            "  %y[i0] = 0 : f32[4]\n  %y[0] for () = scatter 0 at %x/y[2]: 1 : f32[4]\n",
             "  %y[i0] = 0 : f32[4]\n  %y[0] for i0 in 0..3 = scatter 0 at %x/y[i0] if %a[0,i0] > 0: t0 * t0 where t0 = exp(%a[1,i0]) : f32[4]\n",
             "  %h[i0] = 0 : f32[2]\n  repeat l0 in 0..3 {\n    %h[i0] = %h[i0] + %a[i0,l0] : f32[2]\n  }\n  %y[i0] = %h[i0] : f32[2]\n",
         ] {

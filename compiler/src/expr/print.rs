@@ -76,8 +76,8 @@ impl Program {
             let live = |i: usize| s.bound(first + i).map_or(String::new(), |b| format!("({b}) of "));
             extents.iter().enumerate().map(|(i, n)| format!("{prefix}{i} in 0..{}{n}", live(i))).collect::<Vec<_>>().join(", ")
         };
-        if (!identity || s.bounds.iter().take(s.axes.len()).any(Option::is_some)) && !s.axes.is_empty() {
-            let _ = write!(text, " for {}", ranges("i", &s.axes));
+        if !identity || s.bounds.iter().take(s.axes.len()).any(Option::is_some) {
+            let _ = write!(text, " for {}", if s.axes.is_empty() { "()".to_owned() } else { ranges("i", &s.axes) });
         }
         text += " = ";
         text += &match &s.body {

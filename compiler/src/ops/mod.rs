@@ -18,6 +18,7 @@ pub mod neural;
 mod operator;
 pub mod padded;
 pub mod quantization;
+mod radix;
 mod small_types;
 mod sorting;
 mod tournament;

@@ -5,6 +5,7 @@
 //! no element.
 
 use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
+use crate::ops::radix;
 use crate::ops::sorting::{self, Most};
 use crate::tensor::{DType, Tensor};
 
@@ -31,20 +32,22 @@ fn block(n: usize, k: usize) -> usize {
     if 2 * size > n { n } else { size }
 }
 
-/// The way that costs least; `None` is a sorting network, which is for rows that lie side by side. Costs are of elements that are looked at
-/// in lanes; rows that do not lie along them are copied.
+/// The way that costs least; `None` is to sort all. Costs are of elements that are looked at in lanes, of about an eighth of a nanosecond;
+/// rows that do not lie along them are copied.
 fn way(n: usize, inner: usize, k: usize) -> Option<Way> {
-    let blocks = Some(Way::Blocks(block(n, k)));
+    let size = block(n, k);
+    let blocks = Some(Way::Blocks(size));
+    let digits = radix::cost(32, n) * n / 10 * 8;
     if inner < 4 {
-        return blocks;
+        return blocks.filter(|_| 8 * n + k * (80 + 17 * size / 10) < digits);
     }
-    let network = 2 * n * sorting::n_steps(Most { n, k });
-    let ways = [(n * k, Some(Way::SideBySide)), (8 * n + 290 * k, blocks), (network, None)];
+    let sorted = digits.min(2 * n * sorting::n_steps(Most { n, k }));
+    let ways = [(n * k, Some(Way::SideBySide)), (8 * n + 290 * k, blocks), (sorted, None)];
     ways.into_iter().min_by_key(|w| w.0).and_then(|w| w.1)
 }
 
 /// The `k` first places along `axis`, of at least one element, of an `i32` that `order` says of each, greatest first and of equal ones the
-/// first: `i64`. No order is the least or greatest number. `None` where a sorting network is faster; up to `inner` rows lie side by side.
+/// first: `i64`. No order is the least or greatest number. `None` where it is faster to sort them; up to `inner` rows lie side by side.
 pub(super) fn first_places(
     b: &mut Builder,
     dims: &[usize],
@@ -71,7 +74,7 @@ pub(super) fn first_places(
         of_all(b, orders, last, k)
     } else if !b.any_size && n_rows > 1 && n >= LONG && n_rows * n >= FAR {
         let places = b.declare(DType::I64, &[rows, &[k]].concat());
-        each_row(b, rows, &[], &|b, row| {
+        sorting::each_row(b, rows, &[], &|b, row| {
             let of_row = of_blocks(b, &[n], k, size, |b, at| order(b, &[row, at].concat()));
             b.write(places, &[k], |b, at| ([row, at].concat(), b.load(of_row, at)));
         });
@@ -90,14 +93,6 @@ fn moved(at: &[Affine], from: usize, to: usize) -> Vec<Affine> {
     let part = at.remove(from);
     at.insert(to, part);
     at
-}
-
-/// Rows one after the other: `f` gets the index of each, which begins with `at`.
-fn each_row(b: &mut Builder, rows: &[usize], at: &[Affine], f: &dyn Fn(&mut Builder, &[Affine])) {
-    match rows {
-        [] => f(b, at),
-        [n, rest @ ..] => b.repeat(*n, |b, r| each_row(b, rest, &[at, &[r]].concat(), f)),
-    }
 }
 
 fn least() -> Expr {

@@ -6,7 +6,7 @@ use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp
 use crate::operator;
 use crate::ops::sorting;
 use crate::ops::{Args, Counted, EvalError, Extent, InferError, Interval, LowerError, Operands, Operator};
-use crate::tensor::{DType, Spread, Tensor, Type};
+use crate::tensor::{DType, Tensor, Type};
 
 operator! {
     /// Batch, class and number of each chosen box, `i64[n,3]`, best first in each class: boxes of a score above the threshold, each of
@@ -286,8 +286,6 @@ impl Operator for PaddedNonMaxSuppression {
         });
         let flat = [rows];
         let (meant, number) = (b.reshape(meant, &flat), b.reshape(number, &flat));
-        let (greatest, varies) = b.result_spread(0, 0, flat[0]);
-        b.note_spread(meant, &Spread { dims: vec![greatest], varies: vec![varies] });
         let (places, count) = chosen(b, meant);
         let y = b.declare(DType::I64, &[flat[0], 3]);
         for column in 0..3 {
