@@ -1,6 +1,6 @@
 //! Builds a [`Program`]: what the operators' `lower` speaks.
 
-use super::ir::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorDecl, TensorId, Var};
+use super::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorDecl, TensorId, Var};
 use std::collections::HashMap;
 
 use crate::tensor::{DType, Spread, Tensor, broadcast_dims};

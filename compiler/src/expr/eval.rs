@@ -8,9 +8,9 @@
 
 use std::collections::HashMap;
 
-use super::ir::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
 use super::scalar::{self, Word};
 use super::verify::{VerifyError, verify};
+use super::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
 use crate::tensor::{DType, Tensor, n_elements, row_major_strides};
 
 /// Why a program has no value.

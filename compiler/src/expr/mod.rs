@@ -2,10 +2,11 @@
 
 pub mod builder;
 mod eval;
-pub mod ir;
+mod expression;
 mod nesting;
 mod parse;
 mod print;
+mod program;
 mod scalar;
 mod simplify;
 mod sliding;
@@ -13,9 +14,10 @@ mod verify;
 
 pub use builder::{Builder, Meant, Place};
 pub use eval::{EvalError, eval};
-pub use ir::*;
+pub use expression::*;
 pub use nesting::{Nested, Nesting, factors, is_contraction, nesting, plain_stages};
 pub use parse::{ParseError, parse};
+pub use program::*;
 pub use simplify::{simplified, simplify};
 pub use sliding::{Sliding, sliding};
 pub use verify::{VerifyError, verify};

@@ -3,7 +3,7 @@
 //! Softmax of `[head, row, column]` computes each row from that row alone, so its stages can run inside one loop over heads and rows,
 //! and so can the products before and after it.
 
-use super::ir::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, Var};
+use super::{Affine, Body, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, Var};
 use crate::tensor::{DType, n_elements};
 
 /// Loops around the stages of a program.
@@ -44,7 +44,7 @@ pub fn is_contraction(stage: &Stage) -> bool {
 /// The two reads whose products a stage sums; bytes and halves may be widened first.
 pub fn factors(stage: &Stage) -> Option<(&Expr, &Expr)> {
     let Body::Reduce { op: ReduceOp::Sum, value, .. } = &stage.body else { return None };
-    let Node::Binary(super::ir::BinaryOp::Mul, x, y) = value.node() else { return None };
+    let Node::Binary(super::BinaryOp::Mul, x, y) = value.node() else { return None };
     let read = |e| -> &Expr {
         match Expr::node(e) {
             Node::Cast(a) if matches!(a.dtype(), DType::I8 | DType::U8) && e.dtype() == DType::I32 => a,

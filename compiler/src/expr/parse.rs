@@ -17,9 +17,7 @@
 
 use std::collections::HashMap;
 
-use super::ir::{
-    Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorDecl, TensorId, UnaryOp, Var,
-};
+use super::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorDecl, TensorId, UnaryOp, Var};
 pub use crate::lexer::ParseError;
 use crate::lexer::{Lexer, Result, reads_tokens};
 use crate::tensor::{DType, Tensor, n_elements};

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::fmt::{self, Write};
 
-use super::ir::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
+use super::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
 use crate::tensor::DType;
 
 impl fmt::Display for Program {

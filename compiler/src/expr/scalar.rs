@@ -2,7 +2,7 @@
 //!
 //! A value is 64 bits: an `f64` for floating-point types, otherwise an `i64` that sign- or zero-extends the element.
 
-use super::ir::{BinaryOp, CompareOp, UnaryOp};
+use super::{BinaryOp, CompareOp, UnaryOp};
 use crate::tensor::{DType, erf, round_bf16, round_f16, softplus};
 
 /// A value of any element type.

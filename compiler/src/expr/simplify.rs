@@ -4,8 +4,8 @@
 //! and `x + -0` are `x` (but `x + 0` is not, for `-0`), double negation and conversions that lose nothing go, and selects
 //! of known conditions or equal branches are decided. Nothing is reassociated.
 
-use super::ir::{BinaryOp, CompareOp, Const, Expr, Item, Ix, Node, Program, UnaryOp};
 use super::scalar::{self, Word};
+use super::{BinaryOp, CompareOp, Const, Expr, Item, Ix, Node, Program, UnaryOp};
 use crate::tensor::{DType, is_power_of_two};
 
 /// Simplifies every expression of the program.

@@ -1,8 +1,8 @@
 //! Two stages of which the second slides a window over the rows that the first computes: a convolution of every channel by itself after
 //! a product, say.
 
-use super::ir::{Affine, Expr, Ix, Node, Program, Stage, Var};
 use super::nesting::{factors, plain_stages};
+use super::{Affine, Expr, Ix, Node, Program, Stage, Var};
 
 /// How the window moves.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::ir::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
+use super::{Affine, BinaryOp, Body, CompareOp, Const, Expr, Item, Ix, Node, Program, ReduceOp, Stage, TensorId, UnaryOp, Var};
 use crate::tensor::{DType, row_major_strides};
 
 /// A rule that a program breaks.
