@@ -6,7 +6,8 @@ use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
 
 operator! {
-    /// The elements of `x` at places below `shape`, dense and row-major as a value of that shape is; zeros behind.
+    /// The elements of `x` at places below `shape`, dense and row-major as a value of that shape is; zeros behind. No extent of `shape` counts for
+    /// more than that of `x`.
     Compact(x, shape) -> (y) since [1] in "ai.tinsmith";
 }
 
@@ -20,8 +21,9 @@ impl Operator for Compact {
     }
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
-        let (input, shape) = (x.tensor(0), x.tensor(1).to_ints());
+        let input = x.tensor(0);
         let dims = input.dims();
+        let shape: Vec<i128> = x.tensor(1).to_ints().into_iter().zip(dims).map(|(s, &d)| s.clamp(0, d as i128)).collect();
         let strides = row_major_strides(dims);
         Ok(vec![input.gather(dims, |at| {
             let mut flat = at.iter().zip(&strides).map(|(i, s)| i * s).sum::<usize>() as i128;
@@ -43,8 +45,11 @@ impl Operator for Compact {
         }
         let dense = b.compute(&[n_elements(&dims)], |_, _| Expr::int(dtype, 0));
         let known = x.facts.ints(1).ok();
-        let extent =
-            |b: &Builder, axis: usize| known.as_ref().map_or_else(|| b.load(shape, [axis as i64]), |s| Expr::int(DType::I64, s[axis]));
+        let all = |axis: usize| Expr::extent(dims[axis] as i64);
+        let extent = |b: &Builder, axis: usize| {
+            let extent = known.as_ref().map_or_else(|| b.load(shape, [axis as i64]), |s| Expr::int(DType::I64, s[axis]));
+            extent.binary(BinaryOp::Min, &all(axis))
+        };
         let is_meant = |b: &Builder, at: &[Affine]| {
             let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &extent(b, axis));
             (1..dims.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)))
@@ -69,5 +74,8 @@ mod tests {
         let y = check_op("ai.tinsmith.Compact", [random("f32[3,4,5]", 1), t("i64[3] 3 2 3")]);
         assert_eq!(y[0].dims(), [3, 4, 5]);
         check_op("ai.tinsmith.Compact", [x(), t("i64[2] 2 0")]);
+        check_op("ai.tinsmith.Compact", [x(), t("i64[2] 4 2")]);
+        check_op("ai.tinsmith.Compact", [x(), t("i64[2] 1 9")]);
+        check_op("ai.tinsmith.Compact", [x(), t("i64[2] -1 3")]);
     }
 }
