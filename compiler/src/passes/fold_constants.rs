@@ -142,6 +142,17 @@ mod tests {
     }
 
     #[test]
+    fn an_operand_may_matter_by_its_type_alone() {
+        let text = "graph @g(%x: f32[3], %y: f32[]) -> (%z) {
+            @n = const [3] : i64[]
+            %c = CastLike(@n, %y)
+            %z = Add(%x, %c)
+        }";
+        let (after, _) = exact(fold_constants, text);
+        assert!(after.contains("@c = const [3]") && after.contains("%z = Add(%x, @c)"), "{after}");
+    }
+
+    #[test]
     fn what_grows_too_much_stays_code() {
         let text = "graph @g(%x: f32[100,400]) -> (%y) {
             @n = const [100,400] : i64[2]
