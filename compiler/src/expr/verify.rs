@@ -168,11 +168,11 @@ impl Verifier<'_> {
         let full = Scope { stage, extents: all, acc: None };
         let outer = Scope { stage, extents: stage.axes.clone(), acc: None };
         let decl = self.program.tensor(stage.out);
+        if !stage.reduce.is_empty() && matches!(stage.body, Body::Map(_) | Body::Scatter { .. }) {
+            self.error(stage.out, "reduction axes without a reduction");
+        }
         let result = match &stage.body {
             Body::Map(e) => {
-                if !stage.reduce.is_empty() {
-                    self.error(stage.out, "reduction axes without a reduction");
-                }
                 self.expression(e, &outer);
                 e.dtype()
             }
@@ -213,9 +213,6 @@ impl Verifier<'_> {
                 self.error(stage.out, format!("a condition of type `{}`", when.dtype()));
             }
             self.expression(when, scope);
-        }
-        if !stage.reduce.is_empty() {
-            self.error(stage.out, "reduction axes without a reduction");
         }
         if !self.defined.contains(&stage.out) {
             self.error(stage.out, "a scatter into what nothing wrote before");

@@ -3,14 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::ir::{BufferId, Cond, Index, Kernel, Op, Reg, Stmt, for_each_operand};
+use super::parallel::are_one;
 
 /// The kernel where these pairs of buffers share memory, `true` for those that begin at one place, without stores of what is there.
 pub fn without_own_moves(mut kernel: Kernel, same: &[(BufferId, BufferId, bool)]) -> Kernel {
-    let alike = |&(a, b, aligned): &(BufferId, BufferId, bool)| {
-        let (a, b) = (&kernel.buffers[a.0 as usize], &kernel.buffers[b.0 as usize]);
-        aligned && a.dtype == b.dtype && !a.private && !b.private
-    };
-    if same.is_empty() || !same.iter().all(alike) {
+    if same.is_empty() || !same.iter().all(|pair| are_one(&kernel, pair)) {
         return kernel;
     }
     let mut memory: Vec<usize> = (0..kernel.buffers.len()).collect();

@@ -212,13 +212,15 @@ pub fn serial(kernel: &Kernel) -> Kernel {
     serial
 }
 
+/// Whether two buffers that share memory are one: they begin at one place, which `true` says, and have elements of one type.
+pub(super) fn are_one(kernel: &Kernel, &(a, b, aligned): &(BufferId, BufferId, bool)) -> bool {
+    let (a, b) = (&kernel.buffers[a.0 as usize], &kernel.buffers[b.0 as usize]);
+    aligned && a.dtype == b.dtype && !a.private && !b.private
+}
+
 /// Whether the parallel loops stay independent where pairs of buffers share memory, `true` for those that begin at one place.
 pub fn stays_parallel(kernel: &Kernel, same: &[(BufferId, BufferId, bool)]) -> bool {
-    let buffer = |b: BufferId| &kernel.buffers[b.0 as usize];
-    let alike = |&(a, b, aligned): &(BufferId, BufferId, bool)| {
-        aligned && buffer(a).dtype == buffer(b).dtype && !buffer(a).private && !buffer(b).private
-    };
-    if !same.iter().all(alike) {
+    if !same.iter().all(|pair| are_one(kernel, pair)) {
         return false;
     }
     fn rename(block: &mut [Stmt], from: BufferId, to: BufferId) {

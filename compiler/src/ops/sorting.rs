@@ -96,14 +96,7 @@ pub(super) fn first_places(
         let mut wanted = dims;
         wanted[axis] = k;
         let places = b.compute(&wanted, |b, at| b.load(sorted, at));
-        let there = |b: &mut Builder, &order: &TensorId| {
-            b.compute(&wanted, |b, at| {
-                let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-                from[axis] = Ix::Clamped(b.load(places, at));
-                b.load(order, from)
-            })
-        };
-        return (orders.iter().map(|order| there(b, order)).collect(), places);
+        return (orders.iter().map(|&order| at_places(b, order, axis, places)).collect(), places);
     }
     if is_one {
         let keys = b.compute(&dims, |b, at| packed(&b.load(orders[0], at), &Expr::index(&at[axis])));
@@ -115,6 +108,16 @@ pub(super) fn first_places(
     let mut least = least(b, &[orders, &[places]].concat(), axis, k, most);
     let places = least.pop().expect("as many as keys");
     (least, places)
+}
+
+/// The elements at these places along an axis, `i64` and in range.
+pub(super) fn at_places(b: &mut Builder, x: TensorId, axis: usize, places: TensorId) -> TensorId {
+    let dims = b.dims(places).to_vec();
+    b.compute(&dims, |b, at| {
+        let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
+        from[axis] = Ix::Clamped(b.load(places, at));
+        b.load(x, from)
+    })
 }
 
 /// Rows one after the other: `f` gets the index of each, which begins with `at`.

@@ -2,9 +2,9 @@
 //!
 //! Where they are not many, each is looked for among all that come after the one before it. Else it is a tournament: every block of elements
 //! has a best one, the best of these is taken, and only its block looks for its next. Either way is passes in lanes of 32 bits, which write
-//! no element.
+//! none of the elements.
 
-use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, ReduceOp, TensorId};
+use crate::expr::{Affine, BinaryOp, Builder, CompareOp, Expr, Ix, Place, ReduceOp, TensorId};
 use crate::ops::radix;
 use crate::ops::sorting::{self, Most};
 use crate::tensor::{DType, Tensor};
@@ -163,7 +163,7 @@ fn of_blocks(b: &mut Builder, dims: &[usize], k: usize, size: usize, order: impl
         });
     }
     let orders = b.reshape(orders, &with(&[n_blocks, size]));
-    let numbers = numbers(b, size.max(n_blocks));
+    let numbers = numbers(b, size);
     let at_places = |at: &[Affine], places: &[&Expr]| -> Vec<Ix> {
         at.iter().map(Ix::from).chain(places.iter().map(|&e| Ix::Clamped(e.cast(DType::I64)))).collect()
     };
@@ -199,10 +199,9 @@ fn of_blocks(b: &mut Builder, dims: &[usize], k: usize, size: usize, order: impl
                 later(&order, &next.cast(DType::I32), &b.load(best, at), &b.load(head, at))
             });
             for (of, new) in [(heads, next), (bests, next_best)] {
-                b.write(of, &with(&[n_blocks]), |b, at| {
-                    let (here, row) = (&at[rows.len()], &at[..rows.len()]);
-                    let is_it = b.load(numbers, [here]).compare(CompareOp::Eq, &b.load(block, row).cast(DType::I32));
-                    (at.to_vec(), is_it.select(&b.load(new, row).cast(DType::I32), &b.load(of, at)))
+                b.scatter(of, rows, None, |b, row, _| {
+                    let place = Place::Data(b.load(block, row));
+                    (row.iter().cloned().map(Place::Known).chain([place]).collect(), b.load(new, row).cast(DType::I32))
                 });
             }
         });

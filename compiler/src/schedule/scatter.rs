@@ -6,9 +6,6 @@ use super::emitter::{Emitter, Lanes, Point, expr_depends, fits_lanes, vector_ok}
 use crate::expr::{Body, Expr, Stage, Var};
 use crate::nest::{Affine, Index, Reg};
 
-/// Vectors in one iteration of the loop in lanes.
-const UNROLL: i64 = 4;
-
 /// How a scatter is written out.
 struct Plan {
     /// Axes whose points may meet, in their order.
@@ -87,7 +84,7 @@ fn free_loops(
     while lanes >= 4 {
         let vector = Some(Lanes { axis, lanes, valid: lanes });
         let n = i64::from(lanes);
-        for step in [n * UNROLL, n] {
+        for step in [n * e.machine.vectors_at_once() as i64, n] {
             e.run_loop(&name, &rest.take(step), |e, v| {
                 let mut points = (0..step / n).map(|u| Point { vector, ..at.moved(axis, v.offset(u * n)) });
                 points.try_for_each(|at| element(e, s, found, &at))

@@ -97,6 +97,13 @@ impl Draft<'_> {
         name
     }
 
+    /// An input of these extents, of indices along an axis of four or more.
+    pub(super) fn indices(&mut self, dims: &[usize]) -> Variable {
+        let v = Variable { name: format!("%i{}", self.tag), dtype: DType::I64, dims: dims.to_vec(), exact: true };
+        self.inputs.push(v.clone());
+        v
+    }
+
     pub(super) fn ints(&mut self, what: &str, values: &[i64]) -> String {
         self.constant(what, format!("[{}]", list(values)), DType::I64, &[values.len()])
     }
@@ -728,8 +735,7 @@ fn gather_elements(d: &mut Draft<'_>, x: &Variable) -> Made {
         return None;
     }
     let dims: Vec<usize> = x.dims.iter().map(|&e| if e > 1 && d.random.one_in(3) { e - 1 } else { e }).collect();
-    let v = Variable { name: format!("%i{}", d.tag), dtype: DType::I64, dims, exact: true };
-    d.inputs.push(v.clone());
+    let v = d.indices(&dims);
     Some((format!("GatherElements({}, {}) axis={axis}", x.name, v.name), true))
 }
 

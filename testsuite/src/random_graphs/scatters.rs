@@ -6,13 +6,6 @@ use super::Variable;
 use super::more_operators::{line, one_dimension};
 use super::operators::{Draft, Made, is_float, list};
 
-/// An input of these extents with indices along axes of four or more.
-fn indices(d: &mut Draft<'_>, dims: &[usize]) -> Variable {
-    let v = Variable { name: format!("%i{}", d.tag), dtype: DType::I64, dims: dims.to_vec(), exact: true };
-    d.inputs.push(v.clone());
-    v
-}
-
 /// Updates for `x`: one of the values that have these extents, else a constant.
 fn updates(d: &mut Draft<'_>, x: &Variable, dims: &[usize]) -> String {
     let (dtype, seed) = (x.dtype, d.random.below(1000));
@@ -39,7 +32,7 @@ pub(super) fn scatter(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     if n >= 4 && d.random.one_in(2) {
         let n_updates = 1 + d.random.below(6);
-        let i = indices(d, &[n_updates, 1]);
+        let i = d.indices(&[n_updates, 1]);
         let dims = [&i.dims[..1], &x.dims[1..]].concat();
         let (u, reduction) = (updates(d, x, &dims), d.random.one_of(&["none", "none", "add", "mul", "min"]));
         return Some((format!("ScatterND({}, {}, {u}) reduction=\"{reduction}\"", x.name, i.name), !is_float(x) || reduction == "none"));
@@ -67,7 +60,7 @@ pub(super) fn scatter_elements(d: &mut Draft<'_>, x: &Variable) -> Made {
     if x.dims[axis] >= 4 && d.random.one_in(2) {
         let some = |d: &mut Draft<'_>, n: usize| if d.random.one_in(3) { 1 + d.random.below(n) } else { n };
         let dims: Vec<usize> = x.dims.iter().map(|&n| some(d, n)).collect();
-        let i = indices(d, &dims);
+        let i = d.indices(&dims);
         let (u, reduction) = (updates(d, x, &dims), d.random.one_of(&["none", "none", "add", "mul", "min"]));
         let text = format!("ScatterElements({}, {}, {u}) axis={axis} reduction=\"{reduction}\"", x.name, i.name);
         return Some((text, !is_float(x) || reduction == "none"));

@@ -101,14 +101,20 @@ impl Reduction {
         }
     }
 
-    /// A tensor as what updates combine in: truth values as bytes.
-    pub(super) fn numbers(self, b: &mut Builder, x: TensorId) -> TensorId {
-        if self == Reduction::None || b.dtype(x) != DType::Bool { x } else { converted(b, x, DType::U8) }
-    }
-
-    /// What [`Self::numbers`] gave, combined, as the elements that they were.
-    pub(super) fn elements(b: &mut Builder, x: TensorId, dtype: DType) -> TensorId {
-        if b.dtype(x) == dtype { x } else { converted(b, x, dtype) }
+    /// What `f` makes of `data` and `updates`, both as what updates combine in: truth values are bytes there, if they are not replaced.
+    pub(super) fn combined(
+        self,
+        b: &mut Builder,
+        [data, updates]: [TensorId; 2],
+        f: impl FnOnce(&mut Builder, TensorId, TensorId) -> TensorId,
+    ) -> TensorId {
+        let dtype = b.dtype(data);
+        if self == Reduction::None || dtype != DType::Bool {
+            return f(b, data, updates);
+        }
+        let [data, updates] = [data, updates].map(|x| converted(b, x, DType::U8));
+        let out = f(b, data, updates);
+        converted(b, out, dtype)
     }
 
     /// `data` with update `i` combined into element `targets[i]`, in order; both flat.
@@ -168,7 +174,11 @@ impl Reduction {
     }
 
     /// `data`, of which a block is combined with `updates`: as many elements as the block and the axes behind it have.
-    pub(super) fn lower_block(self, b: &mut Builder, data: TensorId, updates: TensorId, Block(block): &Block) -> TensorId {
+    pub(super) fn lower_block(self, b: &mut Builder, of: [TensorId; 2], block: &Block) -> TensorId {
+        self.combined(b, of, |b, data, updates| self.in_block(b, data, updates, block))
+    }
+
+    fn in_block(self, b: &mut Builder, data: TensorId, updates: TensorId, Block(block): &Block) -> TensorId {
         let dims = b.dims(data).to_vec();
         let extents: Vec<usize> = block.iter().map(|a| a.1).chain(dims[block.len()..].iter().copied()).collect();
         let updates = b.reshape(updates, &extents);
@@ -186,18 +196,19 @@ impl Reduction {
         })
     }
 
-    /// `data` combined with the updates of `values` that `when` says are meant, in row-major order: `place` gives for each where in `data` it goes.
+    /// `data` combined with the updates that `when` says are meant, in row-major order: `place` gives for each where in `data` it goes.
     pub(super) fn lower_updates(
         self,
         b: &mut Builder,
-        data: TensorId,
-        values: TensorId,
+        of: [TensorId; 2],
         when: Option<&Meant<'_>>,
         place: impl FnOnce(&Builder, &[Affine]) -> Vec<Place>,
     ) -> TensorId {
-        let (out, dims) = (b.copy(data), b.dims(values).to_vec());
-        b.scatter(out, &dims, when, |b, at, old| (place(b, at), self.expr(&old, &b.load(values, at))));
-        out
+        self.combined(b, of, |b, data, updates| {
+            let (out, dims) = (b.copy(data), b.dims(updates).to_vec());
+            b.scatter(out, &dims, when, |b, at, old| (place(b, at), self.expr(&old, &b.load(updates, at))));
+            out
+        })
     }
 }
 

@@ -27,15 +27,13 @@ impl ScatterElements {
         when: Option<&Meant<'_>>,
     ) -> Result<TensorId, LowerError> {
         let axis = x.facts.axis(0, self.axis)?;
-        let (dtype, extent, indices) = (b.dtype(x.tensor(0)), x.dims(0)[axis], x.tensor(1));
-        let reduction = Reduction::parse(&self.reduction, dtype)?;
-        let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
-        let out = reduction.lower_updates(b, data, updates, when, |b, at| {
+        let (data, extent, indices) = (x.tensor(0), x.dims(0)[axis], x.tensor(1));
+        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
+        Ok(reduction.lower_updates(b, [data, x.tensor(2)], when, |b, at| {
             let mut to: Vec<Place> = at.iter().cloned().map(Place::Known).collect();
             to[axis] = Place::Data(wrap_index_expr(&b.load(indices, at), extent));
             to
-        });
-        Ok(Reduction::elements(b, out, dtype))
+        }))
     }
 
     /// The flat place in `data` of each update.
@@ -115,18 +113,14 @@ impl Operator for ScatterElements {
                     false => (i / strides[j] % index_dims[j]) as i64,
                 };
                 if let Some(block) = Block::of(&index_dims, dims.len(), &place) {
-                    let dtype = b.dtype(data);
-                    let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
-                    let out = reduction.lower_block(b, data, updates, &block);
-                    return Ok(vec![Reduction::elements(b, out, dtype)]);
+                    return Ok(vec![reduction.lower_block(b, [data, updates], &block)]);
                 }
             } else if let Some(inverse) = reduction.inverse(n, targets.into_iter()) {
-                let dtype = b.dtype(data);
-                let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
-                let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));
-                let out = reduction.lower_inverse(b, flat, rows, &inverse);
-                let out = b.reshape(out, &dims);
-                return Ok(vec![Reduction::elements(b, out, dtype)]);
+                return Ok(vec![reduction.combined(b, [data, updates], |b, data, updates| {
+                    let (flat, rows) = (b.reshape(data, &[n]), b.reshape(updates, &[n_updates]));
+                    let out = reduction.lower_inverse(b, flat, rows, &inverse);
+                    b.reshape(out, &dims)
+                })]);
             }
         }
         Ok(vec![self.lower_where(b, x, None)?])

@@ -77,22 +77,20 @@ impl Operator for ScatterND {
             && !index_dims.contains(&0)
             && !dims.contains(&0)
         {
-            let dtype = b.dtype(x.tensor(0));
-            let reduction = Reduction::parse(&self.reduction, dtype)?;
+            let of = [x.tensor(0), x.tensor(2)];
+            let reduction = Reduction::parse(&self.reduction, b.dtype(of[0]))?;
             let targets = self.targets(&dims, n, &values).map_err(|e| LowerError::Unsupported(e.to_string()))?;
             // A table of places is another at other sizes.
             if varies_for(b, &[(x.tensor(0), n), (x.tensor(1), outer.len())]) {
                 let place = |i: usize, j: usize| wrap_index(values[i * n + j], dims[j]).map_or(-1, |p| p as i64);
                 if let Some(block) = Block::of(outer, n, &place) {
-                    let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
-                    let out = reduction.lower_block(b, data, updates, &block);
-                    return Ok(vec![Reduction::elements(b, out, dtype)]);
+                    return Ok(vec![reduction.lower_block(b, of, &block)]);
                 }
             } else if let Some(inverse) = reduction.inverse(dims[..n].iter().product(), targets.into_iter()) {
-                let (data, updates) = (reduction.numbers(b, x.tensor(0)), reduction.numbers(b, x.tensor(2)));
-                let rows = b.reshape(updates, &[&[outer.iter().product()], &dims[n..]].concat());
-                let out = reduction.lower_inverse(b, data, rows, &inverse);
-                return Ok(vec![Reduction::elements(b, out, dtype)]);
+                return Ok(vec![reduction.combined(b, of, |b, data, updates| {
+                    let rows = b.reshape(updates, &[&[outer.iter().product()], &dims[n..]].concat());
+                    reduction.lower_inverse(b, data, rows, &inverse)
+                })]);
             }
         }
         Ok(vec![self.lower_where(b, x, None)?])
@@ -108,20 +106,18 @@ impl ScatterND {
         when: Option<&Meant<'_>>,
     ) -> Result<TensorId, LowerError> {
         let (data, indices, updates) = (x.tensor(0), x.tensor(1), x.tensor(2));
-        let (dims, index_dims, dtype) = (b.dims(data).to_vec(), b.dims(indices).to_vec(), b.dtype(data));
+        let (dims, index_dims) = (b.dims(data).to_vec(), b.dims(indices).to_vec());
         let (&n, outer) = index_dims.split_last().ok_or_else(|| LowerError::Unsupported("indices without axes".to_owned()))?;
         if outer.contains(&0) || dims.contains(&0) {
             return Ok(b.compute(&dims, |b, at| b.load(data, at)));
         }
-        let reduction = Reduction::parse(&self.reduction, dtype)?;
-        let (data, updates) = (reduction.numbers(b, data), reduction.numbers(b, updates));
-        let out = reduction.lower_updates(b, data, updates, when, |b, at| {
+        let reduction = Reduction::parse(&self.reduction, b.dtype(data))?;
+        Ok(reduction.lower_updates(b, [data, updates], when, |b, at| {
             let (update, inside) = at.split_at(outer.len());
             let index = |j: usize| b.load(indices, update.iter().cloned().chain([Affine::constant(j as i64)]));
             let along = |j: usize| Place::Data(wrap_index_expr(&index(j), dims[j]));
             (0..n).map(along).chain(inside.iter().cloned().map(Place::Known)).collect()
-        });
-        Ok(Reduction::elements(b, out, dtype))
+        }))
     }
 }
 

@@ -2,7 +2,7 @@
 //! Spec: <https://onnx.ai/onnx/operators/onnx__TopK.html>
 
 use super::extent;
-use crate::expr::{self, Expr, Ix, TensorId};
+use crate::expr::{self, Expr, TensorId};
 use crate::operator;
 use crate::ops::padded::PaddedTopK;
 use crate::ops::sorting::{self, Most};
@@ -133,12 +133,7 @@ impl Operator for TopK {
             });
             sorting::first_places(b, &[orders], dtype.bits() <= 32, axis, k, Most { n, k: most }).1
         });
-        let values = b.compute(&out_dims, |b, at| {
-            let mut from: Vec<Ix> = at.iter().map(Ix::from).collect();
-            from[axis] = Ix::Clamped(b.load(indices, at));
-            b.load(data, from)
-        });
-        Ok(vec![values, indices])
+        Ok(vec![sorting::at_places(b, data, axis, indices), indices])
     }
 }
 

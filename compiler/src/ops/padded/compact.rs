@@ -1,6 +1,7 @@
 //! Padding moved behind the elements that are meant.
 
-use crate::expr::{self, Affine, BinaryOp, Builder, CompareOp, Expr, Place, TensorId};
+use super::extents::is_below;
+use crate::expr::{self, Affine, BinaryOp, Builder, Expr, Place, TensorId};
 use crate::operator;
 use crate::ops::{Args, EvalError, InferError, LowerError, Operands, Operator};
 use crate::tensor::{DType, Tensor, Type, n_elements, row_major_strides};
@@ -45,15 +46,11 @@ impl Operator for Compact {
         }
         let dense = b.compute(&[n_elements(&dims)], |_, _| Expr::int(dtype, 0));
         let known = x.facts.ints(1).ok();
-        let all = |axis: usize| Expr::extent(dims[axis] as i64);
         let extent = |b: &Builder, axis: usize| {
             let extent = known.as_ref().map_or_else(|| b.load(shape, [axis as i64]), |s| Expr::int(DType::I64, s[axis]));
-            extent.binary(BinaryOp::Min, &all(axis))
+            extent.binary(BinaryOp::Min, &Expr::extent(dims[axis] as i64))
         };
-        let is_meant = |b: &Builder, at: &[Affine]| {
-            let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &extent(b, axis));
-            (1..dims.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)))
-        };
+        let is_meant = |b: &Builder, at: &[Affine]| is_below(at, |axis| extent(b, axis));
         b.scatter(dense, &dims, Some(&is_meant), |b, at, _| {
             let flat = (1..dims.len()).fold(Expr::index(&at[0]), |flat, axis| &(&flat * &extent(b, axis)) + &Expr::index(&at[axis]));
             (vec![Place::Data(flat)], b.load(input, at))

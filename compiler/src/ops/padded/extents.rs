@@ -19,6 +19,11 @@ pub(super) fn meant_extents(x: &Operands, at: usize, of: usize) -> Vec<usize> {
 
 /// Whether the element at these places along the first axes, at least one, is meant.
 pub(super) fn is_meant(b: &expr::Builder, extents: TensorId, at: &[Affine]) -> Expr {
-    let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &b.load(extents, [axis as i64]));
+    is_below(at, |axis| b.load(extents, [axis as i64]))
+}
+
+/// Whether these places are all below the extent of their axis, of at least one.
+pub(super) fn is_below(at: &[Affine], extent: impl Fn(usize) -> Expr) -> Expr {
+    let inside = |axis: usize| Expr::index(&at[axis]).compare(CompareOp::Lt, &extent(axis));
     (1..at.len()).fold(inside(0), |all, axis| all.binary(BinaryOp::And, &inside(axis)))
 }
