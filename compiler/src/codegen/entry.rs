@@ -129,25 +129,27 @@ pub fn define_program<M: Module>(
 }
 
 /// What is called for pieces that are joined: a function of all their iterations, one piece's after the other's, where they are several.
+/// Each is in the numbers as often as it weighs.
 fn define_call<M: Module>(module: &mut M, joined: &[Part], code: &[Compiled]) -> Result<Call, CodegenError> {
     let turn = joined[0].turn;
     let spreads: Vec<&Spread> = joined.iter().filter_map(|p| p.spread.as_ref()).collect();
     if joined.len() < 2 || spreads.len() < joined.len() {
         return Ok(Call { function: code[0].id, spread: joined[0].spread.clone(), turn });
     }
-    let sum = |f: fn(&Spread) -> u64| spreads.iter().fold(0u64, |sum, s| sum.saturating_add(f(s)));
-    let inner = spreads.iter().max_by_key(|s| s.work).map_or_else(Vec::new, |s| s.inner.clone());
-    let spread = Spread { n: spreads.iter().map(|s| s.n).sum(), work: sum(|s| s.work), live: None, inner, fixed: sum(|s| s.fixed) };
+    let (spread, weights) = Spread::joined(&spreads);
     let name = format!("{}.joined", joined[0].kernel.name);
     let (function, _) = define_function(module, &name, Linkage::Local, N_PARAMS, false, |module, b, params| {
         let &[table, begin, end, worker] = params else { unreachable!("a kernel's parameters") };
         let mut first = 0;
-        for (code, spread) in code.iter().zip(&spreads) {
-            let [zero, n] = [0, spread.n].map(|x| b.ins().iconst(types::I64, x));
-            let from = b.ins().iadd_imm_s(begin, -first);
-            let from = b.ins().smax(from, zero);
-            let to = b.ins().iadd_imm_s(end, -first);
-            let to = b.ins().smin(to, n);
+        for ((code, spread), weight) in code.iter().zip(&spreads).zip(&weights) {
+            // Those that begin in this part of the whole.
+            let [from, to] = [begin, end].map(|at| {
+                let [zero, n] = [0, spread.n].map(|x| b.ins().iconst(types::I64, x));
+                let at = b.ins().iadd_imm_s(at, weight - 1 - first);
+                let at = b.ins().smax(at, zero);
+                let at = if *weight == 1 { at } else { b.ins().udiv_imm_u(at, *weight) };
+                b.ins().umin(at, n)
+            });
             let [run, failed, next] = [(); 3].map(|()| b.create_block());
             let any = b.ins().icmp(IntCC::SignedLessThan, from, to);
             b.ins().brif(any, run, &[], next, &[]);
@@ -160,7 +162,7 @@ fn define_call<M: Module>(module: &mut M, joined: &[Part], code: &[Compiled]) ->
             b.set_cold_block(failed);
             b.ins().return_(&[status]);
             b.switch_to_block(next);
-            first += spread.n;
+            first += spread.n * weight;
         }
         let ok = b.ins().iconst(types::I32, OK);
         b.ins().return_(&[ok]);

@@ -442,13 +442,13 @@ pub enum CompareOp {
     Ge,
 }
 
-/// The live loops of the statements, in the order of the text.
-pub fn live_loops(body: &[Stmt]) -> Vec<(&Loop, &Live)> {
-    fn walk<'k>(body: &'k [Stmt], found: &mut Vec<(&'k Loop, &'k Live)>) {
+/// The loops of the statements, in the order of the text.
+pub fn loops(body: &[Stmt]) -> Vec<&Loop> {
+    fn walk<'k>(body: &'k [Stmt], found: &mut Vec<&'k Loop>) {
         for stmt in body {
             match stmt {
                 Stmt::Loop(l) => {
-                    found.extend(l.live.as_ref().map(|live| (l, live)));
+                    found.push(l);
                     walk(&l.body, found);
                 }
                 Stmt::If { then, otherwise, .. } => {
@@ -462,6 +462,11 @@ pub fn live_loops(body: &[Stmt]) -> Vec<(&Loop, &Live)> {
     let mut found = vec![];
     walk(body, &mut found);
     found
+}
+
+/// The live ones among them.
+pub fn live_loops(body: &[Stmt]) -> Vec<(&Loop, &Live)> {
+    loops(body).into_iter().filter_map(|l| Some((l, l.live.as_ref()?))).collect()
 }
 
 /// Calls `f` with every operation of the statements and the register that it sets, in the order of the text.

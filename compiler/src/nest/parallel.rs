@@ -7,8 +7,8 @@
 
 use super::coverage::writes_before_reads;
 use super::footprint::{Steps, collisions};
-use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, for_each_access, guarded};
-use super::pieces::{joins, runs, split, turning};
+use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, guarded};
+use super::pieces::{joins, runs, runs_of_a_turn, split, turning};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
 use super::work::work;
@@ -43,11 +43,21 @@ pub fn spread_loop(kernel: &Kernel) -> Option<&Loop> {
     }
 }
 
-/// Whether statements read or write a buffer.
-fn touches(block: &[Stmt], buffer: BufferId) -> bool {
-    let mut touched = false;
-    for_each_access(block, &mut |b, _, _| touched |= b == buffer);
-    touched
+/// How much more work than elsewhere is worth several threads in each turn: what they wrote goes from core to core every time.
+const WORTH_A_TURN: u64 = 2;
+
+/// The loop that is the statement with these numbers, one in the other.
+fn loop_at<'k>(block: &'k mut [Stmt], at: &[usize]) -> Option<&'k mut Loop> {
+    let (&i, inside) = at.split_first()?;
+    let l = match &mut block[i] {
+        Stmt::Loop(l) => l,
+        Stmt::If { then, otherwise, .. } => match (&mut then[..], &otherwise[..]) {
+            ([Stmt::Loop(l)], []) => l,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    if inside.is_empty() { Some(l) } else { loop_at(&mut l.body, inside) }
 }
 
 /// Marks the outermost loops whose iterations are independent and whose work is at least so much, alone or with those that they are joined
@@ -71,7 +81,7 @@ pub fn mark(kernel: &mut Kernel, least_work: u64, private: impl Fn(BufferId, &Bu
     mark_outermost(kernel, |i| chosen[i], &private);
     for i in 0..kernel.body.len() {
         if candidate(&kernel.body[i]) {
-            mark_in_turns(kernel, i, least_work);
+            mark_in_turns(kernel, i, least_work.saturating_mul(WORTH_A_TURN), &private);
         }
     }
 }
@@ -91,52 +101,37 @@ fn together(joined: &[Option<bool>]) -> Vec<Vec<usize>> {
 /// Marks those of the outermost loops that are chosen, by number of the statement, and independent.
 pub(super) fn mark_outermost(kernel: &mut Kernel, chosen: impl Fn(usize) -> bool, private: &impl Fn(BufferId, &Buffer) -> bool) {
     for i in (0..kernel.body.len()).filter(|&i| chosen(i)) {
-        let Some(l) = top_loop(&kernel.body[i]) else { continue };
-        let fresh: Vec<BufferId> = collisions(kernel, l).into_iter().filter(|b| !kernel.buffers[b.0 as usize].private).collect();
-        if fresh.iter().any(|&b| !private(b, &kernel.buffers[b.0 as usize])) {
-            continue;
-        }
-        let mut marked = kernel.clone();
-        for b in &fresh {
-            marked.buffers[b.0 as usize].private = true;
-        }
-        match &mut marked.body[i] {
-            Stmt::Loop(l) => l.parallel = true,
-            Stmt::If { then, .. } => {
-                if let [Stmt::Loop(l)] = &mut then[..] {
-                    l.parallel = true;
-                }
-            }
-            _ => {}
-        }
-        if is_sound(&marked) {
-            *kernel = marked;
-        }
+        mark_one(kernel, &[i], private);
     }
 }
 
 /// Marks what is worth it in the iterations of the loop that is statement `i`.
-fn mark_in_turns(kernel: &mut Kernel, i: usize, least_work: u64) {
+fn mark_in_turns(kernel: &mut Kernel, i: usize, least_work: u64, private: &impl Fn(BufferId, &Buffer) -> bool) {
     let Stmt::Loop(turn) = &kernel.body[i] else { return };
     let worth = |s: &Stmt| match s {
-        Stmt::Loop(l) => {
-            !l.parallel && l.live.is_none() && Steps::of(l).n > 1 && work(kernel, s) >= least_work && collisions(kernel, l).is_empty()
-        }
+        Stmt::Loop(l) => !l.parallel && l.live.is_none() && Steps::of(l).n > 1 && work(kernel, s) >= least_work,
         _ => false,
     };
     let chosen: Vec<usize> = (0..turn.body.len()).filter(|&j| worth(&turn.body[j])).collect();
-    if chosen.is_empty() {
-        return;
+    for j in chosen {
+        mark_one(kernel, &[i, j], private);
     }
+}
+
+/// Marks a loop if it is independent where buffers that may be private are, and these then.
+fn mark_one(kernel: &mut Kernel, at: &[usize], private: &impl Fn(BufferId, &Buffer) -> bool) {
     let mut marked = kernel.clone();
-    if let Stmt::Loop(turn) = &mut marked.body[i] {
-        for j in chosen {
-            if let Stmt::Loop(l) = &mut turn.body[j] {
-                l.parallel = true;
-            }
+    let Some(l) = loop_at(&mut marked.body, at) else { return };
+    l.parallel = true;
+    let l = l.clone();
+    for b in collisions(kernel, &l) {
+        let buffer = &mut marked.buffers[b.0 as usize];
+        if !buffer.private && !private(b, buffer) {
+            return;
         }
+        buffer.private = true;
     }
-    if turning(&marked.body[i]).is_some() && is_sound(&marked) {
+    if is_sound(&marked) {
         *kernel = marked;
     }
 }
@@ -158,8 +153,17 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
             let id = BufferId(i as u32);
             let sound = match top_loop(&run[0]) {
                 Some(l) if is_spread(&run[0]) => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
-                // What one piece of a turn writes, another may read on another thread.
-                _ if turning(&run[0]).is_some() => !touches(run, id),
+                _ if let Some(turn) = turning(&run[0]) => {
+                    // What one piece of a turn writes, another may read on another thread.
+                    let mut pieces = runs_of_a_turn(&turn.body);
+                    pieces.all(|piece| {
+                        let open = [(turn.var, Steps::of(turn))];
+                        match top_loop(&piece[0]) {
+                            Some(l) if is_spread(&piece[0]) => writes_before_reads(kernel, id, &l.body, &[open[0], (l.var, Steps::of(l))]),
+                            _ => writes_before_reads(kernel, id, piece, &open),
+                        }
+                    })
+                }
                 _ => writes_before_reads(kernel, id, run, &[]),
             };
             if !sound {

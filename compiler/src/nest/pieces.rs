@@ -45,11 +45,24 @@ pub struct Spread {
 /// Work is not told apart beyond this: products with a size, below [`MOST_ELEMENTS`], do not overflow.
 pub const MOST_WORK: u64 = 1 << 36;
 const MOST_ELEMENTS: i64 = 1 << 26;
+/// The most that is told apart of the work of iterations beside each other.
+const MOST_WEIGHT: u64 = 1 << 16;
 
 impl Spread {
     /// What of some work is that of one iteration.
     pub fn of_each(&self, work: u64) -> u64 {
         (work / self.n.max(1) as u64).clamp(1, 1 << 31)
+    }
+
+    /// Loops beside each other as one, and how often an iteration of each counts in it: by its work, that of the least once.
+    pub fn joined(spreads: &[&Spread]) -> (Self, Vec<i64>) {
+        let each = |s: &&Spread| s.of_each(s.work);
+        let least = spreads.iter().map(each).min().unwrap_or(1);
+        let weights: Vec<i64> = spreads.iter().map(|s| ((each(s) + least / 2) / least).min(MOST_WEIGHT) as i64).collect();
+        let sum = |f: fn(&Spread) -> u64| spreads.iter().fold(0u64, |sum, s| sum.saturating_add(f(s)));
+        let inner = spreads.iter().max_by_key(|s| s.work).map_or_else(Vec::new, |s| s.inner.clone());
+        let n = spreads.iter().zip(&weights).map(|(s, weight)| s.n * weight).sum();
+        (Spread { n, work: sum(|s| s.work), live: None, inner, fixed: sum(|s| s.fixed) }, weights)
     }
 
     /// What runs of the live loops inside, as far as it can be multiplied with work.
@@ -181,7 +194,7 @@ impl Cut<'_> {
                     work: work(self.kernel, &run[0]),
                     live,
                     inner: live_shares(&l.body),
-                    fixed: fixed_work(self.kernel, &l.body),
+                    fixed: fixed_work(self.kernel, l),
                 })
             }
             _ => {
@@ -223,7 +236,7 @@ impl Cut<'_> {
                             work: work(self.kernel, &run[0]),
                             live: None,
                             inner,
-                            fixed: fixed_work(self.kernel, &shared.body),
+                            fixed: fixed_work(self.kernel, shared),
                         })
                     }
                     _ => {
@@ -282,7 +295,7 @@ impl Cut<'_> {
 }
 
 /// The statements of a turn by pieces: there are no turns in turns.
-fn runs_of_a_turn(body: &[Stmt]) -> impl Iterator<Item = &[Stmt]> {
+pub(super) fn runs_of_a_turn(body: &[Stmt]) -> impl Iterator<Item = &[Stmt]> {
     body.chunk_by(|a, b| !is_spread(a) && !is_spread(b))
 }
 

@@ -1,17 +1,46 @@
 //! What statements cost, in half cycles or so: where sizes are greatest, and what of it is that of one run.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::footprint::Steps;
-use super::ir::{Affine, Kernel, Loop, Op, Stmt, Var, for_each_access, live_loops};
+use super::ir::{Affine, Buffer, Kernel, Loop, Op, Stmt, Var, for_each_access, loops};
 use super::parallel::top_loop;
 
-/// What a statement costs: its operations, and a share for the memory it reaches.
+/// What a statement costs: its operations, and a share for the memory it reaches where the loops around it stand still.
 pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
-    let mut touched = vec![false; kernel.buffers.len()];
-    for_each_access(std::slice::from_ref(stmt), &mut |buffer, _, _| touched[buffer.0 as usize] = true);
-    let bytes: usize = kernel.buffers.iter().zip(touched).filter(|t| t.1).filter_map(|(b, _)| b.copy_bytes()).sum();
+    let block = std::slice::from_ref(stmt);
+    let bytes: usize = reached(kernel, &loops(block), block).into_iter().sum();
     operations(stmt).saturating_add(work_of_bytes(bytes))
+}
+
+/// Bytes of each buffer between the first and the last that statements reach while these loops run; all where that is not known.
+fn reached(kernel: &Kernel, running: &[&Loop], block: &[Stmt]) -> Vec<usize> {
+    let inner: HashMap<Var, Steps> = running.iter().map(|l| (l.var, Steps::of(l))).collect();
+    let mut ends: Vec<Option<(i64, i64)>> = vec![None; kernel.buffers.len()];
+    for_each_access(block, &mut |buffer, index, _| {
+        let whole = (0, kernel.buffers[buffer.0 as usize].len as i64);
+        let ends = &mut ends[buffer.0 as usize];
+        let (first, last) = if index.dynamic.is_empty() { span(&index.affine, &inner).unwrap_or(whole) } else { whole };
+        let (from, to) = ends.unwrap_or((first, last));
+        *ends = Some((from.min(first), to.max(last)));
+    });
+    let bytes = |(b, ends): (&Buffer, Option<(i64, i64)>)| {
+        let n = ends.map_or(0, |(from, to)| (to.abs_diff(from) as usize).saturating_add(1).min(b.len));
+        n.saturating_mul(b.dtype.size_bytes())
+    };
+    kernel.buffers.iter().zip(ends).map(bytes).collect()
+}
+
+/// The first and the last value while these loops run and others stand still at zero; `None` past what can be counted.
+fn span(affine: &Affine, inner: &HashMap<Var, Steps>) -> Option<(i64, i64)> {
+    let mut ends = (affine.constant, affine.constant);
+    for (var, c) in &affine.terms {
+        let Some(steps) = inner.get(var) else { continue };
+        let first = c.checked_mul(steps.start)?;
+        let last = c.checked_mul(steps.step.checked_mul(steps.n - 1)?.checked_add(steps.start)?)?;
+        ends = (ends.0.checked_add(first.min(last))?, ends.1.checked_add(first.max(last))?);
+    }
+    Some(ends)
 }
 
 /// What memory costs that is reached.
@@ -90,15 +119,15 @@ pub(super) fn live_shares(block: &[Stmt]) -> Vec<(Affine, i64)> {
     }
 }
 
-/// The share in the work of the buffers that no live loop moves over.
-pub(super) fn fixed_work(kernel: &Kernel, block: &[Stmt]) -> u64 {
-    let live: HashSet<Var> = live_loops(block).into_iter().map(|(l, _)| l.var).collect();
-    let mut moved = vec![None; kernel.buffers.len()];
-    for_each_access(block, &mut |buffer, index, _| {
+/// The share in the work of a loop of the buffers that no live loop in it moves over.
+pub(super) fn fixed_work(kernel: &Kernel, l: &Loop) -> u64 {
+    let running: Vec<&Loop> = std::iter::once(l).chain(loops(&l.body)).collect();
+    let live: HashSet<Var> = running[1..].iter().filter(|l| l.live.is_some()).map(|l| l.var).collect();
+    let mut moved = vec![false; kernel.buffers.len()];
+    for_each_access(&l.body, &mut |buffer, index, _| {
         let moves = !index.dynamic.is_empty() || index.affine.terms.iter().any(|t| live.contains(&t.0));
-        let of = &mut moved[buffer.0 as usize];
-        *of = Some(of.unwrap_or(false) || moves);
+        moved[buffer.0 as usize] |= moves;
     });
-    let still = kernel.buffers.iter().zip(moved).filter(|b| b.1 == Some(false));
-    work_of_bytes(still.filter_map(|b| b.0.copy_bytes()).sum())
+    let still = reached(kernel, &running, &l.body).into_iter().zip(moved).filter(|b| !b.1);
+    work_of_bytes(still.map(|b| b.0).sum())
 }

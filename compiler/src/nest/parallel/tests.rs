@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::codegen::testing::{eval as eval_everywhere, eval_sized as eval_sized_everywhere};
 use crate::nest::footprint::apart;
-use crate::nest::pieces::{Piece, pieces};
+use crate::nest::pieces::{Piece, Spread, pieces};
 use crate::nest::{Access, eval, eval_sized, parse, verify};
 
 /// Buffers of numbers that repeat after eleven.
@@ -319,6 +319,26 @@ fn loops_beside_each_other_are_joined() {
     assert_eq!([marked(works[0] + works[2]), marked(works[0] + works[2] + 1), marked(works[0].max(works[2]) + 1)], [2, 0, 2]);
 }
 
+#[test]
+fn work_is_what_is_reached_while_the_loops_around_stand_still() {
+    // A sum down the columns adds row to row: one of 64 columns each time.
+    let text = "kernel @t (x: f32[4096] read, y: f32[4096] readwrite) { for t in 0..63 { for i in 0..64 {
+        %0: f32 = load y[64*t + i] %1: f32 = load x[64*t + i + 64] %2: f32 = add %0, %1 store y[64*t + i + 64], %2 } } }";
+    let kernel = parse(text).unwrap();
+    let Stmt::Loop(rows) = &kernel.body[0] else { panic!("a loop") };
+    let bytes = |stmt: &Stmt, operations: u64| work(&kernel, stmt) - operations;
+    // A row of x, and two of y; all of both.
+    assert_eq!([bytes(&rows.body[0], 64 * 7), bytes(&kernel.body[0], 63 * (64 * 7 + 2))], [(64 + 128) * 4 / 16, (63 * 64 + 4096) * 4 / 16]);
+}
+
+#[test]
+fn iterations_that_are_joined_count_by_their_work() {
+    let spread = |n: i64, work: u64| Spread { n, work, live: None, inner: vec![], fixed: work / 2 };
+    let (rows, rest) = (spread(9, 9000), spread(9, 900));
+    let (both, weights) = Spread::joined(&[&rows, &rest]);
+    assert_eq!((weights, both), (vec![10, 1], Spread { n: 99, work: 9900, live: None, inner: vec![], fixed: 4950 }));
+}
+
 const OVER_TIME: &str = "kernel @t (x: f32[32] read, w: f32[64] read, h: f32[8] readwrite, g: f32[8] readwrite, y: f32[32] write) {
   %9: f32 = const 0.5
   for t in 0..4 {
@@ -363,6 +383,16 @@ fn a_loop_over_time_takes_turns() {
     }
     assert_eq!(found, expected);
     eval_everywhere(&kernel, &mut numbered(&whole)).unwrap();
+    // Each thread has scratch of its own where a piece of a turn writes it first.
+    let own = OVER_TIME
+        .replace("store g[j], %0", "store g[0], %0 %7: f32 = load g[0] store y[8*t + j], %7")
+        .replace("%4: f32 = load g[j.1]", "%4: f32 = load y[8*t + j.1]");
+    let own = own.replace("y: f32[32] write", "y: f32[32] readwrite");
+    let mut kernel = parse(&own).unwrap();
+    mark(&mut kernel, 0, |_, b| b.name == "g");
+    assert_eq!((verify(&kernel), kernel.buffers[3].private), (vec![], true));
+    assert_eq!(pieces(&kernel).iter().map(|p| p.spread.is_some() && p.turn.is_some()).collect::<Vec<_>>(), [true; 2]);
+    eval_everywhere(&kernel, &mut numbered(&kernel)).unwrap();
     // Where threads would pass registers or scratch of their own on, one of them does all.
     let carried = OVER_TIME.replace("%9: f32 = const 0.5", "%9: f32 = const 0.5 %8: f32 = const 0.0");
     let mut kernel = parse(&carried).unwrap();
@@ -377,7 +407,7 @@ fn a_loop_over_time_takes_turns() {
 fn what_a_run_shortens_of_the_work_is_told_from_what_it_does_not() {
     let text = "kernel @t (w: f32[4096] read, x: f32[512] read, y: f32[512] write) sizes n <= 16, n.1 <= 32, n.2 <= 32 {
         par p in 0..16 {
-            if 1 <= n.1 < 33 { for i in 0..n.1 of 0..32 step 8 { %0: f32 = load w[p] %1: f32x8 = load x[i] store y[32*p + i], %1 } }
+            if 1 <= n.1 < 33 { for i in 0..n.1 of 0..32 step 8 { %0: f32 = load w[273*p] %1: f32x8 = load x[i] store y[32*p + i], %1 } }
             if 1 <= -n.1 + n.2 < 33 { for j in n.1..n.2 of 0..32 { %2: f32 = load x[j] store y[32*p + j], %2 } }
         }
     }";
@@ -398,5 +428,6 @@ fn what_a_run_shortens_of_the_work_is_told_from_what_it_does_not() {
     assert_eq!((of_ways.inner.len(), of_ways.inner[0].1, of_ways.work), (1, 32, spread.work));
     // A run of half of the rows, in both ways of which one is not for it.
     let value = |var| kernel.sizes.iter().position(|s| s.var == var).map_or(0, |i| [0, 8, 16][i]);
-    assert_eq!(spread.work_of(16, value), spread.fixed + (spread.work - spread.fixed) / 2);
+    // Of sixteen iterations, each a whole number.
+    assert_eq!(spread.work_of(16, value) / 16, (spread.fixed + (spread.work - spread.fixed) / 2) / 16);
 }
