@@ -3,7 +3,7 @@
 use super::emitter::{Emitter, Slot, coefficient};
 use super::pack::{offsets, packable};
 use super::{ScheduleError, borders};
-use crate::expr::{Affine, Body, Expr, Ix, Node, Stage, TensorId, Var, simplified};
+use crate::expr::{Affine, Body, Expr, Item, Ix, Node, Stage, TensorId, Var, simplified};
 use crate::tensor::{DType, Size, Tensor};
 
 /// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
@@ -14,14 +14,8 @@ pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleE
         Body::Reduce { op, value, .. } => (value.clone(), Some(*op)),
         Body::Arg { value, .. } => (value.clone(), None),
     };
-    let mut padded: Vec<Expr> = vec![];
-    value.visit(&mut |x| {
-        if matches!(x.node(), Node::Load { pad: Some(_), .. }) && !padded.contains(x) {
-            padded.push(x.clone());
-        }
-    });
     let mut replaced = vec![];
-    for load in padded {
+    for load in padded_reads(&value) {
         if op.is_some_and(|op| borders::in_place(e, stage, op, &value, &load)) {
             continue;
         }
@@ -51,52 +45,127 @@ fn is_one_value(e: &Expr) -> bool {
     }
 }
 
-/// A plain read of a padded copy that stands for a padded read; `None` where the read is left as it is.
-fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Expr>, ScheduleError> {
-    let Node::Load { tensor, index, pad: Some(pad) } = load.node() else { return Ok(None) };
-    let affine: Option<Vec<&Affine>> = index
-        .iter()
-        .map(|ix| match ix {
+/// A copy with its padding of a tensor that the kernel only reads, for several stages.
+pub(super) struct SharedCopy {
+    tensor: TensorId,
+    pad: Expr,
+    reach: Vec<(i64, i64)>,
+    copy: TensorId,
+}
+
+/// A padded read at places that axes decide: where it goes along each axis of the tensor, and whether it is all inside in every run.
+struct PaddedRead<'l> {
+    tensor: TensorId,
+    pad: &'l Expr,
+    index: Vec<&'l Affine>,
+    reach: Vec<(i64, i64)>,
+    inside: Vec<bool>,
+}
+
+impl<'l> PaddedRead<'l> {
+    fn of(e: &Emitter, stage: &Stage, load: &'l Expr) -> Option<Self> {
+        let Node::Load { tensor, index, pad: Some(pad) } = load.node() else { return None };
+        let affine = |ix: &'l Ix| match ix {
             Ix::Affine(a) if a.terms.iter().all(|t| matches!(t.0, Var::Axis(_))) => Some(a),
             _ => None,
-        })
-        .collect();
-    let (Some(affine), true) = (affine, is_one_value(pad)) else { return Ok(None) };
-    let dims = e.dims(*tensor).to_vec();
-    let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
-    // Where the stage reads along each axis, and all of the axis where every read is inside in every run.
-    let (mut reach, mut inside) = (vec![], vec![]);
-    for (k, (a, &d)) in affine.iter().zip(&dims).enumerate() {
-        let (lo, hi) = a.range(|v| match v {
-            Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
-            Var::Loop(_) => unreachable!("only axes, checked above"),
-        });
-        let held = e.program().tensor(*tensor).bound(k).is_none_or(|n| a.is_axis_of(&stage.bounds, n));
-        inside.push(lo >= 0 && hi < d as i64 && held);
-        reach.push(if inside[k] { (0, d as i64 - 1) } else { (lo, hi) });
+        };
+        let index: Vec<&Affine> = index.iter().map(affine).collect::<Option<_>>()?;
+        if !is_one_value(pad) {
+            return None;
+        }
+        let extents: Vec<usize> = stage.axes.iter().chain(&stage.reduce).copied().collect();
+        let (mut reach, mut inside) = (vec![], vec![]);
+        for (k, (a, &d)) in index.iter().zip(e.dims(*tensor)).enumerate() {
+            let (lo, hi) = a.range(|v| match v {
+                Var::Axis(i) => (0, extents[i as usize] as i64 - 1),
+                Var::Loop(_) => unreachable!("only axes, checked above"),
+            });
+            let held = e.program().tensor(*tensor).bound(k).is_none_or(|n| a.is_axis_of(&stage.bounds, n));
+            inside.push(lo >= 0 && hi < d as i64 && held);
+            reach.push(if inside[k] { (0, d as i64 - 1) } else { (lo, hi) });
+        }
+        Some(PaddedRead { tensor: *tensor, pad, index, reach, inside })
     }
-    let plain = |tensor: TensorId| {
-        let index = affine.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(-r.0))).collect();
-        Expr::new(Node::Load { tensor, index, pad: None }, load.dtype())
-    };
-    if inside.iter().all(|&x| x) {
-        return Ok(Some(plain(*tensor)));
+
+    fn is_inside(&self) -> bool {
+        self.inside.iter().all(|&x| x)
+    }
+
+    /// The same elements of a copy that begins at these places.
+    fn plain(&self, tensor: TensorId, reach: &[(i64, i64)], dtype: DType) -> Expr {
+        let index = self.index.iter().zip(reach).map(|(a, r)| Ix::Affine(a.offset(-r.0))).collect();
+        Expr::new(Node::Load { tensor, index, pad: None }, dtype)
+    }
+
+    /// Where this and all other stages read that would copy the same, if one copy is no larger than theirs together.
+    fn reach_of_all(&self, e: &Emitter) -> Vec<(i64, i64)> {
+        let size = |reach: &[(i64, i64)]| reach.iter().map(|(lo, hi)| (hi - lo + 1) as usize).product::<usize>();
+        let (mut all, mut apart) = (self.reach.clone(), 0);
+        for item in &e.program().items {
+            let Item::Stage(stage) = item else { continue };
+            let (value, op) = match &stage.body {
+                _ if stage.bounds.iter().any(Option::is_some) => continue,
+                Body::Map(_) | Body::Scatter { .. } => continue,
+                Body::Reduce { op, value, .. } => (value, Some(*op)),
+                Body::Arg { value, .. } => (value, None),
+            };
+            for load in padded_reads(value) {
+                let Some(other) = PaddedRead::of(e, stage, &load) else { continue };
+                let is_copied = !other.is_inside() && op.is_none_or(|op| !borders::in_place(e, stage, op, value, &load));
+                if other.tensor == self.tensor && other.pad == self.pad && is_copied {
+                    all.iter_mut().zip(&other.reach).for_each(|(a, r)| *a = (a.0.min(r.0), a.1.max(r.1)));
+                    apart += size(&other.reach);
+                }
+            }
+        }
+        if size(&all) <= apart { all } else { self.reach.clone() }
+    }
+}
+
+/// The reads with padding in a value, each once.
+fn padded_reads(value: &Expr) -> Vec<Expr> {
+    let mut found: Vec<Expr> = vec![];
+    value.visit(&mut |x| {
+        if matches!(x.node(), Node::Load { pad: Some(_), .. }) && !found.contains(x) {
+            found.push(x.clone());
+        }
+    });
+    found
+}
+
+/// A plain read of a padded copy that stands for a padded read; `None` where the read is left as it is.
+fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Expr>, ScheduleError> {
+    let Some(read) = PaddedRead::of(e, stage, load) else { return Ok(None) };
+    let tensor = read.tensor;
+    if read.is_inside() {
+        return Ok(Some(read.plain(tensor, &read.reach, load.dtype())));
+    }
+    let dims = e.dims(tensor).to_vec();
+    let fixed = |bounds: &[Option<Size>]| bounds.iter().all(Option::is_none);
+    let is_shared =
+        e.program().operands.contains(&tensor) && fixed(&stage.bounds) && fixed(&e.program().tensor(tensor).bounds) && e.is_outermost();
+    let reach = if is_shared { read.reach_of_all(e) } else { read.reach.clone() };
+    if is_shared && let Some(made) = e.padded.iter().find(|c| c.tensor == tensor && c.pad == *read.pad && c.reach == reach) {
+        return Ok(Some(read.plain(made.copy, &reach, load.dtype())));
     }
     let padded_dims: Vec<usize> = reach.iter().map(|(lo, hi)| (hi - lo + 1) as usize).collect();
     let name = format!("{}_padded", e.program().tensors[tensor.0 as usize].name);
-    let order = physical_order(&e.strides_of(*tensor), &dims);
+    let order = physical_order(&e.strides_of(tensor), &dims);
     let copy = e.scratch(&name, load.dtype(), &padded_dims, &order);
     let at: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
     let from = at.iter().zip(&reach).map(|(a, r)| Ix::Affine(a.offset(r.0))).collect();
-    let value = Expr::new(Node::Load { tensor: *tensor, index: from, pad: Some(pad.clone()) }, load.dtype());
+    let value = Expr::new(Node::Load { tensor, index: from, pad: Some(read.pad.clone()) }, load.dtype());
     let bounds: Vec<Option<Size>> = (0..dims.len())
-        .map(|k| match e.program().tensor(*tensor).bound(k) {
-            Some(n) if inside[k] => Some(n.clone()),
-            _ => read_bound(stage, affine[k], reach[k].0, padded_dims[k]),
+        .map(|k| match e.program().tensor(tensor).bound(k) {
+            Some(n) if read.inside[k] => Some(n.clone()),
+            _ => read_bound(stage, read.index[k], reach[k].0, padded_dims[k]),
         })
         .collect();
     super::schedule_stage(e, &Stage { out: copy, write: at, axes: padded_dims, reduce: vec![], bounds, body: Body::Map(value) })?;
-    Ok(Some(plain(copy)))
+    if is_shared {
+        e.padded.push(SharedCopy { tensor, pad: read.pad.clone(), reach: reach.clone(), copy });
+    }
+    Ok(Some(read.plain(copy, &reach, load.dtype())))
 }
 
 /// How far a padded copy from `first` on goes along an axis in one run: as far as the stage reads there; `extent` at most.

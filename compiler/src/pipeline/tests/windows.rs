@@ -162,3 +162,23 @@ fn few_rows_of_windows_do_not_wait_for_each_other() {
         assert_eq!(text.contains(" = add "), lanes == 16, "{lanes} lanes\n{text}");
     }
 }
+
+#[test]
+fn phases_of_a_transposed_convolution_share_its_padding() {
+    let transposed = |pads: [i64; 4], strides: [i64; 2]| {
+        let mut net = Net::new();
+        let x = net.input(&[1, 10, 9, 33]);
+        let w = net.weight(&[10, 3, 4, 4]);
+        let y = net.op("ConvTranspose", &[x, w], &[("pads", ints(&pads)), ("strides", ints(&strides))]);
+        let graph = net.graph.clone();
+        net.check(&[y]);
+        let mut net = Net { graph, n: 0 };
+        net.set_outputs(&[y]);
+        let compiled = net.compile(&Machine::x86_64(Level::V3), Options::from(Emitter::Wide));
+        let [kernel] = &compiled.program.kernels[..] else { panic!("one kernel") };
+        kernel.buffers.iter().filter(|b| b.name.contains("_padded")).map(|b| b.len).collect::<Vec<_>>()
+    };
+    // Each phase reads one row and one column outside, on sides of its own.
+    assert_eq!(transposed([1, 1, 1, 1], [2, 2]), [10 * 11 * 35]);
+    assert_eq!(transposed([0, 1, 2, 0], [3, 2]).len(), 1);
+}

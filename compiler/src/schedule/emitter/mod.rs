@@ -18,6 +18,7 @@ use crate::expr::{BinaryOp, Body, CompareOp, Expr, Ix, LiveRows, Node, Program, 
 use crate::nest::{self, Access, Affine, BufferId, Index, Reg, Stmt, for_each_access};
 use crate::schedule::choice::Forms;
 use crate::schedule::machine::Machine;
+use crate::schedule::prepare::SharedCopy;
 use crate::schedule::{Arg, Memory, ScheduleError, Scheduled};
 use crate::tensor::{DType, Size, Tensor, dense_strides, n_elements};
 
@@ -161,6 +162,8 @@ pub(in crate::schedule) struct Emitter {
     pub(in crate::schedule) slots: Vec<Option<Slot>>,
     /// Loads of the current stage that read packed constants.
     pub(in crate::schedule) packed: HashMap<Expr, Packed>,
+    /// Copies with padding that stages share.
+    pub(in crate::schedule) padded: Vec<SharedCopy>,
     /// The buffers of [`Emitter::tile_buffer`], their types and lengths.
     tiles: Vec<(BufferId, DType, usize)>,
     program: Program,
@@ -191,6 +194,7 @@ impl Emitter {
             machine: *machine,
             slots: vec![None; program.tensors.len()],
             packed: HashMap::new(),
+            padded: vec![],
             tiles: vec![],
             program: program.clone(),
             args: vec![],
@@ -268,6 +272,11 @@ impl Emitter {
     /// Whether what is emitted runs several times: a sequential loop, or one that stages share, is open.
     pub(in crate::schedule) fn is_repeated(&self) -> bool {
         !self.loops.is_empty()
+    }
+
+    /// Whether what is emitted is in no loop and no branch: it runs in every run, before all that follows.
+    pub(in crate::schedule) fn is_outermost(&self) -> bool {
+        self.scopes.len() == 1
     }
 
     /// A buffer of so many elements for the sums of one tile, the same for all tiles.
