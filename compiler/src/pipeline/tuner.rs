@@ -29,18 +29,22 @@ const SCALAR_REGISTERS: usize = 5;
 const WEIGHTS_THAT_STAY: usize = 2;
 
 /// What schedules for the emitter of instructions are made for, the best first: a schedule that needs too many registers is followed by
-/// one that counts on fewer.
+/// one that counts on fewer, and blocks of stages by stages one after the other.
 fn wide_machines(machine: &Machine) -> Vec<schedule::Machine> {
     let (target, base) = (&machine.target, schedule::Machine::from(&machine.target));
     let all = target.n_vector_registers as usize;
-    let fewer = |all: usize| [all, all / 4 * 3, all / 2].into_iter().filter(move |&n| n > LEAST_REGISTERS || n == all);
+    let fewer = |all: usize| {
+        let some = [all, all / 4 * 3, all / 2].into_iter().filter(move |&n| n > LEAST_REGISTERS || n == all);
+        some.clone().map(|n| (n, true)).chain(some.map(|n| (n, false))).chain([(SCALAR_REGISTERS, true)])
+    };
     if target.arch == Arch::Aarch64 {
-        return fewer(all).chain([SCALAR_REGISTERS]).map(|n| schedule::Machine { by_element: true, ..base.widened(4, n) }).collect();
+        let of = |(n, in_blocks)| schedule::Machine { by_element: true, in_blocks, ..base.widened(4, n) };
+        return fewer(all).map(of).collect();
     }
     let Some(isa) = wide::Isa::of(machine) else { return vec![] };
     let dot = if isa == wide::Isa::V4 && machine.target.has(Feature::Avx512vnni) { Dot::Quads } else { Dot::Pairs };
     let all = if isa == wide::Isa::V4 { all } else { all.min(16) };
-    fewer(all).chain([SCALAR_REGISTERS]).map(|n| schedule::Machine { dot, ..base.widened(isa.lanes(), n) }).collect()
+    fewer(all).map(|(n, in_blocks)| schedule::Machine { dot, in_blocks, ..base.widened(isa.lanes(), n) }).collect()
 }
 
 /// Schedules kernels: for wide vectors where the wide emitter takes them, else choosing among the forms of a contraction by
@@ -106,7 +110,8 @@ impl<'a> Tuner<'a> {
         results: Vec<Memory>,
     ) -> Result<Scheduled, ScheduleError> {
         let mut refused = None;
-        for machine in &self.wide {
+        let slides = crate::expr::sliding(program).is_some();
+        for machine in self.wide.iter().filter(|m| m.in_blocks || slides) {
             let scheduled = schedule(name, program, operands.clone(), results.clone(), machine)?;
             match linear::check(&self.target, &scheduled.kernel) {
                 Ok(()) => return self.tune(name, program, (operands, results), *machine, scheduled),

@@ -58,6 +58,8 @@ pub struct Machine {
     pub weights_stay: bool,
     /// Whether constants of 16 bits stay so.
     pub halves_stay: bool,
+    /// Whether a product and the window that slides over it may be made block by block.
+    pub in_blocks: bool,
 }
 
 /// What lanes of two vectors one instruction shuffles.
@@ -126,6 +128,7 @@ impl From<&Target> for Machine {
             threads: 1,
             weights_stay: false,
             halves_stay: false,
+            in_blocks: true,
         }
     }
 }

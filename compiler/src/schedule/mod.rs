@@ -139,7 +139,7 @@ pub fn schedule(
     results: Vec<Memory>,
     machine: &Machine,
 ) -> Result<Scheduled, ScheduleError> {
-    let slides = crate::expr::sliding(program);
+    let slides = crate::expr::sliding(program).filter(|_| machine.in_blocks);
     let nested = if slides.is_some() { None } else { stages::nest_stages(program, &operands, &results, machine) };
     let (program, row_major) = nested.as_ref().map_or((program, &[][..]), |n| (&n.program, &n.row_major[..]));
     let mut e = Emitter::new(name, program, machine);

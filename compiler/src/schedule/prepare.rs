@@ -2,6 +2,7 @@
 
 use super::emitter::{Emitter, Slot, coefficient};
 use super::pack::{offsets, packable};
+use super::reduce::loads;
 use super::{ScheduleError, borders};
 use crate::expr::{Affine, Body, Expr, Item, Ix, Node, Stage, TensorId, Var, simplified};
 use crate::tensor::{DType, Size, Tensor};
@@ -123,14 +124,8 @@ impl<'l> PaddedRead<'l> {
 }
 
 /// The reads with padding in a value, each once.
-fn padded_reads(value: &Expr) -> Vec<Expr> {
-    let mut found: Vec<Expr> = vec![];
-    value.visit(&mut |x| {
-        if matches!(x.node(), Node::Load { pad: Some(_), .. }) && !found.contains(x) {
-            found.push(x.clone());
-        }
-    });
-    found
+pub(super) fn padded_reads(value: &Expr) -> Vec<Expr> {
+    loads(value).into_iter().filter(|l| matches!(l.node(), Node::Load { pad: Some(_), .. })).collect()
 }
 
 /// A plain read of a padded copy that stands for a padded read; `None` where the read is left as it is.

@@ -7,7 +7,6 @@ use std::ops::Range;
 use super::channels::{Channels, Constants};
 use super::emitter::{Emitter, Point, Slot, index_depends};
 use super::machine::Machine;
-use super::reduce::loads;
 use super::{MAX_PRIVATE_BYTES, ScheduleError, borders, prepare, schedule_stage};
 use crate::expr::{Affine, Body, Expr, Ix, Node, Sliding, Stage, TensorId, Var};
 use crate::nest;
@@ -142,7 +141,7 @@ fn emit_in_parts(e: &mut Emitter, at: &nest::Affine, cuts: &[i64], one: &Stage, 
 /// The reads of a stage's reduction that have padding.
 fn padded_reads(stage: &Stage) -> Vec<Expr> {
     let Body::Reduce { value, .. } = &stage.body else { return vec![] };
-    loads(value).into_iter().filter(|l| matches!(l.node(), Node::Load { pad: Some(_), .. })).collect()
+    prepare::padded_reads(value)
 }
 
 /// The first row of the result in a block.

@@ -141,6 +141,22 @@ fn blocks_of_a_product_and_a_window_are_one_step() {
 }
 
 #[test]
+fn large_windows_leave_registers_for_their_sums() {
+    let case = Case { image: [8, 80, 60], channels: 64, window: [5, 5], pads: [2; 4], ..Case::depthwise() };
+    let (mut net, y) = case.net();
+    net.set_outputs(&[y]);
+    for (level, lanes) in [(Level::V4, "map(lanes=16)"), (Level::V3, "map(lanes=8)")] {
+        let mut machine = Machine::x86_64(level);
+        machine.target.l2_bytes = 2 << 20;
+        let options = Options { emitter: Emitter::Auto, threads: 2, ..Options::default() };
+        let compiled = lower_and_schedule(net.graph.clone(), &machine, options).unwrap();
+        let found = blocks(&compiled);
+        assert!(matches!(&found[..], [one] if one.contains(lanes)), "{level:?}: {found:?}");
+        net.check_at(level, Emitter::Auto, &[y], &net.inputs(), &net.evaluate(&net.inputs()));
+    }
+}
+
+#[test]
 fn the_product_may_be_the_first_layer() {
     let case = Case { image: [3, 200, 200], taps: Some([3, 2, 1]), channels: 32, ..Case::depthwise() };
     check(&case, true);

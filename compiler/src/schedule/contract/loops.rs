@@ -88,8 +88,13 @@ pub(super) fn row_loop(e: &mut Emitter, plan: &Plan, asking: Option<i64>, point:
         let rest = parts.pop();
         parts = around_padding(e, plan, axis, (full, step)).into_iter().chain(rest).collect();
     }
+    // What the taps of one tile are multiplied with stays in registers for the next, if they have room for it.
+    let taps: usize = plan.stage.reduce.iter().product();
+    let is_crowded = taps + 2 * plan.tile.mr > e.machine.n_registers;
     for (range, step) in parts {
-        tiles(e, &Run { range, step, live: None }, Asking::Part)?;
+        let run = Run { range, step, live: None };
+        let mut tiles = |e: &mut Emitter| tiles(e, &run, Asking::Part);
+        if !plan.padded.is_empty() && is_crowded { e.forgetting(tiles) } else { tiles(e) }?;
     }
     Ok(())
 }
