@@ -49,10 +49,11 @@ const WORTH_A_TURN: u64 = 2;
 /// The loop that is the statement with these numbers, one in the other.
 fn loop_at<'k>(block: &'k mut [Stmt], at: &[usize]) -> Option<&'k mut Loop> {
     let (&i, inside) = at.split_first()?;
+    let is_guarded = guarded(&block[i]).is_some();
     let l = match &mut block[i] {
         Stmt::Loop(l) => l,
-        Stmt::If { then, otherwise, .. } => match (&mut then[..], &otherwise[..]) {
-            ([Stmt::Loop(l)], []) => l,
+        Stmt::If { then, .. } if is_guarded => match &mut then[..] {
+            [Stmt::Loop(l)] => l,
             _ => return None,
         },
         _ => return None,

@@ -92,6 +92,15 @@ impl<'l> PaddedRead<'l> {
         self.inside.iter().all(|&x| x)
     }
 
+    /// Whether what is read and what is around it is the same for all stages, and of one size.
+    fn stays(&self, e: &Emitter) -> bool {
+        let is_operand = |t: &TensorId| e.program().operands.contains(t);
+        let of_operand = |l: &Expr| matches!(l.node(), Node::Load { tensor, .. } if is_operand(tensor));
+        is_operand(&self.tensor)
+            && loads(self.pad).iter().all(of_operand)
+            && e.program().tensor(self.tensor).bounds.iter().all(Option::is_none)
+    }
+
     /// The same elements of a copy that begins at these places.
     fn plain(&self, tensor: TensorId, reach: &[(i64, i64)], dtype: DType) -> Expr {
         let index = self.index.iter().zip(reach).map(|(a, r)| Ix::Affine(a.offset(-r.0))).collect();
@@ -136,9 +145,7 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
         return Ok(Some(read.plain(tensor, &read.reach, load.dtype())));
     }
     let dims = e.dims(tensor).to_vec();
-    let fixed = |bounds: &[Option<Size>]| bounds.iter().all(Option::is_none);
-    let is_shared =
-        e.program().operands.contains(&tensor) && fixed(&stage.bounds) && fixed(&e.program().tensor(tensor).bounds) && e.is_outermost();
+    let is_shared = read.stays(e) && e.is_outermost() && stage.bounds.iter().all(Option::is_none);
     let reach = if is_shared { read.reach_of_all(e) } else { read.reach.clone() };
     if is_shared && let Some(made) = e.padded.iter().find(|c| c.tensor == tensor && c.pad == *read.pad && c.reach == reach) {
         return Ok(Some(read.plain(made.copy, &reach, load.dtype())));
