@@ -50,10 +50,10 @@ pub(super) enum Search {
 
 /// Finds the quotient that has these values `(x, value)`, of all `x` of a range; only `usable` points can be asked for.
 ///
-/// One is found where every remainder is among the points between the least and the greatest value; or, where every one is among all points
-/// or no other has the same values, where both sides of two steps of it were seen.
+/// One is found where every remainder is among the points between the least and the greatest value and no other divisor has the same values;
+/// or, where every one is among all points or no other has the same values, where both sides of two steps of it were seen.
 pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: &dyn Fn(i64) -> bool) -> Search {
-    let (candidates, too_many) = candidates(points);
+    let Candidates { some: candidates, too_many, of_size } = candidates(points);
     let seen: BTreeSet<i64> = points.iter().map(|p| p.0).collect();
     // Points of the least or the greatest value may be behind an end of the function.
     let values = || points.iter().map(|p| p.1);
@@ -63,11 +63,19 @@ pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: 
         let is_whole = |q: &&Quotient| seen.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
         candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())).copied()
     };
+    // What else has the values, of those that divide the size itself.
+    let told = |found: Quotient| {
+        let rivals: Vec<Quotient> = [found].into_iter().chain(of_size.iter().copied()).collect();
+        telling(&rivals, &range, points, usable).map(|asked| if asked.is_empty() { Search::Nothing } else { Search::Open(asked) })
+    };
     if let Some(found) = whole(&between) {
-        return Search::Found(found);
+        return told(found).unwrap_or(Search::Found(found));
     }
     let first = match (whole(&seen), candidates.first()) {
-        (Some(whole), _) => whole,
+        (Some(whole), _) => match told(whole) {
+            Some(open) => return open,
+            None => whole,
+        },
         (None, None) => return Search::Nothing,
         (None, Some(&first)) => match telling(&candidates, &range, points, usable) {
             Some(asked) if !asked.is_empty() => return Search::Open(asked),
@@ -87,13 +95,22 @@ pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: 
     Search::Open(ends.flat_map(|&x| [x - 1, x]).filter(|x| !seen.contains(x)).collect())
 }
 
-/// Quotients that have these values, for each divisor those with the least, a middle and the greatest `plus`; whether there are more.
-fn candidates(points: &[(i64, i64)]) -> (Vec<Quotient>, bool) {
-    let (Some(&first), Some(&last)) = (points.iter().min(), points.iter().max()) else { return (vec![], false) };
+/// Quotients that have some values, for each divisor those with the least, a middle and the greatest `plus`.
+#[derive(Default)]
+struct Candidates {
+    some: Vec<Quotient>,
+    /// Whether there are more.
+    too_many: bool,
+    /// All that divide the size itself.
+    of_size: Vec<Quotient>,
+}
+
+fn candidates(points: &[(i64, i64)]) -> Candidates {
+    let (Some(&first), Some(&last)) = (points.iter().min(), points.iter().max()) else { return Candidates::default() };
     let common = points.iter().fold(0, |g, p| gcd(g, p.1.abs()));
     let (dx, rises) = (last.0 - first.0, last.1 - first.1);
     if common == 0 || rises == 0 {
-        return (vec![], false);
+        return Candidates::default();
     }
     let mut found: BTreeMap<(i64, i64), Vec<Quotient>> = BTreeMap::new();
     let mut of_unit = |unit: i64| {
@@ -120,7 +137,8 @@ fn candidates(points: &[(i64, i64)]) -> (Vec<Quotient>, bool) {
     divisors.collect::<BTreeSet<i64>>().into_iter().for_each(|unit| of_unit(unit * rises.signum()));
     let n = found.len();
     let every = (3 * n).div_ceil(MAX_COMPARED).max(1);
-    (found.into_values().step_by(every).flatten().collect(), every > 1)
+    let of_size = found.values().flatten().filter(|q| q.times == 1).copied().collect();
+    Candidates { some: found.into_values().step_by(every).flatten().collect(), too_many: every > 1, of_size }
 }
 
 /// Usable points at which functions differ, the most telling first; `None` if they are the same at all points of the range.
@@ -214,6 +232,18 @@ mod tests {
                 assert!(range.clone().all(|x| found.value(x) == f(x)), "{found:?} for {range:?}");
             }
         }
+    }
+
+    #[test]
+    fn all_remainders_of_one_divisor_do_not_exclude_another() {
+        // A ninth, of which 7, 8 and 16 would tell that it is no eighth.
+        let f = |x: i64| (x + 11) / 9;
+        let known = |x: &i64| ![7, 8, 16].contains(x);
+        let points: Vec<(i64, i64)> = (6..=29).filter(known).map(|x| (x, f(x))).collect();
+        assert!(points.iter().all(|&(x, v)| v == (x + 7) / 8));
+        assert_eq!(search(&points, 1..=29, &|x| known(&x) && x > 5), Search::Nothing);
+        let Search::Open(asked) = search(&points, 1..=29, &|x| x > 5) else { panic!("a question") };
+        assert!(!asked.is_empty() && asked.iter().all(|x| !known(x)), "{asked:?}");
     }
 
     #[test]
