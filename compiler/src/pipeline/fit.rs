@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bent::{Bent, bent};
 use super::composed::Known;
-use super::quotient::{Search, search};
+use super::quotient::{Quotient, Search, search};
 use super::refuse;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{Graph, NodeId};
@@ -63,12 +63,14 @@ pub(super) struct Wanted {
     sizes: Arc<Mutex<BTreeSet<Vec<i64>>>>,
     /// Whether no more sizes are read.
     pub(super) closed: bool,
+    /// Whether what is likely is taken, since no denser probes follow.
+    pub(super) last: bool,
 }
 
 impl Wanted {
     /// Where nothing was asked yet.
-    pub(super) fn new(closed: bool) -> Self {
-        Wanted { closed, ..Wanted::default() }
+    pub(super) fn new(closed: bool, last: bool) -> Self {
+        Wanted { closed, last, ..Wanted::default() }
     }
 
     fn ask(&self, at: Vec<i64>) {
@@ -130,6 +132,7 @@ impl Fitter {
                 told.join(", ")
             ))
         };
+        let mut likely = None;
         if let [p] = moving[..] {
             let counted = self.counted(p);
             let Parameter { low, high, step, .. } = self.parameters[p];
@@ -146,15 +149,12 @@ impl Fitter {
                 }
                 told()
             };
+            let of = |q: Quotient| counted.times(q.times).plus(&Size::Constant(q.plus)).floor(q.over).times(q.unit);
             match search(&points, least..=most, &usable) {
-                Search::Found(q) => {
-                    let size = counted.times(q.times).plus(&Size::Constant(q.plus)).floor(q.over).times(q.unit);
-                    if self.holds(&size, values) {
-                        return Ok(Some(size));
-                    }
-                }
+                Search::Found(q) if self.holds(&of(q), values) => return Ok(Some(of(q))),
                 Search::Open(more) if !self.wanted.closed => return Err(ask(more)),
-                Search::Open(_) | Search::Nothing => {}
+                Search::Likely(q) => likely = Some(of(q)),
+                Search::Found(_) | Search::Open(_) | Search::Nothing => {}
             }
             match bent(&points, least..=most, &|x| is_usable(of_step(x))) {
                 Bent::Found(b) => {
@@ -181,7 +181,8 @@ impl Fitter {
                 return Ok(Some(size));
             }
         }
-        if let Some(size) = self.known.composed(values, self.is_complete()).filter(|s| self.holds(s, values)) {
+        let composed = self.known.composed(values, self.is_complete());
+        if let Some(size) = composed.into_iter().chain(likely.filter(|_| self.wanted.last)).find(|s| self.holds(s, values)) {
             return Ok(Some(size));
         }
         Err(told())

@@ -44,6 +44,8 @@ pub(super) enum Search {
     Nothing,
     /// All quotients with these values are this one, for every `x`.
     Found(Quotient),
+    /// The first of several with these values: no usable point would tell.
+    Likely(Quotient),
     /// Values at these points would tell.
     Open(Vec<i64>),
 }
@@ -73,6 +75,7 @@ pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: 
     }
     let first = match (whole(&seen), candidates.first()) {
         (Some(whole), _) => match told(whole) {
+            Some(Search::Nothing) => return Search::Likely(whole),
             Some(open) => return open,
             None => whole,
         },
@@ -188,7 +191,7 @@ mod tests {
             let points: Vec<(i64, i64)> = xs.iter().map(|&x| (x, f(x))).collect();
             match search(&points, range.clone(), &|x| x >= (3 * low + high) / 4 && x >= 3 && x & (x - 1) != 0) {
                 Search::Nothing => return (None, xs.len()),
-                Search::Found(q) => return (Some(q), xs.len()),
+                Search::Found(q) | Search::Likely(q) => return (Some(q), xs.len()),
                 Search::Open(more) => {
                     assert!(!more.is_empty() && more.iter().all(|x| !xs.contains(x) && range.contains(x)), "{more:?}");
                     xs.extend(more);

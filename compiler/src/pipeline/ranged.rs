@@ -181,7 +181,7 @@ fn compile_with<S: Clone, T, E: From<Vec<Diagnostic>>>(
         let (mut graphs, mut all_folded): (Vec<Graph>, Vec<Graph>) = sizes[1..].iter().map(|at| known[at].clone()).unzip();
         note_spreads(&stored, &mut first, &mut graphs);
         note_spreads(&folded, &mut split, &mut all_folded);
-        let wanted = Wanted::new(asked.len() >= MOST_ASKED);
+        let wanted = Wanted::new(asked.len() >= MOST_ASKED, dense.len() == 0);
         let mut more = |wanted: &Wanted| {
             let before = asked.len();
             asked.extend(wanted.take().into_iter().filter(|at| !sizes.contains(at)));

@@ -26,7 +26,7 @@ pub(in crate::pipeline) fn small_varying_constants(
     parameters: &[Parameter],
     sizes: Vec<Vec<i64>>,
 ) -> BTreeSet<String> {
-    let fitter = Fitter { parameters: parameters.to_vec(), probes: sizes, known: Known::default(), wanted: Wanted::new(true) };
+    let fitter = Fitter { parameters: parameters.to_vec(), probes: sizes, known: Known::default(), wanted: Wanted::new(true, true) };
     constants_of(graph, others, |whole, twins| {
         let known = twins.len() == others.len() && is_small(whole, twins) && !are_parts(twins, whole);
         known && matches!(table(&fitter, whole, twins), Err(Misfit::Varies(_)))
