@@ -7,7 +7,7 @@
 
 use super::coverage::writes_before_reads;
 use super::footprint::{Steps, collisions};
-use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, guarded};
+use super::ir::{Buffer, BufferId, Kernel, Loop, Op, Stmt, Var, guarded};
 use super::pieces::{joins, runs, runs_of_a_turn, split, turning};
 use super::print::Text;
 use super::verify::{Problem, VerifyError, verify_structure};
@@ -115,7 +115,11 @@ fn mark_in_turns(kernel: &mut Kernel, i: usize, least_work: u64, private: &impl 
     };
     let chosen: Vec<usize> = (0..turn.body.len()).filter(|&j| worth(&turn.body[j])).collect();
     for j in chosen {
-        mark_one(kernel, &[i, j], private);
+        let mut marked = kernel.clone();
+        mark_one(&mut marked, &[i, j], private);
+        if turning(&marked.body[i]).is_some() {
+            *kernel = marked;
+        }
     }
 }
 
@@ -152,20 +156,10 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
     for (i, buffer) in kernel.buffers.iter().enumerate().filter(|b| b.1.private) {
         for run in runs(&kernel.body) {
             let id = BufferId(i as u32);
-            let sound = match top_loop(&run[0]) {
-                Some(l) if is_spread(&run[0]) => writes_before_reads(kernel, id, &l.body, &[(l.var, Steps::of(l))]),
-                _ if let Some(turn) = turning(&run[0]) => {
-                    // What one piece of a turn writes, another may read on another thread.
-                    let mut pieces = runs_of_a_turn(&turn.body);
-                    pieces.all(|piece| {
-                        let open = [(turn.var, Steps::of(turn))];
-                        match top_loop(&piece[0]) {
-                            Some(l) if is_spread(&piece[0]) => writes_before_reads(kernel, id, &l.body, &[open[0], (l.var, Steps::of(l))]),
-                            _ => writes_before_reads(kernel, id, piece, &open),
-                        }
-                    })
-                }
-                _ => writes_before_reads(kernel, id, run, &[]),
+            let sound = match turning(&run[0]) {
+                // What one piece of a turn writes, another may read on another thread.
+                Some(turn) => runs_of_a_turn(&turn.body).all(|piece| fills_first(kernel, id, piece, &[(turn.var, Steps::of(turn))])),
+                None => fills_first(kernel, id, run, &[]),
             };
             if !sound {
                 let problem = Problem::ReadBeforeWritten { buffer: buffer.name.clone() };
@@ -174,6 +168,14 @@ pub(super) fn prove(kernel: &Kernel) -> Vec<VerifyError> {
         }
     }
     errors
+}
+
+/// Whether a piece, in these loops, reads of a private buffer only what it has written: each iteration, where threads share it.
+fn fills_first(kernel: &Kernel, buffer: BufferId, piece: &[Stmt], around: &[(Var, Steps)]) -> bool {
+    match top_loop(&piece[0]) {
+        Some(l) if is_spread(&piece[0]) => writes_before_reads(kernel, buffer, &l.body, &[around, &[(l.var, Steps::of(l))]].concat()),
+        _ => writes_before_reads(kernel, buffer, piece, around),
+    }
 }
 
 fn loops(kernel: &Kernel, stmt: &Stmt, text: &Text<'_>, errors: &mut Vec<VerifyError>) {

@@ -13,14 +13,15 @@ pub fn work(kernel: &Kernel, stmt: &Stmt) -> u64 {
     operations(stmt).saturating_add(work_of_bytes(bytes))
 }
 
-/// Bytes of each buffer between the first and the last that statements reach while these loops run; all where that is not known.
+/// Bytes of each buffer between the first and the last that statements reach while these loops run; all where data decides.
 fn reached(kernel: &Kernel, running: &[&Loop], block: &[Stmt]) -> Vec<usize> {
     let inner: HashMap<Var, Steps> = running.iter().map(|l| (l.var, Steps::of(l))).collect();
     let mut ends: Vec<Option<(i64, i64)>> = vec![None; kernel.buffers.len()];
     for_each_access(block, &mut |buffer, index, _| {
         let whole = (0, kernel.buffers[buffer.0 as usize].len as i64);
         let ends = &mut ends[buffer.0 as usize];
-        let (first, last) = if index.dynamic.is_empty() { span(&index.affine, &inner).unwrap_or(whole) } else { whole };
+        let values = |var| inner.get(&var).map_or((0, 0), |s| (s.start, s.start + s.step * (s.n - 1).max(0)));
+        let (first, last) = if index.dynamic.is_empty() { index.affine.range(values) } else { whole };
         let (from, to) = ends.unwrap_or((first, last));
         *ends = Some((from.min(first), to.max(last)));
     });
@@ -29,18 +30,6 @@ fn reached(kernel: &Kernel, running: &[&Loop], block: &[Stmt]) -> Vec<usize> {
         n.saturating_mul(b.dtype.size_bytes())
     };
     kernel.buffers.iter().zip(ends).map(bytes).collect()
-}
-
-/// The first and the last value while these loops run and others stand still at zero; `None` past what can be counted.
-fn span(affine: &Affine, inner: &HashMap<Var, Steps>) -> Option<(i64, i64)> {
-    let mut ends = (affine.constant, affine.constant);
-    for (var, c) in &affine.terms {
-        let Some(steps) = inner.get(var) else { continue };
-        let first = c.checked_mul(steps.start)?;
-        let last = c.checked_mul(steps.step.checked_mul(steps.n - 1)?.checked_add(steps.start)?)?;
-        ends = (ends.0.checked_add(first.min(last))?, ends.1.checked_add(first.max(last))?);
-    }
-    Some(ends)
 }
 
 /// What memory costs that is reached.

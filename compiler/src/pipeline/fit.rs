@@ -151,10 +151,15 @@ impl Fitter {
             };
             let of = |q: Quotient| counted.times(q.times).plus(&Size::Constant(q.plus)).floor(q.over).times(q.unit);
             match search(&points, least..=most, &usable) {
-                Search::Found(q) if self.holds(&of(q), values) => return Ok(Some(of(q))),
+                Search::Found(q) => {
+                    let size = of(q);
+                    if self.holds(&size, values) {
+                        return Ok(Some(size));
+                    }
+                }
                 Search::Open(more) if !self.wanted.closed => return Err(ask(more)),
                 Search::Likely(q) => likely = Some(of(q)),
-                Search::Found(_) | Search::Open(_) | Search::Nothing => {}
+                Search::Open(_) | Search::Nothing => {}
             }
             match bent(&points, least..=most, &|x| is_usable(of_step(x))) {
                 Bent::Found(b) => {

@@ -53,7 +53,8 @@ pub(super) enum Search {
 /// Finds the quotient that has these values `(x, value)`, of all `x` of a range; only `usable` points can be asked for.
 ///
 /// One is found where every remainder is among the points between the least and the greatest value and no other divisor has the same values;
-/// or, where every one is among all points or no other has the same values, where both sides of two steps of it were seen.
+/// or, where every one is among all points or no other has the same values, where both sides of two steps of it were seen. With every
+/// remainder among all points, but another divisor that no usable point tells apart, it is likely.
 pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: &dyn Fn(i64) -> bool) -> Search {
     let Candidates { some: candidates, too_many, of_size } = candidates(points);
     let seen: BTreeSet<i64> = points.iter().map(|p| p.0).collect();
@@ -65,19 +66,20 @@ pub(super) fn search(points: &[(i64, i64)], range: RangeInclusive<i64>, usable: 
         let is_whole = |q: &&Quotient| seen.iter().map(|x| x.rem_euclid(q.over)).collect::<BTreeSet<i64>>().len() as i64 == q.over;
         candidates.iter().filter(is_whole).min_by_key(|q| (q.over, -q.unit.abs())).copied()
     };
-    // What else has the values, of those that divide the size itself.
-    let told = |found: Quotient| {
-        let rivals: Vec<Quotient> = [found].into_iter().chain(of_size.iter().copied()).collect();
-        telling(&rivals, &range, points, usable).map(|asked| if asked.is_empty() { Search::Nothing } else { Search::Open(asked) })
-    };
+    // Where one differs from what else has the values, of those that divide the size itself.
+    let rivals = |found: Quotient| telling(&[&[found], &of_size[..]].concat(), &range, points, usable);
     if let Some(found) = whole(&between) {
-        return told(found).unwrap_or(Search::Found(found));
+        return match rivals(found) {
+            None => Search::Found(found),
+            Some(asked) if asked.is_empty() => Search::Nothing,
+            Some(asked) => Search::Open(asked),
+        };
     }
     let first = match (whole(&seen), candidates.first()) {
-        (Some(whole), _) => match told(whole) {
-            Some(Search::Nothing) => return Search::Likely(whole),
-            Some(open) => return open,
+        (Some(whole), _) => match rivals(whole) {
             None => whole,
+            Some(asked) if asked.is_empty() => return Search::Likely(whole),
+            Some(asked) => return Search::Open(asked),
         },
         (None, None) => return Search::Nothing,
         (None, Some(&first)) => match telling(&candidates, &range, points, usable) {

@@ -110,8 +110,7 @@ impl<'a> Tuner<'a> {
         results: Vec<Memory>,
     ) -> Result<Scheduled, ScheduleError> {
         let mut refused = None;
-        let slides = crate::expr::sliding(program).is_some();
-        for machine in self.wide.iter().filter(|m| m.in_blocks || slides) {
+        for machine in self.wide.iter().filter(|m| m.in_blocks || crate::expr::sliding(program).is_some()) {
             let scheduled = schedule(name, program, operands.clone(), results.clone(), machine)?;
             match linear::check(&self.target, &scheduled.kernel) {
                 Ok(()) => return self.tune(name, program, (operands, results), *machine, scheduled),

@@ -10,16 +10,8 @@ use crate::tensor::{DType, Size, Tensor};
 /// The stage with the padded reads of its reduction replaced by plain reads of a padded copy, but for those that loops are split around.
 pub(super) fn prepare(e: &mut Emitter, stage: &Stage) -> Result<Stage, ScheduleError> {
     e.forget();
-    let (value, op) = match &stage.body {
-        Body::Map(_) | Body::Scatter { .. } => return Ok(stage.clone()),
-        Body::Reduce { op, value, .. } => (value.clone(), Some(*op)),
-        Body::Arg { value, .. } => (value.clone(), None),
-    };
     let mut replaced = vec![];
-    for load in padded_reads(&value) {
-        if op.is_some_and(|op| borders::in_place(e, stage, op, &value, &load)) {
-            continue;
-        }
+    for load in copied_reads(e, stage) {
         if let Some(plain) = padded_copy(e, stage, &load)? {
             replaced.push((load, plain));
         }
@@ -92,13 +84,16 @@ impl<'l> PaddedRead<'l> {
         self.inside.iter().all(|&x| x)
     }
 
-    /// Whether what is read and what is around it is the same for all stages, and of one size.
-    fn stays(&self, e: &Emitter) -> bool {
+    /// Whether what follows may read the copy too: what is read and what is around it stays, is of one size, and is copied in every run.
+    fn is_shared(&self, e: &Emitter, stage: &Stage) -> bool {
         let is_operand = |t: &TensorId| e.program().operands.contains(t);
         let of_operand = |l: &Expr| matches!(l.node(), Node::Load { tensor, .. } if is_operand(tensor));
+        let is_fixed = |bounds: &[Option<Size>]| bounds.iter().all(Option::is_none);
         is_operand(&self.tensor)
             && loads(self.pad).iter().all(of_operand)
-            && e.program().tensor(self.tensor).bounds.iter().all(Option::is_none)
+            && is_fixed(&e.program().tensor(self.tensor).bounds)
+            && is_fixed(&stage.bounds)
+            && e.is_outermost()
     }
 
     /// The same elements of a copy that begins at these places.
@@ -113,22 +108,27 @@ impl<'l> PaddedRead<'l> {
         let (mut all, mut apart) = (self.reach.clone(), 0);
         for item in &e.program().items {
             let Item::Stage(stage) = item else { continue };
-            let (value, op) = match &stage.body {
-                _ if stage.bounds.iter().any(Option::is_some) => continue,
-                Body::Map(_) | Body::Scatter { .. } => continue,
-                Body::Reduce { op, value, .. } => (value, Some(*op)),
-                Body::Arg { value, .. } => (value, None),
-            };
-            for load in padded_reads(value) {
-                let Some(other) = PaddedRead::of(e, stage, &load) else { continue };
-                let is_copied = !other.is_inside() && op.is_none_or(|op| !borders::in_place(e, stage, op, value, &load));
-                if other.tensor == self.tensor && other.pad == self.pad && is_copied {
+            if stage.bounds.iter().any(Option::is_some) {
+                continue;
+            }
+            for load in copied_reads(e, stage) {
+                let Some(other) = PaddedRead::of(e, stage, &load).filter(|other| !other.is_inside()) else { continue };
+                if other.tensor == self.tensor && other.pad == self.pad {
                     all.iter_mut().zip(&other.reach).for_each(|(a, r)| *a = (a.0.min(r.0), a.1.max(r.1)));
                     apart += size(&other.reach);
                 }
             }
         }
         if size(&all) <= apart { all } else { self.reach.clone() }
+    }
+}
+
+/// The padded reads of a stage's reduction but for those that loops are split around.
+fn copied_reads(e: &Emitter, stage: &Stage) -> Vec<Expr> {
+    match &stage.body {
+        Body::Map(_) | Body::Scatter { .. } => vec![],
+        Body::Reduce { op, value, .. } => padded_reads(value).into_iter().filter(|l| !borders::in_place(e, stage, *op, value, l)).collect(),
+        Body::Arg { value, .. } => padded_reads(value),
     }
 }
 
@@ -145,7 +145,7 @@ fn padded_copy(e: &mut Emitter, stage: &Stage, load: &Expr) -> Result<Option<Exp
         return Ok(Some(read.plain(tensor, &read.reach, load.dtype())));
     }
     let dims = e.dims(tensor).to_vec();
-    let is_shared = read.stays(e) && e.is_outermost() && stage.bounds.iter().all(Option::is_none);
+    let is_shared = read.is_shared(e, stage);
     let reach = if is_shared { read.reach_of_all(e) } else { read.reach.clone() };
     if is_shared && let Some(made) = e.padded.iter().find(|c| c.tensor == tensor && c.pad == *read.pad && c.reach == reach) {
         return Ok(Some(read.plain(made.copy, &reach, load.dtype())));

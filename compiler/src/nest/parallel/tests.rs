@@ -393,6 +393,11 @@ fn a_loop_over_time_takes_turns() {
     assert_eq!((verify(&kernel), kernel.buffers[3].private), (vec![], true));
     assert_eq!(pieces(&kernel).iter().map(|p| p.spread.is_some() && p.turn.is_some()).collect::<Vec<_>>(), [true; 2]);
     eval_everywhere(&kernel, &mut numbered(&kernel)).unwrap();
+    // Its numbers are none below nothing.
+    let below = OVER_TIME.replace("for t in 0..4", "for t in -4..0").replace("8*t", "8*t + 32");
+    let mut kernel = parse(&below).unwrap();
+    mark(&mut kernel, 0, |_, b| b.access == Access::ReadWrite);
+    assert_eq!((verify(&kernel), kernel.to_string().contains("par ")), (vec![], false));
     // Where threads would pass registers or scratch of their own on, one of them does all.
     let carried = OVER_TIME.replace("%9: f32 = const 0.5", "%9: f32 = const 0.5 %8: f32 = const 0.0");
     let mut kernel = parse(&carried).unwrap();
