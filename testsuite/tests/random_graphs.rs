@@ -24,7 +24,7 @@ const NOT_DRAWN: &[(&str, &str)] = &[
     ("NonMaxSuppression", "is read as `PaddedNonMaxSuppression`"),
     ("NonZero", "is read as `PaddedNonZero`"),
     ("Unique", "is read as `PaddedUnique`"),
-    ("com.microsoft.DynamicQuantizeLSTM", "rounds to eight bits what sums have rounded before, and so jumps"),
+    ("ai.tinsmith.ByteLSTM", "`com.microsoft.DynamicQuantizeLSTM` is made of it"),
     ("tinsmith.PairwiseCoupling", "`SVMClassifier` is made of it"),
     ("tinsmith.TreeLeaves", "`TreeEnsemble` is made of it"),
 ];

@@ -21,6 +21,7 @@ pub(super) const QUANTIZED: &[(&str, Make)] = &[
     ("integer_matmul", integer_matmul),
     ("integer_to_float", integer_to_float),
     ("quantized_attention", quantized_attention),
+    ("quantized_recurrent", quantized_recurrent),
 ];
 
 /// A value in eight bits, with the names of its scale and zero point.
@@ -273,6 +274,30 @@ fn dynamic(d: &mut Draft<'_>, x: &Variable) -> Made {
     }
     d.n_results = 3;
     Some((format!("DynamicQuantizeLinear({})", x.name), true))
+}
+
+/// Sums of a state are rounded before it is rounded to bytes, and so it may be the next byte: with small weights that is little.
+fn quantized_recurrent(d: &mut Draft<'_>, x: &Variable) -> Made {
+    if x.dtype != DType::F32 || !x.exact || x.dims.len() != 3 || x.dims[0] > 6 || x.n_elements() == 0 {
+        return None;
+    }
+    let (h, [batch, from]) = (columns(d), [x.dims[1], x.dims[2]]);
+    let (direction, n) = d.random.one_of(&[("forward", 1), ("reverse", 1), ("bidirectional", 2)]);
+    let dtype = d.random.one_of(&[DType::U8, DType::I8]);
+    let of_all = if d.random.one_in(2) { vec![n] } else { vec![n, 4 * h] };
+    let weights = |d: &mut Draft<'_>, what: &str, from: usize, scale: &str| {
+        let seed = d.random.below(1000);
+        let zero = d.random.one_of(&[0, 3, 120]);
+        let scale = d.constant(&format!("{what}.scale"), format!("splat({scale})"), DType::F32, &of_all);
+        let zero = d.constant(&format!("{what}.zero"), format!("splat({zero})"), dtype, &of_all);
+        (d.constant(what, format!("rand({seed})"), dtype, &[n, from, 4 * h]), format!("{scale}, {zero}"))
+    };
+    let (w, w_zero) = weights(d, "w", from, "0.0033");
+    let (r, r_zero) = weights(d, "r", h, if x.dims[0] == 1 { "0.0071" } else { "0.00002" });
+    let bias = if d.random.one_in(2) { d.weights("b", &[n, 8 * h]) } else { "_".to_owned() };
+    let [first_h, first_c] = ["h", "c"].map(|what| if d.random.one_in(2) { d.weights(what, &[n, batch, h]) } else { "_".to_owned() });
+    let text = format!("com.microsoft.DynamicQuantizeLSTM({}, {w}, {r}, {bias}, _, {first_h}, {first_c}, _, {w_zero}, {r_zero})", x.name);
+    Some((format!("{text} direction=\"{direction}\" hidden_size={h}"), false))
 }
 
 /// Weights of 4 or 8 bits with a scale for each block.

@@ -1,7 +1,7 @@
 //! `LSTM`: long short-term memory.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LSTM.html>
 
-use super::recurrent::{Recurrence, recurrence};
+use super::recurrent::{EvalStep, Recurrence, Step, recurrence};
 use crate::expr::{self, Affine, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -29,12 +29,66 @@ operator! {
     layout: i64 = 0,
 }
 
-/// Position of the peephole weights.
-const P: usize = 7;
+/// Functions of a direction where none are given.
+pub(super) const DEFAULTS: &[&str] = &["Sigmoid", "Tanh", "Tanh"];
+
+/// Position of the peephole weights, `[direction, 3 * hidden]`.
+pub(super) const P: usize = 7;
+
+/// What an LSTM has beside its products.
+pub(super) struct Cell<'a, T> {
+    pub(super) recurrence: &'a Recurrence,
+    pub(super) peepholes: Option<T>,
+    pub(super) input_forget: bool,
+}
+
+impl Cell<'_, TensorId> {
+    /// The next state of sums `[batch, 4 * hidden]`, those of the gates `i`, `o`, `f`, `c`.
+    pub(super) fn step(&self, b: &mut expr::Builder, s: &Step, sums: TensorId) {
+        let (r, n) = (self.recurrence, self.recurrence.hidden());
+        let cell = s.c.expect("a cell state");
+        // Input of the activation of a gate (0 input, 1 output, 2 forget, 3 cell) with what it sees of the cell state.
+        let gate = |b: &expr::Builder, at: &[Affine], gate: usize, c: Option<&expr::Expr>| {
+            let sum = b.load(sums, [at[0].clone(), at[1].offset((gate * n) as i64)]);
+            let sum = match (self.peepholes, c) {
+                (Some(p), Some(c)) => {
+                    let index = [Affine::constant(s.direction as i64), at[1].offset((gate * n) as i64)];
+                    sum + b.load(p, index).cast(c.dtype()) * c.clone()
+                }
+                _ => sum,
+            };
+            s.activations[usize::from(gate == 3)].of(&r.clip(sum))
+        };
+        s.update(b, cell, |b, at, c| {
+            let input = gate(b, at, 0, Some(&c));
+            let forget = if self.input_forget { input.like(1.0) - input.clone() } else { gate(b, at, 2, Some(&c)) };
+            forget * c + input * gate(b, at, 3, None)
+        });
+        s.update(b, s.h, |b, at, _| {
+            let c = b.load(cell, at.to_vec());
+            gate(b, at, 1, Some(&c)) * s.activations[2].of(&c)
+        });
+    }
+}
+
+impl Cell<'_, Vec<f64>> {
+    /// As `step`, with values of one element of the batch.
+    pub(super) fn eval(&self, s: &EvalStep, sums: &[f64], h: &mut [f64], c: &mut [f64]) {
+        let (r, n) = (self.recurrence, self.recurrence.hidden());
+        let peep = |gate: usize, j: usize, c: f64| self.peepholes.as_ref().map_or(0.0, |p| p[(s.direction * 3 + gate) * n + j] * c);
+        let act = |f: usize, v: f64| s.activations[f].value(r.clip_value(v));
+        for j in 0..n {
+            let input = act(0, sums[j] + peep(0, j, c[j]));
+            let forget = if self.input_forget { 1.0 - input } else { act(0, sums[2 * n + j] + peep(2, j, c[j])) };
+            c[j] = forget * c[j] + input * act(1, sums[3 * n + j]);
+            h[j] = act(0, sums[n + j] + peep(1, j, c[j])) * s.activations[2].value(c[j]);
+        }
+    }
+}
 
 impl LSTM {
     fn recurrence(&self, x: &Operands) -> Result<Recurrence, InferError> {
-        recurrence!(self, x, gates: 4, defaults: &["Sigmoid", "Tanh", "Tanh"], activations: &self.activations, has_cell: true)
+        recurrence!(self, x, gates: 4, defaults: DEFAULTS, activations: &self.activations, has_cell: true)
     }
 }
 
@@ -49,49 +103,19 @@ impl Operator for LSTM {
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let r = self.recurrence(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-        let n = r.hidden();
-        let peepholes = x.tensor_opt(P).map(Tensor::to_f64s);
+        let cell = Cell { recurrence: &r, peepholes: x.tensor_opt(P).map(Tensor::to_f64s), input_forget: self.input_forget };
         r.eval(x, |s, h, c| {
-            let gates: Vec<f64> = (0..4 * n).map(|row| s.inputs[row] + s.recur(h, row)).collect();
-            let peep = |gate: usize, j: usize, c: f64| peepholes.as_ref().map_or(0.0, |p| p[(s.direction * 3 + gate) * n + j] * c);
-            let act = |f: usize, v: f64| s.activations[f].value(r.clip_value(v));
-            for j in 0..n {
-                let input = act(0, gates[j] + peep(0, j, c[j]));
-                let forget = if self.input_forget { 1.0 - input } else { act(0, gates[2 * n + j] + peep(2, j, c[j])) };
-                c[j] = forget * c[j] + input * act(1, gates[3 * n + j]);
-                h[j] = act(0, gates[n + j] + peep(1, j, c[j])) * s.activations[2].value(c[j]);
-            }
+            let sums: Vec<f64> = (0..4 * r.hidden()).map(|row| s.inputs[row] + s.recur(h, row)).collect();
+            cell.eval(s, &sums, h, c);
         })
     }
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let r = self.recurrence(x.facts)?;
-        let n = r.hidden();
-        let peepholes = x.get(P);
+        let cell = Cell { recurrence: &r, peepholes: x.get(P), input_forget: self.input_forget };
         r.lower(b, x, true, |b, s| {
-            let gates = s.product(b, s.h, 0, 4 * n, |b, at, sum| sum + s.input(b, &at[0], &at[1]));
-            let cell = s.c.expect("a cell state");
-            // Input of the activation of a gate (0 input, 1 output, 2 forget, 3 cell) with what it sees of the cell state.
-            let gate = |b: &expr::Builder, at: &[Affine], gate: usize, c: Option<&expr::Expr>| {
-                let sum = b.load(gates, [at[0].clone(), at[1].offset((gate * n) as i64)]);
-                let sum = match (peepholes, c) {
-                    (Some(p), Some(c)) => {
-                        let index = [Affine::constant(s.direction as i64), at[1].offset((gate * n) as i64)];
-                        sum + b.load(p, index).cast(c.dtype()) * c.clone()
-                    }
-                    _ => sum,
-                };
-                s.activations[usize::from(gate == 3)].of(&r.clip(sum))
-            };
-            s.update(b, cell, |b, at, c| {
-                let input = gate(b, at, 0, Some(&c));
-                let forget = if self.input_forget { input.like(1.0) - input.clone() } else { gate(b, at, 2, Some(&c)) };
-                forget * c + input * gate(b, at, 3, None)
-            });
-            s.update(b, s.h, |b, at, _| {
-                let c = b.load(cell, at.to_vec());
-                gate(b, at, 1, Some(&c)) * s.activations[2].of(&c)
-            });
+            let sums = s.product(b, s.h, 0, 4 * r.hidden(), |b, at, sum| sum + s.input(b, &at[0], &at[1]));
+            cell.step(b, s, sums);
         })
     }
 }

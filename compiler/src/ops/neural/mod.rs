@@ -3,6 +3,7 @@
 mod arg;
 mod average_pool;
 mod batch_norm;
+mod byte_lstm;
 mod conv;
 mod conv_transpose;
 mod deform_conv;
@@ -33,6 +34,7 @@ use super::Schema;
 pub use arg::{ArgMax, ArgMin};
 pub use average_pool::{AveragePool, LpPool};
 pub use batch_norm::BatchNormalization;
+pub use byte_lstm::ByteLSTM;
 pub use conv::Conv;
 pub(crate) use conv::convolution;
 pub use conv_transpose::ConvTranspose;
@@ -63,6 +65,7 @@ pub const SCHEMAS: &[&Schema] = &[
     &ArgMin::SCHEMA,
     &AveragePool::SCHEMA,
     &BatchNormalization::SCHEMA,
+    &ByteLSTM::SCHEMA,
     &Conv::SCHEMA,
     &ConvTranspose::SCHEMA,
     &DeformConv::SCHEMA,

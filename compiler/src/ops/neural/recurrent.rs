@@ -13,6 +13,7 @@ const B: usize = 3;
 const LENGTHS: usize = 4;
 const INITIAL_H: usize = 5;
 const INITIAL_C: usize = 6;
+const PEEPHOLES: usize = 7;
 
 /// An activation function with its parameters.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -192,8 +193,10 @@ pub(super) struct Step<'a> {
     pub(super) activations: &'a [Activation],
     /// Number of the direction.
     pub(super) direction: usize,
-    /// Products of the inputs with the weights and the biases, `[time, batch, gates * hidden]`.
+    /// Products of the inputs with the weights and the biases, `[time, batch, n]`.
     pub(super) inputs: TensorId,
+    /// Where those of the direction begin along the last axis, `gates * hidden`.
+    first: usize,
     /// The time.
     pub(super) time: Affine,
     /// The hidden state, `[batch, hidden]`.
@@ -207,9 +210,43 @@ pub(super) struct Step<'a> {
     lengths: Option<TensorId>,
 }
 
+fn require_rank(x: &Operands, i: usize, rank: usize) -> Result<(), InferError> {
+    match x.rank(i)? {
+        r if r == rank => Ok(()),
+        _ => Err(InferError::Invalid(format!("operand {i} must have {rank} axes, found {}", x.ty(i)?))),
+    }
+}
+
+/// Fails unless operand `i` has these extents.
+pub(super) fn require(x: &Operands, i: usize, dims: &[Dim]) -> Result<(), InferError> {
+    require_rank(x, i, dims.len())?;
+    x.ty(i)?.shape.0.iter().zip(dims).try_for_each(|(found, d)| require_equal(d, found, &format!("extents of operand {i} must be")))
+}
+
 impl Recurrence {
     /// Resolves the attributes and checks the operands.
     pub(super) fn new(a: &Attributes, x: &Operands) -> Result<Self, InferError> {
+        x.require_dtype(X, FLOATS)?;
+        for i in [W, R] {
+            x.require_same_dtype(i, X)?;
+        }
+        for i in [X, W, R] {
+            require_rank(x, i, 3)?;
+        }
+        let r = Self::of_states(a, x, x.dims(R)?[2])?;
+        let fixed = Dim::Fixed;
+        let (n, rows) = (r.reverse.len(), r.gates * r.hidden);
+        require(x, W, &[fixed(n), fixed(rows), x.ty(X)?.shape.0[2].clone()])?;
+        require(x, R, &[fixed(n), fixed(rows), fixed(r.hidden)])?;
+        if x.has(B) {
+            x.require_same_dtype(B, X)?;
+            require(x, B, &[fixed(n), fixed(2 * rows)])?;
+        }
+        Ok(r)
+    }
+
+    /// Resolves the attributes and checks the operands but for weights and biases, where the hidden state has this extent.
+    pub(super) fn of_states(a: &Attributes, x: &Operands, hidden: usize) -> Result<Self, InferError> {
         let reverse = match a.direction {
             "forward" => vec![false],
             "reverse" => vec![true],
@@ -223,47 +260,27 @@ impl Recurrence {
             return Err(InferError::Invalid(format!("`clip` is {}", a.clip.unwrap_or_default())));
         }
         x.require_dtype(X, FLOATS)?;
-        for i in [W, R, B, INITIAL_H].into_iter().chain(a.has_cell.then_some(INITIAL_C)).chain(a.has_cell.then_some(7)) {
-            if i <= R || x.has(i) {
-                x.require_same_dtype(i, X)?;
-            }
+        let states = || [INITIAL_H].into_iter().chain(a.has_cell.then_some(INITIAL_C)).filter(|&i| x.has(i));
+        for i in states().chain(Some(PEEPHOLES).filter(|&i| a.has_cell && x.has(i))) {
+            x.require_same_dtype(i, X)?;
         }
-        let rank = |i: usize, rank: usize| match x.rank(i)? {
-            r if r == rank => Ok(()),
-            _ => Err(InferError::Invalid(format!("operand {i} must have {rank} axes, found {}", x.ty(i)?))),
-        };
-        for i in [X, W, R] {
-            rank(i, 3)?;
-        }
-        let weights = x.dims(R)?;
-        let (hidden, n) = (weights[2], reverse.len());
+        require_rank(x, X, 3)?;
+        let n = reverse.len();
         if a.hidden_size.is_some_and(|h| h != hidden as i64) {
             return Err(InferError::Invalid(format!("`hidden_size` is {:?}, but the weights are {}", a.hidden_size, x.ty(R)?)));
         }
-        let rows = a.gates * hidden;
-        let require = |i: usize, dims: &[Dim]| {
-            rank(i, dims.len())?;
-            x.ty(i)?.shape.0.iter().zip(dims).try_for_each(|(found, d)| require_equal(d, found, &format!("extents of operand {i} must be")))
-        };
         let fixed = Dim::Fixed;
         let (_, batch) = Self::time_and_batch(x, a.layout == 1)?;
-        require(W, &[fixed(n), fixed(rows), x.ty(X)?.shape.0[2].clone()])?;
-        require(R, &[fixed(n), fixed(rows), fixed(hidden)])?;
-        if x.has(B) {
-            require(B, &[fixed(n), fixed(2 * rows)])?;
-        }
         if x.has(LENGTHS) {
             x.require_dtype(LENGTHS, &[DType::I32, DType::I64])?;
-            require(LENGTHS, std::slice::from_ref(&batch))?;
+            require(x, LENGTHS, std::slice::from_ref(&batch))?;
         }
         let state = if a.layout == 1 { [batch, fixed(n), fixed(hidden)] } else { [fixed(n), batch, fixed(hidden)] };
-        for i in [INITIAL_H].into_iter().chain(a.has_cell.then_some(INITIAL_C)) {
-            if x.has(i) {
-                require(i, &state)?;
-            }
+        for i in states() {
+            require(x, i, &state)?;
         }
-        if a.has_cell && x.has(7) {
-            require(7, &[fixed(n), fixed(3 * hidden)])?;
+        if a.has_cell && x.has(PEEPHOLES) {
+            require(x, PEEPHOLES, &[fixed(n), fixed(3 * hidden)])?;
         }
         let per_direction = a.defaults.len();
         let names: Vec<&str> = match a.activations.len() {
@@ -325,6 +342,11 @@ impl Recurrence {
         &self.activations[direction * self.n_functions()..][..self.n_functions()]
     }
 
+    /// Number of directions.
+    pub(super) fn n_directions(&self) -> usize {
+        self.reverse.len()
+    }
+
     /// Extent of the hidden state.
     pub(super) fn hidden(&self) -> usize {
         self.hidden
@@ -352,21 +374,13 @@ impl Recurrence {
         all_biases: bool,
         step: impl Fn(&mut expr::Builder, &Step),
     ) -> Result<Vec<TensorId>, LowerError> {
-        let (input, w, weights, bias) = (x.tensor(X), x.tensor(W), x.tensor(R), x.get(B));
-        let (dtype, dims) = (b.dtype(input), x.dims(X));
-        let compute = wide(dtype);
+        let (input, w, bias) = (x.tensor(X), x.tensor(W), x.get(B));
+        let (dims, compute) = (x.dims(X), wide(b.dtype(input)));
         let (time, batch) = if self.batch_first { (dims[1], dims[0]) } else { (dims[0], dims[1]) };
-        let (rows, hidden) = (self.gates * self.hidden, self.hidden);
-        let full = |t: &Tensor| t.to_ints().iter().all(|&n| n == time as i128);
-        let lengths = x.get(LENGTHS).filter(|_| !x.facts.tensor_opt(LENGTHS).is_some_and(full));
-        let out: Vec<TensorId> = x.results.iter().map(|ty| b.declare(dtype, &ty.dims().expect("fixed extents when lowering"))).collect();
-        let state_at = |d: &Affine, at: &[Affine]| match self.batch_first {
-            true => vec![at[0].clone(), d.clone(), at[1].clone()],
-            false => vec![d.clone(), at[0].clone(), at[1].clone()],
-        };
-        for (d, &reverse) in self.reverse.iter().enumerate() {
+        let rows = self.gates * self.hidden;
+        let inputs = |b: &mut expr::Builder, d: usize| {
             let direction = Affine::constant(d as i64);
-            let inputs = b.reduce(
+            let products = b.reduce(
                 ReduceOp::Sum,
                 &[time, batch, rows],
                 &[dims[2]],
@@ -381,6 +395,32 @@ impl Recurrence {
                     if all_biases { sum + part(0) + part(rows) } else { sum + part(0) }
                 },
             );
+            (products, 0)
+        };
+        self.over_time(b, x, inputs, step)
+    }
+
+    /// The loop over time of every direction, whose gates' inputs are `inputs`: `[time, batch, n]`, and where they begin along the last axis.
+    pub(super) fn over_time(
+        &self,
+        b: &mut expr::Builder,
+        x: &Args<'_>,
+        inputs: impl Fn(&mut expr::Builder, usize) -> (TensorId, usize),
+        step: impl Fn(&mut expr::Builder, &Step),
+    ) -> Result<Vec<TensorId>, LowerError> {
+        let (dtype, dims) = (b.dtype(x.tensor(X)), x.dims(X));
+        let (weights, bias, compute, hidden) = (x.tensor(R), x.get(B), wide(dtype), self.hidden);
+        let (time, batch) = if self.batch_first { (dims[1], dims[0]) } else { (dims[0], dims[1]) };
+        let full = |t: &Tensor| t.to_ints().iter().all(|&n| n == time as i128);
+        let lengths = x.get(LENGTHS).filter(|_| !x.facts.tensor_opt(LENGTHS).is_some_and(full));
+        let out: Vec<TensorId> = x.results.iter().map(|ty| b.declare(dtype, &ty.dims().expect("fixed extents when lowering"))).collect();
+        let state_at = |d: &Affine, at: &[Affine]| match self.batch_first {
+            true => vec![at[0].clone(), d.clone(), at[1].clone()],
+            false => vec![d.clone(), at[0].clone(), at[1].clone()],
+        };
+        for (d, &reverse) in self.reverse.iter().enumerate() {
+            let direction = Affine::constant(d as i64);
+            let (inputs, first) = inputs(b, d);
             let state = |b: &mut expr::Builder, initial: Option<TensorId>| {
                 let state = b.declare(compute, &[batch, hidden]);
                 b.write(state, &[batch, hidden], |b, at| {
@@ -397,7 +437,7 @@ impl Recurrence {
             b.repeat(time, |b, t| {
                 let time = if reverse { t.times(-1).offset(time as i64 - 1) } else { t };
                 let activations = self.functions(d);
-                let s = Step { activations, direction: d, inputs, time, h, c, weights, bias, lengths };
+                let s = Step { activations, direction: d, inputs, first, time, h, c, weights, bias, lengths };
                 step(b, &s);
                 b.write(out[0], &[batch, hidden], |b, at| {
                     let value = b.load(h, at.to_vec());
@@ -418,14 +458,30 @@ impl Recurrence {
 
     /// As `lower`, with values: `step` gets the gates' inputs `x * W + Wb`, the recurrent products and the state.
     pub(super) fn eval(&self, x: &Operands, step: impl Fn(&EvalStep, &mut [f64], &mut [f64])) -> Result<Vec<Tensor>, EvalError> {
-        let input = x.tensor(X);
-        let dims = input.dims();
+        let (xv, w, r) = (x.tensor(X).to_f64s(), x.tensor(W).to_f64s(), x.tensor(R).to_f64s());
+        let (width, rows) = (x.tensor(X).dims()[2], self.gates * self.hidden);
+        let bias = x.tensor_opt(B).map_or_else(|| vec![0.0; self.reverse.len() * 2 * rows], Tensor::to_f64s);
+        let inputs = |d: usize, element: usize| {
+            let row = &xv[element * width..][..width];
+            (0..rows).map(|j| dot(row, &w[(d * rows + j) * width..][..width]) + bias[d * 2 * rows + j]).collect()
+        };
+        self.eval_over_time(x, inputs, (&r, &bias), step)
+    }
+
+    /// As `over_time`, with values: `inputs` are those of an element of a direction, of time and batch as they are in memory; then recurrent
+    /// weights `[direction, gates * hidden, hidden]` and biases `[direction, 2 * gates * hidden]`.
+    pub(super) fn eval_over_time(
+        &self,
+        x: &Operands,
+        inputs: impl Fn(usize, usize) -> Vec<f64>,
+        (r, bias): (&[f64], &[f64]),
+        step: impl Fn(&EvalStep, &mut [f64], &mut [f64]),
+    ) -> Result<Vec<Tensor>, EvalError> {
+        let dims = x.tensor(X).dims();
         let (time, batch) = if self.batch_first { (dims[1], dims[0]) } else { (dims[0], dims[1]) };
-        let (width, hidden, n) = (dims[2], self.hidden, self.reverse.len());
+        let (hidden, n) = (self.hidden, self.reverse.len());
         let rows = self.gates * hidden;
-        let (xv, w, r) = (input.to_f64s(), x.tensor(W).to_f64s(), x.tensor(R).to_f64s());
         let or_zeros = |i: usize, len: usize| x.tensor_opt(i).map_or_else(|| vec![0.0; len], Tensor::to_f64s);
-        let bias = or_zeros(B, n * 2 * rows);
         let (mut h, mut c) = (or_zeros(INITIAL_H, n * batch * hidden), vec![0.0; n * batch * hidden]);
         if self.has_cell {
             c = or_zeros(INITIAL_C, n * batch * hidden);
@@ -440,12 +496,10 @@ impl Recurrence {
                     if lengths.as_ref().is_some_and(|l| t as i128 >= l[s]) {
                         continue;
                     }
-                    let row = &xv[if self.batch_first { s * time + t } else { t * batch + s } * width..][..width];
-                    let inputs = (0..rows).map(|j| dot(row, &w[(d * rows + j) * width..][..width]) + bias[d * 2 * rows + j]).collect();
                     let call = EvalStep {
                         activations: self.functions(d),
                         direction: d,
-                        inputs,
+                        inputs: inputs(d, if self.batch_first { s * time + t } else { t * batch + s }),
                         bias: &bias[d * 2 * rows + rows..][..rows],
                         weights: &r[d * rows * hidden..][..rows * hidden],
                     };
@@ -494,7 +548,7 @@ impl Step<'_> {
 
     /// The gates' inputs at row `row`.
     pub(super) fn input(&self, b: &expr::Builder, batch: &Affine, row: &Affine) -> Expr {
-        b.load(self.inputs, [self.time.clone(), batch.clone(), row.clone()])
+        b.load(self.inputs, [self.time.clone(), batch.clone(), row.offset(self.first as i64)])
     }
 
     /// Writes the next value of a state, unless the sequence has ended.

@@ -13,7 +13,7 @@ use crate::tensor::{DType, Dim, Tensor, Type, for_each_index};
 pub use byte_products::{ByteConv, ByteMatMul};
 pub use dequantize_linear::DequantizeLinear;
 pub use integer_products::{ConvInteger, MatMulInteger, QLinearConv, QLinearMatMul};
-pub(super) use products::integer_matmul;
+pub(super) use products::{integer_matmul, signed_weights};
 pub use quantize_linear::QuantizeLinear;
 
 /// The operators of this family.

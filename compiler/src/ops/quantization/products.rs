@@ -43,6 +43,16 @@ fn bytes_of(s: &mut Steps<'_>, dtype: DType, value: Step, zero: Option<Step>) ->
     Ok(Bytes { value, zero: Some(zero).filter(|&z| !is_zero(s, z)) })
 }
 
+/// Weights as `i8` and their zero points in `i32`, or one for all, or none.
+pub(in crate::ops) fn signed_weights(
+    s: &mut Steps<'_>,
+    value: Step,
+    zero: Step,
+    each: impl Fn(usize) -> usize,
+) -> Result<(Step, Option<Step>), InferError> {
+    weights(s, value, Some(zero), each).map(|w| (w.value, w.zero))
+}
+
 /// Weights as `i8`: without a zero point where all weights less theirs are known and fit, `each` saying which zero point is an element's.
 fn weights(s: &mut Steps<'_>, value: Step, zero: Option<Step>, each: impl Fn(usize) -> usize) -> Result<Bytes, InferError> {
     let (Some(v), Some(z)) = (s.fact(value).value.clone(), zero.and_then(|z| s.fact(z).value.clone())) else {
