@@ -8,6 +8,9 @@ use super::scalar::{self, Word};
 use super::{BinaryOp, CompareOp, Const, Expr, Item, Ix, Node, Program, UnaryOp};
 use crate::tensor::{DType, is_power_of_two};
 
+/// What positions stay below, so that none leaves `i64` or wraps where it did not.
+const MAX_POSITION: u64 = 1 << 40;
+
 /// Simplifies every expression of the program.
 pub fn simplify(program: &mut Program) {
     items(&mut program.items);
@@ -110,9 +113,21 @@ fn binary(op: BinaryOp, dtype: DType, a: &Expr, b: &Expr) -> Option<Expr> {
         BinaryOp::And if x == Some(0) || y == Some(0) => Some(Expr::int(dtype, 0)),
         BinaryOp::Or | BinaryOp::Xor | BinaryOp::Shl | BinaryOp::Shr if y == Some(0) => Some(a.clone()),
         BinaryOp::Or | BinaryOp::Xor if x == Some(0) => Some(b.clone()),
+        BinaryOp::Add | BinaryOp::Sub => moved_index(op, a, b),
         BinaryOp::And | BinaryOp::Or | BinaryOp::Min | BinaryOp::Max if a == b => Some(a.clone()),
         _ => None,
     }
+}
+
+/// A position and a constant added, or less one, as a position.
+fn moved_index(op: BinaryOp, a: &Expr, b: &Expr) -> Option<Expr> {
+    let (place, by) = match (a.node(), b.node()) {
+        (Node::Index(place), Node::Const(Const::Int(by))) => (place, if op == BinaryOp::Sub { by.checked_neg()? } else { *by }),
+        (Node::Const(Const::Int(by)), Node::Index(place)) if op == BinaryOp::Add => (place, *by),
+        _ => return None,
+    };
+    let fits = place.constant.checked_add(by).is_some_and(|c| c.unsigned_abs() < MAX_POSITION);
+    fits.then(|| Expr::index(&place.offset(by)))
 }
 
 /// `1 / x` where it is exact: a power of two whose reciprocal is a normal number.
@@ -251,6 +266,23 @@ mod tests {
         assert_eq!(f32s(|x| x + &x.like(1.0).unary(UnaryOp::Exp)), "%x[i0] + exp(1)");
         assert_eq!(text(DType::U8, |x| x + &(x.like(200.0) + 100.0)), "%x[i0] + 44u8");
         assert_eq!(f32s(|x| x.like(1.0).compare(CompareOp::Lt, &x.like(2.0)).select(x, &x.like(0.0))), "%x[i0]");
+    }
+
+    #[test]
+    fn positions_move() {
+        let at = || Expr::index(&crate::expr::Affine::axis(0));
+        let by = |x: i64| Expr::int(DType::I64, x);
+        let position = |e: &Expr| match simplified(e).node() {
+            Node::Index(a) => Some((a.constant, a.terms.len())),
+            _ => None,
+        };
+        assert_eq!(position(&(at() + by(3))), Some((3, 1)));
+        assert_eq!(position(&(by(-2) + at())), Some((-2, 1)));
+        assert_eq!(position(&(at() - by(5))), Some((-5, 1)));
+        assert_eq!(position(&(by(5) - at())), None);
+        // What would wrap stays as it is.
+        assert_eq!(position(&(at() + by(i64::MAX))), None);
+        assert_eq!(position(&(at() - by(i64::MIN))), None);
     }
 
     #[test]

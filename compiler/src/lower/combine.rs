@@ -206,8 +206,9 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
         let inlinable =
             loads(reader).iter().filter(|l| l.0 == out).all(|(_, index, pad)| !pad && index.iter().all(|ix| matches!(ix, Ix::Affine(_))));
         // A reader that uses each element many times would compute it as often.
-        let once =
-            points(reader) <= 2 * n_elements(&stage.axes) || n_ops == 0 || from_constants || leaves_sum(value, reader, out, constants);
+        let times =
+            if n_ops <= CHEAP_OPERATORS && is_read_by_finish_alone(reader, out) { n_elements(&reader.axes) } else { points(reader) };
+        let once = times <= 2 * n_elements(&stage.axes) || n_ops == 0 || from_constants || leaves_sum(value, reader, out, constants);
         if !inlinable || !once {
             return false;
         }
@@ -223,6 +224,11 @@ fn inline_into_readers(program: &Program, constants: &[bool], all: &[Item], item
     }
     items.remove(i);
     true
+}
+
+/// Whether a reduction reads a tensor only where its result is finished.
+fn is_read_by_finish_alone(reader: &Stage, t: TensorId) -> bool {
+    matches!(&reader.body, Body::Reduce { value, .. } if !value.reads(t))
 }
 
 /// Whether a value is a read times a factor that can leave the sum of products in which the reader uses it.

@@ -14,6 +14,9 @@ operator! {
     upper: bool = true,
 }
 
+/// A diagonal beyond those of any matrix.
+const FAR: i64 = 1 << 40;
+
 impl Operator for Trilu {
     fn infer(&self, x: &Operands) -> Result<Vec<Type>, InferError> {
         let ty = x.ty(0)?;
@@ -56,6 +59,7 @@ impl Operator for Trilu {
             Some(k) => scalar_of(b, k, x.facts.get(1).and_then(|f| f.value.as_ref())).cast(DType::I64),
             None => Expr::int(DType::I64, 0),
         };
+        let k = k.binary(BinaryOp::Max, &Expr::int(DType::I64, -FAR)).binary(BinaryOp::Min, &Expr::int(DType::I64, FAR));
         Ok(vec![b.compute(&x.result_dims(0), |b, at| {
             let (row, column) = (&at[at.len() - 2], &at[at.len() - 1]);
             let diagonal = Expr::index(row).binary(BinaryOp::Add, &k);
@@ -77,6 +81,9 @@ mod tests {
         assert_eq!(check_op("Trilu upper=0", [x()]), [t("f32[2,3] 1 0 0 4 5 0")]);
         assert_eq!(check_op("Trilu", [x(), t("i64[] 1")]), [t("f32[2,3] 0 2 3 0 0 6")]);
         check_op("Trilu upper=0", [random("i64[2,4,4]", 1), t("i64[] -2")]);
+        for k in [i64::MIN, i64::MAX] {
+            check_op("Trilu", [random("f32[3,4]", 1), t(&format!("i64[] {k}"))]);
+        }
         assert_eq!(check_error("Trilu", [random("f32[3]", 1)]), "`f32[3]` is not a matrix");
         assert_eq!(check_error("Trilu", [x(), t("i64[0]")]), "k of type `i64[0]`");
     }

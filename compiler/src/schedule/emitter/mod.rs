@@ -1,6 +1,7 @@
 //! Builds one kernel: its buffers and arguments, where the tensors of the program are, loops.
 
 mod places;
+mod positions;
 mod run;
 mod shuffles;
 mod streams;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::values::{expr_depends, long_ok, stride_along, vector_ok};
 use super::{Emitter, Key, Point};
 use crate::expr::{BinaryOp, CompareOp, Const, Expr, Ix, Node, TensorId};
-use crate::nest::{BufferId, Index, Op, Reg, VecType};
+use crate::nest::{BufferId, Index, Op, Reg};
 use crate::schedule::ScheduleError;
 use crate::tensor::DType;
 
@@ -128,9 +128,7 @@ impl Emitter {
         }
         let mut sum = sum.expect("places of data");
         if spread != 0 {
-            let steps: Vec<Reg> = (0..i64::from(lanes)).map(|i| self.constant(DType::I32, Const::Int(i * spread), 1)).collect();
-            let ty = VecType { dtype: DType::I32, lanes };
-            let steps = self.numbered(Key::Steps(spread, lanes), |b| b.op(ty, Op::Pack(steps)));
+            let steps = self.steps(spread, lanes);
             sum = self.binary(BinaryOp::Add, sum, steps)?;
         }
         let key = Key::Gather(buffer, index.clone(), sum);

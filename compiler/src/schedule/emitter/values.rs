@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::positions::compares_positions;
 use super::shuffles::Seconds;
 use super::{Emitter, Inside, Key, Lanes, Point};
 use crate::expr::Affine as StageAffine;
@@ -123,7 +124,7 @@ impl Emitter {
             Node::Acc => acc.ok_or_else(|| ScheduleError("an accumulator outside `finish`".to_owned()))?,
             Node::Index(a) => {
                 if at.vector.is_some_and(|v| a.coefficient(Var::Axis(v.axis as u32)) != 0) {
-                    return self.by_lane(e, at, acc);
+                    return self.by_lane(e, at, None);
                 }
                 let a = self.affine(a, at);
                 self.numbered(Key::Index(a.clone()), |b| b.index(a))
@@ -148,7 +149,10 @@ impl Emitter {
                 self.binary(*op, x, y)?
             }
             Node::Compare(op, x, y) => {
-                let (x, y) = (self.value_once(x, at, acc, known)?, self.value_once(y, at, acc, known)?);
+                let (x, y) = match self.positions_apart((x, y), at, known)? {
+                    Some(apart) => (apart, self.zero(self.b.ty(apart).dtype, 1)),
+                    None => (self.value_once(x, at, acc, known)?, self.value_once(y, at, acc, known)?),
+                };
                 let (x, y, _) = self.level(x, y);
                 let relation = match op {
                     CompareOp::Eq => nest::CompareOp::Eq,
@@ -169,7 +173,13 @@ impl Emitter {
                 self.numbered(Key::Select(c, x, y), |b| b.select(c, x, y))
             }
             Node::Cast(a) => {
-                let a = self.value_once(a, at, acc, known)?;
+                let a = match (a.node(), at.vector) {
+                    (Node::Index(place), Some(v)) if is_position(e) && expr_depends(a, v.axis) => match self.position(place, at) {
+                        Some(words) => words,
+                        None => return self.by_lane(e, at, None),
+                    },
+                    _ => self.value_once(a, at, acc, known)?,
+                };
                 let to = e.dtype();
                 self.numbered(Key::Cast(a, to), |b| math::convert(b, a, to))
             }
@@ -612,12 +622,12 @@ pub(in crate::schedule) fn is_word(dtype: DType) -> bool {
 }
 
 /// Whether an expression can be computed in lanes along an axis: everything that depends on the axis is `f32`, half of one, or
-/// `i32`, the bits of one as the other, a condition on these, or bytes on the way from or to memory.
+/// `i32`, the bits of one as the other, a condition on these or on positions, or bytes on the way from or to memory.
 pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
     let fits = |e: &Expr| match e.node() {
         Node::Load { .. } | Node::Select(..) => fits_lanes(e.dtype()) || e.dtype() == DType::Bool,
-        Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool),
-        Node::Compare(_, a, _) => fits_lanes(a.dtype()),
+        Node::Cast(a) => fits_lanes(e.dtype()) && (fits_lanes(a.dtype()) || a.dtype() == DType::Bool) || is_position(e),
+        Node::Compare(_, a, b) => fits_lanes(a.dtype()) || compares_positions(a, b, axis),
         Node::Bits(a) => is_word(e.dtype()) && is_word(a.dtype()),
         Node::Index(_) => false,
         Node::Const(_) | Node::Size(_) | Node::Acc => true,
@@ -628,7 +638,16 @@ pub(in crate::schedule) fn vector_ok(e: &Expr, axis: usize) -> bool {
             _ => false,
         },
     };
-    all_fit(e, axis, &fits, &mut HashMap::new())
+    let is_whole = |e: &Expr| match e.node() {
+        Node::Compare(_, a, b) => compares_positions(a, b, axis),
+        _ => is_position(e),
+    };
+    all_fit(e, axis, (&fits, &is_whole), &mut HashMap::new())
+}
+
+/// Whether an expression is a position as a word.
+fn is_position(e: &Expr) -> bool {
+    matches!(e.node(), Node::Cast(a) if is_word(e.dtype()) && matches!(a.node(), Node::Index(_)))
 }
 
 /// Whether an expression can be computed in lanes of 64 bits along an axis: everything that depends on the axis is `i64`, or a condition
@@ -646,18 +665,20 @@ pub(in crate::schedule) fn long_ok(e: &Expr, axis: usize) -> bool {
         Node::Compare(_, a, _) => a.dtype() == DType::I64,
         _ => false,
     };
-    all_fit(e, axis, &fits, &mut HashMap::new())
+    all_fit(e, axis, (&fits, &|_| false), &mut HashMap::new())
 }
 
-/// Whether every part of an expression that depends on an axis fits; what a load's place is made of is not a part of it. Parts that are
-/// shared are looked at once.
-fn all_fit(e: &Expr, axis: usize, fits: &dyn Fn(&Expr) -> bool, known: &mut HashMap<*const Node, bool>) -> bool {
+type Asked<'a> = &'a dyn Fn(&Expr) -> bool;
+
+/// Whether every part of an expression that depends on an axis fits; what a load's place is made of is not a part of it, nor what the second
+/// function takes as a whole. Parts that are shared are looked at once.
+fn all_fit(e: &Expr, axis: usize, (fits, is_whole): (Asked<'_>, Asked<'_>), known: &mut HashMap<*const Node, bool>) -> bool {
     let key = std::ptr::from_ref(e.node());
     if let Some(&ok) = known.get(&key) {
         return ok;
     }
-    let parts = || if matches!(e.node(), Node::Load { .. }) { vec![] } else { e.children() };
-    let ok = !expr_depends(e, axis) || fits(e) && parts().into_iter().all(|c| all_fit(c, axis, fits, known));
+    let parts = || if matches!(e.node(), Node::Load { .. }) || is_whole(e) { vec![] } else { e.children() };
+    let ok = !expr_depends(e, axis) || fits(e) && parts().into_iter().all(|c| all_fit(c, axis, (fits, is_whole), known));
     known.insert(key, ok);
     ok
 }
