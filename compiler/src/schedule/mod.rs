@@ -21,6 +21,7 @@ mod inner_product;
 mod machine;
 mod map;
 mod pack;
+mod places_of_data;
 mod prepare;
 mod reduce;
 mod relaid;
@@ -258,7 +259,7 @@ fn schedule_within(e: &mut Emitter, stage: &Stage) -> Result<(), ScheduleError> 
     if let Some(wide) = halves::widened(e, stage)? {
         return schedule_within(e, &wide);
     }
-    if winograd::emit(e, stage)? || by_taps::emit(e, stage)? || relaid::emit(e, stage)? {
+    if winograd::emit(e, stage)? || by_taps::emit(e, stage)? || relaid::emit(e, stage)? || places_of_data::emit(e, stage)? {
         return Ok(());
     }
     let stage = prepare::prepare(e, stage)?;

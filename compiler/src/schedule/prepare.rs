@@ -187,16 +187,22 @@ fn read_bound(stage: &Stage, index: &Affine, first: i64, extent: usize) -> Optio
 /// A read of a copy of the whole tensor in another element type, in the same physical order, that stands for a read.
 pub(super) fn converted_copy(e: &mut Emitter, load: &Expr, dtype: DType) -> Result<Expr, ScheduleError> {
     let Node::Load { tensor, .. } = load.node() else { return Err(ScheduleError("a copy of what is no read".to_owned())) };
-    let dims = e.dims(*tensor).to_vec();
-    let name = format!("{}_{dtype}", e.program().tensors[tensor.0 as usize].name);
-    let order = physical_order(&e.strides_of(*tensor), &dims);
-    let copy = e.scratch(&name, dtype, &dims, &order);
+    let order = physical_order(&e.strides_of(*tensor), e.dims(*tensor));
+    let copy = copied(e, *tensor, dtype, &order)?;
+    Ok(reading(load, copy, dtype))
+}
+
+/// A copy of the whole tensor in this element type, in this physical order.
+pub(super) fn copied(e: &mut Emitter, tensor: TensorId, dtype: DType, order: &[usize]) -> Result<TensorId, ScheduleError> {
+    let decl = e.program().tensor(tensor).clone();
+    let dims = decl.dims;
+    let copy = e.scratch(&format!("{}_{dtype}", decl.name), dtype, &dims, order);
     let write: Vec<Affine> = (0..dims.len()).map(|i| Affine::var(Var::Axis(i as u32))).collect();
-    let from = Expr::new(Node::Load { tensor: *tensor, index: write.iter().map(Ix::from).collect(), pad: None }, load.dtype());
-    let bounds: Vec<Option<Size>> = (0..dims.len()).map(|k| e.program().tensor(*tensor).bound(k).cloned()).collect();
+    let from = Expr::new(Node::Load { tensor, index: write.iter().map(Ix::from).collect(), pad: None }, decl.dtype);
+    let bounds: Vec<Option<Size>> = (0..dims.len()).map(|k| e.program().tensor(tensor).bound(k).cloned()).collect();
     e.bound_tensor(copy, bounds.clone());
     super::schedule_stage(e, &Stage { out: copy, write, axes: dims, reduce: vec![], bounds, body: Body::Map(from.cast(dtype)) })?;
-    Ok(reading(load, copy, dtype))
+    Ok(copy)
 }
 
 /// A read of another tensor, of this type, at the same place; of its padding the value in it.

@@ -7,7 +7,7 @@
 use super::emitter::{Rest, halves, stride_along};
 use super::in_result::early_stage;
 use super::machine::Machine;
-use super::{MAX_PRIVATE_BYTES, Memory, Source};
+use super::{MAX_PRIVATE_BYTES, Memory, Source, places_of_data};
 use crate::expr::{
     Affine, Body, Expr, Item, Ix, LiveRows, Nested, Nesting, Node, Program, Stage, TensorDecl, TensorId, Var, factors, nesting,
     plain_stages,
@@ -57,6 +57,9 @@ impl Plan {
 pub(super) fn nest_stages(program: &Program, operands: &[Source], results: &[Memory], machine: &Machine) -> Option<Shared> {
     let nesting = nesting(program)?;
     let stages = plain_stages(program)?;
+    if stages.iter().any(|s| places_of_data::is_for(program, s)) {
+        return None;
+    }
     let plan = plan(program, &stages, &nesting, results, machine)?;
     let asked = machine.choice.rows.map(|n| n.min(nesting.loops.last().copied().unwrap_or(1)));
     let early = early_stage(program, &stages, &nesting, results);

@@ -47,3 +47,36 @@ fn indices_of_64_bits_are_checked_before_they_are_narrowed() {
         net.check_with(&[y], &[random(1, &[40, 40]), Tensor::from_slice(&[40, 40], &indices)]);
     }
 }
+
+/// The schedules of kernels at `x86-64-v4`; what they compute is right at every level.
+fn checked(mut net: Net, y: Value, inputs: &[Tensor]) -> String {
+    let graph = net.graph.clone();
+    let text = kernels(&mut net, y, &Machine::x86_64(Level::V4));
+    Net { graph, n: 0 }.check_with(&[y], inputs);
+    text.lines().filter(|l| l.starts_with("kernel")).map(|l| l.split_once(" (").map_or(l, |l| l.0)).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn channels_that_share_places_are_lanes() {
+    let text = |text: &str| Attribute::String(text.to_owned());
+    for (mode, padding) in [("linear", "zeros"), ("nearest", "border"), ("cubic", "reflection")] {
+        let mut net = Net::new();
+        let (x, grid) = (net.input(&[2, 20, 5, 6]), net.input(&[2, 7, 9, 2]));
+        let y = net.op("GridSample", &[x, grid], &[("mode", text(mode)), ("padding_mode", text(padding))]);
+        let inputs = net.inputs();
+        let schedules = checked(net, y, &inputs);
+        // One read of each element is too few for the copies.
+        assert_eq!(schedules.contains("move(lanes=16) map(lanes=16)"), mode != "nearest", "{mode}: {schedules}");
+    }
+    for mode in ["avg", "max"] {
+        let mut net = Net::new();
+        let (x, rois) = (net.input(&[2, 20, 9, 10]), net.input(&[6, 4]));
+        let images = net.graph.add_input("images", Type::fixed(DType::I64, &[6]));
+        let attributes = [("output_height", Attribute::Int(3)), ("output_width", Attribute::Int(2)), ("sampling_ratio", Attribute::Int(2))];
+        let y = net.op("RoiAlign", &[x, rois, images], &[&attributes[..], &[("mode", text(mode))]].concat());
+        let corners: Vec<f32> = random(3, &[6, 4]).to_f64s().iter().map(|v| 4.0 + 6.0 * *v as f32).collect();
+        let inputs = [random(1, &[2, 20, 9, 10]), Tensor::from_slice(&[6, 4], &corners), Tensor::from_slice(&[6], &[0i64, 1, 1, 0, 1, 0])];
+        let schedules = checked(net, y, &inputs);
+        assert!(schedules.contains("move(lanes=16)") && !schedules.contains("scalar"), "{mode}: {schedules}");
+    }
+}
