@@ -85,15 +85,20 @@ pub(super) fn is_for(program: &Program, stage: &Stage) -> bool {
 /// Emits the stage with channels as lanes; whether it was one for this.
 pub(super) fn emit(e: &mut Emitter, stage: &Stage) -> Result<bool, ScheduleError> {
     let Some(channels) = Channels::of(e.program(), stage).filter(|_| e.is_outermost()) else { return Ok(false) };
-    if e.is_constant(channels.tensor) || e.strides_of(channels.tensor)[channels.part] == 1 {
+    e.ensure_memory(stage.out, preferred_order(e, stage));
+    let is_read_adjacent = e.strides_of(channels.tensor)[channels.part] == 1;
+    let is_written_adjacent = stage.stride_along(&e.strides_of(stage.out), channels.axis) == 1;
+    if e.is_constant(channels.tensor) || is_read_adjacent && is_written_adjacent {
         return Ok(false);
     }
-    let order = with_innermost(e.dims(channels.tensor).len(), channels.part);
-    let copy = copied(e, channels.tensor, DType::F32, &order)?;
-    e.forget();
-    let body = stage.body.map(|x| channels.moved(x, copy));
-    e.ensure_memory(stage.out, preferred_order(e, stage));
-    if stage.stride_along(&e.strides_of(stage.out), channels.axis) == 1 {
+    let mut body = stage.body.clone();
+    if !is_read_adjacent {
+        let order = with_innermost(e.dims(channels.tensor).len(), channels.part);
+        let copy = copied(e, channels.tensor, DType::F32, &order)?;
+        e.forget();
+        body = body.map(|x| channels.moved(x, copy));
+    }
+    if is_written_adjacent {
         super::schedule_stage(e, &Stage { body, ..stage.clone() })?;
         return Ok(true);
     }
