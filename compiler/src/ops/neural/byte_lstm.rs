@@ -1,7 +1,7 @@
 //! `ByteLSTM`: an LSTM whose recurrent products are of bytes. `DynamicQuantizeLSTM` becomes this.
 
-use super::lstm::{Cell, DEFAULTS, P};
-use super::recurrent::{Attributes, Recurrence, Step, require};
+use super::lstm::{Cell, DEFAULTS};
+use super::recurrent::{Attributes, PEEPHOLES, Recurrence, Step, require};
 use crate::expr::{self, Affine, BinaryOp, CompareOp, Expr, ReduceOp, TensorId, UnaryOp};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -131,7 +131,8 @@ impl Operator for ByteLSTM {
             let (d, k, row) = (i / rows / hidden, i / rows % hidden, i % rows);
             weights[(d * rows + row) * hidden + k] = value - zeros[d * rows + row];
         }
-        let cell = Cell { recurrence: &recurrence, peepholes: x.tensor_opt(P).map(Tensor::to_f64s), input_forget: self.input_forget };
+        let cell =
+            Cell { recurrence: &recurrence, peepholes: x.tensor_opt(PEEPHOLES).map(Tensor::to_f64s), input_forget: self.input_forget };
         let inputs = |d: usize, element: usize| inputs[(element * n + d) * rows..][..rows].to_vec();
         recurrence.eval_over_time(x, inputs, (&weights, &vec![0.0; n * 2 * rows]), |s, h, c| {
             let (bytes, by) = Rounded::eval(h);
@@ -145,7 +146,7 @@ impl Operator for ByteLSTM {
         let (hidden, rows) = (recurrence.hidden(), 4 * recurrence.hidden());
         let (inputs, r_scale, r, r_sums, r_zeros) =
             (x.tensor(INPUTS), x.tensor(R_SCALE), x.tensor(R), x.tensor(R_SUMS), x.get(R_ZERO_POINT));
-        let cell = Cell { recurrence: &recurrence, peepholes: x.get(P), input_forget: self.input_forget };
+        let cell = Cell { recurrence: &recurrence, peepholes: x.get(PEEPHOLES), input_forget: self.input_forget };
         recurrence.over_time(
             b,
             x,

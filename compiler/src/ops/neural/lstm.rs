@@ -1,7 +1,7 @@
 //! `LSTM`: long short-term memory.
 //! Spec: <https://onnx.ai/onnx/operators/onnx__LSTM.html>
 
-use super::recurrent::{EvalStep, Recurrence, Step, recurrence};
+use super::recurrent::{EvalStep, PEEPHOLES, Recurrence, Step, recurrence};
 use crate::expr::{self, Affine, TensorId};
 use crate::operator;
 use crate::ops::{Args, Axes, EvalError, InferError, LowerError, Operands, Operator};
@@ -31,9 +31,6 @@ operator! {
 
 /// Functions of a direction where none are given.
 pub(super) const DEFAULTS: &[&str] = &["Sigmoid", "Tanh", "Tanh"];
-
-/// Position of the peephole weights, `[direction, 3 * hidden]`.
-pub(super) const P: usize = 7;
 
 /// What an LSTM has beside its products.
 pub(super) struct Cell<'a, T> {
@@ -103,7 +100,7 @@ impl Operator for LSTM {
 
     fn eval(&self, x: &Operands) -> Result<Vec<Tensor>, EvalError> {
         let r = self.recurrence(x).map_err(|e| EvalError::Invalid(e.to_string()))?;
-        let cell = Cell { recurrence: &r, peepholes: x.tensor_opt(P).map(Tensor::to_f64s), input_forget: self.input_forget };
+        let cell = Cell { recurrence: &r, peepholes: x.tensor_opt(PEEPHOLES).map(Tensor::to_f64s), input_forget: self.input_forget };
         r.eval(x, |s, h, c| {
             let sums: Vec<f64> = (0..4 * r.hidden()).map(|row| s.inputs[row] + s.recur(h, row)).collect();
             cell.eval(s, &sums, h, c);
@@ -112,7 +109,7 @@ impl Operator for LSTM {
 
     fn lower(&self, b: &mut expr::Builder, x: &Args<'_>) -> Result<Vec<TensorId>, LowerError> {
         let r = self.recurrence(x.facts)?;
-        let cell = Cell { recurrence: &r, peepholes: x.get(P), input_forget: self.input_forget };
+        let cell = Cell { recurrence: &r, peepholes: x.get(PEEPHOLES), input_forget: self.input_forget };
         r.lower(b, x, true, |b, s| {
             let sums = s.product(b, s.h, 0, 4 * r.hidden(), |b, at, sum| sum + s.input(b, &at[0], &at[1]));
             cell.step(b, s, sums);

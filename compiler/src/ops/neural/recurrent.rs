@@ -13,7 +13,7 @@ const B: usize = 3;
 const LENGTHS: usize = 4;
 const INITIAL_H: usize = 5;
 const INITIAL_C: usize = 6;
-const PEEPHOLES: usize = 7;
+pub(super) const PEEPHOLES: usize = 7;
 
 /// An activation function with its parameters.
 #[derive(Clone, Copy, PartialEq, Debug)]
